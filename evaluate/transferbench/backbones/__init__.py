@@ -1,0 +1,144 @@
+"""The networks under test: one family a file, each knowing how to build itself and how to recognise itself by shapes."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from transferbench import plugins
+from transferbench.errors import UserError
+from transferbench.runtime import seeded
+from transferbench.settings import Settings, read
+
+FAMILIES = plugins.Room("transferbench.backbones", "backbone family")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Architecture(Settings):
+    """All that is needed to build a network: its family and that family's arguments, every one written out."""
+
+    family: str
+    arguments: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`."""
+        return FAMILIES.load(self.family).describe(self.arguments)
+
+
+class Backbone(nn.Module):
+    """A network from images to one vector an image."""
+
+    architecture: Architecture
+    width: int
+    """The number of features."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features, `b d`, of images, `b 3 h w`."""
+        raise NotImplementedError
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Feature maps by stage name, each `b c h w`."""
+        raise NotImplementedError
+
+
+class Family(Protocol):
+    """What a file in this folder offers."""
+
+    Arguments: type[Settings]
+
+    def build(self, arguments: Any) -> Backbone:
+        """The network, with torch's initial weights."""
+        ...
+
+    def propose(self, shapes: Shapes) -> list[dict[str, Any]]:
+        """Arguments of networks that tensors of these canonical names and shapes could belong to, likeliest first."""
+        ...
+
+    def describe(self, arguments: Mapping[str, Any]) -> str: ...
+
+
+def complete(architecture: Architecture) -> Architecture:
+    """The same architecture with the defaults of its family filled in.
+
+    Raises:
+        UserError: for a family or argument that does not exist.
+    """
+    family: Family = FAMILIES.load(architecture.family)
+    arguments = read(family.Arguments, architecture.arguments)
+    return Architecture(family=architecture.family, arguments=arguments.model_dump())
+
+
+def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
+    """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
+    full = complete(architecture)
+    family: Family = FAMILIES.load(full.family)
+    with seeded(seed), torch.device(device):
+        backbone = family.build(family.Arguments.model_validate(full.arguments))
+    backbone.architecture = full
+    return backbone
+
+
+@cache
+def _shapes_of(key: str) -> dict[str, tuple[int, ...]]:
+    backbone = build(Architecture.model_validate_json(key), device="meta")
+    return shapes(backbone.state_dict())
+
+
+def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the network's tensors, from the meta device."""
+    return dict(_shapes_of(complete(architecture).model_dump_json()))
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def candidates(found: Shapes) -> list[Architecture]:
+    """Every architecture that some family proposes for tensors of these names and shapes."""
+    return [
+        complete(Architecture(family=name, arguments=arguments))
+        for name, family in FAMILIES.all()
+        for arguments in family.propose(found)
+    ]
+
+
+def misfits(architecture: Architecture, found: Shapes) -> list[str]:
+    """What keeps tensors of these names and shapes from filling the network; empty when they fit exactly.
+
+    A missing `num_batches_tracked` is no misfit: no forward pass reads it and several formats leave it out.
+    """
+    expected = expected_shapes(architecture)
+    missing = [n for n in expected if n not in found and not n.endswith("num_batches_tracked")]
+    surplus = [n for n in found if n not in expected]
+    differing = [n for n in expected if n in found and found[n] != expected[n]]
+    return (
+        [f"missing {name} {list(expected[name])}" for name in missing]
+        + [f"unexpected {name} {list(found[name])}" for name in surplus]
+        + [f"{name} is {list(found[name])}, expected {list(expected[name])}" for name in differing]
+    )
+
+
+def identify(found: Shapes) -> Architecture:
+    """The architecture these canonical names and shapes fill exactly.
+
+    Raises:
+        UserError: when none does, with the nearest architecture and its first misfits.
+    """
+    ranked = sorted(((len(m := misfits(a, found)), a, m) for a in candidates(found)), key=lambda entry: entry[0])
+    if not ranked:
+        raise UserError(
+            f"The {len(found)} tensors (first: {', '.join(list(found)[:3])}) are of no known architecture. "
+            f"Known families: {', '.join(FAMILIES.names())}."
+        )
+    count, nearest, problems = ranked[0]
+    if count:
+        listed = "\n".join(f"  {line}" for line in problems[:8])
+        raise UserError(
+            f"The weights do not fit any known architecture exactly. Nearest: {nearest.name}, with {count} misfit(s):\n"
+            f"{listed}"
+        )
+    return nearest

@@ -1,0 +1,78 @@
+"""What a checkpoint is once read: a card, a backbone, a digest and the proof that every tensor was used."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from transferbench.backbones import Architecture
+from transferbench.data.transforms import Preprocess
+from transferbench.settings import Settings
+
+
+class Origin(Settings):
+    """Where weights come from; None where nobody said."""
+
+    method: str | None = None
+    recipe: str | None = None
+    recipe_sha256: str | None = None
+    data: str | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    commit: str | None = None
+    source_sha256: str | None = None
+    license: str | None = None
+
+
+class Card(Settings):
+    """The header of our `backbone.safetensors`: all one needs to use the weights as they were meant."""
+
+    schema_version: int = 1
+    architecture: Architecture
+    preprocess: Preprocess
+    origin: Origin = Origin()
+
+
+class LoadReport(Settings):
+    """How a file's tensors were used. Anything less than every backbone tensor is an error, never a report."""
+
+    format: str
+    encoder: str = Field("", description="which network of the file: its prefix")
+    matched: int
+    parameters: int
+    dropped: dict[str, list[str]] = Field({}, description="reason -> names of tensors that are no part of the backbone")
+    assumed: list[str] = Field([], description="what the file does not say and was taken for granted")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backbone ready to be judged.
+
+    `file_sha256` is None where there is no file: a live module or a random-initialised control.
+    """
+
+    name: str
+    backbone: nn.Module
+    card: Card
+    digest: str
+    report: LoadReport
+    file_sha256: str | None = None
+    path: Path | None = None
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """The identity of weights, whatever file or precision they travel in.
+
+    sha256 over sorted (name, shape, little-endian float32 bytes), without `num_batches_tracked`.
+    """
+    total = hashlib.sha256()
+    for name in sorted(state):
+        if name.endswith("num_batches_tracked"):
+            continue
+        tensor = state[name].detach().to("cpu", torch.float32).contiguous()
+        total.update(f"{name}\0{list(tensor.shape)}\0".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""Foreign checkpoint layouts, one a file."""

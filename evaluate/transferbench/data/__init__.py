@@ -1,0 +1,91 @@
+"""Labelled images by name: `digits`, `cifar10`, or the path of a folder or zip."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from PIL import Image
+
+from transferbench import plugins
+from transferbench.errors import UserError
+
+SOURCES = plugins.Room("transferbench.data.sources", "data set")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is true of a data set whoever looks at it. `chance` is the accuracy of guessing, in per cent."""
+
+    name: str
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    image_size: int | None
+    revision: str
+    metric: str = "top1"
+
+    @property
+    def chance(self) -> float:
+        return 100 / len(self.classes)
+
+    @property
+    def test_split(self) -> str:
+        """The split that results are reported on."""
+        return "test" if "test" in self.splits else "val"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """One split. Images are decoded when asked for; `fingerprint` is a sha256 that changes when any image or label does."""
+
+    info: DatasetInfo
+    split: str
+    labels: Int64[np.ndarray, "n"]
+    read: Callable[[int], Image.Image]
+    names: Sequence[str]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        """The image as RGB.
+
+        Raises:
+            UserError: naming the file that cannot be decoded.
+        """
+        try:
+            return self.read(index).convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(
+                f"Cannot decode image '{self.names[index]}' of {self.info.name}/{self.split}: {error}. "
+                "Repair or remove the file."
+            ) from None
+
+    def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabelledImages":
+        """The images at `indices`, in that order; `why` becomes part of the fingerprint."""
+        import hashlib
+
+        read, chosen = self.read, np.asarray(indices)
+        names = [self.names[int(i)] for i in chosen]
+        mark = hashlib.sha256(f"{self.fingerprint} {why} ".encode() + chosen.tobytes()).hexdigest()
+        return replace(
+            self, labels=self.labels[chosen], read=lambda i: read(int(chosen[i])), names=names, fingerprint=mark
+        )
+
+
+def open_split(data: str, split: str, root: Path) -> LabelledImages:
+    """One split of a data set.
+
+    Args:
+        data: a source's name (looked for under `root`) or a path to a folder or zip in ImageFolder layout.
+        split: `train`, or the one `DatasetInfo.test_split` names.
+
+    Raises:
+        UserError: when there is no such data set here, saying how to get it.
+    """
+    path = Path(data).expanduser()
+    if "/" in data or path.suffix == ".zip":
+        return SOURCES.load("folder").open_split(path, split)
+    return SOURCES.load(data).open_split(root / data, split)

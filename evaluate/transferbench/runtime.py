@@ -1,0 +1,203 @@
+"""Where the program runs: processes, device, folders, versions. The only reader of environment variables."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+from transferbench.errors import UserError
+
+T = TypeVar("T")
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate over ranks; the gradient of every rank's copy is summed, and each rank keeps its own part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = x.shape[0]
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        start = dist.get_rank() * ctx.rows
+        return summed[start : start + ctx.rows]
+
+
+class _Total(torch.autograd.Function):
+    """Sum over ranks, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """This process among its peers. One process is `world_size` 1, not a special case."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, x: Float[Tensor, "n *rest"]) -> Float[Tensor, "m *rest"]:
+        """All ranks' rows in rank order; every rank must hold equally many. Differentiable.
+
+        With gradients averaged over ranks afterwards, a loss on gathered rows has exactly the one-process gradient
+        (spec 1.1 "Gather", [ver]): the sum over ranks here cancels against that mean.
+        """
+        return x if self.world_size == 1 else _Gather.apply(x)  # pyright: ignore[reportReturnType]
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum of `x` over ranks. Differentiable."""
+        return x if self.world_size == 1 else _Total.apply(x)  # pyright: ignore[reportReturnType]
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Every rank's `value`, in rank order, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        parts: list[Any] = [None] * self.world_size
+        dist.all_gather_object(parts, value)
+        return parts
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def start(device: str = "auto") -> Runtime:
+    """The runtime of this process; joins the process group when `torchrun` or SLURM started several.
+
+    Args:
+        device: `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+    """
+    rank, world_size, local_rank = _place()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but torch sees no GPU here. Use --device cpu or auto.")
+    chosen = torch.device("cuda", local_rank) if device == "cuda" else torch.device(device)
+    if world_size > 1 and not dist.is_initialized():
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)
+        dist.init_process_group(
+            "nccl" if chosen.type == "cuda" else "gloo",
+            rank=rank,
+            world_size=world_size,
+            device_id=chosen if chosen.type == "cuda" else None,
+        )
+    return Runtime(chosen, rank, world_size)
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generators, seeded inside the block and put back as they were afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def cache_root() -> Path:
+    """Where features and downloads may be kept: `TRANSFERBENCH_CACHE`, else `~/.cache/transferbench`."""
+    return Path(os.environ.get("TRANSFERBENCH_CACHE", "~/.cache/transferbench")).expanduser()
+
+
+def data_root() -> Path:
+    """Where data sets lie: `TRANSFERBENCH_DATA`, else `./data`."""
+    return Path(os.environ.get("TRANSFERBENCH_DATA", "data")).expanduser()
+
+
+def worker_count() -> int:
+    """How many loader processes suit this machine, for each training process."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+
+
+def version(package: str) -> str | None:
+    """The installed version of a distribution, None when it is not there."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside its settings: versions, commit, machine, command."""
+    packages = "torch torchvision timm numpy scikit-learn faiss-cpu faiss-gpu detectron2 transferbench".split()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: found for name in packages if (found := version(name))},
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "machine": {
+            "system": platform.platform(),
+            "cpu": _cpu_name(),
+            "cores": len(os.sched_getaffinity(0)),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _place() -> tuple[int, int, int]:
+    """(rank, world size, local rank), from torchrun's variables or else SLURM's."""
+    for names in (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"),
+        ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "MASTER_ADDR"),
+    ):
+        if all(name in os.environ for name in names):
+            rank, world_size, local_rank = (int(os.environ[name]) for name in names[:3])
+            return rank, world_size, local_rank
+    return 0, 1, 0
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the folder this package lies in; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,106 @@
+"""Frozen, strict settings: read from YAML or JSON, overridden with `a.b=v`, every misfit reported at once."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from transferbench.errors import UserError, nearest
+
+
+class Settings(pydantic.BaseModel):
+    """The base of every configuration: unknown fields are errors and values never change after parsing."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def read(model: type[Model], source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Model:
+    """Validate `source` (a YAML or JSON file, or a mapping) with `overrides` applied on top.
+
+    Raises:
+        UserError: with one line for each field that is unknown, missing or out of range.
+    """
+    values = from_file(source) if isinstance(source, Path) else _copied(source)
+    for override in overrides:
+        _assign(values, override)
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UserError(_explain(model, error, str(source) if isinstance(source, Path) else "settings")) from None
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """The mapping a YAML or JSON file holds."""
+    if not path.is_file():
+        raise UserError(f"No settings file at {path}.")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} should hold a mapping of settings, found {type(values).__name__}.")
+    return values
+
+
+def canonical_json(value: Settings | Mapping[str, Any]) -> str:
+    """One text for one value: sorted keys, no spaces. The input of every settings hash."""
+    plain = value.model_dump(mode="json") if isinstance(value, Settings) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256(value: Settings | Mapping[str, Any]) -> str:
+    """Hex sha256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def parse_override(override: str) -> tuple[list[str], Any]:
+    """`"optim.lr=3e-1"` as `(["optim", "lr"], "3e-1")`; the value is read as YAML, the field's type decides the rest."""
+    name, equals, value = override.partition("=")
+    if not equals or not all(name.split(".")):
+        raise UserError(f"--set takes NAME=VALUE, for example optim.lr=0.1; found '{override}'.")
+    try:
+        return name.split("."), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name.split("."), value
+
+
+def _copied(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in source.items()}
+
+
+def _assign(values: dict[str, Any], override: str) -> None:
+    path, value = parse_override(override)
+    node: Any = values
+    for part in path[:-1]:
+        node = node.setdefault(part, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override}: '{part}' is not a group of settings.")
+    node[path[-1]] = value
+
+
+def _explain(model: type[Settings], error: pydantic.ValidationError, origin: str) -> str:
+    lines = [f"{error.error_count()} setting(s) in {origin} do not fit {model.__name__}:"]
+    for misfit in error.errors():
+        where = ".".join(str(part) for part in misfit["loc"])
+        if misfit["type"] == "extra_forbidden":
+            hint = nearest(str(misfit["loc"][-1]), _fields_at(model, misfit["loc"][:-1]))
+            lines.append(f"  {where}: no such setting.{hint}")
+        else:
+            lines.append(f"  {where or '(all)'}: found {misfit['input']!r}; {misfit['msg']}")
+    return "\n".join(lines)
+
+
+def _fields_at(model: type[Settings], location: tuple[int | str, ...]) -> list[str]:
+    """The names of the fields of the settings nested at `location`."""
+    node: Any = model
+    for part in location:
+        if isinstance(node, type) and issubclass(node, Settings) and part in node.model_fields:
+            node = node.model_fields[str(part)].annotation
+    return list(node.model_fields) if isinstance(node, type) and issubclass(node, Settings) else []

@@ -1,0 +1,1 @@
+"""decorssl: pretraining with whitening and decorrelation losses."""
