@@ -1,0 +1,67 @@
+"""What several test files share: tiny real objects, one thread, a cache that goes away."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+# The import hook that checks shapes is not yet there when this file is read: the packages are imported in the fixtures.
+if TYPE_CHECKING:
+    from transferbench.checkpoints import Candidate
+    from transferbench.data import LabelledImages
+
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of this test session, in this process and in those it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["TRANSFERBENCH_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_images() -> Callable[..., "LabelledImages"]:
+    """`tiny_images(n, classes, size, split)`: noise on one colour a class, so that there is something to learn."""
+
+    def build(n: int = 32, classes: int = 4, size: int = 16, split: str = "train") -> "LabelledImages":
+        from transferbench.data import DatasetInfo, LabelledImages
+
+        generator = np.random.default_rng([n, classes, size, split == "train"])
+        colours = np.random.default_rng(0).uniform(40, 215, (classes, 1, 1, 3))
+        labels = np.arange(n, dtype=np.int64) % classes
+        pixels = (colours[labels] + generator.normal(0, 20, (n, size, size, 3))).clip(0, 255).astype(np.uint8)
+        info = DatasetInfo("tiny", tuple(f"class{i}" for i in range(classes)), ("train", "test"), size, "1")
+        names = [f"{split}-{i}" for i in range(n)]
+        mark = f"{split}-{n}-{classes}-{size}"
+        return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, mark)
+
+    return build
+
+
+@pytest.fixture
+def tiny_candidate() -> "Candidate":
+    """A random ResNet-10 of an eighth of the width for images of 16 pixels: 64 features."""
+    from transferbench.backbones import Architecture, build, complete
+    from transferbench.checkpoints import Candidate, Card, LoadReport, digest
+    from transferbench.data.transforms import Preprocess
+
+    arguments = {"depth": 10, "width": 0.125, "stem": "cifar"}
+    architecture = complete(Architecture(family="resnet", arguments=arguments))
+    backbone = build(architecture, seed=0).eval()
+    state = backbone.state_dict()
+    count = sum(tensor.numel() for tensor in backbone.parameters())
+    return Candidate(
+        "tiny",
+        backbone,
+        Card(architecture=architecture, preprocess=Preprocess(size=None, crop=16)),
+        digest(state),
+        LoadReport(format="live", matched=len(state), parameters=count),
+    )
