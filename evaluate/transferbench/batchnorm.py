@@ -23,6 +23,7 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, found {input.ndim}")
 
     def forward(self, input: Tensor) -> Tensor:
+        """`input` (`b c ...`) normalised by the statistics of all processes, in training; by the running ones else."""
         if not self.training:
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
@@ -45,7 +46,9 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, weight)

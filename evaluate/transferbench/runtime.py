@@ -20,6 +20,19 @@ from transferbench.errors import UserError
 
 T = TypeVar("T")
 
+REPORTED = (
+    "transferbench",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scikit-learn",
+    "faiss-cpu",
+    "faiss-gpu",
+    "detectron2",
+)
+"""The distributions whose versions a number may depend on."""
+
 
 class _Gather(torch.autograd.Function):
     """Concatenate over ranks; the gradient of every rank's copy is summed, and each rank keeps its own part."""
@@ -65,6 +78,7 @@ class Runtime:
 
     @property
     def is_main(self) -> bool:
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def gather(self, x: Float[Tensor, "n *rest"]) -> Float[Tensor, "m *rest"]:
@@ -88,6 +102,7 @@ class Runtime:
         return parts
 
     def barrier(self) -> None:
+        """Wait until every process is here."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -156,10 +171,9 @@ def version(package: str) -> str | None:
 
 def environment() -> dict[str, Any]:
     """What a number depends on beside its settings: versions, commit, machine, command."""
-    packages = "torch torchvision timm numpy scikit-learn faiss-cpu faiss-gpu detectron2 transferbench".split()
     return {
         "python": platform.python_version(),
-        "packages": {name: found for name in packages if (found := version(name))},
+        "packages": {name: found for name in REPORTED if (found := version(name))},
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
         "machine": {

@@ -61,7 +61,7 @@ def sha256(value: Settings | Mapping[str, Any]) -> str:
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:
-    """`"optim.lr=3e-1"` as `(["optim", "lr"], "3e-1")`; the value is read as YAML, the field's type decides the rest."""
+    """`"optim.lr=3e-1"` as `(["optim", "lr"], "3e-1")`: the value as YAML reads it, for the field's type to judge."""
     name, equals, value = override.partition("=")
     if not equals or not all(name.split(".")):
         raise UserError(f"--set takes NAME=VALUE, for example optim.lr=0.1; found '{override}'.")

@@ -24,14 +24,15 @@ def write(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, atomically. A value that is not finite is an error."""
     write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -56,7 +57,7 @@ def load(path: Path) -> Any:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict: it cannot be iterated)
             skeleton = (file.metadata() or {})["tree"]
     except (safetensors.SafetensorError, KeyError, OSError) as error:
         raise UserError(f"{path} is not a whole training state ({error}). Remove it to start afresh.") from None
