@@ -1,7 +1,9 @@
 """Batches of transformed images, the same whatever the number of loader processes."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,9 +42,46 @@ def in_order(n: int, batch_size: int) -> list[Plan]:
 
 def shuffled(n: int, batch_size: int, epoch: int, seed: int, drop_last: bool) -> list[Plan]:
     """Every image once, in an order drawn from (seed, epoch)."""
-    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order = _order(n, epoch, seed)
     end = n - n % batch_size if drop_last else n
     return [Plan(epoch, order[start : min(end, start + batch_size)]) for start in range(0, end, batch_size)]
+
+
+class TrainingPlans(Sequence[Plan]):
+    """The batches of a whole training run, worked out when asked for.
+
+    Every epoch is a new order drawn from (seed, epoch) without its ragged end. The global batch is dealt out to the
+    ranks in contiguous parts, so that gathering them restores the one-process batch.
+    """
+
+    def __init__(self, n: int, batch_size: int, epochs: int, seed: int, place: tuple[int, int] = (0, 1)) -> None:
+        """`place` is (rank, world size); `batch_size` is the global one."""
+        self.n, self.seed, self.epochs = n, seed, epochs
+        self.rank, self.world_size = place
+        self.local_size = batch_size // self.world_size
+        self.steps_per_epoch = n // batch_size
+        self.first = 0
+
+    def starting_at(self, step: int) -> "TrainingPlans":
+        """The same run from a later step on."""
+        later = TrainingPlans.__new__(TrainingPlans)
+        later.__dict__.update(self.__dict__, first=step)
+        return later
+
+    def __len__(self) -> int:
+        return self.epochs * self.steps_per_epoch - self.first
+
+    def __getitem__(self, index: int) -> Plan:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        epoch, batch = divmod(self.first + index, self.steps_per_epoch)
+        start = (batch * self.world_size + self.rank) * self.local_size
+        return Plan(epoch, _order(self.n, epoch, self.seed)[start : start + self.local_size])
+
+
+@lru_cache(maxsize=2)
+def _order(n: int, epoch: int, seed: int) -> Int64[np.ndarray, "n"]:
+    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def batches(
@@ -57,7 +96,7 @@ def batches(
         _Planned(images, transform, plans, seed),
         batch_size=None,
         num_workers=min(workers, len(plans)),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         prefetch_factor=4 if min(workers, len(plans)) else None,
         generator=torch.Generator().manual_seed(seed),
     )
@@ -92,5 +131,7 @@ class _Planned(Dataset[Batch | Exception]):
         return self.transform(self.images.image(index), np.random.Generator(np.random.Philox(key=key)))
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    """One thread each; Ctrl-C is for the process that asked for the batches."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
