@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -101,6 +101,10 @@ class Runtime:
         dist.all_gather_object(parts, value)
         return parts
 
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank."""
+        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.world_size > 1 else flag
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world_size > 1:
@@ -144,6 +148,13 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def fast_precision(device: torch.device) -> Literal["float32", "bfloat16"]:
+    """`bfloat16` where the device has instructions for it, else `float32`."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
 
 def cache_root() -> Path:

@@ -27,13 +27,19 @@ def read(model: type[Model], source: Path | Mapping[str, Any], overrides: Iterab
     Raises:
         UserError: with one line for each field that is unknown, missing or out of range.
     """
-    values = from_file(source) if isinstance(source, Path) else _copied(source)
-    for override in overrides:
-        _assign(values, override)
+    values = merged(source, overrides)
     try:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
         raise UserError(_explain(model, error, str(source) if isinstance(source, Path) else "settings")) from None
+
+
+def merged(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The values of `source` with `overrides` applied, not yet validated."""
+    values = from_file(source) if isinstance(source, Path) else _copied(source)
+    for override in overrides:
+        _assign(values, override)
+    return values
 
 
 def from_file(path: Path) -> dict[str, Any]:

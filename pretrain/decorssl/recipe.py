@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 from pydantic import Field
 
 from decorssl.heads import Projector
@@ -13,6 +14,7 @@ from transferbench import settings
 from transferbench.backbones import Architecture, complete
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, unknown
+from transferbench.runtime import fast_precision
 from transferbench.settings import Settings
 
 M = TypeVar("M", bound=Settings)
@@ -65,6 +67,10 @@ class Recipe(Settings):
         """What two runs share when they differ in nothing but their seed."""
         return settings.sha256(self.model_dump(mode="json", exclude={"seed", "name", "about", "targets"}))
 
+    def resolved(self, device: torch.device) -> "Recipe":
+        """The same recipe with `auto` decided for this machine."""
+        return self.model_copy(update={"precision": fast_precision(device)}) if self.precision == "auto" else self
+
     @property
     def config(self) -> Settings:
         """The method's own settings."""
@@ -93,9 +99,7 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     config, method_misfits = _validated(config_type, values.get("settings") or {})
     if recipe is None or config is None:
         raise UserError("\n".join(misfits + method_misfits))
-    return recipe.model_copy(
-        update={"settings": config.model_dump(mode="json"), "backbone": complete(recipe.backbone)}
-    )
+    return recipe.model_copy(update={"settings": config.model_dump(mode="json"), "backbone": complete(recipe.backbone)})
 
 
 def _validated(model: type[M], values: Mapping[str, Any]) -> tuple[M | None, list[str]]:
@@ -114,8 +118,9 @@ def for_method(method: str, data: str) -> str:
     """
     if method not in METHODS.names():
         raise unknown("method", method, METHODS.names())
-    if f"{method}-{data}" in names():
-        return f"{method}-{data}"
+    name = f"{method}-{Path(data).stem}"
+    if name in names():
+        return name
     raise UserError(
         f"No recipe of {method} is made for the data set '{data}'. Choose one to start from with --recipe: "
         f"{', '.join(names(method))}."

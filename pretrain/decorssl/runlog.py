@@ -17,46 +17,29 @@ STATE, BACKBONE = "state.safetensors", "backbone.safetensors"
 
 
 class RunLog:
-    """One run's folder. Losses are read off the device one step late, so that logging waits for nothing."""
+    """One run's folder, written by the main process. Losses are read off the device one step late, to wait for nothing."""
 
     def __init__(self, folder: Path, training: Training) -> None:
         self.folder, self.training = folder, training
         self.pending: Step | None = None
         self.saved_at = time.monotonic()
-        self.lines = (folder / STEPS).open("a", buffering=1)
+        self.lines = (folder / STEPS).open("a", buffering=1) if training.runtime.is_main else None
 
     def add(self, step: Step) -> None:
-        """Note a finished step; the line is written with the next one."""
-        self.flush()
+        """Note a finished step; its line is written when the next one comes."""
+        self._flush()
         self.pending = step
 
-    def flush(self) -> None:
-        """Write the step that is waiting.
-
-        Raises:
-            UserError: when its loss is not finite; the last saved state is kept.
-        """
-        if self.pending is None:
-            return
-        step, self.pending = self.pending, None
-        terms = {name: value.item() for name, value in step.terms.items()}
-        if not math.isfinite(terms["loss"]):
-            raise UserError(
-                f"The loss is {terms['loss']} at step {step.index} (epoch {step.epoch}; {terms}). The last good state is "
-                f"kept in {self.folder}. Lower optim.lr, lengthen optim.warmup_epochs or use precision=float32, "
-                "with another --out."
-            )
-        seconds, waited = round(step.seconds, 4), round(step.waited, 4)
-        self.note({"step": step.index, "epoch": step.epoch, **terms, "lr": step.lr, "seconds": seconds, "waited": waited})
-
     def note(self, entry: dict[str, Any]) -> None:
-        """Append one JSON line."""
-        self.lines.write(json.dumps(entry) + "\n")
+        """Append one JSON line, after the steps before it."""
+        self._flush()
+        self._write(entry)
 
     def save(self) -> None:
-        """Save the state to go on from; refuses to replace a good one by one whose loss was not finite."""
-        self.flush()
-        state.save(self.folder / STATE, self.training.state())
+        """Save the state to go on from; a state whose loss was not finite never replaces a good one."""
+        self._flush()
+        if self.training.runtime.is_main:
+            state.save(self.folder / STATE, self.training.state())
         self.saved_at = time.monotonic()
 
     def save_if_due(self, seconds: float) -> None:
@@ -68,30 +51,60 @@ class RunLog:
         """Write the backbone with its card; returns its path."""
         self.save()
         path = self.folder / BACKBONE
-        save.save(path, self.training.encoder.backbone.state_dict(), card(self.training.recipe))
+        if self.training.runtime.is_main:
+            save.save(path, self.training.encoder.backbone.state_dict(), card(self.training.recipe))
         return path
 
+    def _flush(self) -> None:
+        """Write the step that is waiting; a loss that is not finite ends the run here."""
+        if self.pending is None:
+            return
+        step, self.pending = self.pending, None
+        terms = {name: value.item() for name, value in step.terms.items()}
+        if not math.isfinite(terms["loss"]):
+            raise UserError(
+                f"The loss is {terms['loss']} at step {step.index}, epoch {step.epoch + 1} ({terms}). The last good state "
+                f"is kept in {self.folder}. Lower optim.lr, lengthen optim.warmup_epochs or set precision=float32, "
+                "with another --out."
+            )
+        times = {"seconds": round(step.seconds, 4), "waited": round(step.waited, 4)}
+        self._write({"step": step.index, "epoch": step.epoch, **terms, "lr": step.lr, **times})
 
-def open_run(folder: Path, recipe: Recipe, training: Training, resume: bool) -> RunLog:
-    """Prepare the folder: a new run, or with `resume` the one that lies there, its state restored.
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self.lines is not None:
+            self.lines.write(json.dumps(entry) + "\n")
+
+
+def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuse a folder that holds something else than the beginning of this run.
 
     Raises:
-        UserError: when the folder holds a run and `resume` is off, or holds a run of another recipe.
+        UserError: when it holds a run and `resume` is off, or a run of another recipe.
     """
-    if (folder / RECIPE).is_file():
-        _check_same(folder, recipe, resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    state.write_json(folder / RECIPE, recipe.model_dump(mode="json"))
-    state.write_json(folder / ENVIRONMENT, runtime.environment())
+    if not (folder / RECIPE).is_file():
+        return
+    if not resume:
+        raise UserError(f"{folder} already holds a run. Go on with it (--resume), or choose another --out.")
+    before, now = settings.from_file(folder / RECIPE), recipe.model_dump(mode="json")
+    changed = [f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key]]
+    if changed:
+        raise UserError(
+            f"{folder} holds a run of other settings, so it cannot be gone on with:\n" + "\n".join(changed) + "\n"
+            f"Run it with --recipe {folder / RECIPE}, or choose another --out."
+        )
+
+
+def open_run(folder: Path, training: Training) -> RunLog:
+    """Prepare the run's folder, and go on from the state that lies there, if one does."""
+    if training.runtime.is_main:
+        state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
+        state.write_json(folder / ENVIRONMENT, runtime.environment())
+    training.runtime.barrier()
     if (folder / STATE).is_file():
         training.restore(state.load(folder / STATE))
-    _drop_steps_after(folder / STEPS, training.done)
+    if training.runtime.is_main:
+        _drop_steps_after(folder / STEPS, training.done)
     return RunLog(folder, training)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a finished run's backbone."""
-    return (folder / BACKBONE).is_file()
 
 
 def card(recipe: Recipe) -> Card:
@@ -106,19 +119,6 @@ def card(recipe: Recipe) -> Card:
         commit=runtime.environment()["commit"],
     )
     return Card(architecture=recipe.backbone, preprocess=recipe.preprocess, origin=origin)
-
-
-def _check_same(folder: Path, recipe: Recipe, resume: bool) -> None:
-    if not resume:
-        raise UserError(f"{folder} already holds a run. Go on with it (--resume), or choose another --out.")
-    before = settings.from_file(folder / RECIPE)
-    now = recipe.model_dump(mode="json")
-    changed = [f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key]]
-    if changed:
-        raise UserError(
-            f"{folder} holds a run of another recipe, so it cannot be gone on with:\n" + "\n".join(changed) + "\n"
-            f"Run it with --recipe {folder / RECIPE}, or choose another --out."
-        )
 
 
 def _drop_steps_after(path: Path, done: int) -> None:

@@ -35,7 +35,9 @@ def literal_loss(views: list[np.ndarray], iterations: int, between: str, beta: f
     traces = [sum((np.var(r, ddof=1) - 1) ** 2 for r in (w if between == "samples" else w.T)) for w in whitened]
     total = 0.0
     for i in range(1, len(views)):
-        cosines = [a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(whitened[i], whitened[0], strict=True)]
+        cosines = [
+            a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(whitened[i], whitened[0], strict=True)
+        ]
         total += 2 - 2 * float(np.mean(cosines)) + beta * (traces[i] + traces[0])
     return total / (len(views) - 1)
 
@@ -78,7 +80,9 @@ def test_trade_off_follows_the_batch(batch: int, expected: float) -> None:
 
 @pytest.mark.parametrize(("n", "minimum"), [(64, 28.8), (128, 85.8), (256, 209.6)])
 def test_equal_eigenvalues_leave_the_published_trace_loss(n: int, minimum: float) -> None:
-    orthonormal = torch.linalg.qr(torch.randn(4 * n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0].T
+    orthonormal = torch.linalg.qr(
+        torch.randn(4 * n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )[0].T
     centred = orthonormal - orthonormal.mean(1, keepdim=True)
     rows = torch.linalg.qr(centred.T)[0].T.contiguous()
     value = intl.trace_loss(iternorm(rows, 4, "samples"), "samples")

@@ -1,0 +1,83 @@
+"""The `pretrain` command: its options and messages."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferbench.errors import UserError
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+ABOUT = """
+Pretrain a backbone, or list what there is.
+
+\b
+pretrain ls                                       methods and recipes
+pretrain intl                                     the embedded digits, minutes on a laptop
+pretrain intl --data cifar10                      the published recipe
+pretrain intl --data imgs.zip --recipe intl-cifar10 --set epochs=100
+pretrain intl --resume                            go on with a run that was stopped
+torchrun --nproc-per-node 8 -m decorssl intl      several GPUs
+"""
+PLACE = "Where and how it runs (cannot change the result)"
+
+
+@app.command(help=ABOUT)
+def pretrain(
+    method: Annotated[str, typer.Argument(help="A method's name, or `ls`.")],
+    data: Annotated[
+        str | None, typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name, or a YAML or JSON file.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting, such as optim.lr=0.1.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/RECIPE-seedN.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
+    knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
+    save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
+) -> None:
+    if method == "ls":
+        _list()
+        return
+    from decorssl import recipe as recipes
+    from decorssl import session
+
+    name = recipe or recipes.for_method(method, data or "digits")
+    overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
+    chosen = recipes.read(name, overrides)
+    if chosen.method != method:
+        raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
+    place = session.Place(device, workers, data_root, knn_every, save_seconds)
+    if not session.run(chosen, out, resume, place, lambda message: print(message, flush=True)):
+        raise typer.Exit(130)
+
+
+def _list() -> None:
+    """Print methods and recipes."""
+    from decorssl import recipe as recipes
+    from decorssl.methods import METHODS
+
+    print("Methods")
+    for name in METHODS.names():
+        print(f"  {name:16} {METHODS.summary(name)}")
+    print("Recipes")
+    for name in recipes.names():
+        chosen = recipes.read(name)
+        scores = "; ".join(f"{target.task} {target.value:g} ({target.source})" for target in chosen.targets)
+        print(f"  {name:16} {chosen.about}{'. Expected: ' + scores if scores else ''}")
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told bare, with exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,3 @@
+"""Watching a backbone while it is trained."""
+
+

@@ -1,0 +1,122 @@
+"""One `pretrain` call: open, train, watch, save, stop when asked."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from decorssl import runlog
+from decorssl.loop import Step, Training
+from decorssl.monitor import Monitor
+from decorssl.recipe import Recipe
+from decorssl.runlog import RunLog
+from transferbench import runtime
+from transferbench.data import open_split
+from transferbench.data.subsets import limited
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a run runs; nothing here can change its result."""
+
+    device: str = "auto"
+    workers: int | None = None
+    data_root: Path | None = None
+    knn_every: int = 10
+    save_seconds: float = 60
+
+
+def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
+    """Train the recipe in its folder; False when a signal stopped it before its end (its state is saved)."""
+    here = runtime.start(place.device)
+    try:
+        return _run(
+            recipe.resolved(here.device), out, resume, place, here, say if here.is_main else lambda message: None
+        )
+    finally:
+        runtime.stop()
+
+
+def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> bool:
+    folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
+    runlog.check_folder(folder, recipe, resume)
+    if (folder / runlog.BACKBONE).is_file():
+        say(f"This run is finished: {folder / runlog.BACKBONE}")
+        return True
+    root = place.data_root or runtime.data_root()
+    images = open_split(recipe.data, "train", root)
+    images = images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
+    training = Training(recipe, images, here, runtime.worker_count() if place.workers is None else place.workers)
+    log = runlog.open_run(folder, training)
+    say(f"{recipe.about}\n{len(images)} images of {images.info.name}, {training.total_steps} steps, in {folder}")
+    if training.done:
+        say(f"Going on after step {training.done}")
+    test = open_split(recipe.data, images.info.test_split, root) if place.knn_every and here.is_main else None
+    monitor = Monitor(training, test, place.knn_every)
+    if not _train(training, log, monitor, place.save_seconds, say):
+        say("Stopped and saved. The same command with --resume goes on.")
+        return False
+    path = log.finish()
+    say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}")
+    return True
+
+
+def _train(training: Training, log: RunLog, monitor: Monitor, save_seconds: float, say: Say) -> bool:
+    """Take every step there is to take; False when a signal came, after a step and saved."""
+    with _StopSignal() as stop:
+        for step in _with_progress(training, say):
+            log.add(step)
+            if (accuracy := monitor.after(step)) is not None:
+                log.note({"step": step.index, "epoch": step.epoch, "knn": accuracy})
+                say(f"epoch {step.epoch + 1}: k-NN {accuracy:.1f} %")
+            log.save_if_due(save_seconds)
+            if training.runtime.any(stop.asked) and step.index < training.total_steps:
+                log.save()
+                return False
+    return True
+
+
+class _StopSignal:
+    """Remembers Ctrl-C or SIGTERM, so that a step is never cut in two; a second Ctrl-C is not held back."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "_StopSignal":
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _with_progress(training: Training, say: Say) -> Iterator[Step]:
+    """The steps of `training`, shown as a bar with the time left, or as a line now and then without a terminal."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    first, began, shown = training.done, time.monotonic(), 0.0
+    with Progress(TextColumn("{task.description}"), *columns) as bar:
+        quiet = bar.disable = not (bar.console.is_terminal and training.runtime.is_main)
+        task = bar.add_task("starting", total=training.total_steps, completed=first)
+        for step in training.steps():
+            now = time.monotonic()
+            if now - shown > 10 or step.index == training.total_steps:
+                shown = now
+                text = f"epoch {step.epoch + 1}/{training.recipe.epochs}  loss {step.terms['loss'].item():.3f}"
+                left = (now - began) / (step.index - first) * (training.total_steps - step.index)
+                bar.update(task, description=text)
+                if quiet:
+                    say(f"{text}  step {step.index}/{training.total_steps}  {left:.0f} s left")
+            bar.update(task, completed=step.index)
+            yield step

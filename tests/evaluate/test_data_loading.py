@@ -1,0 +1,66 @@
+"""Batches: every image once, the same whatever the loader processes, dealt out evenly over ranks."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_tensor
+
+from transferbench.data import LabelledImages
+from transferbench.data.loading import TrainingPlans, batches, in_order, shuffled
+
+Images = Callable[..., LabelledImages]
+
+
+def noisy(image: Image.Image, rng: np.random.Generator) -> Sequence[Tensor]:
+    return [to_tensor(image) + rng.random(), to_tensor(image) * rng.random()]
+
+
+def test_in_order_covers_everything_once() -> None:
+    assert np.array_equal(np.concatenate([plan.indices for plan in in_order(23, 5)]), np.arange(23))
+
+
+def test_shuffled_drops_only_the_ragged_end() -> None:
+    whole = np.concatenate([plan.indices for plan in shuffled(23, 5, epoch=1, seed=0, drop_last=False)])
+    even = np.concatenate([plan.indices for plan in shuffled(23, 5, epoch=1, seed=0, drop_last=True)])
+    assert sorted(whole) == list(range(23))
+    assert np.array_equal(even, whole[:20])
+
+
+def test_batches_do_not_depend_on_workers(tiny_images: Images) -> None:
+    images, plans = tiny_images(20), shuffled(20, 6, epoch=2, seed=3, drop_last=False)
+    for a, b in zip(batches(images, noisy, plans, 3, 0), batches(images, noisy, plans, 3, 2), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.views, b.views, strict=True))
+        assert torch.equal(a.indices, b.indices)
+        assert torch.equal(a.labels, b.labels)
+
+
+def test_an_image_is_transformed_anew_in_each_epoch(tiny_images: Images) -> None:
+    images = tiny_images(4)
+    plans = [shuffled(4, 4, epoch, 0, False)[0] for epoch in (0, 1)]
+    first, second = batches(images, noisy, plans, 0)
+    assert not torch.equal(first.views[0][first.indices.argsort()], second.views[0][second.indices.argsort()])
+
+
+def test_ranks_share_the_batch_in_order() -> None:
+    alone = TrainingPlans(40, 8, 2, seed=1)
+    ranks = [TrainingPlans(40, 8, 2, seed=1, place=(rank, 2)) for rank in (0, 1)]
+    assert len(alone) == 10
+    for b in range(10):
+        assert np.array_equal(np.concatenate([plans[b].indices for plans in ranks]), alone[b].indices)
+
+
+def test_a_later_start_is_the_same_run() -> None:
+    plans = TrainingPlans(40, 8, 3, seed=1)
+    later = plans.starting_at(7)
+    assert len(later) == 8
+    assert all(np.array_equal(later[i].indices, plans[7 + i].indices) for i in range(8))
+    assert [later[i].epoch for i in range(8)] == [plans[7 + i].epoch for i in range(8)]
+
+
+def test_each_epoch_is_a_whole_pass() -> None:
+    plans = TrainingPlans(40, 8, 2, seed=1)
+    for epoch in (0, 1):
+        assert sorted(np.concatenate([plans[epoch * 5 + b].indices for b in range(5)])) == list(range(40))

@@ -1,0 +1,112 @@
+"""The loop: what a run depends on, exact resume, one process against two."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from decorssl.loop import Training
+from decorssl.recipe import Recipe
+from transferbench.data import LabelledImages
+from transferbench.errors import UserError
+from transferbench.runtime import Runtime
+
+ONE = Runtime(torch.device("cpu"))
+Images = Callable[..., LabelledImages]
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in training.learner.state_dict().items()}
+
+
+def trained(recipe: Recipe, images: LabelledImages, workers: int = 0) -> Training:
+    training = Training(recipe, images, ONE, workers)
+    for _ in training.steps():
+        pass
+    return training
+
+
+def assert_identical(a: Training, b: Training) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_same_seed_gives_the_same_weights_whatever_the_workers(recipe: Recipe, tiny_images: Images) -> None:
+    assert_identical(trained(recipe, tiny_images(20)), trained(recipe, tiny_images(20), workers=2))
+
+
+def test_another_seed_gives_other_weights(recipe: Recipe, tiny_images: Images) -> None:
+    other = recipe.model_copy(update={"seed": 1})
+    a, b = weights(trained(recipe, tiny_images(20))), weights(trained(other, tiny_images(20)))
+    assert not torch.equal(a["encoder.backbone.conv1.weight"], b["encoder.backbone.conv1.weight"])
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_a_run_gone_on_with_ends_bit_identical(recipe: Recipe, tiny_images: Images, stop: int, tmp_path: Path) -> None:
+    from transferbench import state
+
+    images = tiny_images(20)
+    broken = Training(recipe, images, ONE)
+    for step in broken.steps():
+        if step.index == stop:
+            state.save(tmp_path / "state", broken.state())
+            break
+    second = Training(recipe, images, ONE)
+    second.restore(state.load(tmp_path / "state"))
+    assert [step.index for step in second.steps()] == list(range(stop + 1, 7))
+    assert_identical(trained(recipe, images), second)
+
+
+def test_global_random_state_is_left_alone(recipe: Recipe, tiny_images: Images) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    trained(recipe, tiny_images(20))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_learning_rate_follows_the_published_schedule(recipe: Recipe, tiny_images: Images) -> None:
+    import math
+
+    rates = [step.lr for step in Training(recipe, tiny_images(20), ONE).steps()]
+    base = 1.0 * 8 / 256
+    expected = [base / 2, base]
+    for s in range(4):
+        q = 0.5 * (1 + math.cos(math.pi * (s + 1) / 4))
+        expected.append(base * q + 0.001 * base * (1 - q))
+    assert rates == pytest.approx(expected)
+
+
+def test_too_large_a_batch_is_refused(recipe: Recipe, tiny_images: Images) -> None:
+    with pytest.raises(UserError, match="batch_size 8 is more than the 7 training images"):
+        Training(recipe, tiny_images(7), ONE)
+
+
+def test_a_batch_that_cannot_be_split_is_refused(recipe: Recipe, tiny_images: Images) -> None:
+    with pytest.raises(UserError, match="over 3 processes"):
+        Training(recipe, tiny_images(20), Runtime(torch.device("cpu"), 0, 3))
+
+
+WORKER = Path(__file__).parent / "two_processes.py"
+
+
+def test_two_processes_take_the_same_step_as_one(recipe_file: Path, tmp_path: Path) -> None:
+    results = []
+    for count in (1, 2):
+        out = tmp_path / f"gradients{count}"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, str(WORKER), str(recipe_file), str(out)], check=True, env=environment, timeout=120)
+        results.append(torch.load(out, weights_only=True))
+    one, two = results
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert one["gradients"].keys() == two["gradients"].keys()
+    largest = max(g.abs().max() for g in one["gradients"].values())
+    for name, gradient in one["gradients"].items():
+        torch.testing.assert_close(two["gradients"][name], gradient, rtol=1e-4, atol=1e-6 * float(largest), msg=name)
+    for name, buffer in one["buffers"].items():
+        torch.testing.assert_close(two["buffers"][name], buffer, rtol=1e-5, atol=1e-6, msg=name)

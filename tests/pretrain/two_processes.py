@@ -1,0 +1,29 @@
+"""Run by torchrun: one training step of the tiny recipe; the first rank saves its loss, gradients and buffers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from decorssl.loop import Training
+from decorssl.recipe import read
+from transferbench import runtime
+from transferbench.data import DatasetInfo, LabelledImages
+
+here = runtime.start("cpu")
+rng = np.random.default_rng(0)
+pixels = rng.integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+info = DatasetInfo("noise", ("a", "b"), ("train", "test"), 16, "1")
+labels = np.arange(16, dtype=np.int64) % 2
+images = LabelledImages(
+    info, "train", labels, lambda i: Image.fromarray(pixels[i]), [str(i) for i in range(16)], "noise"
+)
+training = Training(read(Path(sys.argv[1])), images, here)
+step = next(training.steps())
+if here.is_main:
+    gradients = {name: p.grad for name, p in training.learner.named_parameters()}
+    buffers = {name: b for name, b in training.learner.named_buffers() if "tracked" not in name}
+    torch.save({"loss": step.terms["loss"].item(), "gradients": gradients, "buffers": buffers}, sys.argv[2])
+runtime.stop()

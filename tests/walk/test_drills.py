@@ -1,0 +1,119 @@
+"""What must survive: SIGKILL, Ctrl-C, and everything a person can get wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def lines(folder: Path) -> list[dict]:
+    path = folder / "steps.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
+    """A run that saves after every step, in a process group of its own as a terminal would make it."""
+    options = ["--recipe", str(recipe), "--out", str(out), "--save-seconds", "0", "--workers", "1", "--knn-every", "0"]
+    command = [sys.executable, "-m", "decorssl", "intl", *options, "--resume", "--set", "epochs=40"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+
+
+def wait_for_steps(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(lines_so_far(folder)) < count:
+        assert time.monotonic() < deadline, "the run did not get going"
+        time.sleep(0.02)
+
+
+def lines_so_far(folder: Path) -> list[str]:
+    path = folder / "steps.jsonl"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    assert start(recipe_path, folder).wait(300) == 0
+    return folder
+
+
+def test_a_killed_run_goes_on_and_ends_bit_identical(unbroken: Path, recipe_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for count in (3, 60):
+        run = start(recipe_path, folder)
+        wait_for_steps(folder, count)
+        os.killpg(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+    assert start(recipe_path, folder).wait(300) == 0
+    assert (folder / "backbone.safetensors").read_bytes() == (unbroken / "backbone.safetensors").read_bytes()
+    assert [line["step"] for line in lines(folder)] == list(range(1, 281))
+    assert [line["loss"] for line in lines(folder)] == [line["loss"] for line in lines(unbroken)]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(unbroken: Path, recipe_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = start(recipe_path, folder)
+    wait_for_steps(folder, 2)
+    os.killpg(run.pid, signal.SIGINT)
+    output = run.communicate(timeout=60)[0].decode()
+    assert run.returncode == 130
+    assert "--resume" in output
+    assert not (folder / "backbone.safetensors").exists()
+    assert start(recipe_path, folder).wait(300) == 0
+    assert (folder / "backbone.safetensors").read_bytes() == (unbroken / "backbone.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["intel"], "Did you mean 'intl'?"),
+        (
+            ["intl", "--set", "epochs=-3", "--set", "optim.lrr=1", "--set", "settings.iteratons=3"],
+            "Did you mean 'iterations'?",
+        ),
+        (["intl", "--recipe", "intl-cifar10", "--data", "EMPTY"], "EMPTY"),
+        (["intl", "--device", "cuda:99"], "GPU"),
+    ],
+)
+def test_bad_input_is_a_clear_error_and_leaves_nothing(
+    arguments: list[str], expected: str, pretrain: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    out = tmp_path / "out"
+    done = pretrain(*[a if a != "EMPTY" else tmp_path / a for a in arguments], "--out", out)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_a_folder_with_another_run_is_not_overwritten(unbroken: Path, recipe_path: Path, pretrain: Command) -> None:
+    before = (unbroken / "recipe.json").read_bytes()
+    fresh = pretrain("intl", "--recipe", recipe_path, "--out", unbroken)
+    other = pretrain("intl", "--recipe", recipe_path, "--out", unbroken, "--resume", "--set", "epochs=3")
+    assert (fresh.returncode, other.returncode) == (2, 2)
+    assert "already holds a run" in fresh.stderr
+    assert "epochs: 40 there, 3 now" in other.stderr
+    assert (unbroken / "recipe.json").read_bytes() == before
+
+
+def test_a_corrupt_image_is_named(digit_folder: Path, recipe_path: Path, pretrain: Command, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "broken"
+    shutil.copytree(digit_folder, copy)
+    victim = next((copy / "train" / "digit1").iterdir())
+    victim.write_bytes(victim.read_bytes()[:40])
+    done = pretrain("intl", "--recipe", recipe_path, "--data", copy, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert victim.name in done.stderr
+    assert "Traceback" not in done.stderr
