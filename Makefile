@@ -60,7 +60,7 @@ format: $(READY)
 	$(RUN) -m ruff format
 
 clean:
-	rm -rf .venv runs/demo results/demo build dist .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv runs/demo results/demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache
 	find pretrain evaluate tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: python-found

@@ -1,0 +1,129 @@
+"""Files that are whole or absent, and training state that comes back as it was."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transferbench import state
+from transferbench.errors import UserError
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(tree=st.dictionaries(st.text(), TREES, max_size=4))
+def test_plain_values_come_back_as_they_were(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
+    path = tmp_path_factory.mktemp("state") / "state.safetensors"
+    state.save(path, tree)
+    assert state.load(path) == tree
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.tensor(7),
+        torch.zeros(0, 3),
+        torch.arange(6.0, dtype=torch.float64).view(2, 3).T,
+        torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        torch.get_rng_state(),
+        torch.tensor([True, False]),
+    ],
+    ids=["scalar", "empty", "transposed", "bfloat16", "generator", "bool"],
+)
+def test_tensors_come_back_with_shape_and_type(tensor: torch.Tensor, tmp_path: Path):
+    state.save(tmp_path / "s", {"deep": [{"tensor": tensor}], "again": tensor})
+    back = state.load(tmp_path / "s")
+    for found in (back["deep"][0]["tensor"], back["again"]):
+        assert found.dtype == tensor.dtype
+        assert torch.equal(found, tensor)
+
+
+def trained(steps: int) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """A small module after some steps of AdamW with two parameter groups."""
+    module = torch.nn.Linear(3, 2)
+    torch.nn.init.constant_(module.weight, 0.1)
+    torch.nn.init.zeros_(module.bias)
+    groups = [{"params": [module.weight]}, {"params": [module.bias], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.1)
+    for _ in range(steps):
+        advance(module, optimizer)
+    return module, optimizer
+
+
+def advance(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    module(torch.arange(6.0).view(2, 3)).square().sum().backward()
+    optimizer.step()
+
+
+def test_an_optimizer_goes_on_bit_identically_from_its_file(tmp_path: Path):
+    module, optimizer = trained(3)
+    state.save(tmp_path / "s", {"module": module.state_dict(), "optimizer": optimizer.state_dict()})
+    other, resumed = trained(0)
+    back = state.load(tmp_path / "s")
+    other.load_state_dict(back["module"])
+    resumed.load_state_dict(back["optimizer"])
+    advance(module, optimizer)
+    advance(other, resumed)
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, -1])
+def test_a_truncated_state_is_named_and_refused(kept: int, tmp_path: Path):
+    path = tmp_path / "state.safetensors"
+    state.save(path, {"weights": torch.arange(100.0), "step": 3})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"state\.safetensors is not a whole training state"):
+        state.load(path)
+
+
+def test_a_safetensors_file_of_another_kind_is_refused(tmp_path: Path):
+    state.save_tensors(tmp_path / "other", {"a": torch.zeros(1)}, {"header": "x"})
+    with pytest.raises(UserError, match="is not a whole training state"):
+        state.load(tmp_path / "other")
+
+
+def test_what_is_neither_tensor_nor_plain_is_refused_before_anything_is_written(tmp_path: Path):
+    with pytest.raises(TypeError, match="found set"):
+        state.save(tmp_path / "s", {"bad": {1, 2}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_makes_folders_and_leaves_only_the_file(tmp_path: Path):
+    path = tmp_path / "a" / "b" / "text"
+    state.write(path, "old")
+    state.write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "text"
+    state.write(path, "old")
+
+    def stop(handle: int) -> None:
+        raise failure
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(type(failure)):
+        state.write(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_that_is_not_finite_is_refused_before_anything_is_written(tmp_path: Path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        state.write_json(tmp_path / "x.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
