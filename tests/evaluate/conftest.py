@@ -1,0 +1,64 @@
+"""Two real processes, joined as a launcher would join them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+SCRIPT = Path(__file__).with_name("one_of_two.py")
+LAUNCHERS = {
+    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+}
+
+
+@pytest.fixture(scope="session")
+def inputs() -> dict[str, Any]:
+    """What both processes and the single one start from."""
+    draw = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)), nn.Flatten(), nn.BatchNorm1d(48, momentum=None))
+    learned = {
+        name: tensor + torch.rand(tensor.shape, generator=draw) if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    return {
+        "rows": torch.randn(6, 4, generator=draw),
+        "weight": torch.randn(4, 5, generator=draw),
+        "images": [3 + 2 * torch.randn(8, 3, 4, 4, generator=draw) for _ in range(2)],
+        "slope": torch.randn(8, 48, generator=draw),
+        "network": learned,
+    }
+
+
+@pytest.fixture(scope="session", params=["torchrun", pytest.param("slurm", marks=pytest.mark.slow)])
+def ranks(
+    request: pytest.FixtureRequest, inputs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """What each of two processes found, by rank."""
+    from transferbench import state
+
+    folder = tmp_path_factory.mktemp(request.param)
+    state.save(folder / "inputs", inputs)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "RANK", "WORLD_"))}
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder)],
+            env=clean
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            | dict(zip(LAUNCHERS[request.param], (str(rank), "2", str(rank)), strict=True)),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(told)
+    return [state.load(folder / f"rank{rank}") for rank in range(2)]
