@@ -1,4 +1,4 @@
-"""The networks under test: one family a file, each knowing how to build itself and how to recognise itself by shapes."""
+"""The networks under test: one family a file, each able to build itself and to recognise itself by shapes."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +14,9 @@ from transferbench.settings import Settings, read
 
 FAMILIES = plugins.Room("transferbench.backbones", "backbone family")
 
+LIVE = "module"
+"""The family of a network handed over as a live module, which nothing here can build."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -25,7 +28,9 @@ class Architecture(Settings):
 
     @property
     def name(self) -> str:
-        """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`."""
+        """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`; of a live module, its class."""
+        if self.family == LIVE:
+            return str(self.arguments["class"])
         return FAMILIES.load(self.family).describe(self.arguments)
 
 
@@ -58,7 +63,13 @@ class Family(Protocol):
         """Arguments of networks that tensors of these canonical names and shapes could belong to, likeliest first."""
         ...
 
-    def describe(self, arguments: Mapping[str, Any]) -> str: ...
+    def describe(self, arguments: Mapping[str, Any]) -> str:
+        """A short name for tables."""
+        ...
+
+    def assumptions(self, arguments: Mapping[str, Any]) -> list[str]:
+        """What `propose` had to take for granted because tensors do not tell."""
+        ...
 
 
 def complete(architecture: Architecture) -> Architecture:
@@ -94,6 +105,7 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The tensors' shapes by name."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
@@ -104,6 +116,12 @@ def candidates(found: Shapes) -> list[Architecture]:
         for name, family in FAMILIES.all()
         for arguments in family.propose(found)
     ]
+
+
+def assumptions(architecture: Architecture) -> list[str]:
+    """What the tensors of such a network do not say and is taken for granted."""
+    family: Family = FAMILIES.load(architecture.family)
+    return family.assumptions(architecture.arguments)
 
 
 def misfits(architecture: Architecture, found: Shapes) -> list[str]:

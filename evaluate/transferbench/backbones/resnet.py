@@ -1,7 +1,8 @@
 """ResNets from torchvision's blocks, in torchvision's names, with the stems and widths published checkpoints use."""
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -70,13 +71,14 @@ class ResNet(Backbone):
         downsample = None
         if stride != 1 or self.in_channels != out:
             downsample = nn.Sequential(conv1x1(self.in_channels, out, stride), nn.BatchNorm2d(out))
-        shape = {"groups": arguments.groups, "base_width": arguments.width_per_group}
-        blocks = [block(self.in_channels, planes, stride, downsample, **shape)]
+        groups, width = arguments.groups, arguments.width_per_group
+        blocks = [block(self.in_channels, planes, stride, downsample, groups, width)]
         self.in_channels = out
-        blocks += [block(out, planes, **shape) for _ in range(count - 1)]
+        blocks += [block(out, planes, groups=groups, base_width=width) for _ in range(count - 1)]
         return nn.Sequential(*blocks)
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """`stem` and `layer1` to `layer4`, each `b c h w`."""
         x = F.pad(images, [self.pre_pad] * 4) if self.pre_pad else images
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = {"stem": x}
@@ -85,47 +87,67 @@ class ResNet(Backbone):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
+        """The mean of the last map, `b d`."""
         return self.stages(images)["layer4"].mean((2, 3))
 
 
 def build(arguments: Arguments) -> ResNet:
+    """The network, with He initialisation."""
     return ResNet(arguments)
 
 
 def zero_last_norms(backbone: nn.Module) -> None:
     """Start every residual branch at zero (torchvision's `zero_init_residual`)."""
     for module in backbone.modules():
-        if isinstance(module, Bottleneck):
-            nn.init.zeros_(module.bn3.weight)
-        elif isinstance(module, BasicBlock):
-            nn.init.zeros_(module.bn2.weight)
+        if isinstance(module, Bottleneck | BasicBlock):
+            last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+            nn.init.zeros_(cast(nn.BatchNorm2d, last).weight)
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
-    """Read depth, width, groups and stem off the shapes; two stems of equal shapes give two proposals, plain first."""
-    stem = shapes.get("conv1.weight")
-    second = shapes.get("layer1.0.conv2.weight")
-    if stem is None or second is None or len(stem) != 4 or len(second) != 4:
+    """Read depth, width, groups and stem off the shapes; two stems of equal shapes give two proposals, plain first.
+
+    Each is read in more than one place, so that one missing or misshapen tensor leaves the right network nearest.
+    """
+    blocks = [name.split(".") for name in shapes if re.match(r"layer[1-4]\.\d+\.", name)]
+    counts = tuple(len({block for layer, block, *_ in blocks if layer == f"layer{i}"}) for i in (1, 2, 3, 4))
+    if not all(counts):
         return []
-    bottleneck = "layer1.0.conv3.weight" in shapes
-    counts = tuple(len({n.split(".")[1] for n in shapes if n.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4))
-    nearest = sorted(
-        (sum(abs(a - b) for a, b in zip(counts, BLOCKS[depth], strict=True)), depth)
-        for depth in BLOCKS
-        if (depth >= 50) == bottleneck
-    )
-    width = stem[0] / 64
-    groups = max(1, second[0] // second[1])
+    bottleneck = any(rest[0] == "conv3" for _, _, *rest in blocks)
+    depths = [depth for depth in BLOCKS if (depth >= 50) == bottleneck]
+    depth = min(depths, key=lambda depth: sum(abs(a - b) for a, b in zip(counts, BLOCKS[depth], strict=True)))
+    stem = shapes.get("conv1.weight", ())
+    kinds = {7: ["imagenet"], 3: ["cifar", "small_maxpool"]}.get(stem[-1] if stem else 0, ["imagenet", "cifar"])
     return [
-        {
-            "depth": nearest[0][1],
-            "width": width,
-            "groups": groups,
-            "width_per_group": round(second[0] / groups / width) if bottleneck else 64,
-            "stem": kind,
-        }
-        for kind in (["imagenet"] if stem[-1] == 7 else ["cifar", "small_maxpool"])
+        {"depth": depth, **widths, "stem": kind}
+        for widths in _widths(shapes, bottleneck, len(counts))
+        for kind in kinds
     ]
+
+
+def _widths(shapes: Shapes, bottleneck: bool, stages: int) -> list[dict[str, Any]]:
+    """The stem's and every stage's idea of `width`, `groups` and `width_per_group`, without repetition."""
+    stem = [shapes[name][0] / 64 for name in ("conv1.weight", "bn1.weight") if shapes.get(name)]
+    found: list[dict[str, Any]] = []
+    for stage in range(stages):
+        second = shapes.get(f"layer{stage + 1}.0.conv2.weight", ())
+        if len(second) != 4 or not all(second[:2]):
+            continue
+        channels, groups = second[0] / 2**stage, max(1, second[0] // second[1])
+        for width in dict.fromkeys(stem if bottleneck else [*stem, channels / 64]):
+            per_group = round(channels / groups / width) if bottleneck else 64
+            entry = {"width": width, "groups": groups if bottleneck else 1, "width_per_group": max(1, per_group)}
+            if entry not in found:
+                found.append(entry)
+    return found
+
+
+def assumptions(arguments: Mapping[str, Any]) -> list[str]:
+    """What names and shapes cannot say about such a network."""
+    full = Arguments.model_validate(dict(arguments))
+    if full.stem == "imagenet":
+        return []
+    return [f"3x3 stem with padding 1, {'no' if full.stem == 'cifar' else 'a'} max-pool after it"]
 
 
 def describe(arguments: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """Vision transformers through timm, in timm's names."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 from timm.layers.mlp import Mlp, SwiGLUPacked
@@ -53,7 +54,7 @@ class ViT(VisionTransformer, Backbone):
             reg_tokens=arguments.registers,
             no_embed_class=not arguments.position_for_prefix,
             norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),
-            mlp_layer=SwiGLUPacked if swiglu else Mlp,
+            mlp_layer=cast(type[nn.Module], SwiGLUPacked if swiglu else Mlp),
             act_layer=nn.SiLU if swiglu else nn.GELU,
             dynamic_img_size=True,
             fc_norm=False,
@@ -62,50 +63,70 @@ class ViT(VisionTransformer, Backbone):
         self.width = arguments.dim
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """The last block's patches as one map, `last`, `b c h w`."""
         patches = self.forward_features(images)[:, self.num_prefix_tokens :]
         rows = images.shape[-2] // self.patch_embed.patch_size[0]
         return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
 
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.forward_features(x)
+    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Class token or mean patch, `b d`."""
+        tokens = self.forward_features(images)
         return tokens[:, 0] if self.pooling == "token" else tokens[:, self.num_prefix_tokens :].mean(1)
 
 
 def build(arguments: Arguments) -> ViT:
+    """The network, with timm's initialisation."""
     return ViT(arguments)
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
-    """Read size, patch, width, depth and tokens off the shapes. Heads are not in them: 64 channels a head is assumed."""
-    patch, position = shapes.get("patch_embed.proj.weight"), shapes.get("pos_embed")
-    if patch is None or position is None or len(patch) != 4 or len(position) != 3:
+    """Read size, patch, width, depth and tokens off the shapes, heads as 64 channels each, likeliest first.
+
+    Each is read in more than one place, so that one missing or misshapen tensor leaves the right network nearest.
+    """
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    fc1, fc2 = _common(shapes, "mlp.fc1.weight"), _common(shapes, "mlp.fc2.weight")
+    if not blocks or len(fc1) != 2 or len(fc2) != 2:
         return []
-    dim, _, _, patch_size = patch
-    has_class = "cls_token" in shapes
-    registers = shapes.get("reg_token", (1, 0, dim))[1]
-    fc1, fc2 = shapes.get("blocks.0.mlp.fc1.weight"), shapes.get("blocks.0.mlp.fc2.weight")
-    if not fc1 or not fc2:
-        return []
-    packed = fc1[0] == 2 * fc2[1]
+    dim = fc1[1]
+    patch, position = shapes.get("patch_embed.proj.weight", ()), shapes.get("pos_embed", ())
+    patch_size = patch[3] if len(patch) == 4 else 16
+    registers = shapes.get("reg_token", (1, 0, dim))
     common = {
         "patch_size": patch_size,
         "dim": dim,
-        "depth": len({name.split(".")[1] for name in shapes if name.startswith("blocks.")}),
-        "heads": max(1, dim // 64),
+        "depth": len(blocks),
+        "heads": dim // 64 if dim >= 64 and dim % (dim // 64) == 0 else 1,
         "mlp_ratio": fc1[0] / dim,
-        "mlp": "swiglu" if packed else "gelu",
-        "qkv_bias": "blocks.0.attn.qkv.bias" in shapes,
-        "class_token": has_class,
-        "registers": registers,
-        "layer_scale": "blocks.0.ls1.gamma" in shapes,
-        "pooling": "token" if has_class else "mean",
+        "mlp": "swiglu" if fc1[0] == 2 * fc2[1] else "gelu",
+        "qkv_bias": any(name.endswith("attn.qkv.bias") for name in shapes),
+        "registers": registers[1] if len(registers) == 3 else 0,
+        "layer_scale": any(name.endswith("ls1.gamma") for name in shapes),
     }
-    proposals = []
-    for for_prefix in (True, False):
-        grid = math.isqrt(position[1] - for_prefix * (has_class + registers))
-        if grid**2 + for_prefix * (has_class + registers) == position[1]:
-            proposals.append({**common, "image_size": grid * patch_size, "position_for_prefix": for_prefix})
+    has_class = "cls_token" in shapes
+    proposals: list[dict[str, Any]] = []
+    for class_token, for_prefix in ((has_class, True), (has_class, False), (True, True)):
+        prefix = for_prefix * (class_token + common["registers"])
+        grid = math.isqrt(max(1, position[1] - prefix)) if len(position) == 3 else 224 // patch_size
+        tokens = {"class_token": class_token, "position_for_prefix": for_prefix}
+        size = {"image_size": grid * patch_size, "pooling": "token" if class_token else "mean"}
+        proposals.append({**common, **tokens, **size})
     return proposals
+
+
+def _common(shapes: Shapes, suffix: str) -> tuple[int, ...]:
+    """The shape most blocks have for this tensor; empty when there is none."""
+    found = Counter(shape for name, shape in shapes.items() if name.startswith("blocks.") and name.endswith(suffix))
+    return found.most_common(1)[0][0] if found else ()
+
+
+def assumptions(arguments: Mapping[str, Any]) -> list[str]:
+    """What names and shapes cannot say about such a network."""
+    full = Arguments.model_validate(dict(arguments))
+    return [
+        f"{full.heads} attention heads (64 channels each)",
+        f"features are the {'class token' if full.pooling == 'token' else 'mean over the patches'}",
+    ]
 
 
 def describe(arguments: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -40,11 +41,13 @@ class LoadReport(Settings):
     """How a file's tensors were used. Anything less than every backbone tensor is an error, never a report."""
 
     format: str
-    encoder: str = Field("", description="which network of the file: its prefix")
+    encoder: str = Field(default="", description="which network of the file: its prefix")
     matched: int
     parameters: int
-    dropped: dict[str, list[str]] = Field({}, description="reason -> names of tensors that are no part of the backbone")
-    assumed: list[str] = Field([], description="what the file does not say and was taken for granted")
+    dropped: dict[str, list[str]] = Field(
+        default={}, description="reason -> names of tensors that are no part of the backbone"
+    )
+    assumed: list[str] = Field(default=[], description="what the file does not say and was taken for granted")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""Which kind of file a checkpoint is, by its first bytes; extensions lie."""
+
+import pickle
+from pathlib import Path
+
+from transferbench.errors import UserError
+
+LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+AGAIN = "Download or copy it again."
+
+
+def kind(path: Path) -> str:
+    """`safetensors`, `torch zip`, `torch legacy` or `pickle`.
+
+    Raises:
+        UserError: for anything else, saying what it is and what to do.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected a checkpoint file. Name the file in it.")
+    if not path.is_file():
+        raise UserError(f"No checkpoint file at {path}.")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise UserError(f"{path} is empty (0 bytes). {AGAIN}")
+    if head.startswith(b"PK"):
+        return "torch zip"
+    if head.startswith(LEGACY_MAGIC):
+        return "torch legacy"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+        return "safetensors"
+    if head[0] == 0x80 and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
+        return "pickle"
+    raise UserError(f"{path} is {_foreign(head)}; expected a checkpoint (.pth, .pt, .ckpt, .safetensors, .pkl).")
+
+
+def _foreign(head: bytes) -> str:
+    if head.startswith(b"\x1f\x8b"):
+        return "compressed with gzip (unpack it first)"
+    if head[257:262] == b"ustar":
+        return "a tar archive (unpack it first)"
+    if head.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer (run `git lfs pull`)"
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+        return f"a text file (it begins '{head[:40].decode().strip()}')"
+    return f"of no known kind (it begins {head[:8].hex(' ')})"

@@ -1,0 +1,38 @@
+"""INTL (winci-ai/INTL): online and, for INTL_M, momentum network, each with its projection."""
+
+from transferbench.backbones import Architecture
+from transferbench.checkpoints.formats import Drop, Encoder, Layout, Settled, imagenet
+from transferbench.data.transforms import Preprocess
+
+CIFAR = Preprocess(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261), size=32, crop=32)
+"""Of INTL's own CIFAR evaluation, for CIFAR-10 and CIFAR-100 (spec/checkpoints.md 5)."""
+
+
+def settle(architecture: Architecture) -> Settled:
+    """INTL's CIFAR network pads the image by one before its 3x3 convolution (spec/checkpoints.md 3, [code])."""
+    if architecture.arguments.get("stem") != "cifar":
+        return Settled()
+    return Settled(
+        {"pre_pad": 1},
+        ("the image is zero-padded by 1 before the 3x3 stem, as INTL's code does since 2023-06-02 (pre_pad=1)",),
+    )
+
+
+def preprocess(architecture: Architecture) -> Preprocess:
+    """CIFAR's statistics behind the 3x3 stem, ImageNet's behind the 7x7."""
+    return imagenet(architecture) if architecture.arguments.get("stem") == "imagenet" else CIFAR
+
+
+LAYOUTS = (
+    Layout(
+        encoders=(
+            Encoder("online", "backbone.", ("state_dict",)),
+            Encoder("ema", "momentum_backbone.", ("state_dict",)),
+        ),
+        evidence=(r"(momentum_)?backbone\.[\w.]+", r"projection\.\d\.weight"),
+        others=(Drop(r"(momentum_)?projection\.\d\.\w+", "projector"),),
+        settle=settle,
+        preprocess=preprocess,
+        method="intl",
+    ),
+)

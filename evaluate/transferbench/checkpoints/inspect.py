@@ -1,0 +1,78 @@
+"""What a checkpoint file is, said without building or hashing anything but the weights."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from transferbench import backbones
+from transferbench.backbones import Architecture
+from transferbench.checkpoints import LoadReport, Origin, digest, reading
+from transferbench.checkpoints.networks import distinct
+from transferbench.checkpoints.recognition import recognise
+from transferbench.data.transforms import Preprocess
+from transferbench.settings import Settings
+
+
+class Inspection(Settings):
+    """All one wants to know before judging a file."""
+
+    path: str
+    size_mb: float
+    container: str
+    format: str
+    encoder: str
+    encoders: dict[str, str]
+    """Every network in the file by label, with its place."""
+    architecture: Architecture
+    architecture_name: str
+    width: int
+    parameters: int
+    preprocess: Preprocess
+    digest: str
+    origin: Origin
+    report: LoadReport
+    others: dict[str, str]
+    """What else lies at the top of the file."""
+    inert: tuple[str, ...]
+    """Names in the pickle that were not executed."""
+
+
+def inspect(path: Path, encoder: str | None = None) -> Inspection:
+    """Recognise a file and prove that its network fits, as `load` would.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    contents = reading.read(path)
+    match = recognise(contents, encoder)
+    return Inspection(
+        path=str(path),
+        size_mb=path.stat().st_size / 1e6,
+        container=contents.container,
+        format=match.report.format,
+        encoder=match.report.encoder,
+        encoders={network.label: network.address for network in distinct(match.networks)},
+        architecture=match.card.architecture,
+        architecture_name=match.card.architecture.name,
+        width=backbones.build(match.card.architecture, device="meta").width,
+        parameters=match.report.parameters,
+        preprocess=match.card.preprocess,
+        digest=digest(match.weights),
+        origin=match.card.origin,
+        report=match.report,
+        others=_others(contents.tree),
+        inert=contents.inert,
+    )
+
+
+def _others(tree: Any) -> dict[str, str]:
+    """The top of the file, one phrase an entry; the tensors at the top are the network's or in the report."""
+    top = tree if isinstance(tree, dict) else {}
+    return {str(key): _phrase(value) for key, value in top.items() if not isinstance(value, Tensor)}
+
+
+def _phrase(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        return f"{len(value)} entries"
+    return repr(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__

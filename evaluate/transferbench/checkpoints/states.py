@@ -1,0 +1,53 @@
+"""The state dicts in a file: every mapping from names to tensors, wherever it lies."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """Tensors by name, without the wrappers all names carried, and the keys one follows to it."""
+
+    path: tuple[str, ...]
+    wrapper: str
+    tensors: dict[str, Tensor]
+
+    @property
+    def key(self) -> str:
+        """The last key on the way to it; empty for the file itself."""
+        return self.path[-1] if self.path else ""
+
+
+def state_dicts(tree: Any) -> list[StateDict]:
+    """Every state dict of a tree, nearest to the top first. The tree may be cyclic.
+
+    Mappings whose keys are not names (optimizer states) and lists are not entered.
+    """
+    found: list[StateDict] = []
+    waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), tree)])
+    seen: set[int] = set()
+    while waiting:
+        path, node = waiting.popleft()
+        if not isinstance(node, dict) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        named = {key: value for key, value in node.items() if isinstance(key, str)}
+        tensors = {key: value for key, value in named.items() if isinstance(value, Tensor)}
+        if tensors:
+            found.append(_unwrapped(path, tensors))
+        waiting.extend(((*path, key), value) for key, value in named.items() if isinstance(value, dict))
+    return found
+
+
+def _unwrapped(path: tuple[str, ...], tensors: dict[str, Tensor]) -> StateDict:
+    """Strip wrappers, anchored and repeatedly, while every name carries the same one."""
+    removed = ""
+    while wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in tensors)), None):
+        removed += wrapper
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    return StateDict(path, removed, tensors)
