@@ -1,12 +1,20 @@
 """The evaluation protocols, one family a file, and what they are given."""
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from transferbench import plugins
+import numpy as np
+from jaxtyping import Bool
+
+from transferbench import plugins, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabelledImages
+from transferbench.features import FeatureSet, Precision, Report, extract
+from transferbench.metrics import top_k_hits, wilson
+from transferbench.probe import Fitted
 from transferbench.records import Score
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
@@ -16,12 +24,27 @@ TASKS = plugins.Room("transferbench.tasks", "task")
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a task works: machine, cached features, folder for its artifacts and unfinished state, loader processes."""
+    """Where a task works: machine, cached features, folder for its artifacts and unfinished state, loader processes.
+
+    `report` is told (done, total) of long loops: images of an extraction, epochs of a fit.
+    """
 
     runtime: Runtime
     cache: Path
     scratch: Path
     workers: int = 0
+    report: Report | None = None
+
+    def features(self, candidate: Candidate, images: LabelledImages, precision: Precision) -> FeatureSet:
+        """Pooled features of a split, extracted once and cached."""
+        return extract(candidate, images, self.cache, self.runtime, self.workers, precision, self.report)
+
+    def keep(self, name: str, content: Mapping[str, np.ndarray] | str) -> Path:
+        """Write an artifact, arrays as npz or text as it is, from the main process; returns where it lies."""
+        path = self.scratch / name
+        if self.runtime.is_main:
+            state.write(path, content if isinstance(content, str) else _npz(content))
+        return path
 
 
 @dataclass(frozen=True)
@@ -52,4 +75,38 @@ class Task(Protocol):
     PRIMARY: ClassVar[str]
     Config: ClassVar[type[Settings]]
 
-    def run(self, candidate: Candidate, dataset: Dataset, config: Any, seed: int, bench: Bench) -> Outcome: ...
+    def label(self, config: Any) -> str:
+        """What leaderboards call the task with these settings, such as `k-NN` or `10 %`."""
+        ...
+
+    def run(self, candidate: Candidate, dataset: Dataset, config: Any, seed: int, bench: Bench) -> Outcome:
+        """Judge the candidate on the data set; `seed` is the only source of chance."""
+        ...
+
+
+def accuracy(metric: str, hits: Bool[np.ndarray, "n"], selected_by: Literal["last", "val", "test"] = "last") -> Score:
+    """The percentage of hits with its 95 % Wilson interval over test samples."""
+    n, count = len(hits), int(hits.sum())
+    low, high = wilson(count, n)
+    return Score(metric=metric, value=100 * count / n, selected_by=selected_by, n=n, interval=(100 * low, 100 * high))
+
+
+def trained(fitted: Fitted, test: LabelledImages, bench: Bench) -> Outcome:
+    """The scores of a trained head: after the last epoch, and of the epoch that the test images themselves choose.
+
+    Artifacts are the learning curve and the last epoch's predictions.
+    """
+    scores = [accuracy("top1", top_k_hits(fitted.logits, test.labels, 1))]
+    if fitted.logits.shape[1] > 5:
+        scores.append(accuracy("top5", top_k_hits(fitted.logits, test.labels, 5)))
+    best = fitted.best_epoch.test_top1
+    scores.append(Score(metric="top1_best_epoch", value=best, selected_by="test", n=len(test)))
+    kept = {"labels": test.labels, "predictions": fitted.logits.argmax(1)}
+    artifacts = {"curve": bench.keep("curve.jsonl", fitted.jsonl())}
+    return Outcome(tuple(scores), artifacts | {"predictions": bench.keep("predictions.npz", kept)})
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()

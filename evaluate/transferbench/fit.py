@@ -1,0 +1,225 @@
+"""Train a linear classifier on augmented images, over a frozen backbone or together with a copy that is tuned."""
+
+import copy
+import dataclasses
+import math
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, Float64
+from torch import Tensor, nn
+
+from transferbench import settings, state
+from transferbench.batchnorm import synchronise
+from transferbench.checkpoints import Candidate
+from transferbench.data import LabelledImages
+from transferbench.data.loading import Batch, Plan, batches, shuffled
+from transferbench.data.transforms import training
+from transferbench.errors import UserError
+from transferbench.features import Report, evaluating, extract, forward, stream, width
+from transferbench.metrics import top_k_hits
+from transferbench.probe import Epoch, Fitted, Probe, Tuning
+from transferbench.runtime import Runtime, seeded
+
+
+@runtime_checkable
+class Place(Protocol):
+    """Where a fit works; `tasks.Bench` is one."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """This process among its peers."""
+        ...
+
+    @property
+    def cache(self) -> Path:
+        """Where features are kept."""
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """Where the unfinished state lies."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Loader processes."""
+        ...
+
+    @property
+    def report(self) -> Report | None:
+        """Told (epochs done, epochs in all)."""
+        ...
+
+
+def fit(
+    candidate: Candidate, train: LabelledImages, test: LabelledImages, recipe: Probe, seed: int, place: Place
+) -> Fitted:
+    """Train by `recipe`; a `Tuning` trains a copy of the backbone too. The candidate itself is never changed.
+
+    State is saved in `place.scratch` after every epoch and taken up by the next call with the same arguments, which
+    then ends exactly where an uninterrupted one does; a finished fit removes it.
+
+    Raises:
+        UserError: for fewer than 2 training images, or a loss that is not finite.
+    """
+    fitting = _Fitting(candidate, train, test, recipe, seed, place)
+    path = place.scratch / "unfinished.safetensors"
+    curve = fitting.resume(path)
+    logits = None
+    for number in range(len(curve), recipe.epochs):
+        loss, train_top1 = fitting.train_epoch(number)
+        logits = fitting.logits()
+        test_top1 = 100 * float(top_k_hits(logits, test.labels, 1).mean())
+        curve.append(Epoch(number + 1, loss, train_top1, test_top1))
+        if place.runtime.is_main:
+            fitting.save(path, curve)
+        if place.report is not None:
+            place.report(number + 1, recipe.epochs)
+    place.runtime.barrier()
+    if place.runtime.is_main:
+        path.unlink(missing_ok=True)
+    return Fitted(tuple(curve), fitting.logits() if logits is None else logits)
+
+
+class _Fitting:
+    """A head in training, with the frozen backbone below it or a copy that learns too."""
+
+    def __init__(
+        self, candidate: Candidate, train: LabelledImages, test: LabelledImages, recipe: Probe, seed: int, place: Place
+    ) -> None:
+        self.train, self.test, self.recipe, self.seed, self.place = train, test, recipe, seed, place
+        self.runtime = place.runtime
+        self.identity = _identity(candidate, train, test, recipe, seed)
+        candidate.backbone.to(self.runtime.device)
+        features = width(candidate, test, self.runtime)
+        self.head = _head(features, len(train.info.classes), seed).to(self.runtime.device)
+        groups = [{"params": list(self.head.parameters()), "base": recipe.lr_head * recipe.batch_size / 256}]
+        self.tuned = isinstance(recipe, Tuning)
+        if isinstance(recipe, Tuning):
+            backbone = synchronise(copy.deepcopy(candidate.backbone), self.runtime).train().requires_grad_(True)
+            candidate = dataclasses.replace(candidate, backbone=backbone)
+            base = recipe.lr_backbone * recipe.batch_size / 256
+            groups.append({"params": list(backbone.parameters()), "base": base})
+        self.candidate = candidate
+        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+    def train_epoch(self, epoch: int) -> tuple[float, float]:
+        """One pass over the training images; mean loss and accuracy (per cent)."""
+        rank, processes = self.runtime.rank, self.runtime.world_size
+        plans = _plans(len(self.train), self.recipe.batch_size, epoch, self.seed, processes, self.tuned)
+        share = [Plan(epoch, plan.indices[rank::processes]) for plan in plans]
+        transform = training(self.candidate.card.preprocess, self.recipe.crop_scale, self.recipe.flip)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.runtime.device)
+        with seeded(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])):
+            loader = batches(self.train, transform, share, self.seed, self.place.workers)
+            for step, batch in enumerate(loader):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["base"] * self.recipe.factor(epoch, step, len(plans))
+                sums += self._step(batch, len(plans[step].indices))
+        loss, hits = (self.runtime.total(sums) / sum(len(plan.indices) for plan in plans)).tolist()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"The training loss became {loss} in epoch {epoch + 1}. Lower the learning rates: lr_head is "
+                f"{self.recipe.lr_head} for 256 images."
+            )
+        return loss, 100 * hits
+
+    def logits(self) -> Float32[np.ndarray, "n c"]:
+        """The test images' logits as things stand."""
+        with torch.no_grad():
+            if not self.tuned:
+                return self.head(self._frozen_test_features).cpu().numpy()
+            seen = stream(self.candidate, self.test, self.runtime, self.place.workers, self.recipe.precision)
+            share = [self.head(features).cpu().numpy() for _, features in seen]
+            return np.concatenate([part for parts in self.runtime.gather_objects(share) for part in parts])
+
+    @cached_property
+    def _frozen_test_features(self) -> Float32[Tensor, "n d"]:
+        place = self.place
+        found = extract(self.candidate, self.test, place.cache, place.runtime, place.workers, self.recipe.precision)
+        return torch.from_numpy(np.array(found.features)).to(place.runtime.device)
+
+    def save(self, path: Path, curve: list[Epoch]) -> None:
+        """Write all that the next epoch depends on."""
+        tree = {
+            "identity": self.identity,
+            "curve": [dataclasses.asdict(epoch) for epoch in curve],
+            "head": self.head.state_dict(),
+            "backbone": self.candidate.backbone.state_dict() if self.tuned else None,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        state.save(path, tree)
+
+    def resume(self, path: Path) -> list[Epoch]:
+        """Take up what `save` left there for these very arguments; the curve so far, empty when there is nothing."""
+        tree: dict[str, Any] = state.load(path) if path.exists() else {"identity": None}
+        if tree["identity"] != self.identity:
+            return []
+        self.head.load_state_dict(tree["head"])
+        if self.tuned:
+            self.candidate.backbone.load_state_dict(tree["backbone"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        return [Epoch(**epoch) for epoch in tree["curve"]]
+
+    def _step(self, batch: Batch, total: int) -> Float64[Tensor, "2"]:
+        """One update with a batch of `total` images over all processes; the loss and hits summed over this one's."""
+        images, labels = batch.views[0].to(self.runtime.device), batch.labels.to(self.runtime.device)
+        backbone = self.candidate.backbone
+        with nullcontext() if self.tuned else evaluating(backbone):
+            features = forward(backbone, images, self.recipe.precision)
+        logits = self.head(features)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        self.optimizer.zero_grad()
+        (loss / total).backward()
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad = self.runtime.total(parameter.grad)
+        self.optimizer.step()
+        return torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
+
+
+def _identity(candidate: Candidate, train: LabelledImages, test: LabelledImages, recipe: Probe, seed: int) -> str:
+    """A sha256 of everything that fixes how a fit goes."""
+    return settings.sha256(
+        {
+            "recipe": recipe.model_dump(mode="json"),
+            "seed": seed,
+            "digest": candidate.digest,
+            "architecture": candidate.card.architecture.model_dump(mode="json"),
+            "preprocess": candidate.card.preprocess.model_dump(mode="json"),
+            "train": train.fingerprint,
+            "test": test.fingerprint,
+        }
+    )
+
+
+def _head(features: int, classes: int, seed: int) -> nn.Linear:
+    """A linear classifier with weights from N(0, 0.01) and bias 0 (spec 2.1, [code])."""
+    head = nn.Linear(features, classes, device="meta").to_empty(device="cpu")
+    nn.init.normal_(head.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _plans(n: int, batch_size: int, epoch: int, seed: int, processes: int, even: bool) -> list[Plan]:
+    """An epoch's batches over all processes, each image once.
+
+    A last batch too small for batch statistics in every process joins the one before it. `even` cuts each batch to a
+    multiple of the number of processes.
+    """
+    least = 2 * processes
+    if n < least:
+        raise UserError(f"Training with {processes} process(es) needs at least {least} images, found {n}.")
+    plans = shuffled(n, batch_size, epoch, seed, drop_last=False)
+    if len(plans[-1].indices) < least:
+        plans[-2:] = [Plan(epoch, np.concatenate([plan.indices for plan in plans[-2:]]))]
+    return (
+        [Plan(epoch, plan.indices[: len(plan.indices) // processes * processes]) for plan in plans] if even else plans
+    )

@@ -1,0 +1,99 @@
+"""What is measured: hits of a classifier and their interval, rank measures of a cloud of features. All in float64."""
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+
+Eigenvalues = Float64[np.ndarray, "r"]
+
+
+def top_k_hits(scores: Float[np.ndarray, "n c"], labels: Int64[np.ndarray, "n"], k: int) -> Bool[np.ndarray, "n"]:
+    """Whether the label is among the k classes of the highest scores; of equal scores the smaller class counts first.
+
+    Raises:
+        ValueError: when a score is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise ValueError("Scores of a classifier must be finite.")
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    return ((scores > own) | ((scores == own) & earlier)).sum(1) < k
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a proportion; never outside [0, 1] and never empty."""
+    z = 1.959963984540054
+    centre = (hits + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def centred(features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
+    """Features less their mean. A dimension whose values are all equal becomes exactly zero."""
+    double = features.astype(np.float64)
+    double -= double.mean(0)
+    double[:, features.min(0) == features.max(0)] = 0
+    return double
+
+
+def eigenvalues(deviations: Float64[np.ndarray, "n d"]) -> Eigenvalues:
+    """Eigenvalues of the unbiased covariance of centred features, largest first (spec 4.2).
+
+    Only the min(n - 1, d) that n centred samples can make non-zero: with fewer samples than dimensions, the others say
+    nothing about the features.
+    """
+    n, d = deviations.shape
+    gram = deviations @ deviations.T if n < d else deviations.T @ deviations
+    found = np.linalg.eigvalsh(gram)[::-1] / max(1, n - 1)
+    return found[: min(n - 1, d)].clip(min=0)
+
+
+def rankme(values: Eigenvalues) -> float:
+    """exp of the entropy of q = s / sum(s) + 1e-7 over the singular values s (spec 4.2); 0 for constant features."""
+    singular = np.sqrt(values)
+    if not singular.any():
+        return 0.0
+    q = singular / singular.sum() + 1e-7
+    return float(np.exp(-(q * np.log(q)).sum()))
+
+
+def effective_rank(values: Eigenvalues) -> float:
+    """exp of the entropy of the eigenvalues' shares (spec 4.2, `erank_eig`); 0 for constant features."""
+    shares = values[values > 0] / values.sum() if values.any() else np.zeros(0)
+    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
+
+
+def stable_rank(values: Eigenvalues) -> float:
+    """Sum of the eigenvalues over the largest (spec 4.2); 0 for constant features."""
+    return float(values.sum() / values[0]) if values.any() else 0.0
+
+
+def participation_ratio(values: Eigenvalues) -> float:
+    """Squared sum of the eigenvalues over the sum of their squares (spec 4.2); 0 for constant features."""
+    return float((values.sum() / values[0]) ** 2 / ((values / values[0]) ** 2).sum()) if values.any() else 0.0
+
+
+def numerical_rank(values: Eigenvalues, tolerance: float) -> int:
+    """How many eigenvalues exceed `tolerance` times the largest (spec 4.2); 0 for constant features."""
+    return int((values > tolerance * values[0]).sum()) if values.any() else 0
+
+
+def log_condition(values: Eigenvalues, floor: float) -> float:
+    """log10 of the largest over the smallest eigenvalue, the latter at least `floor` times the former (spec 4.2).
+
+    Constant features get the worst value, -log10(floor).
+    """
+    smallest = max(values[-1] / values[0], floor) if values.any() else floor
+    return -math.log10(smallest)
+
+
+def mean_absolute_correlation(deviations: Float64[np.ndarray, "n d"]) -> float:
+    """Mean |Pearson correlation| over pairs of different dimensions (spec 4.3, [code]).
+
+    Dimensions without variance have no correlation and are left out; 0 when fewer than two are left.
+    """
+    norms = np.sqrt((deviations**2).sum(0))
+    unit = deviations[:, norms > 0] / norms[norms > 0]
+    d = unit.shape[1]
+    return float((np.abs(unit.T @ unit).sum() - d) / (d * (d - 1))) if d > 1 else 0.0

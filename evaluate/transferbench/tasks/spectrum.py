@@ -1,0 +1,61 @@
+"""How many dimensions the features of the test images really use: rank measures of their covariance."""
+
+import numpy as np
+from pydantic import Field
+
+from transferbench import metrics
+from transferbench.checkpoints import Candidate
+from transferbench.features import Precision
+from transferbench.records import Score
+from transferbench.settings import Settings
+from transferbench.tasks import Bench, Dataset, Outcome
+
+VERSION = "1"
+FROZEN = True
+PRIMARY = "rankme"
+
+
+class Config(Settings):
+    """Measures of spec 4.2 and 4.3 on centred backbone features."""
+
+    rank_tolerance: float = Field(
+        1e-6, gt=0, lt=1, description="an eigenvalue counts for numerical_rank above this part of the largest"
+    )
+    condition_floor: float = Field(
+        1e-12, gt=0, lt=1, description="the smallest eigenvalue is taken to be at least this part of the largest"
+    )
+    precision: Precision = Field("float32", description="what the backbone computes in")
+
+
+def label(config: Config) -> str:
+    """What leaderboards call the task with these settings."""
+    return "RankMe"
+
+
+def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """The measures as scores, the spectrum as an artifact. Constant features have every rank 0. Nothing is random."""
+    features = bench.features(candidate, dataset.test, config.precision).features
+    deviations = metrics.centred(features)
+    values = metrics.eigenvalues(deviations)
+    spread = np.sqrt((deviations**2).sum(0) / max(1, len(deviations) - 1))
+    higher_is_better = {
+        "rankme": metrics.rankme(values),
+        "effective_rank": metrics.effective_rank(values),
+        "stable_rank": metrics.stable_rank(values),
+        "participation_ratio": metrics.participation_ratio(values),
+        "numerical_rank": metrics.numerical_rank(values, config.rank_tolerance),
+        "mean_std": spread.mean(),
+        "min_std": spread.min(),
+    }
+    lower_is_better = {
+        "log10_condition": metrics.log_condition(values, config.condition_floor),
+        "mean_abs_correlation": metrics.mean_absolute_correlation(deviations),
+    }
+    scores = [_score(name, value, True, len(features)) for name, value in higher_is_better.items()]
+    scores += [_score(name, value, False, len(features)) for name, value in lower_is_better.items()]
+    kept = bench.keep("spectrum.npz", {"eigenvalues": values, "std": spread})
+    return Outcome(tuple(scores), {"spectrum": kept})
+
+
+def _score(metric: str, value: float, higher_is_better: bool, n: int) -> Score:
+    return Score(metric=metric, value=float(value), unit="", higher_is_better=higher_is_better, n=n)
