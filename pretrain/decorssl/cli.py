@@ -43,6 +43,7 @@ def pretrain(
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
 ) -> None:
+    """Wire the options to a session."""
     if method == "ls":
         _list()
         return

@@ -67,8 +67,9 @@ class Training:
         self.encoder = Encoder(recipe)
         with seeded(recipe.seed):
             self.modules = self.method.modules(recipe.projector.output, recipe.config)
-        learner = nn.ModuleDict({"encoder": self.encoder, "modules": self.modules})
-        self.learner = synchronise(learner, runtime).to(runtime.device, memory_format=torch.channels_last)
+        learner = nn.ModuleDict({"encoder": self.encoder, "method": self.modules})
+        self.learner = synchronise(learner, runtime).to(runtime.device)
+        self.learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         groups = parameter_groups(self.learner, recipe.optim.weight_decay, recipe.optim.decay_vectors)
         self.optimizer = torch.optim.SGD(groups, lr=recipe.optim.lr, momentum=recipe.optim.momentum)
         place = (runtime.rank, runtime.world_size)
@@ -144,7 +145,7 @@ class Training:
         """The encoder, its gradients averaged over processes when there are several."""
         if self.runtime.world_size == 1:
             return self.encoder
-        return DistributedDataParallel(self.encoder, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(self.encoder, gradient_as_bucket_view=True)
 
 
 def check(recipe: Recipe, images: int, runtime: Runtime) -> None:

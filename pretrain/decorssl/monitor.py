@@ -1,3 +1,44 @@
 """Watching a backbone while it is trained."""
 
+import numpy as np
+from jaxtyping import Float32
 
+from decorssl.loop import Step, Training
+from transferbench.data import LabelledImages
+from transferbench.data.loading import batches, in_order
+from transferbench.data.transforms import evaluation
+from transferbench.features import evaluating, forward
+from transferbench.neighbours import search
+from transferbench.tasks.knn import vote
+
+K, TEMPERATURE = 20, 0.07
+
+
+class Monitor:
+    """Weighted 20-NN accuracy on the test split (spec 2.6, [code]) every few epochs; `test` None: never."""
+
+    def __init__(self, training: Training, test: LabelledImages | None, every: int) -> None:
+        self.training, self.test, self.every = training, test, every
+
+    def after(self, step: Step) -> float | None:
+        """The accuracy in per cent when an epoch that is due has just ended, else None."""
+        epochs, within = divmod(step.index, self.training.steps_per_epoch)
+        due = (
+            not within and (epochs % self.every == 0 or epochs == self.training.recipe.epochs) if self.every else False
+        )
+        if self.test is None or not due:
+            return None
+        return self._accuracy(self.training.images, self.test)
+
+    def _accuracy(self, train: LabelledImages, test: LabelledImages) -> float:
+        found = search(self._features(train), self._features(test), K, "cosine", device=self.training.runtime.device)
+        weights = np.exp((found.values - found.values[:, :1]) / TEMPERATURE)
+        predicted = vote(train.labels[found.indices], weights, len(train.info.classes))
+        return 100 * float(np.mean(predicted == test.labels))
+
+    def _features(self, images: LabelledImages) -> Float32[np.ndarray, "n d"]:
+        backbone, runtime = self.training.encoder.backbone, self.training.runtime
+        stream = batches(images, evaluation(self.training.recipe.preprocess), in_order(len(images), 256))
+        with evaluating(backbone):
+            parts = [forward(backbone, b.views[0].to(runtime.device), "float32").cpu().numpy() for b in stream]
+        return np.concatenate(parts)

@@ -47,7 +47,7 @@ class Recipe(Settings):
     name: str
     about: str
     method: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
     data: str = "digits"
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
     backbone: Architecture

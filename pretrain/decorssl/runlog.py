@@ -17,7 +17,7 @@ STATE, BACKBONE = "state.safetensors", "backbone.safetensors"
 
 
 class RunLog:
-    """One run's folder, written by the main process. Losses are read off the device one step late, to wait for nothing."""
+    """One run's folder, written by the main process. Losses are read off the device one step late, without waiting."""
 
     def __init__(self, folder: Path, training: Training) -> None:
         self.folder, self.training = folder, training
@@ -63,8 +63,8 @@ class RunLog:
         terms = {name: value.item() for name, value in step.terms.items()}
         if not math.isfinite(terms["loss"]):
             raise UserError(
-                f"The loss is {terms['loss']} at step {step.index}, epoch {step.epoch + 1} ({terms}). The last good state "
-                f"is kept in {self.folder}. Lower optim.lr, lengthen optim.warmup_epochs or set precision=float32, "
+                f"The loss is {terms['loss']} at step {step.index}, epoch {step.epoch + 1} ({terms}). The last good "
+                f"state is kept in {self.folder}. Lower optim.lr, lengthen optim.warmup_epochs or use precision=float32, "
                 "with another --out."
             )
         times = {"seconds": round(step.seconds, 4), "waited": round(step.waited, 4)}

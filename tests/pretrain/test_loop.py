@@ -105,8 +105,7 @@ def test_two_processes_take_the_same_step_as_one(recipe_file: Path, tmp_path: Pa
     one, two = results
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
     assert one["gradients"].keys() == two["gradients"].keys()
-    largest = max(g.abs().max() for g in one["gradients"].values())
     for name, gradient in one["gradients"].items():
-        torch.testing.assert_close(two["gradients"][name], gradient, rtol=1e-4, atol=1e-6 * float(largest), msg=name)
+        assert (two["gradients"][name] - gradient).norm() <= 5e-5 * gradient.norm(), name
     for name, buffer in one["buffers"].items():
         torch.testing.assert_close(two["buffers"][name], buffer, rtol=1e-5, atol=1e-6, msg=name)

@@ -18,7 +18,9 @@ data: {data}
 backbone: {{family: resnet, arguments: {{depth: 10, width: 0.125, stem: cifar}}}}
 projector: {{layers: 2, hidden: 32, output: 32}}
 views:
-  - operations: &view [{{op: crop, size: 16, scale: [0.5, 1]}}, {{op: jitter, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1}}]
+  - operations: &view
+      - {{op: crop, size: 16, scale: [0.5, 1]}}
+      - {{op: jitter, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1}}
   - operations: *view
 preprocess: {{size: null, crop: 16}}
 optim: {{lr: 1.0, weight_decay: 1.0e-4, decay_vectors: true, warmup_epochs: 1}}

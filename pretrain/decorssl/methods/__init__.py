@@ -43,7 +43,7 @@ class Method(Protocol):
     Config: ClassVar[type[Settings]]
 
     def modules(self, dim: int, config: Any) -> nn.ModuleDict:
-        """The networks of the method's own (a predictor, say), for embeddings of `dim` channels; the loop trains and saves them."""
+        """The method's own networks (a predictor, say), for embeddings of `dim` channels; trained and saved with it."""
         ...
 
     def loss(self, outputs: Outputs, context: Context) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def trade_off(config: Config, batch: int, dim: int) -> float:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Alignment of every view with the first, and the trace loss, over the global batch (spec 1.1 "INTL loss", [code])."""
+    """Alignment of all views with the first plus trace losses, over the global batch (spec 1.1 "INTL loss", [code])."""
     config: Config = context.config
     views = [context.gather(z) for z in outputs.student]
     whitened = [iternorm(z, config.iterations, config.covariance_between) for z in views]
