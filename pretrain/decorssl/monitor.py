@@ -15,7 +15,10 @@ K, TEMPERATURE = 20, 0.07
 
 
 class Monitor:
-    """Weighted 20-NN accuracy on the test split (spec 2.6, [code]) every few epochs; `test` None: never."""
+    """Weighted 20-NN accuracy on the test split (spec 2.6, [code]) every few epochs and after the last.
+
+    Without a `test` split it never measures.
+    """
 
     def __init__(self, training: Training, test: LabelledImages | None, every: int) -> None:
         self.training, self.test, self.every = training, test, every

@@ -64,7 +64,7 @@ class RunLog:
         if not math.isfinite(terms["loss"]):
             raise UserError(
                 f"The loss is {terms['loss']} at step {step.index}, epoch {step.epoch + 1} ({terms}). The last good "
-                f"state is kept in {self.folder}. Lower optim.lr, lengthen optim.warmup_epochs or use precision=float32, "
+                f"state is kept in {self.folder}. Lower optim.lr, raise optim.warmup_epochs or use precision=float32, "
                 "with another --out."
             )
         times = {"seconds": round(step.seconds, 4), "waited": round(step.waited, 4)}

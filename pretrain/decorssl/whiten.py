@@ -50,6 +50,25 @@ def iternorm(z: Float[Tensor, "n d"], iterations: int, between: Between) -> Floa
     return whitened if between == "samples" else whitened.T
 
 
+def gram(rows: Float[Tensor, "v o"]) -> Float[Tensor, "v v"]:
+    """Inner products of all pairs of rows."""
+    return _Gram.apply(rows)  # pyright: ignore[reportReturnType]
+
+
+class _Gram(torch.autograd.Function):
+    """X X^T, whose gradient (G + G^T) X is one product where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return rows @ rows.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        return (gradients[0] + gradients[0].T) @ rows
+
+
 def _newton(scaled: Float[Tensor, "v v"], iterations: int) -> Float[Tensor, "v v"]:
     p = torch.eye(len(scaled), dtype=scaled.dtype, device=scaled.device)
     for _ in range(iterations):

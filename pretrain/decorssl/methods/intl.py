@@ -5,13 +5,14 @@
 
 import math
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from decorssl.methods import Context, Outputs
-from decorssl.whiten import Between, iternorm, observed
+from decorssl.whiten import Between, gram, iternorm, newton_inverse_root, observed
 from transferbench.settings import Settings
 
 
@@ -53,10 +54,35 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Alignment of all views with the first plus trace losses, over the global batch (spec 1.1 "INTL loss", [code])."""
     config: Config = context.config
     views = [context.gather(z) for z in outputs.student]
+    n, d = views[0].shape
+    with torch.autocast(views[0].device.type, enabled=False):
+        fused = config.covariance_between == "samples" and n <= d
+        terms = _from_gram(views, config) if fused else _from_whitened(views, config)
+    alignment, trace = terms
+    return {"loss": alignment + trade_off(config, n, d) * trace, "alignment": alignment, "trace": trace}
+
+
+def _from_whitened(views: list[Tensor], config: Config) -> tuple[Tensor, Tensor]:
+    """(alignment, trace), from whitened embeddings as the formulas read."""
     whitened = [iternorm(z, config.iterations, config.covariance_between) for z in views]
-    traces = [trace_loss(z, config.covariance_between) for z in whitened]
-    others = len(views) - 1
-    alignment = sum((normalised_mse(z, whitened[0]) for z in whitened[1:]), start=views[0].new_zeros(())) / others
-    trace = sum(traces[1:], start=views[0].new_zeros(())) / others + traces[0]
-    weight = trade_off(config, *views[0].shape)
-    return {"loss": alignment + weight * trace, "alignment": alignment, "trace": trace}
+    traces = torch.stack([trace_loss(z, config.covariance_between) for z in whitened])
+    alignments = torch.stack([normalised_mse(z, whitened[0]) for z in whitened[1:]])
+    return alignments.mean(), traces[1:].mean() + traces[0]
+
+
+def _from_gram(views: list[Tensor], config: Config) -> tuple[Tensor, Tensor]:
+    """The same for a covariance between samples, from inner products alone: no whitened embedding is ever formed.
+
+    With Z = W X, norms and variances of whitened rows are diag(W X X^T W) and inner products between two views are
+    diag(W_1 X_1 X_2^T W_2) (spec, performance 2a, identity 3).
+    """
+    observations = views[0].shape[1] - 1
+    rows = [observed(z, "samples") for z in views]
+    grams = [gram(x) for x in rows]
+    roots = [newton_inverse_root(g / observations, config.iterations) for g in grams]
+    squares = [((w @ g) * w).sum(1) for w, g in zip(roots, grams, strict=True)]
+    traces = torch.stack([(square / observations - 1).square().sum() for square in squares])
+    inner = [((roots[v] @ (rows[v] @ rows[0].T)) * roots[0]).sum(1) for v in range(1, len(views))]
+    lengths = [(square * squares[0]).clamp_min(1e-24).rsqrt() for square in squares[1:]]
+    cosines = torch.stack([x * length for x, length in zip(inner, lengths, strict=True)])
+    return 2 - 2 * cosines.mean(), traces[1:].mean() + traces[0]
