@@ -13,6 +13,11 @@ from transferbench import settings, state
 from transferbench.checkpoints import Card, LoadReport
 from transferbench.settings import Settings
 
+RECORDS = "records"
+ARTIFACTS = "artifacts"
+UNFINISHED = "unfinished"
+"""The folders inside an output folder."""
+
 
 class Score(Settings):
     """One number. `interval` is the 95 % interval over test samples, in the same unit, where it is known."""
@@ -35,17 +40,24 @@ class Artifact(Settings):
 
 
 class Record(Settings):
-    """One checkpoint, task, data set and seed. Its identity leaves out everything that cannot change the number."""
+    """One checkpoint, task, data set and seed.
+
+    Its identity leaves out what cannot change the number: names, machine, and the card's account of where weights
+    come from.
+    """
 
     schema_version: int = 1
     status: Literal["ok", "failed", "skipped"]
     task: str
+    label: str = Field(description="what leaderboards call the task with these settings")
     version: str
-    primary: str
+    primary: str = Field(description="the score that leaderboards show")
     dataset: str
     dataset_revision: str
     data_fingerprint: dict[str, str]
-    chance: float
+    chance: float | None = Field(
+        default=None, description="the accuracy of guessing, per cent; None: the data was not opened"
+    )
     candidate: str
     digest: str
     file_sha256: str | None
@@ -56,9 +68,11 @@ class Record(Settings):
     seed: int
     limit: int | None
     scores: tuple[Score, ...] = ()
-    artifacts: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = Field(default={}, description="by name; paths are relative to the output folder")
     error: str | None = None
-    frozen: bool | None = Field(None, description="the backbone was bit-identical after the task; None: it was tuned")
+    frozen: bool | None = Field(
+        default=None, description="the backbone was bit-identical after the task; None: it was tuned"
+    )
     seconds: float
     peak_memory_mb: float
     written: str
@@ -67,12 +81,18 @@ class Record(Settings):
 
     @property
     def identity(self) -> str:
-        """sha256 of (digest, card, task, dataset, protocol, seed, limit): equal identities are the same experiment."""
+        """sha256 of (digest, card, task, data, protocol, seed, limit): equal identities are the same experiment."""
         return identity(
             self.digest, self.card, self.task, self.data_fingerprint, self.protocol_sha256, self.seed, self.limit
         )
 
+    @property
+    def is_bug(self) -> bool:
+        """Whether `error` is a traceback, and no message about something the person can mend."""
+        return self.status == "failed" and (self.error or "").startswith("Traceback")
+
     def score(self, metric: str) -> Score | None:
+        """The score of that name."""
         return next((score for score in self.scores if score.metric == metric), None)
 
     def sealed(self) -> "Record":
@@ -121,10 +141,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write(folder: Path, record: Record) -> Path:
-    """Write a record under its own name, atomically; the same experiment overwrites itself and nothing else."""
+def path_of(folder: Path, record: Record) -> Path:
+    """Where in `folder` a record lies; the same for the same experiment under the same name."""
     name = f"{record.candidate}.{record.dataset}.{record.task}.{record.identity[:16]}.json"
-    path = folder / "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    return folder / "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+
+
+def write(folder: Path, record: Record) -> Path:
+    """Write a record, sealed, atomically; the same experiment overwrites itself and nothing else."""
+    path = path_of(folder, record)
     state.write_json(path, record.sealed().model_dump(mode="json"))
     return path
 
@@ -145,8 +170,13 @@ def read(path: Path) -> Record:
 
 
 def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
-    """Every JSON file below `folder` in name order, as a record or as the reason why it is none."""
+    """Every JSON file below `folder`, as a record or as the reason why it is none, in name order.
+
+    Left out is what lies in a folder of artifacts or of unfinished work.
+    """
     for path in sorted(folder.rglob("*.json")):
+        if {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
+            continue
         try:
             yield path, read(path)
         except ValueError as error:

@@ -1,0 +1,208 @@
+"""Judge checkpoints or live modules from Python; the command line takes the same road."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from transferbench import records
+from transferbench import suite as suites
+from transferbench.backbones import LIVE
+from transferbench.checkpoints import Candidate
+from transferbench.checkpoints.load import load, random_control, wrap
+from transferbench.data.transforms import Preprocess
+from transferbench.errors import UserError
+from transferbench.features import Report
+from transferbench.records import Record
+from transferbench.run import Output, Shelf, run
+from transferbench.runtime import Runtime, cache_root, data_root, start
+from transferbench.suite import Job, Suite
+from transferbench.tasks import Bench
+
+Model = nn.Module | str | Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be judged, and on what.
+
+    Attributes:
+        models: files, `NAME=file` to name a row, or live modules.
+        data: data sets by name or path.
+        suite: a suite, its name or its file; None takes each data set's own.
+        task: run only this task's jobs.
+        overrides: `JOB.KEY=VALUE`.
+        limit: keep only so many images of each split (a smoke run, left out of leaderboards).
+        control: add a random-initialised row for each architecture.
+        encoder: which network of a file that holds several.
+        preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
+    """
+
+    models: Sequence[Model]
+    data: Sequence[str] = ("digits",)
+    suite: Suite | str | Path | None = None
+    task: str | None = None
+    overrides: Sequence[str] = ()
+    seeds: Sequence[int] = (0,)
+    limit: int | None = None
+    control: bool = True
+    encoder: str | None = None
+    preprocess: Preprocess | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the work is done and kept; nothing here can change a number. Without `out` nothing is kept."""
+
+    runtime: Runtime
+    out: Path | None = None
+    again: bool = False
+    data: Path = field(default_factory=data_root)
+    cache: Path = field(default_factory=cache_root)
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Work that is checked and ready: every setting fits, every file is read, some data is here."""
+
+    candidates: tuple[Candidate, ...]
+    jobs: tuple[Job, ...]
+    notes: tuple[str, ...]
+    place: Place
+    shelf: Shelf
+
+    def run(self, report: Report | None = None) -> Iterator[Record]:
+        """One record for each candidate and job, as they are finished; `report` is told of progress inside a job."""
+        place = self.place
+        with ExitStack() as stack:
+            output = Output(place.out, place.again) if place.out else None
+            scratch = (
+                place.out / records.UNFINISHED
+                if place.out
+                else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
+            )
+            bench = Bench(place.runtime, place.cache, scratch, place.workers, report)
+            for candidate in self.candidates:
+                yield from run(self.jobs, candidate, bench, self.shelf, output)
+
+
+def evaluate(
+    model_or_path: Model | Sequence[Model],
+    suite: Suite | str | Path | None = None,
+    data: str | Sequence[str] = "digits",
+    *,
+    out: str | Path | None = None,
+    seeds: Sequence[int] = (0,),
+    limit: int | None = None,
+    control: bool = True,
+    preprocess: Preprocess | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+) -> list[Record]:
+    """Run a suite on checkpoints or live modules.
+
+    Args:
+        model_or_path: a checkpoint file, `NAME=file`, a module from images `b 3 h w` to features `b d`, or several.
+        suite: a suite, its name or its file; None takes the data set's own.
+        data: names or paths of data sets.
+        out: where records and artifacts are kept and finished work is found again; None keeps nothing.
+        seeds: each job runs once with each.
+        limit: keep only so many images of each split.
+        control: add a random-initialised row for each architecture.
+        preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
+        overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UserError: for a setting, a file or a data set that does not fit, before anything runs.
+    """
+    request = Request(
+        models=[model_or_path] if isinstance(model_or_path, Model) else model_or_path,
+        data=[data] if isinstance(data, str) else data,
+        suite=suite,
+        overrides=overrides,
+        seeds=seeds,
+        limit=limit,
+        control=control,
+        preprocess=preprocess,
+    )
+    place = Place(start(device), Path(out) if out else None)
+    return list(prepare(request, place).run())
+
+
+def prepare(request: Request, place: Place) -> Evaluation:
+    """Check everything that can be checked before the first second is spent.
+
+    Raises:
+        UserError: for settings, files, or when none of the data sets is here.
+    """
+    jobs = suites.plan(_suites(request), request.overrides, request.seeds, request.limit)
+    shelf = Shelf(place.data)
+    _require_some(request.data, shelf)
+    loaded = [_candidate(model, request, shelf) for model in request.models]
+    controls, notes = _controls(loaded) if request.control else ([], [])
+    return Evaluation((*loaded, *controls), tuple(jobs), tuple(notes), place, shelf)
+
+
+def _suites(request: Request) -> dict[str, Suite]:
+    """The suite of each data set."""
+    match request.suite:
+        case None:
+            chosen = {data: suites.suite_for(data) for data in request.data}
+        case Suite() as stated:
+            chosen = dict.fromkeys(request.data, stated)
+        case name:
+            chosen = dict.fromkeys(request.data, suites.load(name))
+    return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
+
+
+def _require_some(data: Sequence[str], shelf: Shelf) -> None:
+    """Open every data set; missing ones are recorded as skipped later on, as long as one is here."""
+    missing: list[str] = []
+    for name in data:
+        try:
+            shelf.take(name)
+        except UserError as error:
+            missing.append(str(error))
+    if len(missing) == len(data):
+        raise UserError("\n".join(missing) or "Name at least one data set.")
+
+
+def _candidate(model: Model, request: Request, shelf: Shelf) -> Candidate:
+    if isinstance(model, nn.Module):
+        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, shelf))
+    name, equals, path = str(model).partition("=")
+    if equals and not Path(model).exists():
+        return load(Path(path).expanduser(), name, request.encoder)
+    return load(Path(model).expanduser(), None, request.encoder)
+
+
+def _native(data: Sequence[str], shelf: Shelf) -> Preprocess:
+    """The data sets' own image size, whole, with ImageNet's statistics."""
+    sizes = {shelf.take(name).train.info.image_size for name in data}
+    size = sizes.pop()
+    if sizes or size is None:
+        raise UserError(
+            f"The images of {', '.join(data)} have no one size that a live module could be given. "
+            "Say what it expects: preprocess=Preprocess(size=256, crop=224)."
+        )
+    return Preprocess(size=None, crop=size)
+
+
+def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+    """One random-initialised network for each architecture, preprocessing and seed, and whom there is none for."""
+    controls: dict[str, Candidate] = {}
+    notes: list[str] = []
+    for candidate in candidates:
+        if candidate.card.architecture.family == LIVE:
+            notes.append(f"{candidate.name}: no random-init row, for how to build it anew is not known.")
+            continue
+        card, seed = candidate.card, candidate.card.origin.seed or 0
+        key = f"{card.architecture.model_dump_json()} {card.preprocess.model_dump_json()} {seed}"
+        if key not in controls:
+            controls[key] = random_control(card.architecture, card.preprocess, seed)
+    return list(controls.values()), notes

@@ -1,0 +1,264 @@
+"""The `evaluate` command: its options, what it prints and its exit codes."""
+
+import copy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from transferbench.errors import UserError, unknown
+from transferbench.listing import TASKS, facts, listings
+
+if TYPE_CHECKING:
+    from transferbench.api import Evaluation
+    from transferbench.records import Record
+    from transferbench.tables import Leaderboard
+
+ABOUT = """
+Judge self-supervised checkpoints on the protocols the field publishes.
+
+\b
+evaluate all runs/intl/backbone.safetensors   on the embedded digits
+evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
+evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
+evaluate knn a.pth --set knn.k=5              one task, one setting changed
+evaluate table results                        CSV, LaTeX and Markdown
+evaluate inspect a.pth                        what a file is
+evaluate ls                                   what there is to choose from
+evaluate doctor                               what works on this machine
+"""
+RUN = "What is run"
+PLACE = "Where and how it runs (cannot change the result)"
+JUDGE = "all"
+
+
+class Commands(TyperGroup):
+    """The commands, and one for each file in the folder of tasks, which is not imported for it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command's name; tasks last."""
+        return [*super().list_commands(ctx), *TASKS.names()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, which for a task is `all` under the task's name.
+
+        Raises:
+            UserError: when there is none, with the nearest name.
+        """
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        if "." not in cmd_name and cmd_name.replace("-", "_") not in TASKS.names():
+            raise unknown("command", cmd_name, self.list_commands(ctx))
+        task = copy.copy(super().get_command(ctx, JUDGE))
+        assert task is not None
+        task.name = cmd_name
+        task.help = TASKS.summary(cmd_name.replace("-", "_")) if "." not in cmd_name else "A task from elsewhere."
+        task.short_help = None
+        task.rich_help_panel = "Tasks: as `all`, with this task only"  # pyright: ignore[reportAttributeAccessIssue]
+        return task
+
+
+app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode="rich", help=ABOUT, no_args_is_help=True)
+
+
+@app.command(JUDGE)
+def judge(
+    ctx: typer.Context,
+    checkpoints: Annotated[list[str], typer.Argument(help="Files; NAME=FILE names the row.", show_default=False)],
+    data: Annotated[list[str] | None, typer.Option(help="A data set's name, or a folder or zip of images.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite's name or YAML file. Default: the data set's own.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for records and artifacts.")] = Path("results"),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: JOB.KEY=VALUE.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run what is finished once more.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Run every job with seeds 0 to N-1.", rich_help_panel=RUN)] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Smoke run: so many images of each split.", rich_help_panel=RUN)
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="A random-init row.", rich_help_panel=RUN)
+    ] = True,
+    encoder: Annotated[
+        str | None, typer.Option(help="Which network of a file that holds several.", rich_help_panel=RUN)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=0, help="Loader processes.", rich_help_panel=PLACE)
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+) -> None:
+    """Every task of a suite on checkpoints. Finished work is not run again."""
+    from transferbench import api, runtime
+
+    with _interruptible():
+        request = api.Request(
+            models=checkpoints,
+            data=data or ["digits"],
+            suite=suite,
+            task=None if ctx.info_name == JUDGE else ctx.info_name,
+            overrides=set_ or [],
+            seeds=range(seeds),
+            limit=limit,
+            control=control,
+            encoder=encoder,
+        )
+        place = api.Place(
+            runtime.start(device),
+            out,
+            again,
+            data_root or runtime.data_root(),
+            cache or runtime.cache_root(),
+            runtime.worker_count() if workers is None else workers,
+        )
+        try:
+            found = _watched(api.prepare(request, place), place.runtime.is_main)
+        finally:
+            runtime.stop()
+    _conclude(found, out, place.runtime.is_main)
+
+
+@app.command()
+def table(
+    folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same.")] = None,
+    limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
+) -> None:
+    """Build CSV, LaTeX and Markdown tables from records, and print the leaderboard."""
+    from transferbench import records, tables
+
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Run `evaluate all CHECKPOINT --out {folder}` first.")
+    found = dict(records.read_all(folder))
+    good = [record for record in found.values() if not isinstance(record, ValueError)]
+    bad = [record for record in found.values() if isinstance(record, ValueError)]
+    if not good:
+        raise UserError(f"No records below {folder}: {len(bad)} JSON file(s) that hold none.")
+    for reason in bad:
+        print(f"Left out: {reason}", file=sys.stderr)
+    board = tables.leaderboard(good, limited, len(bad))
+    _show(board)
+    for path in tables.write(out or folder, good, board):
+        print(f"wrote {path}")
+
+
+@app.command("inspect")
+def inspect_(
+    file: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
+) -> None:
+    """Say what a checkpoint is and how it would be read, without running anything."""
+    from transferbench.checkpoints.inspect import inspect
+
+    for name, value in facts(inspect(file, encoder)).items():
+        print(f"{name:13} {value}")
+
+
+@app.command()
+def ls(kind: Annotated[str | None, typer.Argument(help="tasks, formats, data, suites or backbones.")] = None) -> None:
+    """List what there is to choose from."""
+    known = listings()
+    if kind is not None and kind not in known:
+        raise unknown("kind", kind, known)
+    for name in [kind] if kind else known:
+        print(name)
+        for entry, summary in known[name]():
+            print(f"  {entry:16} {summary}")
+
+
+@app.command()
+def doctor(
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where features are kept.")] = None,
+) -> None:
+    """Say what works on this machine, and the one command that mends what does not."""
+    from transferbench import doctor as examination
+    from transferbench import runtime
+
+    checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root())
+    for check in checks:
+        print(f"{check.status:9} {check.name:14} {check.found}")
+        if check.status != "ok" and check.mend:
+            print(f"{'':24} -> {check.mend}")
+    if any(check.is_broken for check in checks):
+        raise typer.Exit(1)
+
+
+def _watched(work: "Evaluation", is_main: bool) -> "list[Record]":
+    """Run the work, printing what was read and each result as it comes."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from transferbench import records, tables
+
+    for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
+        print(text, flush=True)
+    started, found = records.now(), []
+    names = [f"{candidate.name} {job.data} {job.id}" for candidate in work.candidates for job in work.jobs]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *times, disable=not (is_main and sys.stdout.isatty()), transient=True) as progress:
+        bar = progress.add_task(names[0], total=len(names))
+        for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):
+            found.append(record)
+            if is_main:
+                print(tables.line(record, is_old=record.written < started), flush=True)
+            progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
+    return found
+
+
+def _conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
+    """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after what a person can mend."""
+    from transferbench import tables
+
+    failed = [record for record in found if record.status == "failed"]
+    if is_main:
+        _show(tables.leaderboard(found, limited=True))
+        print(f"Records lie in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown of all that lie there.")
+        for record in failed:
+            print(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1 if any(record.is_bug for record in failed) else 2)
+
+
+def _show(board: "Leaderboard") -> None:
+    """Print a leaderboard: drawn on a terminal, as Markdown elsewhere."""
+    from rich.console import Console
+
+    from transferbench import tables
+
+    if not board.columns:
+        print("\\n".join(["Nothing to rank.", *tables.notes(board)]))
+    elif sys.stdout.isatty():
+        Console().print(tables.terminal(board))
+    else:
+        print(tables.markdown(board))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C inside the block ends the program with 130 and says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nStopped. Finished records are kept; run the same command again to go on.", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told bare, with exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

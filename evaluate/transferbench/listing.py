@@ -1,0 +1,60 @@
+"""What there is to choose from, found without importing it; and what is known of a checkpoint."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from transferbench.plugins import Room
+
+if TYPE_CHECKING:
+    from transferbench.checkpoints.inspect import Inspection
+
+ROOMS = {
+    "tasks": Room("transferbench.tasks", "task"),
+    "formats": Room("transferbench.checkpoints.formats", "checkpoint format"),
+    "data": Room("transferbench.data.sources", "data set"),
+    "backbones": Room("transferbench.backbones", "backbone family"),
+}
+TASKS = ROOMS["tasks"]
+
+Listing = list[tuple[str, str]]
+"""Names, each with one line about it."""
+
+
+def listings() -> dict[str, Callable[[], Listing]]:
+    """Everything that can be listed, by what it is called."""
+    rooms = {kind: lambda room=room: _plugins(room) for kind, room in ROOMS.items()}
+    return {**rooms, "suites": _suites}
+
+
+def _plugins(room: Room) -> Listing:
+    return [(name, room.summary(name)) for name in room.names()]
+
+
+def _suites() -> Listing:
+    from transferbench import suite
+
+    return [
+        (each.name, f"{each.summary}: {', '.join(job.id for job in each.jobs)}")
+        for each in map(suite.load, suite.names())
+    ]
+
+
+def facts(found: "Inspection") -> dict[str, str]:
+    """An inspection in words, without what does not apply."""
+    origin = found.origin.model_dump(exclude_none=True)
+    preprocess = found.preprocess.model_dump()
+    said = {
+        "file": f"{found.path} ({found.size_mb:.1f} MB, {found.container})",
+        "format": found.format,
+        "encoder": found.encoder,
+        "encoders": ", ".join(f"{label} ({place})" for label, place in found.encoders.items()),
+        "architecture": f"{found.architecture_name}, {found.parameters:,} parameters, {found.width} features",
+        "preprocess": ", ".join(f"{name} {value}" for name, value in preprocess.items()),
+        "digest": found.digest,
+        "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
+        **{f"dropped, {reason}": ", ".join(names) for reason, names in found.report.dropped.items()},
+        "assumed": "; ".join(found.report.assumed),
+        "also there": ", ".join(f"{name}: {value}" for name, value in found.others.items()),
+        "not executed": ", ".join(found.inert),
+    }
+    return {name: text for name, text in said.items() if text}

@@ -1,0 +1,140 @@
+"""What a call runs: a suite of jobs, every setting of which is checked before the first job starts."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import Field
+
+from transferbench.errors import UserError, nearest, unknown
+from transferbench.settings import Settings, from_file, merged, parse_override, read
+from transferbench.tasks import TASKS
+
+FOLDER = Path(__file__).parent / "suites"
+
+
+class Entry(Settings):
+    """One job of a suite."""
+
+    task: str
+    id: str = Field(default="", description="the name --set reaches this job by; the task's name when not given")
+    settings: dict[str, Any] = Field(default={}, description="what differs from the task's defaults")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        return {"id": values.get("task"), **values} if isinstance(values, dict) else values
+
+    def answers_to(self, name: str) -> bool:
+        """Whether `name` is this job's id or task (`-` and `_` are the same here)."""
+        return name.replace("-", "_") in (self.id.replace("-", "_"), self.task.replace("-", "_"))
+
+    def changed(self, overrides: Iterable[str]) -> "Entry":
+        """This job with those of the overrides that reach it (`JOB.KEY=VALUE`) laid over its settings."""
+        split = [override.partition(".") for override in overrides]
+        mine = [rest for head, _, rest in split if "=" not in head and self.answers_to(head)]
+        return self.model_copy(update={"settings": merged(self.settings, mine)})
+
+
+class Suite(Settings):
+    """Jobs in the order they run, cheapest first."""
+
+    name: str
+    summary: str = ""
+    for_data: tuple[str, ...] = Field((), description="data sets that take this suite when none is asked for")
+    extends: str | None = Field(None, description="a suite whose jobs come first")
+    overrides: tuple[str, ...] = Field((), description="what to change in the extended suite's jobs, as with --set")
+    jobs: tuple[Entry, ...] = ()
+
+    def only(self, name: str) -> "Suite":
+        """The jobs of one task, as this suite states them; the task's own defaults where it has none."""
+        kept = tuple(entry for entry in self.jobs if entry.answers_to(name))
+        return self.model_copy(update={"jobs": kept or (Entry(task=name),)})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task on one data set with one seed; `limit` is how many images a smoke run keeps of each split."""
+
+    id: str
+    task: str
+    data: str
+    config: Settings
+    seed: int
+    limit: int | None = None
+
+
+def names() -> list[str]:
+    """The suites that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str | Path) -> Suite:
+    """A suite by its name, or from a YAML file.
+
+    Raises:
+        UserError: when there is no such suite, or with every misfit of the file.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if str(name) not in names():
+            raise unknown("suite", str(name), names())
+        path = FOLDER / f"{name}.yaml"
+    suite = read(Suite, {"name": path.stem, **from_file(path)})
+    inherited = load(suite.extends).jobs if suite.extends else ()
+    misfits = [line for override in suite.overrides for line in _unreachable(override, inherited)]
+    jobs = tuple(entry.changed(suite.overrides) for entry in inherited) + suite.jobs
+    ids = [entry.id for entry in jobs]
+    misfits += [f"{len(ids)} jobs need different ids, found: {', '.join(ids)}."] if len(set(ids)) < len(ids) else []
+    misfits += [] if jobs else ["A suite lists at least one job: `jobs: [{task: knn}]`."]
+    if misfits:
+        raise UserError("\n".join([f"{path}:", *misfits]))
+    return suite.model_copy(update={"jobs": jobs})
+
+
+def suite_for(data: str) -> Suite:
+    """The suite of a data set when none is asked for: the one that names it in `for_data`, else `quick`."""
+    return next((suite for suite in map(load, names()) if data in suite.for_data), load("quick"))
+
+
+def plan(
+    suites: Mapping[str, Suite], overrides: Sequence[str] = (), seeds: Sequence[int] = (0,), limit: int | None = None
+) -> list[Job]:
+    """Every job on every data set, in the order they run.
+
+    Args:
+        suites: the suite of each data set.
+        overrides: `JOB.KEY=VALUE`; JOB is a job's id, or a task for all its jobs.
+        seeds: each job runs once with each.
+        limit: how many images to keep of each split; None keeps all.
+
+    Raises:
+        UserError: with every setting of every job that does not fit.
+    """
+    entries = [entry for suite in suites.values() for entry in suite.jobs]
+    misfits = [line for override in overrides for line in _unreachable(override, entries)]
+    jobs: list[Job] = []
+    for data, suite in suites.items():
+        for entry in suite.jobs:
+            try:
+                config = read(TASKS.load(entry.task).Config, entry.changed(overrides).settings)
+            except UserError as error:
+                misfits.append(f"{entry.id}: {error}")
+                continue
+            jobs += [Job(entry.id, entry.task, data, config, seed, limit) for seed in seeds]
+    if misfits:
+        raise UserError("\n".join(dict.fromkeys(misfits)))
+    return jobs
+
+
+def _unreachable(override: str, entries: Collection[Entry]) -> list[str]:
+    """Why an override reaches none of the jobs; empty when it reaches one."""
+    path, _ = parse_override(override)
+    known = sorted({name for entry in entries for name in (entry.id, entry.task)})
+    if len(path) < 2:
+        return [f"--set {override}: name the job it is for, JOB.{override}, with JOB one of {', '.join(known)}."]
+    if any(entry.answers_to(path[0]) for entry in entries):
+        return []
+    return [f"--set {override}: no job '{path[0]}' here.{nearest(path[0], known)} Jobs: {', '.join(known)}."]
