@@ -1,13 +1,23 @@
 """From an image to the tensor a backbone expects."""
 
+import math
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import torchvision.transforms.functional as F
+from jaxtyping import Float
+from PIL import Image, ImageOps
 from pydantic import Field
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
 
 from transferbench.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+RATIO = (3 / 4, 4 / 3)
+"""Width over height of a random crop: torchvision's default, which every linear protocol keeps (spec 2, [code])."""
 
 
 class Preprocess(Settings):
@@ -18,3 +28,78 @@ class Preprocess(Settings):
     size: int | None = Field(256, description="resize the shorter side to this many pixels; none leaves the image")
     crop: int = Field(224, ge=1, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Resize the shorter side, crop the centre, normalise. Nothing is random."""
+
+    preprocess: Preprocess
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> tuple[Float[Tensor, "3 h w"]]:
+        """The image as one tensor, in a tuple; `rng` is not used."""
+        settings = self.preprocess
+        if settings.size is not None:
+            image = F.resize(image, [settings.size], _mode(settings))  # pyright: ignore
+        return (normalised(F.center_crop(image, [settings.crop]), settings),)  # pyright: ignore
+
+
+@dataclass(frozen=True)
+class Training:
+    """A random crop resized to `preprocess.crop`, mirrored with probability `flip`, normalised."""
+
+    preprocess: Preprocess
+    scale: tuple[float, float]
+    flip: float
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> tuple[Float[Tensor, "3 h w"]]:
+        """A random view of the image as one tensor, in a tuple."""
+        top, left, height, width = crop_box(image.width, image.height, self.scale, RATIO, rng)
+        side = [self.preprocess.crop] * 2
+        image = F.resized_crop(image, top, left, height, width, side, _mode(self.preprocess))  # pyright: ignore
+        if rng.random() < self.flip:
+            image = ImageOps.mirror(image)
+        return (normalised(image, self.preprocess),)
+
+
+def evaluation(preprocess: Preprocess) -> Evaluation:
+    """The transform protocols test with: pixel for pixel torchvision's Resize, CenterCrop, ToTensor, Normalize."""
+    return Evaluation(preprocess)
+
+
+def training(preprocess: Preprocess, scale: tuple[float, float], flip: float) -> Training:
+    """The transform protocols train a classifier with: torchvision's RandomResizedCrop and RandomHorizontalFlip.
+
+    Args:
+        preprocess: gives the side of the crop, the interpolation, mean and standard deviation; `size` is not used.
+        scale: the least and the largest share of the image's area that a crop covers.
+        flip: the probability of mirroring.
+    """
+    return Training(preprocess, scale, flip)
+
+
+def crop_box(
+    width: int, height: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Where to crop at random, as (top, left, height, width) in pixels, by torchvision's law ([code]).
+
+    A share of the area, uniform in `scale`, and width over height, log-uniform in `ratio`, are drawn up to ten times
+    until the crop fits; after that it is the largest central crop whose ratio is allowed.
+    """
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def normalised(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h w"]:
+    """The image as a float tensor with the mean taken off and the standard deviation divided out."""
+    return F.normalize(F.to_tensor(image), list(preprocess.mean), list(preprocess.std))
+
+
+def _mode(preprocess: Preprocess) -> InterpolationMode:
+    return InterpolationMode(preprocess.interpolation)

@@ -1,0 +1,53 @@
+"""CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32x32 pixels in 10 classes."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.errors import UserError, unknown
+
+HELP = (
+    "CIFAR-10, 163 MiB: python -c \"from torchvision.datasets import CIFAR10; CIFAR10('data/cifar10', download=True)\""
+)
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Image i of an array."""
+
+    pixels: UInt8[np.ndarray, "n 32 32 3"]
+
+    def __call__(self, index: int) -> Image.Image:
+        """Decode image `index`."""
+        return Image.fromarray(self.pixels[index])
+
+
+def open_split(where: Path, split: str) -> LabelledImages:
+    """One split, in memory, from the files torchvision keeps under `where`.
+
+    Raises:
+        UserError: when they are not there or not whole (torchvision checks their md5), with the command that gets them.
+    """
+    if split not in SPLITS:
+        raise unknown("split of cifar10", split, SPLITS)
+    try:
+        data = CIFAR10(str(where), train=split == "train")
+    except (RuntimeError, OSError, EOFError) as error:
+        raise UserError(
+            f"CIFAR-10 is not at {where}, or not whole ({str(error).splitlines()[0]}). Download it (163 MiB) with\n"
+            f"  python -c \"from torchvision.datasets import CIFAR10; CIFAR10('{where}', download=True)\""
+        ) from None
+    labels = np.array(data.targets, dtype=np.int64)
+    info = DatasetInfo("cifar10", tuple(data.classes), SPLITS, 32, f"md5 {CIFAR10.tgz_md5}")
+    mark = hashlib.sha256(data.data.tobytes() + labels.tobytes()).hexdigest()
+    return LabelledImages(
+        info, split, labels, Reader(data.data), [f"{split}/{i:05d}" for i in range(len(labels))], mark
+    )

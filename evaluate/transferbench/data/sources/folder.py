@@ -1,0 +1,83 @@
+"""A folder or zip of your images, one sub-folder a class: ROOT/train/CLASS/* and ROOT/val/CLASS/* or ROOT/test/CLASS/*.
+
+Classes are numbered in alphabetical order, images sorted by path; files that are no images are passed over. The
+fingerprint is a sha256 over the sorted paths with each file's size, and in a zip its CRC too; times do not enter it.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data.trees import SPLITS, Entry, FolderTree, Tree, ZipTree
+from transferbench.errors import UserError, unknown
+
+HELP = "your own: give the path of a folder or zip that holds train/CLASS/* and val/CLASS/* or test/CLASS/*"
+
+LAYOUT = "Expected ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE or ROOT/test/CLASS/IMAGE, in a folder or a zip."
+LOOKED_AT = 3  # images whose size is read on opening
+
+
+def open_split(where: Path, split: str) -> LabelledImages:
+    """One split of the images at `where`; the data set is called by the folder's or zip's name.
+
+    Raises:
+        UserError: when there is no such split in this layout, the splits' classes differ, or a first image is corrupt.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if not where.exists():
+        raise UserError(f"There is no folder or zip at {where}. {LAYOUT}")
+    tree = FolderTree(where) if where.is_dir() else ZipTree(where)
+    classes = {name: found for name in SPLITS if (found := tree.classes(name))}
+    if split not in classes:
+        raise UserError(f"{where} has no images in {split}/CLASS/; {_seen(where, classes)}. {LAYOUT}")
+    info = DatasetInfo(
+        name=where.resolve().name if where.is_dir() else where.stem,
+        classes=_common(where, classes),
+        splits=tuple(classes),
+        image_size=None,
+        revision="local",
+    )
+    return _labelled(tree, info, split)
+
+
+def _labelled(tree: Tree, info: DatasetInfo, split: str) -> LabelledImages:
+    entries = tree.entries(split)
+    number = {name: i for i, name in enumerate(info.classes)}
+    labels = np.array([number[entry.name.partition("/")[0]] for entry in entries], dtype=np.int64)
+    names = [entry.name for entry in entries]
+    read = tree.reader(split, names)
+    images = LabelledImages(info, split, labels, read, [f"{split}/{name}" for name in names], _fingerprint(entries))
+    sizes = {images.image(i).size for i in range(min(LOOKED_AT, len(images)))}
+    width, height = sizes.pop()
+    return images if sizes or width != height else replace(images, info=replace(info, image_size=width))
+
+
+def _fingerprint(entries: list[Entry]) -> str:
+    return hashlib.sha256("".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode()).hexdigest()
+
+
+def _common(where: Path, classes: dict[str, set[str]]) -> tuple[str, ...]:
+    """The classes, if every split has the same."""
+    union = sorted(set().union(*classes.values()))
+    lacking = {split: [name for name in union if name not in found] for split, found in classes.items()}
+    faults = [
+        f"{split} lacks {', '.join(names[:5])}{' ...' * (len(names) > 5)}" for split, names in lacking.items() if names
+    ]
+    if faults:
+        raise UserError(
+            f"The splits of {where} differ in their classes: {'; '.join(faults)}. Expected the same in each."
+        )
+    return tuple(union)
+
+
+def _seen(where: Path, classes: dict[str, set[str]]) -> str:
+    """What is there instead, in words."""
+    if classes:
+        return "found " + ", ".join(f"{split}/ with {len(found)} classes" for split, found in classes.items())
+    if not where.is_dir():
+        return "found no split in the zip"
+    return f"found {', '.join(sorted(path.name for path in where.iterdir())[:5]) or 'an empty folder'}"

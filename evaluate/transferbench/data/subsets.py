@@ -1,0 +1,63 @@
+"""Parts of a training set: a fraction of every class, so many images, or a published list of files."""
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Int64
+
+from transferbench.data import LabelledImages
+from transferbench.errors import UserError
+
+SPLITS = Path(__file__).parent / "splits"
+"""Holds SimCLR's `imagenet_1percent.txt` and `imagenet_10percent.txt` (spec 2.3, [ver])."""
+
+
+def stratified(labels: Int64[np.ndarray, "n"], fraction: float, seed: int) -> Int64[np.ndarray, "m"]:
+    """Sorted positions of `fraction` of each class, at least one; with one seed a smaller part lies in a larger one."""
+    counts = np.bincount(labels)
+    keep = np.maximum(1, np.rint(fraction * counts))
+    return np.flatnonzero(_ranks(labels, seed) < keep[labels])
+
+
+def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
+    """At most `n` images, the classes as even as they can be; all of them when there are no more than `n`."""
+    if n >= len(images):
+        return images
+    tie = np.random.default_rng([seed, 1]).permutation(len(images))
+    chosen = np.lexsort((tie, _ranks(images.labels, seed)))[:n]
+    return images.subset(np.sort(chosen), f"limit {n} seed {seed}")
+
+
+def named(images: LabelledImages, listing: Path) -> LabelledImages:
+    """The images whose file names stand in `listing`, one a line, whatever folder they lie in.
+
+    Raises:
+        UserError: when a listed file is not there, or when two images bear a listed name.
+    """
+    listed = listing.read_text().split()
+    places = {PurePosixPath(name).name: i for i, name in enumerate(images.names)}
+    missing = [name for name in listed if name not in places]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of the {len(listed)} files in {listing.name} are not in {images.info.name}/{images.split} "
+            f"(first: {missing[0]}). Expected every one; use the data set that the list was made for, whole."
+        )
+    chosen = np.sort(np.array([places[name] for name in set(listed)], dtype=np.int64))
+    wanted = set(listed)
+    if sum(PurePosixPath(name).name in wanted for name in images.names) > len(chosen):
+        raise UserError(
+            f"Several images of {images.info.name}/{images.split} bear the same file name, one that {listing.name} "
+            "lists. Expected names that are unique across classes."
+        )
+    return images.subset(chosen, f"list {hashlib.sha256(listing.read_bytes()).hexdigest()}")
+
+
+def _ranks(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:
+    """Each image's place (from 0) in a random order of its own class."""
+    order = np.random.default_rng([seed, 0]).permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    starts = np.cumsum(np.bincount(labels)) - np.bincount(labels)
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[by_class] = np.arange(len(labels)) - starts[labels[by_class]]
+    return ranks
