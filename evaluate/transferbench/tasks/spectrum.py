@@ -43,7 +43,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         "effective_rank": metrics.effective_rank(values),
         "stable_rank": metrics.stable_rank(values),
         "participation_ratio": metrics.participation_ratio(values),
-        "numerical_rank": metrics.numerical_rank(values, config.rank_tolerance),
+        "numerical_rank": float(metrics.numerical_rank(values, config.rank_tolerance)),
         "mean_std": spread.mean(),
         "min_std": spread.min(),
     }

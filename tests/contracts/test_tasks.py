@@ -1,0 +1,103 @@
+"""Every file in tasks/ keeps the promises of a task; a new one is found and held to them by itself."""
+
+import inspect
+import math
+from pathlib import Path
+
+import numpy as np
+import pydantic
+import pytest
+import torch
+from PIL import Image
+
+from transferbench import settings
+from transferbench.backbones import Architecture, build, complete
+from transferbench.checkpoints import Candidate, Card, LoadReport, digest
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data.transforms import Preprocess
+from transferbench.runtime import Runtime
+from transferbench.settings import Settings
+from transferbench.tasks import TASKS, Bench, Dataset
+
+# What makes a task quick, where it has such a field.
+QUICK = {"epochs": 2, "batch_size": 16}
+every_task = pytest.mark.parametrize("name", TASKS.names())
+
+
+def noise(n: int, split: str) -> LabelledImages:
+    rng = np.random.default_rng(n)
+    pixels, labels = rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), np.arange(n, dtype=np.int64) % 3
+    info = DatasetInfo("noise", ("a", "b", "c"), ("train", "test"), 8, "1")
+    names = [str(i) for i in range(n)]
+    return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"noise {split} {n}")
+
+
+def candidate() -> Candidate:
+    architecture = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125, "stem": "cifar"}))
+    backbone = build(architecture, seed=1)
+    card = Card(architecture=architecture, preprocess=Preprocess(size=None, crop=8))
+    mark = digest(backbone.state_dict())
+    return Candidate("tiny", backbone, card, mark, LoadReport(format="live", matched=1, parameters=1))
+
+
+def quick(task) -> Settings:
+    return task.Config(**{key: value for key, value in QUICK.items() if key in task.Config.model_fields})
+
+
+def outcome(task, folder: Path, seed: int = 0):
+    judged = candidate()
+    bench = Bench(Runtime(torch.device("cpu")), folder / "cache", folder / "scratch")
+    found = task.run(judged, Dataset(noise(60, "train"), noise(31, "test")), quick(task), seed, bench)
+    return judged, found
+
+
+@every_task
+def test_a_task_says_what_it_is(name: str):
+    task = TASKS.load(name)
+    assert isinstance(task.VERSION, str)
+    assert task.VERSION
+    assert isinstance(task.FROZEN, bool)
+    assert isinstance(task.PRIMARY, str)
+    assert isinstance(task.label(task.Config()), str)
+    assert list(inspect.signature(task.run).parameters) == ["candidate", "dataset", "config", "seed", "bench"]
+    assert TASKS.summary(name)
+
+
+@every_task
+def test_its_settings_are_strict_frozen_and_survive_json(name: str):
+    Config = TASKS.load(name).Config  # noqa: N806
+    assert issubclass(Config, Settings)
+    config = Config()
+    with pytest.raises(pydantic.ValidationError):
+        Config(no_such_setting=1)
+    field = next(iter(Config.model_fields))
+    with pytest.raises(pydantic.ValidationError):
+        setattr(config, field, getattr(config, field))
+    assert Config.model_validate_json(settings.canonical_json(config)) == config
+
+
+@every_task
+def test_a_run_scores_and_leaves_the_candidate_alone(name: str, tmp_path: Path):
+    task = TASKS.load(name)
+    judged, found = outcome(task, tmp_path)
+    metrics = [score.metric for score in found.scores]
+    assert task.PRIMARY in metrics
+    assert len(set(metrics)) == len(metrics)
+    assert all(math.isfinite(score.value) and score.n > 0 for score in found.scores)
+    for score in found.scores:
+        if score.interval is not None:
+            assert score.interval[0] <= score.value <= score.interval[1]
+    assert digest(judged.backbone.state_dict()) == judged.digest
+    assert all(module.training for module in judged.backbone.modules())
+    assert found.artifacts
+    assert {path.parent for path in found.artifacts.values()} == {tmp_path / "scratch"}
+    assert {path.name for path in (tmp_path / "scratch").iterdir()} == {p.name for p in found.artifacts.values()}
+
+
+@every_task
+def test_the_same_seed_gives_the_same_scores_and_artifacts(name: str, tmp_path: Path):
+    task = TASKS.load(name)
+    first, second = outcome(task, tmp_path / "1", seed=3)[1], outcome(task, tmp_path / "2", seed=3)[1]
+    assert first.scores == second.scores
+    for artifact, path in first.artifacts.items():
+        assert path.read_bytes() == second.artifacts[artifact].read_bytes()

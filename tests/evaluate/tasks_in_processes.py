@@ -1,0 +1,62 @@
+"""The tasks on small data in this process or, run by torchrun, in several; every process writes its scores."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from transferbench import runtime
+from transferbench.backbones import Architecture, build, complete
+from transferbench.checkpoints import Candidate, Card, LoadReport, digest
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data.transforms import Preprocess
+from transferbench.runtime import Runtime
+from transferbench.tasks import TASKS, Bench, Dataset
+
+SETTINGS = {
+    "knn": {"ks": (3, 20), "k": 3},
+    "linear": {"epochs": 2, "batch_size": 8, "lr_head": 6.4},
+    "semi": {"epochs": 2, "batch_size": 8, "lr_head": 6.4, "lr_backbone": 0.3, "percent": 50},
+    "spectrum": {},
+}
+
+
+def images(n: int, split: str) -> LabelledImages:
+    labels = np.arange(n, dtype=np.int64) % 4
+    rng = np.random.default_rng([n, split == "train"])
+    pixels = (labels[:, None, None, None] * 50 + rng.integers(0, 80, (n, 16, 16, 3))).astype(np.uint8)
+    info = DatasetInfo("shades", ("a", "b", "c", "d"), ("train", "test"), 16, "1")
+    names = [str(i) for i in range(n)]
+    return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"shades {split} {n}")
+
+
+def measure(here: Runtime, folder: Path) -> dict[str, dict[str, list[float]]]:
+    """For each task its logits-like artifact and scores, with sets that neither batches nor processes divide."""
+    architecture = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125, "stem": "cifar"}))
+    backbone = build(architecture, seed=0)
+    card = Card(architecture=architecture, preprocess=Preprocess(size=None, crop=16))
+    report = LoadReport(format="live", matched=1, parameters=1)
+    candidate = Candidate("tiny", backbone, card, digest(backbone.state_dict()), report)
+    dataset = Dataset(images(45, "train"), images(19, "test"))
+    found = {}
+    for name, chosen in SETTINGS.items():
+        task = TASKS.load(name)
+        bench = Bench(here, folder / "cache", folder / name)
+        outcome = task.run(candidate, dataset, task.Config(**chosen), 0, bench)
+        found[name] = {score.metric: score.value for score in outcome.scores}
+        here.barrier()
+        if "curve" in outcome.artifacts:
+            lines = outcome.artifacts["curve"].read_text().splitlines()
+            found[name]["losses"] = [json.loads(line)["loss"] for line in lines]
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, here = Path(sys.argv[1]), runtime.start("cpu")
+    result = measure(here, folder)
+    (folder / f"rank{here.rank}.json").write_text(json.dumps(result))
+    runtime.stop()
