@@ -1,6 +1,7 @@
 """Vision transformers through timm, in timm's names."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -85,39 +86,42 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     Each is read in more than one place, so that one missing or misshapen tensor leaves the right network nearest.
     """
     blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
-    fc1, fc2 = _common(shapes, "mlp.fc1.weight"), _common(shapes, "mlp.fc2.weight")
-    if not blocks or len(fc1) != 2 or len(fc2) != 2:
+    dim = _usual(shapes, r"blocks\.\d+\.norm[12]\.(weight|bias)", 0)
+    hidden = _usual(shapes, r"blocks\.\d+\.mlp\.fc1\.(weight|bias)", 0)
+    if not blocks or not dim or not hidden:
         return []
-    dim = fc1[1]
-    patch, position = shapes.get("patch_embed.proj.weight", ()), shapes.get("pos_embed", ())
-    patch_size = patch[3] if len(patch) == 4 else 16
-    registers = shapes.get("reg_token", (1, 0, dim))
+    patch, registers = shapes.get("patch_embed.proj.weight", ()), shapes.get("reg_token", ())
     common = {
-        "patch_size": patch_size,
+        "patch_size": patch[2] if len(patch) == 4 else 16,
         "dim": dim,
         "depth": len(blocks),
         "heads": dim // 64 if dim >= 64 and dim % (dim // 64) == 0 else 1,
-        "mlp_ratio": fc1[0] / dim,
-        "mlp": "swiglu" if fc1[0] == 2 * fc2[1] else "gelu",
+        "mlp_ratio": hidden / dim,
+        "mlp": "swiglu" if hidden == 2 * _usual(shapes, r"blocks\.\d+\.mlp\.fc2\.weight", 1) else "gelu",
         "qkv_bias": any(name.endswith("attn.qkv.bias") for name in shapes),
         "registers": registers[1] if len(registers) == 3 else 0,
         "layer_scale": any(name.endswith("ls1.gamma") for name in shapes),
     }
-    has_class = "cls_token" in shapes
-    proposals: list[dict[str, Any]] = []
+    return [{**common, **tokens} for tokens in _tokens(shapes, common["patch_size"], common["registers"])]
+
+
+def _tokens(shapes: Shapes, patch_size: int, registers: int) -> list[dict[str, Any]]:
+    """Which tokens have a position, by the square grid that is left for the patches."""
+    has_class, position = "cls_token" in shapes, shapes.get("pos_embed", ())
+    length = position[1] if len(position) == 3 else (224 // patch_size) ** 2 + has_class + registers
+    found = []
     for class_token, for_prefix in ((has_class, True), (has_class, False), (True, True)):
-        prefix = for_prefix * (class_token + common["registers"])
-        grid = math.isqrt(max(1, position[1] - prefix)) if len(position) == 3 else 224 // patch_size
-        tokens = {"class_token": class_token, "position_for_prefix": for_prefix}
-        size = {"image_size": grid * patch_size, "pooling": "token" if class_token else "mean"}
-        proposals.append({**common, **tokens, **size})
-    return proposals
+        patches = length - for_prefix * (class_token + registers)
+        grid = math.isqrt(max(1, patches))
+        tokens = {"class_token": class_token, "position_for_prefix": for_prefix, "image_size": grid * patch_size}
+        found.append((grid**2 != patches, {**tokens, "pooling": "token" if class_token else "mean"}))
+    return [tokens for is_uneven, tokens in found if not is_uneven] or [found[0][1]]
 
 
-def _common(shapes: Shapes, suffix: str) -> tuple[int, ...]:
-    """The shape most blocks have for this tensor; empty when there is none."""
-    found = Counter(shape for name, shape in shapes.items() if name.startswith("blocks.") and name.endswith(suffix))
-    return found.most_common(1)[0][0] if found else ()
+def _usual(shapes: Shapes, pattern: str, axis: int) -> int:
+    """The size most tensors of these names have along an axis; 0 when there is none."""
+    sizes = Counter(shape[axis] for name, shape in shapes.items() if len(shape) > axis and re.fullmatch(pattern, name))
+    return sizes.most_common(1)[0][0] if sizes else 0
 
 
 def assumptions(arguments: Mapping[str, Any]) -> list[str]:

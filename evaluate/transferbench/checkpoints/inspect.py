@@ -7,7 +7,7 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, digest, reading
+from transferbench.checkpoints import LoadReport, Origin, reading
 from transferbench.checkpoints.networks import distinct
 from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
@@ -58,7 +58,7 @@ def inspect(path: Path, encoder: str | None = None) -> Inspection:
         width=backbones.build(match.card.architecture, device="meta").width,
         parameters=match.report.parameters,
         preprocess=match.card.preprocess,
-        digest=digest(match.weights),
+        digest=match.digest,
         origin=match.card.origin,
         report=match.report,
         others=_others(contents.tree),

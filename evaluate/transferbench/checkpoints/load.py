@@ -36,7 +36,7 @@ def load(path: Path, name: str | None = None, encoder: str | None = None) -> Can
         name=name or origin.recipe or _own_method(match.report, origin) or stem(path),
         backbone=backbone,
         card=match.card,
-        digest=digest(backbone.state_dict()),
+        digest=match.digest,
         report=match.report,
         file_sha256=sha256(path),
         path=path,
@@ -52,12 +52,12 @@ def random_control(architecture: Architecture, preprocess: Preprocess, seed: int
 
 
 def wrap(module: nn.Module, name: str, preprocess: Preprocess) -> Candidate:
-    """A live module as a candidate. A map `b c h w` it returns is averaged over space.
+    """A live module as a candidate. A map `b c h w` that a module of yours returns is averaged over space.
 
     Raises:
         UserError: when it does not turn images into one vector each.
     """
-    backbone = Live(module, preprocess.crop).eval()
+    backbone = module if isinstance(module, Backbone) else Live(module, preprocess.crop)
     card = Card(architecture=backbone.architecture, preprocess=preprocess)
     return Candidate(name, backbone, card, digest(module.state_dict()), _report(LIVE, module))
 

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import Card, LoadReport, Origin, networks
-from transferbench.checkpoints.formats import Settled, Weights, reason
+from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
+from transferbench.checkpoints.formats import Weights, reason
 from transferbench.checkpoints.networks import Network, Reading
 from transferbench.checkpoints.reading import Contents
+from transferbench.checkpoints.save import DIGEST
 from transferbench.checkpoints.states import state_dicts
 from transferbench.errors import UserError, unknown
 
@@ -26,6 +27,7 @@ class Match:
     weights: Weights
     card: Card
     report: LoadReport
+    digest: str
     networks: tuple[Network, ...]
 
 
@@ -53,33 +55,45 @@ def recognise(contents: Contents, encoder: str | None = None) -> Match:
 
 def _match(contents: Contents, reading: Reading, wanted: str | None) -> Match:
     network = _chosen(contents, reading, wanted)
-    layout = reading.layout
     kept, dropped, unexplained = _split(reading, network)
-    weights = layout.rename(kept)
-    card = layout.card(contents.header) if layout.card else None
+    weights = reading.layout.rename(kept)
+    card = reading.layout.card(contents.header) if reading.layout.card else None
     architecture, problems = _fit(weights, card)
     if unexplained:
         problems.append("  tensors of no known use beside it: " + _listed(unexplained))
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
         raise UserError(f"{where} is refused.\n" + "\n".join(problems))
-    settled = layout.settle(architecture) if card is None else Settled()
-    architecture = Architecture(family=architecture.family, arguments={**architecture.arguments, **settled.arguments})
     weights = _completed(contents, weights, architecture)
-    assumed = [] if card else [*backbones.assumptions(architecture), *settled.assumed]
-    if reading.format == networks.UNKNOWN:
-        assumed.append("ImageNet's normalisation (the source is unknown)")
+    identity = digest(weights)
+    if card and contents.header.get(DIGEST, identity) != identity:
+        raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
+    card, assumed = (card, []) if card else _card(contents, reading, architecture)
+    if len(kept) < len(weights):
+        assumed.append("step counters (num_batches_tracked), which no forward pass reads, are absent and set to 0")
     report = LoadReport(
         format=reading.format,
         encoder=f"{network.label} ({network.address})",
-        matched=len(weights),
+        matched=len(kept),
         parameters=sum(tensor.numel() for name, tensor in weights.items() if not _is_buffer(name)),
         dropped=dropped,
         assumed=assumed,
     )
+    return Match(weights, card, report, identity, reading.networks)
+
+
+def _card(contents: Contents, reading: Reading, architecture: Architecture) -> tuple[Card, list[str]]:
+    """The card of a foreign file, and what it takes for granted."""
+    layout = reading.layout
+    settled = layout.settle(architecture)
+    architecture = backbones.complete(
+        Architecture(family=architecture.family, arguments={**architecture.arguments, **settled.arguments})
+    )
+    assumed = [*backbones.assumptions(architecture), *settled.assumed]
+    if reading.format == networks.UNKNOWN:
+        assumed.append("ImageNet's normalisation (the source is unknown)")
     origin = Origin(method=layout.method, epochs=_epochs(contents) if layout.method else None)
-    card = card or Card(architecture=architecture, preprocess=layout.preprocess(architecture), origin=origin)
-    return Match(weights, card, report, reading.networks)
+    return Card(architecture=architecture, preprocess=layout.preprocess(architecture), origin=origin), assumed
 
 
 def _chosen(contents: Contents, reading: Reading, wanted: str | None) -> Network:
@@ -110,11 +124,11 @@ def _split(reading: Reading, network: Network) -> tuple[Weights, dict[str, list[
         why = reason(reading.layout.heads, local) if is_inside else reason(reading.layout.others, name)
         owner = next((n.label for n in siblings if not is_inside and name.startswith(n.prefix)), None)
         if why or owner:
-            dropped[why or f"network '{owner}'"].append(network.state.wrapper + name)
+            dropped[why or f"network '{owner}'"].append(network.state.written[name])
         elif is_inside:
             kept[local] = tensor
         else:
-            unexplained.append(network.state.wrapper + name)
+            unexplained.append(network.state.written[name])
     return kept, dict(dropped), unexplained
 
 

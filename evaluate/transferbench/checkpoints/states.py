@@ -11,11 +11,15 @@ WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by name, without the wrappers all names carried, and the keys one follows to it."""
+    """Tensors by name, without the wrappers most names carried, and the keys one follows to it.
+
+    `written` gives the names as they stand in the file.
+    """
 
     path: tuple[str, ...]
     wrapper: str
     tensors: dict[str, Tensor]
+    written: dict[str, str]
 
     @property
     def key(self) -> str:
@@ -45,9 +49,13 @@ def state_dicts(tree: Any) -> list[StateDict]:
 
 
 def _unwrapped(path: tuple[str, ...], tensors: dict[str, Tensor]) -> StateDict:
-    """Strip wrappers, anchored and repeatedly, while every name carries the same one."""
-    removed = ""
-    while wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in tensors)), None):
-        removed += wrapper
-        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
-    return StateDict(path, removed, tensors)
+    """Strip wrappers, anchored and repeatedly, while most names carry the same one and no two become equal."""
+    removed, written = "", {name: name for name in tensors}
+    while wrapper := next(
+        (w for w in WRAPPERS if 2 * sum(name.startswith(w) for name in written) > len(written)), None
+    ):
+        bare = {name.removeprefix(wrapper): full for name, full in written.items()}
+        if len(bare) < len(written):
+            break
+        removed, written = removed + wrapper, bare
+    return StateDict(path, removed, {name: tensors[full] for name, full in written.items()}, written)

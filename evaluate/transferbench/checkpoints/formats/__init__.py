@@ -111,6 +111,7 @@ OTHERS = (
     Drop(_START + r"(\w*_)?(classifier|fc|linear)(\.[\w.]+)?", "classifier"),
     Drop(_START + r"(queue|prototypes)\w*(\.[\w.]+)?", "queue or prototypes"),
     Drop(_START + r"(decoder\w*|mask_token|masked_embed)(\.[\w.]+)?", "decoder"),
+    Drop(r"bn\.\w+", "projector's last norm"),
     Drop(r"n_averaged|steps|total_ops|total_params", "counter"),
 )
 """What an unknown source may keep beside its network (spec/checkpoints.md 4)."""

@@ -19,8 +19,8 @@ def settle(architecture: Architecture) -> Settled:
 
 
 def preprocess(architecture: Architecture) -> Preprocess:
-    """CIFAR's statistics behind the 3x3 stem, ImageNet's behind the 7x7."""
-    return imagenet(architecture) if architecture.arguments.get("stem") == "imagenet" else CIFAR
+    """CIFAR's statistics behind the 3x3 stem, ImageNet's elsewhere."""
+    return CIFAR if architecture.arguments.get("stem") == "cifar" else imagenet(architecture)
 
 
 LAYOUTS = (

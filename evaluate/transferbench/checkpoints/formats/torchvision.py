@@ -31,20 +31,16 @@ def _canonical(name: str) -> str:
 
 ENCODERS = (
     Encoder("backbone", "", ANYWHERE),
-    Encoder("ema", "module.", ("model_ema",)),
     Encoder("ema", "", ("model_ema",)),
 )
 COUNTER = Drop("n_averaged", "counter of the average")
 
 LAYOUTS = (
-    Layout(
-        ENCODERS, evidence=(r"(module\.)?layer\d\.\d+\.conv1\.weight",), heads=(CLASSIFIER, COUNTER), others=(COUNTER,)
-    ),
+    Layout(ENCODERS, evidence=(r"layer\d\.\d+\.conv1\.weight",), heads=(CLASSIFIER, COUNTER)),
     Layout(
         ENCODERS,
-        evidence=(r"(module\.)?encoder\.layers\.encoder_layer_\d+\.ln_1\.weight",),
+        evidence=(r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight",),
         heads=(CLASSIFIER, COUNTER),
-        others=(COUNTER,),
         rename=vit,
     ),
 )

@@ -1,0 +1,146 @@
+"""Backbones compute what torchvision and timm compute, and know themselves by names and shapes."""
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from transferbench import backbones
+from transferbench.backbones import Architecture
+from transferbench.errors import UserError
+
+RESNETS = {
+    "resnet18": {"depth": 18},
+    "resnet50": {"depth": 50},
+    "wide_resnet50_2": {"depth": 50, "width_per_group": 128},
+    "resnext50_32x4d": {"depth": 50, "groups": 32, "width_per_group": 4},
+}
+VITS = {
+    "vit_tiny_patch16_224": {"dim": 192, "heads": 3},
+    "vit_small_patch14_reg4_dinov2": {
+        "heads": 6,
+        "patch_size": 14,
+        "image_size": 518,
+        "registers": 4,
+        "layer_scale": True,
+        "position_for_prefix": False,
+    },
+}
+
+
+def architecture(family: str, arguments: dict[str, Any]) -> Architecture:
+    return backbones.complete(Architecture(family=family, arguments=arguments))
+
+
+def images(size: int) -> torch.Tensor:
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def shuffled(module: nn.Module) -> nn.Module:
+    """The module with running statistics that matter, ready to be asked for features."""
+    generator = torch.Generator().manual_seed(1)
+    for name, buffer in module.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    return module.eval()
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnet_features_are_exactly_torchvisions(name: str) -> None:
+    theirs = shuffled(torchvision.models.get_model(name, weights=None))
+    theirs.fc = nn.Identity()
+    found = backbones.identify(backbones.shapes(theirs.state_dict()))
+    assert found == architecture("resnet", RESNETS[name])
+    assert found.name == name
+    ours = backbones.build(found).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(ours(images(32)), theirs(images(32)))
+
+
+@pytest.mark.parametrize("name", VITS)
+def test_vit_features_are_exactly_timms(name: str) -> None:
+    size = 64 if "dinov2" not in name else 56
+    theirs = timm.create_model(name, num_classes=0, dynamic_img_size=True).eval()
+    found = backbones.identify(backbones.shapes(theirs.state_dict()))
+    assert found == architecture("vit", VITS[name])
+    ours = backbones.build(found).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(ours(images(size)), theirs(images(size)))
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [
+        ("resnet", {"depth": 10, "width": 0.25}),
+        ("resnet", {"depth": 18, "width": 0.5, "stem": "cifar"}),
+        ("resnet", {"depth": 50, "width": 2}),
+        ("resnet", {"depth": 50, "width": 0.25}),
+        ("resnet", {"depth": 101, "width": 1}),
+        ("vit", {"dim": 64, "heads": 1, "depth": 2, "patch_size": 4, "image_size": 32}),
+        ("vit", {"dim": 128, "heads": 2, "depth": 1, "registers": 4}),
+        ("vit", {"dim": 128, "heads": 2, "depth": 1, "registers": 4, "position_for_prefix": False}),
+        ("vit", {"dim": 128, "heads": 2, "depth": 1, "class_token": False, "pooling": "mean"}),
+        ("vit", {"dim": 192, "heads": 3, "depth": 2, "mlp": "swiglu", "mlp_ratio": 1000 / 192, "qkv_bias": False}),
+    ],
+)
+def test_a_network_is_identified_by_its_own_shapes(family: str, arguments: dict[str, Any]) -> None:
+    wanted = architecture(family, arguments)
+    assert backbones.identify(backbones.expected_shapes(wanted)) == wanted
+
+
+def test_two_stems_of_equal_shapes_are_identified_as_the_plain_one() -> None:
+    with_maxpool = architecture("resnet", {"depth": 10, "stem": "small_maxpool"})
+    assert backbones.identify(backbones.expected_shapes(with_maxpool)).arguments["stem"] == "cifar"
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [("resnet", {"depth": 18}), ("resnet", {"depth": 50, "width": 0.5}), ("vit", {"dim": 192, "heads": 3, "depth": 2})],
+)
+def test_any_one_tensor_missing_or_misshapen_is_named_beside_the_right_network(
+    family: str, arguments: dict[str, Any]
+) -> None:
+    wanted = architecture(family, arguments)
+    shapes = backbones.expected_shapes(wanted)
+    for name, shape in shapes.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        without = {n: s for n, s in shapes.items() if n != name}
+        misshapen = {**shapes, name: (*shape[:-1], shape[-1] + 1)}
+        for found in (without, misshapen):
+            with pytest.raises(UserError, match=f"Nearest: {wanted.name}, with 1 misfit(.|\n)*{name} "):
+                backbones.identify(found)
+
+
+def test_a_missing_step_counter_is_no_misfit() -> None:
+    wanted = architecture("resnet", {"depth": 10})
+    shapes = backbones.expected_shapes(wanted)
+    without = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    assert backbones.identify(without) == wanted
+
+
+def test_tensors_of_no_family_are_refused() -> None:
+    with pytest.raises(UserError, match="no known architecture"):
+        backbones.identify({"rnn.weight_ih": (4, 4)})
+
+
+def test_pre_pad_grows_the_map_and_changes_no_shape() -> None:
+    plain = architecture("resnet", {"depth": 10, "width": 0.125, "stem": "cifar"})
+    padded = architecture("resnet", {**plain.arguments, "pre_pad": 1})
+    assert backbones.expected_shapes(plain) == backbones.expected_shapes(padded)
+    maps = backbones.build(padded).eval().stages(images(32))
+    assert [tuple(m.shape[-2:]) for m in maps.values()] == [(34, 34), (34, 34), (17, 17), (9, 9), (5, 5)]
+
+
+def test_initial_weights_follow_the_seed_and_leave_the_global_generator_alone() -> None:
+    small = architecture("resnet", {"depth": 10, "width": 0.125})
+    before = torch.get_rng_state()
+    first, again, other = (backbones.build(small, seed).conv1.weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
