@@ -1,0 +1,154 @@
+"""From Python: files and live modules, controls, and everything checked before anything runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import transferbench
+from transferbench import api
+from transferbench.backbones import build
+from transferbench.checkpoints import Candidate, Card, Origin
+from transferbench.checkpoints.save import save
+from transferbench.data import LabelledImages
+from transferbench.data.transforms import Preprocess
+from transferbench.errors import UserError
+from transferbench.records import Record
+from transferbench.runtime import Runtime
+from transferbench.suite import Entry, Suite
+
+SPECTRUM = Suite(name="s", jobs=(Entry(task="spectrum"), Entry(task="knn", settings={"ks": [3], "k": 3})))
+
+
+@pytest.fixture(autouse=True)
+def tiny_data(tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tiny data sets, `tiny` and `large`, and nothing else."""
+    sizes = {"tiny": 16, "large": 24}
+
+    def opened(data: str, split: str, root: Path) -> LabelledImages:
+        if data not in sizes:
+            raise UserError(f"There is no {data} here. Download it.")
+        return tiny_images(24, size=sizes[data], split=split)
+
+    monkeypatch.setattr("transferbench.run.open_split", opened)
+
+
+@pytest.fixture
+def checkpoint(tiny_candidate: Candidate, tmp_path: Path) -> Callable[[int], Path]:
+    """`checkpoint(seed)`: a file of our own with weights of that seed."""
+
+    def written(seed: int) -> Path:
+        architecture = tiny_candidate.card.architecture
+        card = Card(
+            architecture=architecture,
+            preprocess=tiny_candidate.card.preprocess,
+            origin=Origin(method="intl", recipe="intl-tiny", seed=seed),
+        )
+        path = tmp_path / f"seed{seed}.safetensors"
+        save(path, build(architecture, seed + 100).state_dict(), card)
+        return path
+
+    return written
+
+
+def rows(found: list[Record]) -> list[tuple[str, str]]:
+    return [(record.candidate, record.task) for record in found]
+
+
+def test_a_file_is_judged_beside_its_random_control(checkpoint: Callable[[int], Path], tmp_path: Path):
+    found = transferbench.evaluate(checkpoint(3), SPECTRUM, "tiny", out=tmp_path / "out")
+    assert {record.status for record in found} == {"ok"}
+    assert rows(found) == [(n, t) for n in ("intl-tiny", "random-init") for t in ("spectrum", "knn")]
+    assert found[2].card.origin.seed == 3
+    assert found[0].digest != found[2].digest
+    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 4
+
+
+def test_there_is_one_control_for_each_seed_and_none_when_not_wanted(checkpoint: Callable[[int], Path]):
+    files = [checkpoint(0), checkpoint(1), f"again={checkpoint(1)}"]
+    assert [r.candidate for r in transferbench.evaluate(files, SPECTRUM, "tiny")].count("random-init") == 4
+    found = transferbench.evaluate(files, SPECTRUM, "tiny", control=False)
+    assert [record.candidate for record in found] == ["intl-tiny"] * 4 + ["again"] * 2
+
+
+def test_nothing_is_kept_without_a_folder(
+    checkpoint: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = checkpoint(0)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    (record,) = transferbench.evaluate(path, SPECTRUM.only("knn"), "tiny", control=False)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert record.artifacts == {}
+
+
+class Pool(nn.Module):
+    """A live module: the mean colour, through one linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(3, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.map(images.mean((2, 3)))
+
+
+def test_a_live_module_is_judged_at_the_data_sets_own_size_and_without_control():
+    torch.manual_seed(0)
+    place = api.Place(Runtime(torch.device("cpu")))
+    work = api.prepare(api.Request([Pool()], ["tiny"], SPECTRUM), place)
+    assert [candidate.name for candidate in work.candidates] == ["Pool"]
+    assert "Pool: no random-init row" in work.notes[0]
+    found = list(work.run())
+    assert {record.status for record in found} == {"ok"}
+    assert found[0].card.preprocess == Preprocess(size=None, crop=16)
+
+
+def test_a_live_backbone_of_ours_gets_its_control(tiny_candidate: Candidate):
+    found = transferbench.evaluate(tiny_candidate.backbone, SPECTRUM.only("spectrum"), "tiny")
+    assert [record.candidate for record in found][1:] == ["random-init"]
+    assert found[0].card.architecture == tiny_candidate.card.architecture
+
+
+def test_a_live_module_on_images_of_two_sizes_must_be_told_what_it_expects():
+    with pytest.raises(UserError, match="Say what it expects"):
+        transferbench.evaluate(Pool(), SPECTRUM, ["tiny", "large"])
+    found = transferbench.evaluate(
+        Pool(), SPECTRUM.only("knn"), ["tiny", "large"], preprocess=Preprocess(size=20, crop=16)
+    )
+    assert [record.card.preprocess.size for record in found] == [20, 20]
+
+
+def test_seeds_limits_and_overrides_reach_the_records(checkpoint: Callable[[int], Path]):
+    found = transferbench.evaluate(
+        checkpoint(0), SPECTRUM.only("knn"), "tiny", seeds=(0, 5), limit=12, control=False, overrides=["knn.k=3"]
+    )
+    assert [(record.seed, record.limit, record.config["k"]) for record in found] == [(0, 12, 3), (5, 12, 3)]
+    assert found[0].score("top1").n == 12  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"overrides": ["knn.kk=3"]}, "no such setting"),
+        ({"suite": "quikc"}, "Did you mean 'quick'"),
+        ({"data": "imagenet"}, "There is no imagenet here"),
+        ({"model_or_path": "nowhere.pth"}, "nowhere.pth"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    checkpoint: Callable[[int], Path], tmp_path: Path, wrong: dict[str, Any], reason: str
+):
+    fine = {"model_or_path": checkpoint(0), "suite": SPECTRUM, "data": "tiny", "out": tmp_path / "out"}
+    with pytest.raises(UserError, match=reason):
+        transferbench.evaluate(**(fine | wrong))
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_absent_data_set_among_others_is_skipped(checkpoint: Callable[[int], Path]):
+    found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), ["imagenet", "tiny"], control=False)
+    assert [(record.dataset, record.status) for record in found] == [("imagenet", "skipped"), ("tiny", "ok")]
