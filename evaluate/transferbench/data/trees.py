@@ -6,11 +6,11 @@ import struct
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -26,22 +26,6 @@ class Entry(NamedTuple):
     name: str
     size: int
     crc: int = 0
-
-
-class Tree(Protocol):
-    """A folder or zip in this layout."""
-
-    def classes(self, split: str) -> set[str]:
-        """The class folders of a split that hold an image."""
-        ...
-
-    def entries(self, split: str) -> list[Entry]:
-        """The images in class folders of a split, sorted by path."""
-        ...
-
-    def reader(self, split: str, names: list[str]) -> Callable[[int], Image.Image]:
-        """A function that decodes image i; it may be called in any process."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -123,6 +107,9 @@ class ZipTree:
                 "stored nor deflated. Pack the zip again without a password, with plain `zip -r`."
             )
         return _by_split(images, 0) or _by_split(images, 1) or defaultdict(dict)
+
+
+Tree = FolderTree | ZipTree
 
 
 class Member(NamedTuple):

@@ -6,7 +6,10 @@ in a faintly tinted grey, lighter or darker than the ground, by 90 to 150 of 255
 one of scikit-learn's two sample photos at quarter size and 9 to 28 % of its contrast; training patches come from the
 photos' left halves, test patches from the right.
 
-The ranges were fixed once, by looking at the images and by these test accuracies alone (chance 10 %): MEASURED
+The ranges were fixed once, by looking at the images and by test accuracies of raw pixels and of random networks alone
+(5 neighbours, chance 10 %). Measured then: raw pixels 38.3 % by cosine and 28.6 % by Euclidean distance; features of
+three randomly initialised ResNet-18 of half width with the `small_maxpool` stem 21.6 to 22.0 % and 14.3 to 16.3 %, and
+logistic regression on them 14.2 to 16.1 %.
 """
 
 import hashlib

@@ -1,0 +1,64 @@
+"""Every file in data/sources keeps the contract of a source; a new one is found by itself."""
+
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transferbench.data import SOURCES, open_split
+from transferbench.errors import UserError
+
+EMBEDDED = ["digits"]
+
+
+@pytest.mark.parametrize("name", SOURCES.names())
+def test_a_source_offers_help_and_open_split(name: str) -> None:
+    source = SOURCES.load(name)
+    assert isinstance(source.HELP, str)
+    assert len(source.HELP.splitlines()) == 1
+    assert SOURCES.summary(name)
+    parameters = inspect.signature(source.open_split, eval_str=True)
+    assert list(parameters.parameters) == ["where", "split"]
+    assert parameters.return_annotation.__name__ == "LabelledImages"
+
+
+@pytest.mark.parametrize("name", SOURCES.names())
+def test_an_unknown_split_is_a_user_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Known:"):
+        SOURCES.load(name).open_split(tmp_path, "no-such-split")
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES.names()) - set(EMBEDDED)))
+def test_absent_data_is_a_user_error_that_says_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)(Expected|Download).*"):
+        SOURCES.load(name).open_split(tmp_path / "absent", "train")
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_source_gives_two_disjoint_splits(name: str, tmp_path: Path) -> None:
+    train, test = (open_split(name, split, tmp_path) for split in ("train", "test"))
+    assert train.info == test.info
+    assert train.info.test_split == "test"
+    assert train.fingerprint != test.fingerprint
+    assert len(set(train.names)) == len(train)
+    contents = [{images.image(i).tobytes() for i in range(len(images))} for images in (train, test)]
+    assert not contents[0] & contents[1]
+    for images in (train, test):
+        assert len(images.names) == len(images)
+        assert set(images.labels.tolist()) == set(range(len(images.info.classes)))
+        assert images.image(0).mode == "RGB"
+        assert images.image(0).size == (images.info.image_size,) * 2
+        assert pickle.loads(pickle.dumps(images)).image(3).tobytes() == images.image(3).tobytes()
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_fingerprint_is_the_same_in_another_process(name: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from transferbench.data import open_split;"
+        "print(open_split(sys.argv[1], 'test', Path(sys.argv[2])).fingerprint)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == open_split(name, "test", tmp_path).fingerprint

@@ -1,0 +1,57 @@
+"""CIFAR-10 through torchvision, on a stand-in of ten images in its file format."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import CIFAR10
+
+from transferbench.data import open_split
+from transferbench.errors import UserError
+
+CLASSES = [f"class {i}" for i in range(10)]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six files of two images each, image k all of level k; their md5 sums stand in for the real ones."""
+    folder = tmp_path / "cifar10" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+    sums: list[tuple[str, str]] = []
+    for i, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+        levels = np.array([2 * i, 2 * i + 1], dtype=np.uint8)
+        content = pickle.dumps({"data": np.repeat(levels[:, None], 3072, 1), "labels": (levels % 10).tolist()})
+        (folder / name).write_bytes(content)
+        sums.append((name, hashlib.md5(content).hexdigest()))
+    meta = pickle.dumps({"label_names": CLASSES})
+    (folder / "batches.meta").write_bytes(meta)
+    monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
+    monkeypatch.setattr(CIFAR10, "test_list", sums[5:])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": hashlib.md5(meta).hexdigest()})
+    return tmp_path
+
+
+def test_images_labels_and_classes_are_torchvisions(stand_in: Path) -> None:
+    train, test = open_split("cifar10", "train", stand_in), open_split("cifar10", "test", stand_in)
+    assert train.labels.tolist() == list(range(10))
+    assert test.labels.tolist() == [0, 1]
+    assert train.info == test.info
+    assert train.info.classes == tuple(CLASSES)
+    assert train.image(7).size == (32, 32)
+    assert train.image(7).getpixel((3, 3)) == (7, 7, 7)
+    assert train.fingerprint != test.fingerprint
+
+
+def test_absent_or_damaged_files_give_the_command_that_gets_them(stand_in: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"CIFAR10\('{tmp_path}/elsewhere/cifar10', download=True\)"):
+        open_split("cifar10", "train", tmp_path / "elsewhere")
+    (stand_in / "cifar10" / CIFAR10.base_folder / "data_batch_2").write_bytes(b"half")
+    with pytest.raises(UserError, match="download=True"):
+        open_split("cifar10", "train", stand_in)
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Known: test, train"):
+        open_split("cifar10", "val", tmp_path)
