@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 Eigenvalues = Float64[np.ndarray, "r"]
 
@@ -29,12 +29,10 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def centred(features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
-    """Features less their mean. A dimension whose values are all equal becomes exactly zero."""
+def centred(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
+    """Features less their mean; exactly zero where all are equal, since float64 sums equal float32 numbers exactly."""
     double = features.astype(np.float64)
-    double -= double.mean(0)
-    double[:, features.min(0) == features.max(0)] = 0
-    return double
+    return double - double.mean(0)
 
 
 def eigenvalues(deviations: Float64[np.ndarray, "n d"]) -> Eigenvalues:
