@@ -54,13 +54,22 @@ class Commands(TyperGroup):
             return found
         if "." not in cmd_name and cmd_name.replace("-", "_") not in TASKS.names():
             raise unknown("command", cmd_name, self.list_commands(ctx))
-        task = copy.copy(super().get_command(ctx, JUDGE))
-        assert task is not None
-        task.name = cmd_name
-        task.help = TASKS.summary(cmd_name.replace("-", "_")) if "." not in cmd_name else "A task from elsewhere."
-        task.short_help = None
-        task.rich_help_panel = "Tasks: as `all`, with this task only"  # pyright: ignore[reportAttributeAccessIssue]
-        return task
+        judging = super().get_command(ctx, JUDGE)
+        assert judging is not None
+        return _for_task(judging, cmd_name)
+
+
+def _for_task(judging: Any, name: str) -> Any:
+    """The command `all` with its option `--task` set."""
+    command = copy.copy(judging)
+    command.name, command.short_help = name, None
+    command.help = TASKS.summary(name.replace("-", "_")) if "." not in name else f"The task {name}."
+    command.rich_help_panel = "Tasks: as `all`, with this task only"
+    command.params = [copy.copy(param) for param in judging.params]
+    for param in command.params:
+        if param.name == "task":
+            param.default, param.hidden = name, True
+    return command
 
 
 app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode="rich", help=ABOUT, no_args_is_help=True)
@@ -68,10 +77,12 @@ app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode="rich", h
 
 @app.command(JUDGE)
 def judge(
-    ctx: typer.Context,
     checkpoints: Annotated[list[str], typer.Argument(help="Files; NAME=FILE names the row.", show_default=False)],
     data: Annotated[list[str] | None, typer.Option(help="A data set's name, or a folder or zip of images.")] = None,
     suite: Annotated[str | None, typer.Option(help="A suite's name or YAML file. Default: the data set's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Only this task; `evaluate TASK` is short for it.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for records and artifacts.")] = Path("results"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: JOB.KEY=VALUE.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run what is finished once more.")] = False,
@@ -100,7 +111,7 @@ def judge(
             models=checkpoints,
             data=data or ["digits"],
             suite=suite,
-            task=None if ctx.info_name == JUDGE else ctx.info_name,
+            task=task,
             overrides=set_ or [],
             seeds=range(seeds),
             limit=limit,

@@ -1,0 +1,199 @@
+"""The command line: what it prints, where it writes, and its exit codes."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferbench import cli
+from transferbench.backbones import build
+from transferbench.checkpoints import Candidate
+from transferbench.checkpoints.save import save
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """`evaluate(*arguments)`: the exit code and what stood on stdout and stderr; runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stop.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def checkpoint(tiny_candidate: Candidate, tmp_path: Path) -> Path:
+    path = tmp_path / "a.safetensors"
+    save(path, build(tiny_candidate.card.architecture, 7).state_dict(), tiny_candidate.card)
+    return path
+
+
+@pytest.fixture
+def imgs(tmp_path: Path) -> Path:
+    """A folder of 2 x 8 images in two classes."""
+    for split in ("train", "val"):
+        for label, level in (("dark", 40), ("light", 200)):
+            folder = tmp_path / "imgs" / split / label
+            folder.mkdir(parents=True)
+            for i in range(4):
+                Image.fromarray(np.full((16, 16, 3), level + i, np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "imgs"
+
+
+SMALL = ("--set", "knn.ks=[1]", "--set", "knn.k=1", "--workers", "0", "--device", "cpu")
+
+
+def test_help_teaches_quickly_and_without_torch():
+    code = "import sys\nfrom transferbench.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60)
+    seconds = time.perf_counter() - started
+    assert done.returncode == 0, done.stderr
+    for text in ("evaluate all", "table", "inspect", "doctor", "knn", "semi", "spectrum"):
+        assert text in done.stdout
+    assert seconds < 10, "a second on an idle machine; torch alone takes longer than this under load"
+
+
+def test_a_task_is_judged_recorded_and_tabulated(evaluate: Run, checkpoint: Path, imgs: Path):
+    code, out, err = evaluate("knn", f"ours={checkpoint}", "--data", imgs, "--out", "res", *SMALL)
+    assert (code, err) == (0, "")
+    assert "read as transferbench" in out
+    assert "| ours | resnet10" in out
+    assert "| random-init | resnet10" in out
+    assert "| chance |  | 50.00 |" in out
+    assert len(list(Path("res/records").glob("*.json"))) == 2
+    code, out, _ = evaluate("table", "res", "--out", "tables")
+    assert code == 0
+    assert sorted(path.name for path in Path("tables").iterdir()) == [
+        "leaderboard.csv",
+        "leaderboard.md",
+        "leaderboard.tex",
+        "records.csv",
+    ]
+
+
+def test_the_second_call_runs_nothing_again(
+    evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    arguments = ("knn", checkpoint, "--data", imgs, "--no-control", *SMALL)
+    assert "kept from before" not in evaluate(*arguments)[1]
+    time.sleep(1.1)
+    assert "kept from before" in evaluate(*arguments)[1]
+    assert "kept from before" not in evaluate(*arguments, "--again")[1]
+
+
+def test_a_failing_task_ends_with_1_and_a_list(
+    evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("transferbench.tasks.knn.run", broken)
+    code, out, err = evaluate(
+        "all",
+        checkpoint,
+        "--data",
+        imgs,
+        "--no-control",
+        "--limit",
+        "4",
+        "--set",
+        "semi.epochs=1",
+        "--set",
+        "linear.epochs=1",
+        *SMALL,
+    )
+    assert code == 1
+    assert "FAILED a" in err
+    assert "ZeroDivisionError: boom" in err
+    assert "RankMe" in out
+
+
+def test_a_corrupt_image_is_named_and_ends_with_2(evaluate: Run, checkpoint: Path, imgs: Path):
+    (imgs / "train" / "light" / "3.png").write_bytes(b"no image")
+    code, _, err = evaluate("knn", checkpoint, "--data", imgs, "--no-control", *SMALL)
+    assert code == 2
+    assert "train/light/3.png" in err
+    assert "Traceback" not in err
+
+
+def test_what_a_person_can_mend_is_told_bare_with_2_and_nothing_is_written(evaluate: Run, checkpoint: Path):
+    Path("empty").mkdir()
+    cut = checkpoint.with_name("cut.safetensors")
+    cut.write_bytes(checkpoint.read_bytes()[:1000])
+    wrong = {
+        ("knnn", checkpoint): "Did you mean 'knn'",
+        ("all", checkpoint, "--suite", "quikc"): "Did you mean 'quick'",
+        ("all", checkpoint, "--set", "knn.kay=1", "--set", "semi.epochs=-1"): "epochs: found -1",
+        ("knn", checkpoint, "--data", "./empty"): "empty",
+        ("knn", cut): "cut.safetensors",
+        ("table", "nowhere"): "nowhere",
+        ("inspect", cut): "cut.safetensors",
+        ("ls", "taks"): "Did you mean 'tasks'",
+    }
+    for arguments, reason in wrong.items():
+        code, _, err = evaluate(*arguments)
+        assert code == 2, arguments
+        assert reason in err
+        assert "Traceback" not in err
+    assert not Path("results").exists()
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
+    evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transferbench.tasks.knn.run", stopped)
+    code, _, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
+    assert code == 130
+    assert "run the same command again to go on" in err
+    assert len(list(Path("results/records").glob("*.json"))) == 1, "spectrum came before"
+
+
+def test_table_names_damaged_records_and_counts_them(evaluate: Run, checkpoint: Path, imgs: Path):
+    evaluate("knn", checkpoint, "--data", imgs, *SMALL)
+    bad = next(Path("results/records").glob("random*.json"))
+    bad.write_text(bad.read_text().replace('"seed": 0', '"seed": 1', 1))
+    code, out, err = evaluate("table")
+    assert code == 0
+    assert bad.name in err
+    assert "1 edited or unreadable" in out
+
+
+def test_inspect_says_what_a_file_is(evaluate: Run, checkpoint: Path):
+    code, out, _ = evaluate("inspect", checkpoint)
+    assert code == 0
+    for text in ("transferbench", "resnet10-w0.125-cifar", "64 features", "crop 16", "digest"):
+        assert text in out
+
+
+def test_ls_lists_every_kind(evaluate: Run):
+    out = evaluate("ls")[1]
+    for text in ("tasks", "knn", "formats", "moco", "data", "digits", "suites", "quick", "backbones", "resnet"):
+        assert text in out
+    assert "moco" not in evaluate("ls", "tasks")[1]
+
+
+def test_doctor_ends_with_0_unless_something_required_is_broken(evaluate: Run, tmp_path: Path):
+    code, out, _ = evaluate("doctor", "--data-root", tmp_path, "--cache", tmp_path / "cache")
+    assert code == 0
+    assert "torch" in out
+    (tmp_path / "file").write_text("")
+    code, out, _ = evaluate("doctor", "--data-root", tmp_path, "--cache", tmp_path / "file" / "c")
+    assert code == 1
+    assert "TRANSFERBENCH_CACHE" in out
