@@ -62,13 +62,14 @@ def test_a_zip_reads_like_the_folder_in_any_process(tmp_path: Path, inside: str,
 
 
 def test_loader_processes_do_not_disturb_each_other_in_one_zip(tmp_path: Path) -> None:
-    root = tmp_path / "many"
-    for split in ("train", "val"):
-        (root / split / "a").mkdir(parents=True)
-        for i in range(120):
-            Image.new("L", (8, 8), i).save(root / split / "a" / f"{i:03d}.png")
-    zipped = pack(root, tmp_path / "many.zip")
-    assert levels(zipped, "train", workers=2) == list(range(120))
+    """Members too large for one buffered read, so that a file offset shared across the fork would be seen."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    (tmp_path / "many/train/a").mkdir(parents=True)
+    for i in range(240):
+        noise[44:52, 44:52] = i
+        Image.fromarray(noise).save(tmp_path / "many/train/a" / f"{i:03d}.bmp")
+    zipped = pack(tmp_path / "many", tmp_path / "many.zip")
+    assert levels(zipped, "train", workers=2) == list(range(240))
 
 
 def test_the_fingerprint_follows_content_and_not_the_clock(tmp_path: Path) -> None:
