@@ -61,15 +61,13 @@ def test_a_zip_reads_like_the_folder_in_any_process(tmp_path: Path, inside: str,
     assert levels(zipped, "test", workers=2) == levels(zipped, "test") == EXPECTED
 
 
-def test_loader_processes_do_not_disturb_each_other_in_one_zip(tmp_path: Path) -> None:
-    """Members too large for one buffered read, so that a file offset shared across the fork would be seen."""
-    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    (tmp_path / "many/train/a").mkdir(parents=True)
-    for i in range(240):
-        noise[44:52, 44:52] = i
-        Image.fromarray(noise).save(tmp_path / "many/train/a" / f"{i:03d}.bmp")
-    zipped = pack(tmp_path / "many", tmp_path / "many.zip")
-    assert levels(zipped, "train", workers=2) == list(range(240))
+def test_no_open_file_survives_a_read_for_a_forked_process_to_share(tmp_path: Path) -> None:
+    zipped = pack(fill(tmp_path / "pets"), tmp_path / "pets.zip")
+    images = folder.open_split(zipped, "train")
+    images.image(0)
+    zipped.unlink()
+    with pytest.raises(UserError, match=r"'train/cat/1\.png' of pets/train"):
+        images.image(1)
 
 
 def test_the_fingerprint_follows_content_and_not_the_clock(tmp_path: Path) -> None:
