@@ -72,7 +72,14 @@ def _for_task(judging: Any, name: str) -> Any:
     return command
 
 
-app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode="rich", help=ABOUT, no_args_is_help=True)
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=ABOUT,
+    no_args_is_help=True,
+)
 
 
 @app.command(JUDGE)

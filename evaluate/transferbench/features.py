@@ -25,7 +25,7 @@ from transferbench.runtime import Runtime
 SCHEMA = 1
 BATCH = 256
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bfloat16"]
 """What a backbone computes in; features are kept in float32 either way."""
 
 Report = Callable[[int, int], None]
@@ -115,7 +115,7 @@ def width(candidate: Candidate, images: LabelledImages, runtime: Runtime) -> int
 
 def forward(backbone: nn.Module, images: Float[Tensor, "b 3 h w"], precision: Precision) -> Float32[Tensor, "b d"]:
     """The backbone's output in float32, computed in `precision`."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         return backbone(images).float()
 
 

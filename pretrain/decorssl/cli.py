@@ -8,7 +8,7 @@ import typer
 
 from transferbench.errors import UserError
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 ABOUT = """
 Pretrain a backbone, or list what there is.

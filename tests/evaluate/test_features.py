@@ -59,7 +59,7 @@ def test_everything_features_depend_on_is_in_the_key(tiny_candidate, tiny_images
         (dataclasses.replace(tiny_candidate, digest="other"), images, "float32"),
         (dataclasses.replace(tiny_candidate, card=cropped), images, "float32"),
         (tiny_candidate, dataclasses.replace(images, fingerprint="other"), "float32"),
-        (tiny_candidate, images, "bf16"),
+        (tiny_candidate, images, "bfloat16"),
     ]
     for candidate, seen, precision in others:
         sizes = count_batches(monkeypatch)

@@ -132,6 +132,7 @@ class _Planned(Dataset[Batch | Exception]):
 
 
 def _start_worker(worker: int) -> None:
-    """One thread each; Ctrl-C is for the process that asked for the batches."""
+    """One thread each; a signal to the whole group is for the process that asked for the batches to act on."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
