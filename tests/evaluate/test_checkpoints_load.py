@@ -133,6 +133,7 @@ def test_intl_on_cifar_is_the_padded_network_its_code_computes(tmp_path: Path) -
     with torch.no_grad():
         padded = torch.nn.functional.pad(images, [1] * 4)
         assert torch.equal(candidate.backbone(images), plain.eval()(padded))
+        assert not torch.equal(candidate.backbone(images), plain(images))
 
 
 def test_intl_on_imagenet_is_the_plain_network(tmp_path: Path) -> None:
