@@ -46,10 +46,11 @@ def from_file(path: Path) -> dict[str, Any]:
     """The mapping a YAML or JSON file holds."""
     if not path.is_file():
         raise UserError(f"No settings file at {path}.")
+    text = path.read_text()
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as {path.suffix.lstrip('.').upper()}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold a mapping of settings, found {type(values).__name__}.")
     return values
