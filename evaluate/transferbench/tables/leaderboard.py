@@ -141,13 +141,11 @@ def _columns(kept: Iterable[Record]) -> dict[Column, Column]:
 
 
 def _apart(column: Column, alike: set[Column]) -> Column:
-    """The column with as much added to its label as tells it apart from those alike: limit, protocol, data."""
-    marks = {
-        "limit": f"{column.limit} images" if column.limit else "all images",
-        "protocol_sha256": column.protocol_sha256[:6],
-        "data_sha256": f"data {column.data_sha256[:6]}",
-    }
-    added = [mark for name, mark in marks.items() if len({getattr(other, name) for other in alike}) > 1]
+    """The column with as much added to its label as tells it apart from those alike; smoke runs always say so."""
+    limit = [f"{column.limit} images"] if column.limit else []
+    marks = {"protocol_sha256": column.protocol_sha256[:6], "data_sha256": f"data {column.data_sha256[:6]}"}
+    same = [other for other in alike if other.limit == column.limit]
+    added = limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
     return replace(column, label=" ".join([column.label, *(f"[{mark}]" for mark in added)]))
 
 
