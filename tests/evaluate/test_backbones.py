@@ -82,6 +82,14 @@ def test_vit_features_are_exactly_timms(name: str) -> None:
         assert torch.equal(features, theirs(images(size)))
 
 
+def test_mean_pooling_is_over_patches_alone() -> None:
+    arguments = {"dim": 64, "heads": 1, "depth": 1, "image_size": 32, "registers": 2, "pooling": "mean"}
+    network = backbones.build(architecture("vit", arguments)).eval()
+    with torch.no_grad():
+        assert torch.allclose(network(images(32)), network.stages(images(32))["last"].mean((2, 3)), atol=1e-6)
+        assert network.stages(images(32))["last"].shape == (2, 64, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("family", "arguments"),
     [

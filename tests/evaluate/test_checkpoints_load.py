@@ -343,6 +343,12 @@ def test_a_live_module_is_averaged_over_space_and_keeps_its_own_weights() -> Non
     assert candidate.card.architecture.name == "torch.nn.modules.container.Sequential"
 
 
+def test_wrapping_a_module_leaves_its_training_flags() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval())
+    wrap(module, "mine", Preprocess(size=None, crop=8))
+    assert [part.training for part in module] == [True, False]
+
+
 def test_a_live_module_that_gives_no_features_is_refused() -> None:
     with pytest.raises(UserError, match=r"it returned \[8\]"):
         wrap(nn.Sequential(nn.Flatten(0, -1), nn.Linear(12, 8)), "flat", Preprocess(size=None, crop=2))

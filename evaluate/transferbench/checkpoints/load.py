@@ -71,9 +71,12 @@ class Live(Backbone):
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         self.architecture = Architecture(family=LIVE, arguments={"class": kind})
         first = next(module.parameters(), torch.zeros(()))
+        flags = {part: part.training for part in module.modules()}
         self.eval()
         with torch.no_grad():
             self.width = self(torch.zeros(1, 3, crop, crop, device=first.device, dtype=first.dtype)).shape[1]
+        for part, flag in flags.items():
+            part.training = flag
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, `b d`."""

@@ -109,9 +109,7 @@ class _Archive:
             )
         pickles = [name for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
-            raise UserError(
-                f"{path} is a zip archive without a checkpoint's data.pkl. Unpack it and name the file in it."
-            )
+            raise UserError(f"{path} is a zip without a checkpoint's data.pkl. Unpack it and name the file in it.")
         self.path = path
         self.root = pickles[0].removesuffix("data.pkl")
         self.memory = _mapped(path)
