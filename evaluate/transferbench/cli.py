@@ -189,6 +189,18 @@ def ls(kind: Annotated[str | None, typer.Argument(help="tasks, formats, data, su
 
 
 @app.command()
+def download(
+    data: Annotated[str, typer.Argument(help="A data set's name.")],
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
+) -> None:
+    """Fetch a data set that may be fetched freely."""
+    from transferbench import runtime
+    from transferbench.data import download as fetch
+
+    print(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
+
+
+@app.command()
 def doctor(
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where features are kept.")] = None,

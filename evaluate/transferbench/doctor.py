@@ -42,7 +42,7 @@ def examine(data_root: Path, cache: Path) -> list[Check]:
         *devices(),
         package("timm", "vision transformers and their checkpoints", "pip install timm", is_required=True),
         faiss(),
-        package("pycocotools", "COCO's own AP", "pip install 'transferbench[coco]'"),
+        package("pycocotools", "COCO's own AP", "pip install pycocotools"),
         package(
             "detectron2",
             "detection with Detectron2 itself",
@@ -103,10 +103,10 @@ def faiss() -> Check:
     """Which FAISS is installed; both at once overwrite each other's files."""
     found = [f"{name} {version}" for name in ("faiss-cpu", "faiss-gpu") if (version := runtime.version(name))]
     if len(found) == 2:
-        mend = "pip uninstall -y faiss-cpu faiss-gpu && pip install 'transferbench[faiss]'"
+        mend = "pip uninstall -y faiss-cpu faiss-gpu && pip install faiss-cpu"
         return Check("faiss", "conflict", f"both {' and '.join(found)}", mend)
     if not found:
-        return Check("faiss", "missing", "k-NN searches with torch", "pip install 'transferbench[faiss]'")
+        return Check("faiss", "missing", "k-NN searches with torch", "pip install faiss-cpu")
     return Check("faiss", "ok", found[0])
 
 

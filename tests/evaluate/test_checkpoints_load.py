@@ -332,9 +332,11 @@ def test_a_random_control_is_the_same_network_for_the_same_seed() -> None:
 
 
 def test_a_live_module_is_averaged_over_space_and_keeps_its_own_weights() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5))
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).eval()
     before = digest(module.state_dict())
     candidate = wrap(module, "mine", Preprocess(size=None, crop=8))
+    assert module.training
+    module.eval()
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(candidate.backbone(images), module(images).mean((2, 3)))

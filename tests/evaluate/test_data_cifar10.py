@@ -3,12 +3,14 @@
 import hashlib
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from transferbench.data import open_split
+from transferbench.data import download, open_split
+from transferbench.data.sources import cifar10
 from transferbench.errors import UserError
 
 CLASSES = [f"class {i}" for i in range(10)]
@@ -45,11 +47,30 @@ def test_images_labels_and_classes_are_torchvisions(stand_in: Path) -> None:
 
 
 def test_absent_or_damaged_files_give_the_command_that_gets_them(stand_in: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"CIFAR10\('{tmp_path}/elsewhere/cifar10', download=True\)"):
+    with pytest.raises(UserError, match=f"evaluate download cifar10 --data-root {tmp_path}/elsewhere"):
         open_split("cifar10", "train", tmp_path / "elsewhere")
     (stand_in / "cifar10" / CIFAR10.base_folder / "data_batch_2").write_bytes(b"half")
-    with pytest.raises(UserError, match="download=True"):
+    with pytest.raises(UserError, match="evaluate download cifar10"):
         open_split("cifar10", "train", stand_in)
+
+
+def test_downloading_asks_torchvision_and_tells_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(cifar10, "CIFAR10", lambda root, download: asked.append((root, download)))
+    assert download("cifar10", tmp_path) == tmp_path / "cifar10"
+    assert asked == [(str(tmp_path / "cifar10"), True)]
+
+    def offline(root: str, download: bool) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(cifar10, "CIFAR10", offline)
+    with pytest.raises(UserError, match="no route"):
+        download("cifar10", tmp_path)
+
+
+def test_an_embedded_set_is_not_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to download"):
+        download("digits", tmp_path)
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

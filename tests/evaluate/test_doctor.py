@@ -16,7 +16,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, **installed: str) -> None:
 @pytest.mark.parametrize(
     ("installed", "status", "mend"),
     [
-        ({}, "missing", "pip install 'transferbench[faiss]'"),
+        ({}, "missing", "pip install faiss-cpu"),
         ({"faiss_cpu": "1.15"}, "ok", ""),
         ({"faiss_gpu": "1.15"}, "ok", ""),
         ({"faiss_cpu": "1.15", "faiss_gpu": "1.15"}, "conflict", "pip uninstall -y faiss-cpu faiss-gpu"),

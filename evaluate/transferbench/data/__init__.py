@@ -16,7 +16,7 @@ SOURCES = plugins.Room("transferbench.data.sources", "data set")
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is true of a data set whoever looks at it. `chance` is the accuracy of guessing, in per cent."""
+    """What is true of a data set whoever looks at it."""
 
     name: str
     classes: tuple[str, ...]
@@ -27,6 +27,7 @@ class DatasetInfo:
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing, in per cent."""
         return 100 / len(self.classes)
 
     @property
@@ -37,7 +38,11 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """One split. Images are decoded when asked for; `fingerprint` is a sha256 that changes when any image or label does."""
+    """One split, its images decoded when asked for.
+
+    `fingerprint` is a sha256 that changes with the images and labels: of pixels for sets in memory, of names and
+    checksums for zips, of names and sizes alone for folders.
+    """
 
     info: DatasetInfo
     split: str
@@ -73,6 +78,24 @@ class LabelledImages:
         return replace(
             self, labels=self.labels[chosen], read=lambda i: read(int(chosen[i])), names=names, fingerprint=mark
         )
+
+
+def download(data: str, root: Path) -> Path:
+    """Fetch a data set into its folder under `root`.
+
+    Raises:
+        UserError: when it cannot be fetched by a program, or the network fails.
+    """
+    source = SOURCES.load(data)
+    if not hasattr(source, "download"):
+        raise UserError(f"'{data}' is not fetched by this command. {source.HELP}")
+    try:
+        source.download(root / data)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"Could not fetch {data} into {root / data}: {error}. Check the network and try again."
+        ) from None
+    return root / data
 
 
 def open_split(data: str, split: str, root: Path) -> LabelledImages:

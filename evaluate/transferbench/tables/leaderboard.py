@@ -110,7 +110,7 @@ def _is_control(record: Record) -> bool:
 
 def _row_key(record: Record) -> str:
     """What the records of one row share: seeds of one recipe are one row, weights of unknown origin one each."""
-    origin = record.card.origin.model_copy(update={"seed": None, "source_sha256": None})
+    origin = record.card.origin.model_copy(update={"seed": None, "commit": None, "source_sha256": None})
     account = origin.model_dump_json() if origin != Origin() else record.digest
     network = record.card.model_dump(mode="json", include={"architecture", "preprocess"})
     return f"{record.candidate} {settings.canonical_json(network)} {account}"

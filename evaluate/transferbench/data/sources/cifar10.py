@@ -12,9 +12,7 @@ from torchvision.datasets import CIFAR10
 from transferbench.data import DatasetInfo, LabelledImages
 from transferbench.errors import UserError, unknown
 
-HELP = (
-    "CIFAR-10, 163 MiB: python -c \"from torchvision.datasets import CIFAR10; CIFAR10('data/cifar10', download=True)\""
-)
+HELP = "CIFAR-10, 163 MiB: evaluate download cifar10"
 
 SPLITS = ("train", "test")
 
@@ -30,6 +28,11 @@ class Reader:
         return Image.fromarray(self.pixels[index])
 
 
+def download(where: Path) -> None:
+    """Fetch the data set with torchvision, which checks its md5."""
+    CIFAR10(str(where), download=True)
+
+
 def open_split(where: Path, split: str) -> LabelledImages:
     """One split, in memory, from the files torchvision keeps under `where`.
 
@@ -42,8 +45,8 @@ def open_split(where: Path, split: str) -> LabelledImages:
         data = CIFAR10(str(where), train=split == "train")
     except (RuntimeError, OSError, EOFError) as error:
         raise UserError(
-            f"CIFAR-10 is not at {where}, or not whole ({str(error).splitlines()[0]}). Download it (163 MiB) with\n"
-            f"  python -c \"from torchvision.datasets import CIFAR10; CIFAR10('{where}', download=True)\""
+            f"CIFAR-10 is not at {where}, or not whole ({str(error).splitlines()[0]}). Fetch it (163 MiB) with\n"
+            f"  evaluate download cifar10 --data-root {where.parent}"
         ) from None
     labels = np.array(data.targets, dtype=np.int64)
     info = DatasetInfo("cifar10", tuple(data.classes), SPLITS, 32, f"md5 {CIFAR10.tgz_md5}")
