@@ -125,13 +125,15 @@ def judge(
             control=control,
             encoder=encoder,
         )
+        loaders = runtime.worker_count() if workers is None else workers
+        runtime.share_cores(loaders)
         place = api.Place(
             runtime.start(device),
             out,
             again,
             data_root or runtime.data_root(),
             cache or runtime.cache_root(),
-            runtime.worker_count() if workers is None else workers,
+            loaders,
         )
         try:
             found = _watched(api.prepare(request, place), place.runtime.is_main)

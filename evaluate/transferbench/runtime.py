@@ -172,6 +172,16 @@ def worker_count() -> int:
     return max(1, min(8, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
+def share_cores(workers: int) -> None:
+    """Give torch the cores that loader processes leave free, unless `OMP_NUM_THREADS` says how many.
+
+    Threads that wait for a core hold up all the others of their process.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, cores - workers))
+
+
 def version(package: str) -> str | None:
     """The installed version of a distribution, None when it is not there."""
     try:

@@ -72,7 +72,7 @@ def _list() -> None:
     for name in recipes.names():
         chosen = recipes.read(name)
         scores = "; ".join(f"{target.task} {target.value:g} ({target.source})" for target in chosen.targets)
-        print(f"  {name:16} {chosen.about}{'. Expected: ' + scores if scores else ''}")
+        print(f"  {name:16} {chosen.about}; {chosen.epochs} epochs{'. Expected: ' + scores if scores else ''}")
 
 
 def main() -> None:

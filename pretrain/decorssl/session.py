@@ -52,9 +52,13 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     root = place.data_root or runtime.data_root()
     images = open_split(recipe.data, "train", root)
     images = images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
-    training = Training(recipe, images, here, runtime.worker_count() if place.workers is None else place.workers)
+    workers = runtime.worker_count() if place.workers is None else place.workers
+    runtime.share_cores(workers)
+    training = Training(recipe, images, here, workers)
     log = runlog.open_run(folder, training)
-    say(f"{recipe.about}\n{len(images)} images of {images.info.name}, {training.total_steps} steps, in {folder}")
+    say(
+        f"{recipe.about}\n{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}, in {folder}"
+    )
     if training.done:
         say(f"Going on after step {training.done}")
     test = open_split(recipe.data, images.info.test_split, root) if place.knn_every and here.is_main else None
