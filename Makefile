@@ -25,6 +25,8 @@ RUN := .venv/bin/python
 READY := .venv/ready-$(FAISS)
 endif
 
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 help:
 	@echo "make demo       set up, pretrain with INTL on digits, judge it beside a random network, print the table"
 	@echo "make test       set up, run the fast tests"
@@ -44,10 +46,10 @@ demo: $(READY)
 	$(RUN) -m transferbench table results/demo
 
 test: $(READY)
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest $(PARALLEL) -m "not slow"
 
 test-all: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PARALLEL)
 
 check: $(READY)
 	$(RUN) -m ruff format --check

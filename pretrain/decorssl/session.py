@@ -56,9 +56,8 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     runtime.share_cores(workers)
     training = Training(recipe, images, here, workers)
     log = runlog.open_run(folder, training)
-    say(
-        f"{recipe.about}\n{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}, in {folder}"
-    )
+    plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
+    say(f"{recipe.about}\n{plan}, in {folder}")
     if training.done:
         say(f"Going on after step {training.done}")
     test = open_split(recipe.data, images.info.test_split, root) if place.knn_every and here.is_main else None

@@ -69,7 +69,7 @@ def test_overrides_leave_the_source_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("a: [1", "not valid YAML"), ("- 1\n- 2\n", "found list"), ("", "found NoneType")]
+    ("content", "told"), [("a: [1", "cannot be read as YAML"), ("- 1\n- 2\n", "found list"), ("", "found NoneType")]
 )
 def test_a_file_that_holds_no_settings_says_what_it_holds(content: str, told: str, tmp_path: Path):
     path = tmp_path / "example.yaml"
