@@ -14,12 +14,12 @@ ABOUT = """
 Pretrain a backbone, or list what there is.
 
 \b
-pretrain ls                                       methods and recipes
-pretrain intl                                     the embedded digits, minutes on a laptop
-pretrain intl --data cifar10                      the published recipe
-pretrain intl --data imgs.zip --recipe intl-cifar10 --set epochs=100
-pretrain intl --resume                            go on with a run that was stopped
-torchrun --nproc-per-node 8 -m decorssl intl      several GPUs
+pretrain ls                               methods and recipes
+pretrain intl                             the embedded digits, in minutes
+pretrain intl --data cifar10              the published recipe
+pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
+pretrain intl --resume                    go on with a stopped run
+torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
 PLACE = "Where and how it runs (cannot change the result)"
 

@@ -1,6 +1,7 @@
 """One `pretrain` call: open, train, watch, save, stop when asked."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -109,8 +110,8 @@ def _with_progress(training: Training, say: Say) -> Iterator[Step]:
     """The steps of `training`, shown as a bar with the time left, or as a line now and then without a terminal."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     first, began, shown = training.done, time.monotonic(), 0.0
-    with Progress(TextColumn("{task.description}"), *columns) as bar:
-        quiet = bar.disable = not (bar.console.is_terminal and training.runtime.is_main)
+    quiet = not (training.runtime.is_main and sys.stdout.isatty())
+    with Progress(TextColumn("{task.description}"), *columns, disable=quiet) as bar:
         task = bar.add_task("starting", total=training.total_steps, completed=first)
         for step in training.steps():
             now = time.monotonic()

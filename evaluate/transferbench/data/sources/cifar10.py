@@ -43,9 +43,9 @@ def open_split(where: Path, split: str) -> LabelledImages:
         raise unknown("split of cifar10", split, SPLITS)
     try:
         data = CIFAR10(str(where), train=split == "train")
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError):
         raise UserError(
-            f"CIFAR-10 is not at {where}, or not whole ({str(error).splitlines()[0]}). Fetch it (163 MiB) with\n"
+            f"CIFAR-10 is not at {where}, or not whole. Fetch it (163 MiB) with\n"
             f"  evaluate download cifar10 --data-root {where.parent}"
         ) from None
     labels = np.array(data.targets, dtype=np.int64)
