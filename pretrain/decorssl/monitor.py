@@ -40,8 +40,11 @@ class Monitor:
         return 100 * float(np.mean(predicted == test.labels))
 
     def _features(self, images: LabelledImages) -> Float32[np.ndarray, "n d"]:
-        backbone, runtime = self.training.encoder.backbone, self.training.runtime
-        stream = batches(images, evaluation(self.training.recipe.preprocess), in_order(len(images), 256))
+        training, recipe = self.training, self.training.recipe
+        backbone, device = training.encoder.backbone, training.runtime.device
+        plans = in_order(len(images), 256)
+        stream = batches(images, evaluation(recipe.preprocess), plans, workers=training.workers)
+        precision = "bfloat16" if recipe.precision == "bfloat16" else "float32"
         with evaluating(backbone):
-            parts = [forward(backbone, b.views[0].to(runtime.device), "float32").cpu().numpy() for b in stream]
+            parts = [forward(backbone, batch.views[0].to(device), precision).cpu().numpy() for batch in stream]
         return np.concatenate(parts)

@@ -20,6 +20,8 @@ from transferbench.settings import Settings
 M = TypeVar("M", bound=Settings)
 
 FOLDER = Path(__file__).parent / "recipes"
+PROSE = ("name", "about", "targets")
+"""The fields of a recipe that decide nothing."""
 
 
 class Optim(Settings):
@@ -65,7 +67,7 @@ class Recipe(Settings):
     @property
     def sha256(self) -> str:
         """What two runs share when they differ in nothing but their seed."""
-        return settings.sha256(self.model_dump(mode="json", exclude={"seed", "name", "about", "targets"}))
+        return settings.sha256(self.model_dump(mode="json", exclude={"seed", *PROSE}))
 
     def resolved(self, device: torch.device) -> "Recipe":
         """The same recipe with `auto` decided for this machine."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from decorssl.loop import Step, Training
-from decorssl.recipe import Recipe
+from decorssl.recipe import PROSE, Recipe
 from transferbench import runtime, settings, state
 from transferbench.checkpoints import Card, Origin, save
 from transferbench.errors import UserError
@@ -86,7 +86,8 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     if not resume:
         raise UserError(f"{folder} already holds a run. Go on with it (--resume), or choose another --out.")
     before, now = settings.from_file(folder / RECIPE), recipe.model_dump(mode="json")
-    changed = [f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key]]
+    differing = [key for key in now if before.get(key) != now[key] and key not in PROSE]
+    changed = [f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in differing]
     if changed:
         raise UserError(
             f"{folder} holds a run of other settings, so it cannot be gone on with:\n" + "\n".join(changed) + "\n"
