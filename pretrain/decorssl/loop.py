@@ -129,8 +129,8 @@ class Training:
     def _context(self) -> Context:
         words = np.random.SeedSequence([self.recipe.seed, self.done, self.runtime.rank]).generate_state(1, np.uint64)
         generator = torch.Generator(self.runtime.device).manual_seed(int(words[0] >> np.uint64(1)))
-        config, gather = self.recipe.config, self.runtime.gather
-        return Context(config, self.done, self.total_steps, generator, gather, self.modules)
+        config, gather, epoch = self.recipe.config, self.runtime.gather, self.done // self.steps_per_epoch
+        return Context(config, self.done, self.total_steps, epoch, generator, gather, self.modules)
 
     def _set_learning_rate(self) -> float:
         optim = self.recipe.optim
@@ -160,5 +160,6 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
             f"batch_size {recipe.batch_size} (the global batch) cannot be split evenly over {runtime.world_size} "
             "processes. Choose a multiple."
         )
+    METHODS.load(recipe.method).check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
     if recipe.precision == "auto":
         raise ValueError("precision 'auto' must be resolved before training")

@@ -32,6 +32,7 @@ class Context:
     config: Any
     step: int
     total_steps: int
+    epoch: int
     generator: torch.Generator
     gather: Callable[[Tensor], Tensor]
     modules: nn.ModuleDict
@@ -44,6 +45,10 @@ class Method(Protocol):
 
     def modules(self, dim: int, config: Any) -> nn.ModuleDict:
         """The method's own networks (a predictor, say), for embeddings of `dim` channels; trained and saved with it."""
+        ...
+
+    def check(self, config: Any, batch: int, dim: int) -> None:
+        """Refuse, by a UserError, a batch (of one process) or an embedding size the method cannot work with."""
         ...
 
     def loss(self, outputs: Outputs, context: Context) -> dict[str, Tensor]:

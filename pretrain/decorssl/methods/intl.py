@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from decorssl.methods import Context, Outputs
+from decorssl.pairs import normalised_mse
 from decorssl.whiten import Between, gram, iternorm, newton_inverse_root, observed
 from transferbench.settings import Settings
 
@@ -31,9 +31,8 @@ def modules(dim: int, config: Config) -> nn.ModuleDict:
     return nn.ModuleDict()
 
 
-def normalised_mse(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """2 - 2 mean cosine of paired rows (spec, "Notation")."""
-    return 2 - 2 * (normalize(a, dim=1) * normalize(b, dim=1)).sum(1).mean()
+def check(config: Config, batch: int, dim: int) -> None:
+    """Every batch and embedding will do."""
 
 
 def trace_loss(whitened: Float[Tensor, "n d"], between: Between) -> Float[Tensor, ""]:

@@ -1,0 +1,80 @@
+"""CW-RGP: channel whitening with random group partition.
+
+*Whitening Loss for SSL*, arXiv 2210.03586; spec 1.3.
+"""
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from decorssl.methods import Context, Outputs
+from decorssl.pairs import Draw, check_parts, mean_over_pairs, permutations, sub_batches
+from decorssl.spectral import regrouped, restored, whiten
+from transferbench.errors import UserError
+from transferbench.settings import Settings
+
+
+class Config(Settings):
+    """CW-RGP's settings; sub-batch and group numbers are published for each data set (spec 1.3, table)."""
+
+    w_size: int = Field(64, ge=2, description="samples whitened together")
+    groups: int = Field(4, ge=1, description="parts that the channels are dealt into at random")
+    w_iter: int = Field(1, ge=1, description="how often a batch is cut into sub-batches anew")
+    eps: float = Field(0.0, ge=0, lt=1, description="share of the identity mixed into each covariance")
+    covariance_weight: float = Field(0.0, ge=0, description="of the optional off-diagonal term (ImageNet: 0.005, 0.01)")
+    covariance_stop_epoch: int = Field(50, ge=0, description="the off-diagonal term is dropped from this epoch on")
+
+
+def modules(dim: int, config: Config) -> nn.ModuleDict:
+    """None: CW-RGP is a function of the embeddings and of random partitions."""
+    return nn.ModuleDict()
+
+
+def check(config: Config, batch: int, dim: int) -> None:
+    """Sub-batches fill the local batch, groups fill the embedding, and covariances have full rank (spec 1.3, [ver])."""
+    check_parts(batch, config.w_size)
+    share = dim // config.groups
+    if dim % config.groups or share < config.w_size + (config.groups == 1):
+        raise UserError(
+            f"An embedding of {dim} channels in settings.groups={config.groups} cannot whiten settings.w_size="
+            f"{config.w_size} samples: each group needs a whole number of channels, at least w_size of them "
+            "(one more when there is one group). Raise projector.output or lower groups or w_size."
+        )
+
+
+def whitened(parts: Float[Tensor, "s v w d"], config: Config, draw: Draw) -> Float[Tensor, "s v w d"]:
+    """Samples centred over their channels, whitened over each random group of them (spec 1.3, [code])."""
+    s, v, _, d = parts.shape
+    order = torch.stack([draw(d) for _ in range(s * v)]).view(s, v, 1, d).expand_as(parts)
+    rows = regrouped(parts - parts.mean(-1, keepdim=True), order)
+    grouped = rows.unflatten(-1, (config.groups, -1)).transpose(-2, -3)
+    out = whiten(grouped, d // config.groups - 1, "zca", config.eps)
+    return restored(out.transpose(-2, -3).flatten(-2), order)
+
+
+def off_diagonal(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Sum of squared covariances between different samples over n (spec 1.3, "ImageNet version", [code])."""
+    rows = z - z.mean(1, keepdim=True)
+    sigma = rows @ rows.T / (z.shape[1] - 1)
+    return (sigma.square().sum() - sigma.diagonal().square().sum()) / len(z)
+
+
+def alignment(views: tuple[Float[Tensor, "n d"], ...], config: Config, draw: Draw) -> Float[Tensor, ""]:
+    """The mean normalised MSE of whitened views, local to each process (spec 1.3 "CW-RGP loss", [code])."""
+    terms = []
+    for _ in range(config.w_iter):
+        z = whitened(sub_batches(views, config.w_size, draw), config, draw)
+        terms.append(mean_over_pairs(z.unbind(1)))
+    return torch.stack(terms).mean()
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Alignment, and in the first epochs the optional off-diagonal term summed over views."""
+    config: Config = context.config
+    with torch.autocast(outputs.student[0].device.type, enabled=False):
+        aligned = alignment(outputs.student, config, permutations(context.generator))
+        if not config.covariance_weight or context.epoch >= config.covariance_stop_epoch:
+            return {"loss": aligned, "alignment": aligned}
+        spread = torch.stack([off_diagonal(z.float()) for z in outputs.student]).sum()
+    return {"loss": aligned + config.covariance_weight * spread, "alignment": aligned, "covariance": spread}

@@ -1,0 +1,69 @@
+"""DBN and Shuffled-DBN: decorrelated batch normalisation of both views, nothing else.
+
+Hua et al., *On Feature Decorrelation in Self-Supervised Learning*, arXiv 2105.00470; spec 1.5.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from decorssl.methods import Context, Outputs
+from decorssl.pairs import Draw, permutations
+from decorssl.spectral import regrouped, restored, whiten
+from transferbench.errors import UserError
+from transferbench.settings import Settings
+
+
+class Config(Settings):
+    """The layer that ends the projector, as the paper compares them."""
+
+    layer: Literal["dbn", "bn", "none"] = Field("dbn", description="none collapses to a point, bn to few dimensions")
+    shuffled: bool = Field(False, description="deal the channels into groups at random, anew for each view and step")
+    groups: int | None = Field(None, ge=1, description="none: ceil(2 channels / samples), groups of half the batch")
+
+
+def modules(dim: int, config: Config) -> nn.ModuleDict:
+    """None: the layer has no weights."""
+    return nn.ModuleDict()
+
+
+def groups(config: Config, batch: int, dim: int) -> int:
+    """How many groups the channels are cut into (spec 1.5 "ShuffledGroupWhitening", [code])."""
+    return config.groups or math.ceil(2 * dim / batch)
+
+
+def check(config: Config, batch: int, dim: int) -> None:
+    """Groups fill the embedding and are smaller than the local batch."""
+    count = groups(config, batch, dim)
+    if config.layer == "dbn" and (dim % count or dim // count >= batch):
+        raise UserError(
+            f"An embedding of {dim} channels in {count} groups cannot be whitened over {batch} samples a process: "
+            "groups must be of equal size and smaller than the batch. Set settings.groups, projector.output or batch_size."
+        )
+
+
+def normalised(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Tensor, "n d"]:
+    """One view through the layer: batch statistics, divided by n (biased), no eps (spec 1.5, [code])."""
+    rows = z.to(torch.promote_types(z.dtype, torch.float32))
+    if config.layer == "none":
+        return rows
+    rows = rows - rows.mean(0)
+    n, d = rows.shape
+    if config.layer == "bn":
+        return rows * rows.square().mean(0).clamp_min(torch.finfo(rows.dtype).tiny).rsqrt()
+    order = draw(d) if config.shuffled else torch.arange(d, device=z.device)
+    order = order.expand_as(rows)
+    parts = regrouped(rows, order).T.unflatten(0, (groups(config, n, d), -1))
+    return restored(whiten(parts, n).flatten(0, 1).T, order)
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Mean squared distance of the normalised views; local to each process (spec 1.5, [code])."""
+    draw = permutations(context.generator)
+    with torch.autocast(outputs.student[0].device.type, enabled=False):
+        first, *others = [normalised(z, context.config, draw) for z in outputs.student]
+        return {"loss": torch.stack([(first - z).square().sum(1).mean() for z in others]).mean()}
