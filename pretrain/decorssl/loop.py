@@ -20,7 +20,7 @@ from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
 from transferbench.data.loading import Batch, TrainingPlans, batches
 from transferbench.errors import UserError
-from transferbench.optim import cosine_with_warmup, parameter_groups
+from transferbench.optim import parameter_groups
 from transferbench.runtime import Runtime, seeded
 
 
@@ -71,7 +71,7 @@ class Training:
         self.learner = synchronise(learner, runtime).to(runtime.device)
         self.learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         groups = parameter_groups(self.learner, recipe.optim.weight_decay, recipe.optim.decay_vectors)
-        self.optimizer = torch.optim.SGD(groups, lr=recipe.optim.lr, momentum=recipe.optim.momentum)
+        self.optimizer = recipe.optim.optimizer(groups)
         place = (runtime.rank, runtime.world_size)
         self.plans = TrainingPlans(len(images), recipe.batch_size, recipe.epochs, recipe.seed, place)
         self.total_steps = len(self.plans)
@@ -133,10 +133,8 @@ class Training:
         return Context(config, self.done, self.total_steps, epoch, generator, gather, self.modules)
 
     def _set_learning_rate(self) -> float:
-        optim = self.recipe.optim
-        warmup = round(optim.warmup_epochs * self.steps_per_epoch)
-        factor = cosine_with_warmup(self.done, self.total_steps, warmup, optim.floor)
-        lr = optim.lr * self.recipe.batch_size / 256 * factor
+        recipe = self.recipe
+        lr = recipe.optim.rate(self.done, self.steps_per_epoch, recipe.epochs, recipe.batch_size)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr

@@ -14,6 +14,7 @@ from transferbench import settings
 from transferbench.backbones import Architecture, complete
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, unknown
+from transferbench.optim import cosine_with_warmup, stepwise
 from transferbench.runtime import fast_precision
 from transferbench.settings import Settings
 
@@ -25,14 +26,39 @@ PROSE = ("name", "about", "targets")
 
 
 class Optim(Settings):
-    """SGD with linear warm-up and a half cosine, stepped every batch (spec 1.1 "Optimiser / schedule", [code])."""
+    """How weights are updated; the learning rate is set anew every step.
 
-    lr: float = Field(gt=0, description="learning rate for a batch of 256; scaled by batch_size / 256")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    By default SGD with linear warm-up and a half cosine (spec 1.1 "Optimiser / schedule", [code]); `schedule: drops`
+    multiplies the rate by `drop_factor` at epochs counted from the end (spec 1.3 "Small-set optimiser", [code]).
+    """
+
+    kind: Literal["sgd", "adam"] = "sgd"
+    lr: float = Field(gt=0, description="learning rate, for a batch of 256 where it is scaled")
+    scale_with_batch: bool = Field(True, description="multiply lr by batch_size / 256")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    weight_decay: float = Field(ge=0, description="added to the gradient, for Adam too")
     decay_vectors: bool = Field(description="weight decay on biases and normalisation parameters too")
     warmup_epochs: float = Field(2, ge=0)
-    floor: float = Field(0.001, ge=0, le=1, description="the last learning rate, as a share of the first")
+    warmup_steps: int | None = Field(None, ge=0, description="in place of warmup_epochs")
+    schedule: Literal["cosine", "drops"] = "cosine"
+    floor: float = Field(0.001, ge=0, le=1, description="the cosine's last learning rate, as a share of the first")
+    drops_before_end: tuple[int, ...] = Field((), description="epochs before the end at which the rate drops")
+    drop_factor: float = Field(0.2, gt=0, le=1)
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimizer of parameter groups that state their weight decay."""
+        if self.kind == "adam":
+            return torch.optim.Adam(groups, lr=self.lr)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
+
+    def rate(self, step: int, steps_per_epoch: int, epochs: int, batch_size: int) -> float:
+        """The learning rate of a step (0-based)."""
+        warmup = round(self.warmup_epochs * steps_per_epoch) if self.warmup_steps is None else self.warmup_steps
+        if self.schedule == "cosine" or step < warmup:
+            factor = cosine_with_warmup(step, epochs * steps_per_epoch, warmup, self.floor)
+        else:
+            factor = stepwise(step // steps_per_epoch, [epochs - e for e in self.drops_before_end], self.drop_factor)
+        return self.lr * factor * (batch_size / 256 if self.scale_with_batch else 1)
 
 
 class Target(Settings):
@@ -123,7 +149,8 @@ def for_method(method: str, data: str) -> str:
     name = f"{method}-{Path(data).stem}"
     if name in names():
         return name
-    raise UserError(
-        f"No recipe of {method} is made for the data set '{data}'. Choose one to start from with --recipe: "
-        f"{', '.join(names(method))}."
+    own = names(method)
+    known = (
+        f"Choose one to start from with --recipe: {', '.join(own)}." if own else "Write one and name it with --recipe."
     )
+    raise UserError(f"No recipe of {method} is made for the data set '{data}'. {known}")

@@ -63,3 +63,12 @@ def test_auto_precision_is_decided_before_training(recipe_file: Path) -> None:
 
     recipe = recipes.read(recipe_file, ["precision=auto"]).resolved(torch.device("cpu"))
     assert recipe.precision in ("float32", "bfloat16")
+
+
+def test_drops_come_at_epochs_from_the_end_after_a_warmup_in_steps() -> None:
+    optim = recipes.read("cwrgp-cifar10").optim
+    rates = {epoch: optim.rate(epoch * 195, 195, 1000, 256) for epoch in (0, 1, 3, 949, 950, 974, 975)}
+    assert rates[0] == pytest.approx(3e-3 / 500)
+    assert rates[1] == pytest.approx(3e-3 * 196 / 500)
+    assert [rates[epoch] for epoch in (3, 949, 950, 974, 975)] == pytest.approx([3e-3, 3e-3, 6e-4, 6e-4, 1.2e-4])
+    assert optim.rate(195 * 10, 195, 1000, 512) == pytest.approx(3e-3)

@@ -42,7 +42,7 @@ def check(config: Config, batch: int, dim: int) -> None:
     if config.layer == "dbn" and (dim % count or dim // count >= batch):
         raise UserError(
             f"An embedding of {dim} channels in {count} groups cannot be whitened over {batch} samples a process: "
-            "groups must be of equal size and smaller than the batch. Set settings.groups, projector.output or batch_size."
+            "groups must be of equal size, smaller than the batch. Set settings.groups, projector.output or batch_size."
         )
 
 

@@ -1,0 +1,67 @@
+"""Every method keeps the promises of `decorssl.methods.Method`; the folder says which there are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from decorssl.loop import Training
+from decorssl.methods import METHODS, Context, Outputs
+from decorssl.recipe import Recipe, read
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.runtime import Runtime
+from transferbench.settings import Settings
+
+FITTING = {"cwrgp": {"w_size": 8, "groups": 2}, "wmse": {"w_size": 16, "eps": 0.1}}
+"""What the few methods that cut up batch or embedding need for 16 images and 32 channels."""
+
+
+def recipe(method: str) -> Recipe:
+    changed = [f"settings={FITTING.get(method, {})}", f"method={method}", "epochs=2", "batch_size=16"]
+    small = ["backbone.arguments.depth=10", "backbone.arguments.width=0.125", "precision=float32"]
+    return read("intl-digits", [*changed, *small, "projector={layers: 2, hidden: 32, output: 32}"])
+
+
+def images() -> LabelledImages:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(32, dtype=np.int64) % 2
+    info = DatasetInfo("noise", ("a", "b"), ("train", "test"), 32, "1")
+    return LabelledImages(info, "train", labels, lambda i: Image.fromarray(pixels[i]), [str(i) for i in range(32)], "x")
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_method_has_settings_with_defaults_and_says_what_it_is(name: str) -> None:
+    method = METHODS.load(name)
+    assert issubclass(method.Config, Settings)
+    method.Config()
+    assert METHODS.summary(name).endswith(".")
+    assert "spec" in Path(method.__file__).read_text() or "checked against" in (method.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_method_trains_through_the_loop(name: str) -> None:
+    training = Training(recipe(name), images(), Runtime(torch.device("cpu")))
+    before = training.encoder.backbone.state_dict()["layer4.0.conv1.weight"].clone()
+    losses = [step.terms["loss"].item() for step in training.steps()]
+    assert len(losses) == 4
+    assert np.isfinite(losses).all()
+    assert not torch.equal(before, training.encoder.backbone.state_dict()["layer4.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_loss_is_a_function_of_embeddings_and_the_given_generator(name: str) -> None:
+    method = METHODS.load(name)
+    config = method.Config(**FITTING.get(name, {}))
+    views = tuple(torch.randn(32, 32, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+
+    def value(seed: int) -> float:
+        generator = torch.Generator().manual_seed(seed)
+        context = Context(config, 0, 1, 0, generator, lambda z: z, method.modules(32, config))
+        return method.loss(Outputs(views), context)["loss"].item()
+
+    torch.manual_seed(1)
+    first = value(0)
+    torch.manual_seed(2)
+    assert value(0) == first
