@@ -34,11 +34,12 @@ def wide(board: Leaderboard) -> pd.DataFrame:
 def markdown(board: Leaderboard) -> str:
     """A table, best in bold and second underlined, and below it what it leaves out."""
     marks: list[Callable[[str], str]] = [str, lambda text: f"**{text}**", lambda text: f"<u>{text}</u>"]
-    rows = [["", "", *(f"{column.dataset} {_heading(column)}" for column in board.columns)]]
+    rows = [["Model", "Architecture", *(f"{column.dataset} {_heading(column)}" for column in board.columns)]]
     rows.append(["---", "---", *("---:" for _ in board.columns)])
     rows += [[row.name, row.architecture, *_cells(board, row, marks)] for row in board.rows]
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(board))]) + "\n"
+    below = ["", *(f"- {note}" for note in notes(board))] if notes(board) else []
+    return "\n".join([*lines, *below]) + "\n"
 
 
 def latex(board: Leaderboard) -> str:
