@@ -52,7 +52,7 @@ class RunLog:
         self.save()
         path = self.folder / BACKBONE
         if self.training.runtime.is_main:
-            save.save(path, self.training.encoder.backbone.state_dict(), card(self.training.recipe))
+            save.save(path, self.training.encoder.backbone.state_dict(), card(self.training))
         return path
 
     def _flush(self) -> None:
@@ -108,13 +108,14 @@ def open_run(folder: Path, training: Training) -> RunLog:
     return RunLog(folder, training)
 
 
-def card(recipe: Recipe) -> Card:
-    """The card of the backbone this recipe makes."""
+def card(training: Training) -> Card:
+    """The card of the backbone this run makes."""
+    recipe = training.recipe
     origin = Origin(
         method=recipe.method,
         recipe=recipe.name,
         recipe_sha256=recipe.sha256,
-        data=recipe.data,
+        data=training.images.info.name,
         epochs=recipe.epochs,
         seed=recipe.seed,
         commit=runtime.environment()["commit"],

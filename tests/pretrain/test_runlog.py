@@ -60,6 +60,7 @@ def test_the_backbone_is_written_with_its_card(recipe: Recipe, tiny_images: Imag
     assert candidate.card.preprocess == recipe.preprocess
     origin = candidate.card.origin
     assert (origin.method, origin.recipe, origin.epochs, origin.seed) == ("intl", "tiny", 3, 0)
+    assert origin.data == "tiny"
 
 
 def test_a_damaged_state_is_named(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
