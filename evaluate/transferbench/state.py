@@ -36,17 +36,20 @@ def write_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """A safetensors file with text `header` entries, written atomically."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], entry: tuple[str, str]) -> None:
+    """A safetensors file, written atomically, with one (name, text) `entry` in its header.
+
+    One, because safetensors writes several in an order that changes from process to process.
+    """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write(path, safetensors.torch.save(whole, dict(header)))
+    write(path, safetensors.torch.save(whole, dict([entry])))
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:
     """Save nested dicts, lists, tensors and plain values (such as optimizer states), atomically."""
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_flatten(tree, tensors))
-    save_tensors(path, tensors, {"tree": skeleton})
+    save_tensors(path, tensors, ("tree", skeleton))
 
 
 def load(path: Path) -> Any:

@@ -86,7 +86,7 @@ def test_a_truncated_state_is_named_and_refused(kept: int, tmp_path: Path):
 
 
 def test_a_safetensors_file_of_another_kind_is_refused(tmp_path: Path):
-    state.save_tensors(tmp_path / "other", {"a": torch.zeros(1)}, {"header": "x"})
+    state.save_tensors(tmp_path / "other", {"a": torch.zeros(1)}, ("header", "x"))
     with pytest.raises(UserError, match="is not a whole training state"):
         state.load(tmp_path / "other")
 

@@ -12,7 +12,7 @@ from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
 from transferbench.checkpoints.formats import Weights, reason
 from transferbench.checkpoints.networks import Network, Reading
 from transferbench.checkpoints.reading import Contents
-from transferbench.checkpoints.save import DIGEST
+from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import state_dicts
 from transferbench.errors import UserError, unknown
 
@@ -66,7 +66,7 @@ def _match(contents: Contents, reading: Reading, wanted: str | None) -> Match:
         raise UserError(f"{where} is refused.\n" + "\n".join(problems))
     weights = _completed(contents, weights, architecture)
     identity = digest(weights)
-    if card and contents.header.get(DIGEST, identity) != identity:
+    if card and stated_digest(contents.header) != identity:
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
     card, assumed = (card, []) if card else _card(contents, reading, architecture)
     if len(kept) < len(weights):

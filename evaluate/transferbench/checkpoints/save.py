@@ -1,5 +1,6 @@
 """Write our own checkpoint: `backbone.safetensors` with its Card in the header."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +10,16 @@ from transferbench import state
 from transferbench.checkpoints import Card, digest
 
 HEADER = "transferbench"
-DIGEST = "digest"
 
 
 def save(path: Path, weights: Mapping[str, Tensor], card: Card) -> str:
     """Write the weights, in canonical names, with their card; returns their digest."""
     identity = digest(weights)
-    state.save_tensors(path, weights, {HEADER: card.model_dump_json(), DIGEST: identity})
+    header = {"card": card.model_dump(mode="json"), "digest": identity}
+    state.save_tensors(path, weights, (HEADER, json.dumps(header, sort_keys=True)))
     return identity
+
+
+def stated_digest(header: Mapping[str, str]) -> str | None:
+    """The digest a file was written with, from its header; None for files that are not ours."""
+    return json.loads(header[HEADER])["digest"] if HEADER in header else None

@@ -17,8 +17,8 @@ def card(header: Mapping[str, str]) -> Card:
         UserError: when it is not one this version understands.
     """
     try:
-        return settings.read(Card, json.loads(header[HEADER]))
-    except json.JSONDecodeError as error:
+        return settings.read(Card, json.loads(header[HEADER])["card"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"The card in the file's header is damaged ({error}). Copy the file again.") from None
 
 
