@@ -270,7 +270,7 @@ def _show(board: "Leaderboard") -> None:
     from transferbench import tables
 
     if not board.columns:
-        print("\\n".join(["Nothing to rank.", *tables.notes(board)]))
+        print("\n".join(["Nothing to rank.", *tables.notes(board)]))
     elif sys.stdout.isatty():
         Console().print(tables.terminal(board))
     else:

@@ -67,12 +67,12 @@ def _list() -> None:
 
     print("Methods")
     for name in METHODS.names():
-        print(f"  {name:16} {METHODS.summary(name)}")
+        print(f"  {name:20} {METHODS.summary(name)}")
     print("Recipes")
     for name in recipes.names():
         chosen = recipes.read(name)
         scores = "; ".join(f"{target.task} {target.value:g} ({target.source})" for target in chosen.targets)
-        print(f"  {name:16} {chosen.about}; {chosen.epochs} epochs{'. Expected: ' + scores if scores else ''}")
+        print(f"  {name:20} {chosen.about}; {chosen.epochs} epochs{'. Expected: ' + scores if scores else ''}")
 
 
 def main() -> None:

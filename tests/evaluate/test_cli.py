@@ -197,3 +197,10 @@ def test_doctor_ends_with_0_unless_something_required_is_broken(evaluate: Run, t
     code, out, _ = evaluate("doctor", "--data-root", tmp_path, "--cache", tmp_path / "file" / "c")
     assert code == 1
     assert "TRANSFERBENCH_CACHE" in out
+
+
+def test_a_folder_of_smoke_runs_alone_says_what_it_leaves_out(evaluate: Run, checkpoint: Path, imgs: Path):
+    evaluate("knn", checkpoint, "--data", imgs, "--out", "res", "--limit", "4", "--no-control", *SMALL)
+    code, out, _ = evaluate("table", "res")
+    assert code == 0
+    assert out.splitlines()[:2] == ["Nothing to rank.", "Left out: 1 limited."]

@@ -1,5 +1,6 @@
 """Batches of transformed images, the same whatever the number of loader processes."""
 
+import copy
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,8 +65,8 @@ class TrainingPlans(Sequence[Plan]):
 
     def starting_at(self, step: int) -> "TrainingPlans":
         """The same run from a later step on."""
-        later = TrainingPlans.__new__(TrainingPlans)
-        later.__dict__.update(self.__dict__, first=step)
+        later = copy.copy(self)
+        later.first = step
         return later
 
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ def covariance(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """The three terms: invariance on this process's pairs, the others on the global batch (spec 1.4, golden)."""
+    """The three terms over the global batch (spec 1.4, golden)."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         a, b = (context.gather(z) for z in outputs.student)
