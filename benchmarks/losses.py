@@ -21,7 +21,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def context(config: object) -> Context:
-    return Context(config, 0, 1, 0, torch.Generator().manual_seed(0), lambda z: z, torch.nn.ModuleDict())
+    return Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), lambda z: z, torch.nn.ModuleDict())
 
 
 def ours(method: object, config: object) -> Loss:

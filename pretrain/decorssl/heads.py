@@ -1,5 +1,7 @@
 """The networks between backbone and loss."""
 
+from typing import Literal
+
 from pydantic import Field
 from torch import nn
 
@@ -12,17 +14,35 @@ class Projector(Settings):
     layers: int = Field(3, ge=1)
     hidden: int = Field(2048, ge=1)
     hidden_bias: bool = Field(False, description="biases in front of batch normalisation too")
+    hidden_norm: bool = Field(True, description="batch normalisation after every layer but the last")
+    activation: Literal["relu", "gelu"] = "relu"
     output: int = Field(2048, ge=1, description="channels of the embedding")
+    output_bias: bool = True
+    output_norm: Literal["none", "affine", "plain"] = Field(
+        "none", description="batch normalisation of the embedding; plain has no weights (SimSiam)"
+    )
+    statistics: Literal["view", "views"] = Field(
+        "view", description="whether batch normalisation sees one view or all of them at once (CW-RGP's small-set code)"
+    )
 
 
 def projector(width: int, settings: Projector) -> nn.Sequential:
     """The projector for features of `width` channels."""
     stack: list[nn.Module] = []
     for _ in range(settings.layers - 1):
-        stack += [
-            nn.Linear(width, settings.hidden, bias=settings.hidden_bias),
-            nn.BatchNorm1d(settings.hidden),
-            nn.ReLU(inplace=True),
-        ]
+        stack.append(nn.Linear(width, settings.hidden, bias=settings.hidden_bias))
+        if settings.hidden_norm:
+            stack.append(nn.BatchNorm1d(settings.hidden))
+        stack.append(nn.ReLU(inplace=True) if settings.activation == "relu" else nn.GELU())
         width = settings.hidden
-    return nn.Sequential(*stack, nn.Linear(width, settings.output))
+    stack.append(nn.Linear(width, settings.output, bias=settings.output_bias))
+    if settings.output_norm != "none":
+        stack.append(nn.BatchNorm1d(settings.output, affine=settings.output_norm == "affine"))
+    return nn.Sequential(*stack)
+
+
+def predictor(dim: int, hidden: int, bias: bool = True) -> nn.Sequential:
+    """Linear-BN-ReLU-Linear from embeddings to embeddings; `bias` is that of the first layer (spec 1.4, [code])."""
+    return nn.Sequential(
+        nn.Linear(dim, hidden, bias=bias), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
+    )

@@ -1,5 +1,6 @@
 """The training loop: knows no method by name and writes no file."""
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,10 +36,16 @@ class Step:
     seconds: float
     waited: float
     """How much of `seconds` went by waiting for images."""
+    embeddings: tuple[Tensor, ...]
+    """Of this process's part of the batch, one tensor `n d` a view the student saw, without gradient."""
 
 
 class Encoder(nn.Module):
-    """Backbone and projector. Views go through one at a time, so batch statistics are per view (spec 1.1, [code])."""
+    """Backbone and projector.
+
+    Views go through the backbone one at a time, so batch statistics are per view (spec 1.1, [code]); the projector
+    takes them so too, or all at once where the recipe says so.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -47,29 +54,36 @@ class Encoder(nn.Module):
             zero_last_norms(self.backbone)
         with seeded(recipe.seed):
             self.projector = projector(self.backbone.width, recipe.projector)
+        self.joined = recipe.projector.statistics == "views"
 
     def forward(self, views: list[Tensor]) -> list[Tensor]:
         """One embedding `n d` for each view `n 3 h w`."""
-        return [self.projector(self.backbone(view)) for view in views]
+        features = [self.backbone(view) for view in views]
+        if self.joined:
+            return list(self.projector(torch.cat(features)).chunk(len(views)))
+        return [self.projector(x) for x in features]
 
 
 class Training:
     """One pretraining run, which can be stopped after any step, saved, and gone on with.
 
     All randomness is a function of (seed, epoch, image) or (seed, step, rank), so weights, optimizer state and the
-    number of steps done are the whole state.
+    number of steps done are the whole state. `teacher` is the encoder's momentum copy where the method routes views to
+    one: it stays in training mode, with batch statistics and running averages of its own (spec 1.7, 15).
     """
 
     def __init__(self, recipe: Recipe, images: LabelledImages, runtime: Runtime, workers: int = 0) -> None:
         check(recipe, len(images), runtime)
         self.recipe, self.images, self.runtime, self.workers = recipe, images, runtime, workers
         self.method: Method = METHODS.load(recipe.method)
+        self.routes = self.method.routes(recipe.config, len(recipe.views))
         self.encoder = Encoder(recipe)
         with seeded(recipe.seed):
             self.modules = self.method.modules(recipe.projector.output, recipe.config)
         learner = nn.ModuleDict({"encoder": self.encoder, "method": self.modules})
         self.learner = synchronise(learner, runtime).to(runtime.device)
         self.learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self.routes.teacher else None
         groups = parameter_groups(self.learner, recipe.optim.weight_decay, recipe.optim.decay_vectors)
         self.optimizer = recipe.optim.optimizer(groups)
         place = (runtime.rank, runtime.world_size)
@@ -84,16 +98,20 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Everything a later process needs to go on from here."""
+        teacher = {"teacher": self.teacher.state_dict()} if self.teacher else {}
         return {
             "done": self.done,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            **teacher,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.teacher:
+            self.teacher.load_state_dict(state["teacher"])
         self.done = state["done"]
 
     def steps(self) -> Iterator[Step]:
@@ -107,30 +125,63 @@ class Training:
         for batch in stream:
             waited = time.perf_counter() - before
             lr = self._set_learning_rate()
-            terms = self._update(forward, batch)
+            terms, embeddings = self._update(forward, batch)
             self.done += 1
             epoch, now = (self.done - 1) // self.steps_per_epoch, time.perf_counter()
-            yield Step(self.done, epoch, {k: v.detach() for k, v in terms.items()}, lr, now - before, waited)
+            yield Step(self.done, epoch, terms, lr, now - before, waited, embeddings)
             self.learner.train()
             before = time.perf_counter()
 
-    def _update(self, forward: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        device, recipe = self.runtime.device, self.recipe
-        views = [v.to(device, memory_format=torch.channels_last, non_blocking=True) for v in batch.views]
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            embeddings = forward(views)
-        outputs = Outputs(tuple(z.float() for z in embeddings))
-        terms = self.method.loss(outputs, self._context())
+    def _update(self, forward: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """One step of the optimizer, and of what the method keeps beside it: (terms, embeddings), detached.
+
+        A matrix that cannot be factored gives a loss of NaN and no step.
+        """
+        outputs, context = self._outputs(forward, batch), self._context()
+        embeddings = tuple(z.detach() for z in outputs.student)
+        try:
+            terms = self.method.loss(outputs, context)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            return {"loss": torch.tensor(float("nan"))}, embeddings
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
+        self._average_gradients()
         self.optimizer.step()
-        return terms
+        with torch.no_grad():
+            self._follow(Outputs(embeddings, outputs.teacher), context)
+        return {name: value.detach() for name, value in terms.items()}, embeddings
+
+    def _outputs(self, forward: nn.Module, batch: Batch) -> Outputs:
+        device = self.runtime.device
+        views = [v.to(device, memory_format=torch.channels_last, non_blocking=True) for v in batch.views]
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            seen = forward([views[i] for i in self.routes.student])
+            with torch.no_grad():
+                taught = self.teacher([views[i] for i in self.routes.teacher]) if self.teacher else []
+        return Outputs(tuple(z.float() for z in seen), tuple(z.float() for z in taught))
+
+    def _average_gradients(self) -> None:
+        """Average the gradients of the method's own networks, which the parallel encoder does not know of."""
+        if self.runtime.world_size > 1:
+            for parameter in self.modules.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.runtime.total(parameter.grad) / self.runtime.world_size
+
+    def _follow(self, outputs: Outputs, context: Context) -> None:
+        """After a step: the teacher moves towards the student, then the method's own keeping."""
+        if self.teacher:
+            momentum: float = self.method.momentum(context)  # pyright: ignore[reportAttributeAccessIssue]
+            followed: list[Tensor] = list(self.encoder.parameters())
+            torch._foreach_lerp_(list[Tensor](self.teacher.parameters()), followed, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
+        if after_step := getattr(self.method, "after_step", None):
+            after_step(outputs, context)
 
     def _context(self) -> Context:
         words = np.random.SeedSequence([self.recipe.seed, self.done, self.runtime.rank]).generate_state(1, np.uint64)
         generator = torch.Generator(self.runtime.device).manual_seed(int(words[0] >> np.uint64(1)))
-        config, gather, epoch = self.recipe.config, self.runtime.gather, self.done // self.steps_per_epoch
-        return Context(config, self.done, self.total_steps, epoch, generator, gather, self.modules)
+        recipe, epoch = self.recipe, self.done // self.steps_per_epoch
+        place = (self.done, self.total_steps, epoch, recipe.epochs)
+        return Context(recipe.config, *place, generator, self.runtime.gather, self.modules)
 
     def _set_learning_rate(self) -> float:
         recipe = self.recipe
@@ -158,6 +209,8 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
             f"batch_size {recipe.batch_size} (the global batch) cannot be split evenly over {runtime.world_size} "
             "processes. Choose a multiple."
         )
-    METHODS.load(recipe.method).check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
+    method: Method = METHODS.load(recipe.method)
+    method.routes(recipe.config, len(recipe.views))
+    method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
     if recipe.precision == "auto":
         raise ValueError("precision 'auto' must be resolved before training")

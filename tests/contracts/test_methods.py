@@ -10,8 +10,9 @@ from PIL import Image
 from decorssl.loop import Training
 from decorssl.methods import METHODS, Context, Outputs
 from decorssl.recipe import Recipe, read
+from transferbench import state
 from transferbench.data import DatasetInfo, LabelledImages
-from transferbench.runtime import Runtime
+from transferbench.runtime import Runtime, seeded
 from transferbench.settings import Settings
 
 FITTING = {"cwrgp": {"w_size": 8, "groups": 2}, "wmse": {"w_size": 16, "eps": 0.1}}
@@ -51,15 +52,39 @@ def test_a_method_trains_through_the_loop(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS.names())
-def test_a_loss_is_a_function_of_embeddings_and_the_given_generator(name: str) -> None:
+def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_path: Path) -> None:
+    def training() -> Training:
+        return Training(recipe(name), images(), Runtime(torch.device("cpu")))
+
+    unbroken, first, second = training(), training(), training()
+    for _ in unbroken.steps():
+        pass
+    for step in first.steps():
+        if step.index == 2:
+            state.save(tmp_path / "state.safetensors", first.state())
+            break
+    second.restore(state.load(tmp_path / "state.safetensors"))
+    for _ in second.steps():
+        pass
+    ends = [
+        {**run.learner.state_dict(), **(run.teacher.state_dict() if run.teacher else {})} for run in (unbroken, second)
+    ]
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_loss_is_a_function_of_embeddings_modules_and_the_given_generator(name: str) -> None:
     method = METHODS.load(name)
     config = method.Config(**FITTING.get(name, {}))
     views = tuple(torch.randn(32, 32, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    routes = method.routes(config, 2)
+    outputs = Outputs(tuple(views[i] for i in routes.student), tuple(views[i] for i in routes.teacher))
+    with seeded(7):
+        modules = method.modules(32, config)
 
     def value(seed: int) -> float:
         generator = torch.Generator().manual_seed(seed)
-        context = Context(config, 0, 1, 0, generator, lambda z: z, method.modules(32, config))
-        return method.loss(Outputs(views), context)["loss"].item()
+        return method.loss(outputs, Context(config, 0, 1, 0, 1, generator, lambda z: z, modules))["loss"].item()
 
     torch.manual_seed(1)
     first = value(0)

@@ -22,7 +22,7 @@ Views = tuple[Tensor, ...]
 
 
 def context(config: Any, seed: int = 0) -> Context:
-    return Context(config, 0, 1, 0, torch.Generator().manual_seed(seed), lambda z: z, torch.nn.ModuleDict())
+    return Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(seed), lambda z: z, torch.nn.ModuleDict())
 
 
 def replayed(draws: Iterator[Tensor]) -> Draw:

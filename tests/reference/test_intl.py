@@ -16,7 +16,7 @@ INDEX = json.loads((GOLDEN / "index_intl.json").read_text())
 
 
 def context(config: intl.Config) -> Context:
-    return Context(config, 0, 1, 0, torch.Generator(), lambda z: z, torch.nn.ModuleDict())
+    return Context(config, 0, 1, 0, 1, torch.Generator(), lambda z: z, torch.nn.ModuleDict())
 
 
 def literal_loss(views: list[np.ndarray], iterations: int, between: str, beta: float) -> float:

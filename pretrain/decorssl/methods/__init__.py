@@ -9,16 +9,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transferbench import plugins
+from transferbench.errors import UserError
 from transferbench.settings import Settings
 
 METHODS = plugins.Room("decorssl.methods", "method")
 
 
 @dataclass(frozen=True)
+class Routes:
+    """Which views go through which network, by their place in the recipe; a view can go through both."""
+
+    student: tuple[int, ...]
+    teacher: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """Embeddings of this process's part of the batch: one tensor a view that the student saw, in view order."""
+    """Embeddings of this process's part of the batch: one tensor a routed view, in the order of the routes."""
 
     student: tuple[Float[Tensor, "n d"], ...]
+    teacher: tuple[Float[Tensor, "n d"], ...] = ()
+    """From the momentum network, without gradient."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +37,38 @@ class Context:
     """What a loss may use beside embeddings.
 
     `gather` concatenates rows over processes, differentiably. `generator` is drawn afresh from (seed, step, rank), so
-    that a resumed run draws what the unbroken one would have drawn.
+    that a resumed run draws what the unbroken one would have drawn. `step` and `epoch` count from 0.
     """
 
     config: Any
     step: int
     total_steps: int
     epoch: int
+    epochs: int
     generator: torch.Generator
     gather: Callable[[Tensor], Tensor]
     modules: nn.ModuleDict
 
 
 class Method(Protocol):
-    """What a file in this folder offers."""
+    """What a file in this folder offers.
+
+    A method whose routes have a teacher offers `momentum(context) -> float` too: after each step the loop moves the
+    teacher's parameters (never its buffers) to `momentum * teacher + (1 - momentum) * student`. A method that keeps a
+    queue or a centre may offer `after_step(outputs, context) -> None`, called without gradients after that.
+    """
 
     Config: ClassVar[type[Settings]]
 
+    def routes(self, config: Any, views: int) -> Routes:
+        """Where each of so many views goes. Raises UserError for a number the method cannot work with."""
+        ...
+
     def modules(self, dim: int, config: Any) -> nn.ModuleDict:
-        """The method's own networks (a predictor, say), for embeddings of `dim` channels; trained and saved with it."""
+        """The method's own networks and buffers (a predictor, a queue), for embeddings of `dim` channels.
+
+        Trained and saved with the run; gradients are averaged over processes like the encoder's.
+        """
         ...
 
     def check(self, config: Any, batch: int, dim: int) -> None:
@@ -54,3 +78,32 @@ class Method(Protocol):
     def loss(self, outputs: Outputs, context: Context) -> dict[str, Tensor]:
         """The terms of the loss; the one called `loss` is minimised, the others are logged."""
         ...
+
+
+def every_view(config: Any, views: int) -> Routes:
+    """`routes` of a method whose student sees all views, two or more."""
+    if views < 2:
+        raise UserError(f"The method compares views of an image: the recipe has {views}, it needs at least 2.")
+    return Routes(tuple(range(views)))
+
+
+def two_views(config: Any, views: int) -> Routes:
+    """`routes` of a method whose student sees both of two views."""
+    if views != 2:
+        raise UserError(f"The method compares exactly 2 views of an image; the recipe has {views}.")
+    return Routes((0, 1))
+
+
+def every_view_twice(config: Any, views: int) -> Routes:
+    """`routes` of a method whose student and teacher both see all views, two or more."""
+    seen = every_view(config, views).student
+    return Routes(seen, seen)
+
+
+def no_modules(dim: int, config: Any) -> nn.ModuleDict:
+    """`modules` of a method that is a function of embeddings (and of random draws) alone."""
+    return nn.ModuleDict()
+
+
+def any_batch(config: Any, batch: int, dim: int) -> None:
+    """`check` of a method that works with every batch and embedding."""

@@ -6,9 +6,9 @@ Zbontar et al., arXiv 2103.03230; checked against facebookresearch/barlowtwins' 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from decorssl.methods import Context, Outputs
+from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
 from transferbench.settings import Settings
 
 
@@ -19,13 +19,9 @@ class Config(Settings):
     eps: float = Field(1e-5, gt=0, description="of the standardisation")
 
 
-def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """None: the last standardisation has no weights."""
-    return nn.ModuleDict()
-
-
-def check(config: Config, batch: int, dim: int) -> None:
-    """Every batch and embedding will do."""
+routes = two_views
+modules = no_modules
+check = any_batch
 
 
 def standardised(z: Float[Tensor, "n d"], eps: float) -> Float[Tensor, "n d"]:

@@ -6,9 +6,9 @@
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from decorssl.methods import Context, Outputs
+from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.pairs import Draw, check_parts, mean_over_pairs, permutations, sub_batches
 from decorssl.spectral import regrouped, restored, whiten
 from transferbench.errors import UserError
@@ -26,9 +26,8 @@ class Config(Settings):
     covariance_stop_epoch: int = Field(50, ge=0, description="the off-diagonal term is dropped from this epoch on")
 
 
-def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """None: CW-RGP is a function of the embeddings and of random partitions."""
-    return nn.ModuleDict()
+routes = every_view
+modules = no_modules
 
 
 def check(config: Config, batch: int, dim: int) -> None:

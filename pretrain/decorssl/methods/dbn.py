@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from decorssl.methods import Context, Outputs
+from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.pairs import Draw, permutations
 from decorssl.spectral import regrouped, restored, whiten
 from transferbench.errors import UserError
@@ -26,9 +26,8 @@ class Config(Settings):
     groups: int | None = Field(None, ge=1, description="none: ceil(2 channels / samples), groups of half the batch")
 
 
-def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """None: the layer has no weights."""
-    return nn.ModuleDict()
+routes = every_view
+modules = no_modules
 
 
 def groups(config: Config, batch: int, dim: int) -> int:

@@ -8,9 +8,9 @@ import math
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from decorssl.methods import Context, Outputs
+from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
 from decorssl.pairs import normalised_mse
 from decorssl.whiten import Between, gram, iternorm, newton_inverse_root, observed
 from transferbench.settings import Settings
@@ -26,13 +26,9 @@ class Config(Settings):
     )
 
 
-def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """None: INTL is a function of the embeddings alone."""
-    return nn.ModuleDict()
-
-
-def check(config: Config, batch: int, dim: int) -> None:
-    """Every batch and embedding will do."""
+routes = every_view
+modules = no_modules
+check = any_batch
 
 
 def trace_loss(whitened: Float[Tensor, "n d"], between: Between) -> Float[Tensor, ""]:

@@ -6,9 +6,9 @@ Bardes et al., arXiv 2105.04906; checked against facebookresearch/vicreg's numbe
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from decorssl.methods import Context, Outputs
+from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
 from transferbench.settings import Settings
 
 
@@ -21,13 +21,9 @@ class Config(Settings):
     eps: float = Field(1e-4, gt=0, description="added to variances under the root")
 
 
-def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """None: VICReg is a function of the embeddings alone."""
-    return nn.ModuleDict()
-
-
-def check(config: Config, batch: int, dim: int) -> None:
-    """Every batch and embedding will do."""
+routes = two_views
+modules = no_modules
+check = any_batch
 
 
 def variance(z: Float[Tensor, "n d"], eps: float) -> Float[Tensor, ""]:

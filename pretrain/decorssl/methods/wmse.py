@@ -6,9 +6,9 @@ Ermolov et al., *Whitening for Self-Supervised Representation Learning*; spec 1.
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from decorssl.methods import Context, Outputs
+from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.pairs import Draw, check_parts, mean_over_pairs, permutations, sub_batches
 from decorssl.spectral import Factor, whiten
 from transferbench.errors import UserError
@@ -24,9 +24,8 @@ class Config(Settings):
     factor: Factor = "cholesky"
 
 
-def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """None: W-MSE is a function of the embeddings and of random sub-batches."""
-    return nn.ModuleDict()
+routes = every_view
+modules = no_modules
 
 
 def check(config: Config, batch: int, dim: int) -> None:
