@@ -1,12 +1,16 @@
 """The `pretrain` command: its options and messages."""
 
 import sys
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from decorssl.recipe import Recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -14,7 +18,8 @@ ABOUT = """
 Pretrain a backbone, or list what there is.
 
 \b
-pretrain ls                               methods and recipes; those of one: pretrain ls intl
+pretrain ls                               methods and recipes
+pretrain ls intl                          those of one method
 pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
 pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
@@ -75,17 +80,18 @@ def _list(method: str | None) -> None:
     methods = METHODS.names() if method is None else [method]
     print("Methods")
     for name in methods:
-        print(f"  {name:14} {METHODS.summary(name)}")
+        print(textwrap.fill(METHODS.summary(name), 110, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17))
     print(f"Recipes (METHOD-DATA is the one that METHOD takes for DATA)\n{ROW.format(*HEAD)}")
-    for name in methods:
-        own = [recipes.read(recipe) for recipe in recipes.names(name)]
-        print(end="\n" if own else "")
-        for each in own:
-            scores = ", ".join(f"{_kind(target.task, each.data)} {target.value:g}" for target in each.targets)
-            source = each.targets[0].source if each.targets else ""
-            print(
-                ROW.format(each.name, each.data, each.epochs, each.batch_size, scores or "none stated", source).rstrip()
-            )
+    tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
+    print("\n\n".join(filter(None, tables)))
+
+
+def _row(recipe: "Recipe") -> str:
+    """A recipe in one line of the list."""
+    scores = ", ".join(f"{_kind(target.task, recipe.data)} {target.value:g}" for target in recipe.targets)
+    source = recipe.targets[0].source if recipe.targets else ""
+    row = ROW.format(recipe.name, recipe.data, recipe.epochs, recipe.batch_size, scores or "none stated", source)
+    return row.rstrip()
 
 
 def _kind(task: str, data: str) -> str:

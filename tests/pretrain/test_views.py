@@ -79,6 +79,13 @@ PUBLISHED = {
             *("blur 0.1-2.0 p 0.5", "flip p 0.5"),
         ]
     ],
+    "mocov2-cifar100": 2
+    * [
+        [
+            *("crop 32 0.08-1.0 bicubic", "jitter 0.4 0.4 0.4 0.1 p 0.8", "gray p 0.2"),
+            *("blur 0.1-2.0 p 0.5", "flip p 0.5"),
+        ]
+    ],
 }
 
 
