@@ -24,9 +24,13 @@ class Config(Settings):
     prototypes: int = Field(3000, ge=2)
     frozen_epochs: int = Field(1, ge=0, description="epochs in which prototypes stay as drawn")
     temperature: float = Field(0.1, gt=0)
-    sinkhorn_eps: float = Field(0.05, gt=0.012, description="entropy of the assignment; exp(1/eps) is finite in float32")
+    sinkhorn_eps: float = Field(
+        0.05, gt=0.012, description="entropy of the assignment; exp(1/eps) is finite in float32"
+    )
     sinkhorn_iterations: int = Field(3, ge=0)
-    queue: int = Field(0, ge=0, description="past embeddings a view that are dealt with the batch (small batches: 3840)")
+    queue: int = Field(
+        0, ge=0, description="past embeddings a view that are dealt with the batch (small batches: 3840)"
+    )
     queue_from_epoch: int = Field(15, ge=0)
 
 
