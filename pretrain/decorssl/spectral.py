@@ -26,14 +26,24 @@ def covariances(rows: Rows, observations: int, eps: float = 0.0) -> Square:
 def whiten(rows: Rows, observations: int, factor: Factor = "zca", eps: float = 0.0) -> Rows:
     """Centred rows multiplied by W of (1 - eps) Sigma + eps I (spec 1.3 "Whitening2d", [code]).
 
+    Computed in float64 where float32 cannot tell the smallest eigenvalue from rounding. Such a direction would not be
+    whitened, and a network learns to hide in it: the loss falls by making one direction a million times larger.
     Fastest where a variable's observations are not adjacent in memory, as in `x.mT` of samples x channels.
     """
     if factor == "zca":
         return _Whitened.apply(rows.mT, (1 - eps) / observations, eps).mT  # pyright: ignore[reportAttributeAccessIssue]
     sigma = covariances(rows, observations, eps)
+    if sigma.dtype == torch.float32 and is_unresolved(sigma.detach()):
+        return whiten(rows.double(), observations, factor, eps).float()
     if factor == "cholesky":
         return torch.linalg.solve_triangular(triangular_root(sigma), rows, upper=False)
     return (rows.mT @ rotated_root(sigma).mT).mT
+
+
+def is_unresolved(sigma: Square) -> bool:
+    """Whether an eigenvalue of any matrix is too near its trace's rounding error to be told from it, or not finite."""
+    lowered = sigma - torch.diag_embed(_unresolved(sigma).unsqueeze(-1).expand(sigma.shape[:-1]))
+    return bool(torch.linalg.cholesky_ex(lowered).info.any())
 
 
 def inverse_root(sigma: Square) -> Square:
@@ -109,7 +119,11 @@ class _Whitened(torch.autograd.Function):
     def forward(ctx: Any, columns: Tensor, share: float, eps: float) -> Tensor:
         sigma = (columns.mT @ columns).mul_(share)
         sigma.diagonal(dim1=-2, dim2=-1).add_(eps)
-        roots, vectors, scaled = _spectrum(sigma)
+        values, vectors = torch.linalg.eigh(sigma)
+        if columns.dtype == torch.float32 and not bool((values[..., 0] > _unresolved(sigma)).all()):
+            return _Whitened.forward(ctx, columns.double(), share, eps).float()
+        roots = _roots(values)
+        scaled = vectors / roots.unsqueeze(-2)
         root = scaled @ vectors.mT
         ctx.save_for_backward(roots, vectors, scaled, root, columns)
         ctx.share = share
@@ -118,9 +132,11 @@ class _Whitened(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         roots, vectors, scaled, root, columns = ctx.saved_tensors
-        slope = _inverse_root_gradient(roots, vectors, scaled, gradients[0].mT @ columns)
-        direct, flat, slopes = (x.reshape(-1, *x.shape[-2:]) for x in (gradients[0] @ root, columns, slope))
-        return torch.baddbmm(direct, flat, slopes, alpha=2 * ctx.share).view_as(columns), None, None
+        gradient = gradients[0].to(columns.dtype)
+        slope = _inverse_root_gradient(roots, vectors, scaled, gradient.mT @ columns)
+        direct, flat, slopes = (x.reshape(-1, *x.shape[-2:]) for x in (gradient @ root, columns, slope))
+        result = torch.baddbmm(direct, flat, slopes, alpha=2 * ctx.share).view_as(columns)
+        return result.to(gradients[0].dtype), None, None
 
 
 class _RotatedRoot(torch.autograd.Function):
@@ -161,6 +177,11 @@ class _Reordered(torch.autograd.Function):
 def _rounding(largest: Float[Tensor, "*batch"], variables: int) -> Float[Tensor, "*batch"]:
     """What rounding makes of a zero eigenvalue beside one of `largest`; never nothing."""
     return (largest * variables * torch.finfo(largest.dtype).eps).clamp_min(1e-20)
+
+
+def _unresolved(sigma: Square) -> Float[Tensor, "*batch"]:
+    """Below this an eigenvalue is as good as lost: ten rounding errors of the trace."""
+    return sigma.diagonal(dim1=-2, dim2=-1).sum(-1) * (10 * torch.finfo(sigma.dtype).eps)
 
 
 def _spectrum(sigma: Square) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 
 from decorssl.methods import Context, Outputs, barlow_twins, cwrgp, dbn, pca, vicreg, wmse, zca
 from decorssl.pairs import mean_over_pairs, normalised_mse
-from decorssl.spectral import inverse, reordered, rotated_root, triangular_root, whiten
+from decorssl.spectral import Factor, inverse, reordered, rotated_root, triangular_root, whiten
 
 LOCAL = {
     "cwrgp": (cwrgp, cwrgp.Config(w_size=8, groups=2, w_iter=2)),
@@ -188,3 +188,19 @@ def test_float32_gradients_are_those_of_float64(
 
     exact = gradients(torch.float64)
     assert (gradients(torch.float32) - exact).norm() <= tolerance * exact.norm()
+
+
+@pytest.mark.parametrize("factor", ["zca", "pca", "cholesky"])
+def test_no_direction_escapes_whitening_by_making_another_one_large(factor: Factor) -> None:
+    generator = torch.Generator().manual_seed(5)
+    rows = torch.randn(2, 8, 64, generator=generator)
+    rows = rows - rows.mean(-1, keepdim=True)
+    rows = (torch.linalg.qr(torch.randn(8, 8, generator=generator))[0] @ torch.diag(10.0 ** -torch.arange(8.0))) @ rows
+    rows = (rows - rows.mean(-1, keepdim=True)).requires_grad_()
+    out = whiten(rows, 63, factor)
+    variances = torch.linalg.eigvalsh(out.detach().double() @ out.detach().double().mT / 63)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(variances, torch.ones_like(variances), rtol=0, atol=1e-2)
+    out.square().sum().backward()
+    assert rows.grad is not None
+    assert rows.grad.isfinite().all()
