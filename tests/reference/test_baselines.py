@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decorssl.methods import METHODS, Context, Outputs, batchnorm, byol, pca, plain, simclr, zca
+from decorssl.methods import Context, Outputs, batchnorm, byol, pca, plain, simclr, zca
 from transferbench.errors import UserError
 from transferbench.runtime import seeded
 
@@ -164,25 +164,6 @@ def test_byol_momentum_rises_along_half_a_cosine(per: str, expected: float) -> N
     at = context(byol.Config(momentum_per=per), step=50, total_steps=100, epoch=1, epochs=3)
     assert byol.momentum(at) == pytest.approx(expected)
     assert byol.momentum(context(byol.Config(momentum_per=per))) == pytest.approx(0.99)
-
-
-FITTING = {"batchnorm": {"w_size": 16}, "pca": {"w_size": 16}, "zca": {"w_size": 16}}
-
-
-@pytest.mark.parametrize("name", ["plain", "batchnorm", "pca", "zca", "simclr", "byol"])
-def test_losses_are_float32_whatever_the_autocast(name: str) -> None:
-    method = METHODS.load(name)
-    config = method.Config(**FITTING.get(name, {}))
-    with seeded(0):
-        modules = method.modules(8, config)
-    routes = method.routes(config, 2)
-    views = [z.float() for z in tensors(drawn(2, 32, 8))]
-    outputs = Outputs(tuple(views[i] for i in routes.student), tuple(views[i] for i in routes.teacher))
-    value = method.loss(outputs, context(config, modules=modules))["loss"]
-    with torch.autocast("cpu", torch.bfloat16):
-        under = method.loss(outputs, context(config, modules=modules))["loss"]
-    assert value.dtype == torch.float32
-    assert torch.equal(value, under)
 
 
 def test_sub_batches_that_do_not_fit_are_refused() -> None:

@@ -33,17 +33,16 @@ class Config(Settings):
 check = any_batch
 
 
-class Prototypes(nn.Module):
+class Prototypes(nn.Linear):
     """The head's last layer: unit embeddings against unit rows (weight normalisation with the gain fixed at 1)."""
 
     def __init__(self, dim: int, count: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(count, dim) / dim**0.5)
+        super().__init__(dim, count, bias=False)
 
-    def forward(self, z: Float[Tensor, "n d"], frozen: bool = False) -> Float[Tensor, "n k"]:
-        """Cosines of `z` with every row; `frozen` rows take no gradient."""
+    def forward(self, input: Float[Tensor, "n d"], frozen: bool = False) -> Float[Tensor, "n k"]:
+        """Cosines of embeddings with every row; `frozen` rows take no gradient."""
         weight = self.weight.detach() if frozen else self.weight
-        return linear(normalize(z, dim=1), normalize(weight, dim=1))
+        return linear(normalize(input, dim=1), normalize(weight, dim=1))
 
 
 class Centre(nn.Module):
@@ -95,7 +94,10 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
 
 def after_step(outputs: Outputs, context: Context) -> None:
     """The centre moves towards the mean of what the teacher gave, then the teacher's last layer to the student's."""
-    student, teacher = context.modules["student"], context.modules["teacher"]
+    student, teacher, centre = (context.modules[name] for name in ("student", "teacher", "centre"))
+    assert isinstance(student, Prototypes)
+    assert isinstance(teacher, Prototypes)
+    assert isinstance(centre, Centre)
     taught = torch.cat([teacher(context.gather(z)) for z in outputs.teacher])
-    context.modules["centre"].value.lerp_(taught.mean(0), 1 - context.config.centre_momentum)
+    centre.value.lerp_(taught.mean(0), 1 - context.config.centre_momentum)
     teacher.weight.lerp_(student.weight, 1 - momentum(context))

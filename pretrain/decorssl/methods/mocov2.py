@@ -56,18 +56,23 @@ def info_nce(
     return cross_entropy(logits, torch.zeros(len(queries), dtype=torch.int64, device=queries.device))
 
 
+def queues(context: Context) -> list[Queue]:
+    """In the order of the views that have keys."""
+    return [module for module in context.modules.values() if isinstance(module, Queue)]
+
+
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """InfoNCE over the global batch; the mean of both directions when symmetric."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         queries = [normalize(context.gather(z), dim=1) for z in outputs.student]
         keys = [normalize(context.gather(z), dim=1) for z in outputs.teacher]
-        past: list[Tensor] = [queue.rows.clone() for queue in context.modules.values()]  # pyright: ignore
+        past = [queue.rows for queue in queues(context)]
         terms = [info_nce(*rows, config.temperature) for rows in zip(queries, keys[::-1], past[::-1], strict=True)]
         return {"loss": torch.stack(terms).mean()}
 
 
 def after_step(outputs: Outputs, context: Context) -> None:
     """The step's keys of all processes join their queues."""
-    for z, queue in zip(outputs.teacher, context.modules.values(), strict=True):
-        queue.push(normalize(context.gather(z), dim=1))  # pyright: ignore[reportCallIssue]
+    for z, queue in zip(outputs.teacher, queues(context), strict=True):
+        queue.push(normalize(context.gather(z), dim=1))

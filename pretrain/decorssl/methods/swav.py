@@ -47,43 +47,45 @@ def modules(dim: int, config: Config) -> nn.ModuleDict:
 
 
 def sinkhorn(scores: Float[Tensor, "n k"], eps: float, iterations: int) -> Float[Tensor, "n k"]:
-    """Sinkhorn-Knopp: exp(scores / eps) with equal column sums and, at last, row sums of 1."""
+    """Sinkhorn-Knopp: exp(scores / eps) scaled in turn to equal column sums and to row sums of 1."""
     q = torch.exp(scores / eps)
     for _ in range(iterations):
-        q = q / q.sum(0) / q.shape[1]
-        q = q / q.sum(1, keepdim=True) / len(q)
-    return q / q.sum(1, keepdim=True)
+        q = q / q.sum(0)
+        q = q / q.sum(1, keepdim=True)
+    return q
 
 
-def codes(z: Float[Tensor, "n d"], view: int, context: Context) -> Float[Tensor, "n k"]:
-    """Assignments of one view's unit embeddings, dealt together with its queue once that is full."""
-    config: Config = context.config
-    rows, queue = z.detach(), context.modules[f"queue{view}"] if config.queue else None
-    if isinstance(queue, Queue) and queue.full:
-        rows = torch.cat([rows, queue.rows])
-    scores = rows @ context.modules["prototypes"].weight.detach().T  # pyright: ignore
-    return sinkhorn(scores, config.sinkhorn_eps, config.sinkhorn_iterations)[: len(z)]
+def prototypes(context: Context) -> Float[Tensor, "k d"]:
+    """One unit row each."""
+    layer = context.modules["prototypes"]
+    assert isinstance(layer, nn.Linear)
+    return layer.weight
+
+
+def queues(context: Context) -> list[Queue]:
+    """One for each coded view, or none."""
+    return [module for module in context.modules.values() if isinstance(module, Queue)]
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Cross-entropy of every view with the codes of each other coded one, over the global batch."""
     config: Config = context.config
-    weight: Tensor = context.modules["prototypes"].weight  # pyright: ignore
-    if context.epoch < config.frozen_epochs:
-        weight = weight.detach()
+    fixed = prototypes(context).detach()
+    weight = fixed if context.epoch < config.frozen_epochs else prototypes(context)
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         views = [normalize(context.gather(z), dim=1) for z in outputs.student]
         predictions = [log_softmax(linear(z, weight) / config.temperature, dim=1) for z in views]
-        dealt = [codes(z, i, context) for i, z in enumerate(views[:CODED])]
-        pairs = [(q, p) for i, q in enumerate(dealt) for j, p in enumerate(predictions) if i != j]
+        past = [queue.rows for queue in queues(context) if queue.full] or [views[0][:0]] * CODED
+        dealt = [torch.cat([z.detach(), rows]) for z, rows in zip(views, past, strict=False)]
+        codes = [sinkhorn(linear(rows, fixed), config.sinkhorn_eps, config.sinkhorn_iterations) for rows in dealt]
+        pairs = [(q[: len(p)], p) for i, q in enumerate(codes) for j, p in enumerate(predictions) if i != j]
         return {"loss": -torch.stack([(q * p).sum(1).mean() for q, p in pairs]).mean()}
 
 
 def after_step(outputs: Outputs, context: Context) -> None:
-    """Prototypes return to length 1; from its epoch on the queue takes the step's embeddings."""
-    config: Config = context.config
-    weight: Tensor = context.modules["prototypes"].weight  # pyright: ignore
+    """Prototypes return to length 1; from its epoch on each queue takes the step's embeddings of its view."""
+    weight = prototypes(context)
     weight.copy_(normalize(weight, dim=1))
-    if config.queue and context.epoch >= config.queue_from_epoch:
-        for i, z in enumerate(outputs.student[:CODED]):
-            context.modules[f"queue{i}"].push(normalize(context.gather(z), dim=1))  # pyright: ignore
+    if context.epoch >= context.config.queue_from_epoch:
+        for z, queue in zip(outputs.student, queues(context), strict=False):
+            queue.push(normalize(context.gather(z), dim=1))
