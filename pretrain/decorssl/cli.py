@@ -83,7 +83,7 @@ def _say(message: str) -> None:
 
 
 def _list(method: str | None) -> None:
-    """Print methods and recipes, or those of one method; studies beside all."""
+    """Print methods, recipes and studies, or the method and recipes asked for."""
     from decorssl import recipe as recipes
     from decorssl import study
     from decorssl.methods import METHODS

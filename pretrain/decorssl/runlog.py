@@ -15,7 +15,7 @@ from transferbench.errors import UserError
 
 RECIPE, ENVIRONMENT, FAILURE = "recipe.json", "environment.json", "failure.json"
 STEPS, SPECTRA = "steps.jsonl", "spectra.jsonl"
-STATE, BACKBONE = "state.safetensors", "backbone.safetensors"
+STATE, BACKBONE, TEACHER = "state.safetensors", "backbone.safetensors", "teacher.safetensors"
 
 
 class RunLog:
@@ -55,11 +55,14 @@ class RunLog:
             self.save()
 
     def finish(self) -> Path:
-        """Write the backbone with its card; returns its path."""
+        """Write the backbone with its card, and the teacher's where there is one; returns the backbone's path."""
         self.save()
-        path = self.folder / BACKBONE
-        if self.training.runtime.is_main:
-            save.save(path, self.training.encoder.backbone.state_dict(), card(self.training))
+        path, training = self.folder / BACKBONE, self.training
+        if training.runtime.is_main:
+            if training.teacher:
+                teacher = card(training, f"{training.recipe.name} (teacher)")
+                save.save(self.folder / TEACHER, training.teacher.backbone.state_dict(), teacher)
+            save.save(path, training.encoder.backbone.state_dict(), card(training, training.recipe.name))
         return path
 
     def _flush(self) -> None:
@@ -120,12 +123,12 @@ def open_run(folder: Path, training: Training) -> RunLog:
     return RunLog(folder, training)
 
 
-def card(training: Training) -> Card:
-    """The card of the backbone this run makes."""
+def card(training: Training, name: str) -> Card:
+    """The card of a backbone this run makes, called `name`."""
     recipe = training.recipe
     origin = Origin(
         method=recipe.method,
-        recipe=recipe.name,
+        recipe=name,
         recipe_sha256=recipe.sha256,
         data=training.images.info.name,
         epochs=recipe.epochs,

@@ -150,6 +150,18 @@ def test_the_backbone_is_written_with_its_card(recipe: Recipe, tiny_images: Imag
     assert origin.data == "tiny"
 
 
+def test_a_teacher_is_written_beside_the_student(recipe_file: Path, tiny_images: Images, tmp_path: Path) -> None:
+    training = Training(read(recipe_file, ["method=byol", "settings.momentum=0.5"]), tiny_images(20), ONE)
+    for _ in training.steps():
+        pass
+    student = load(runlog.open_run(tmp_path, training).finish())
+    teacher = load(tmp_path / runlog.TEACHER)
+    assert training.teacher is not None
+    assert teacher.digest == checkpoints.digest(training.teacher.backbone.state_dict())
+    assert teacher.digest != student.digest
+    assert (student.name, teacher.name) == ("tiny", "tiny (teacher)")
+
+
 def test_a_damaged_state_is_named(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
     training = Training(recipe, tiny_images(20), ONE)
     runlog.open_run(tmp_path, training).save()

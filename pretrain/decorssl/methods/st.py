@@ -23,7 +23,7 @@ class Config(Settings):
     """Which g, and between what; `iternorm` with a weight of the trace loss is INTL, `whitening` is ZCA."""
 
     transform: Literal["power", "whitening", "iternorm", "identity"] = "whitening"
-    power: float = Field(0.5, ge=0, description="p of lambda^-p, for `power`; 0.5 is whitening")
+    power: float = Field(0.5, ge=0, le=1, description="p of lambda^-p, for `power`; 0.5 is whitening")
     iterations: int = Field(4, ge=1, le=7, description="Newton steps, for `iternorm`; float32 diverges beyond 7")
     covariance_between: Between = "samples"
     trace_weight: float = Field(0.0, ge=0, description="of the trace loss; INTL takes 0.05 for 256 samples")
