@@ -10,7 +10,7 @@ from transferbench import metrics
 
 Kind = Literal["none", "dimensional", "complete"]
 
-COSINE, RANK_SHARE, CORRELATION = 0.999, 0.05, 0.5
+COSINE, RANK_SHARE, CORRELATION = 0.99, 0.05, 0.5
 """Collapse is seen above, below and above these; measured on the embedded digits (README, "Collapse, seen").
 
 The heuristic of spec 4.4 (stable rank below 5 % of the dimensions, condition above 1e4, correlation above 0.3) calls

@@ -16,7 +16,7 @@ from transferbench import state
 
 Verdict = Literal["none", "across groups", "dimensional", "complete", "not finite"]
 
-REDUNDANT = 0.5
+REDUNDANT = 0.85
 """Groups of channels repeat each other when they share more than this part of their variation."""
 
 

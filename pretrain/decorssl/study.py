@@ -28,6 +28,7 @@ class Variant(Settings):
     method: str
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
     claim: Verdict
+    loss_weight: float = Field(1.0, gt=0, description="so that one learning rate fits losses of different scales")
 
 
 class Study(Settings):
@@ -43,7 +44,8 @@ class Study(Settings):
         """The recipe of a variant, with `a.b=v` overrides. Raises UserError for settings that do not fit."""
         variant = self.variants[name]
         own = {"name": name, "about": variant.label, "method": variant.method, "settings": variant.settings}
-        return recipe.checked(settings.merged({**self.base, **own}, [*overrides, f"seed={seed}"]))
+        weighted = [f"optim.loss_weight={variant.loss_weight}", *overrides, f"seed={seed}"]
+        return recipe.checked(settings.merged({**self.base, **own}, weighted))
 
 
 def names() -> list[str]:
