@@ -31,7 +31,7 @@ class Place:
     data_root: Path | None = None
     knn_every: int = 10
     watch_every: int = 1
-    save_seconds: float = 60
+    save_seconds: float = 60.0
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
