@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from decorssl.methods import Context, Outputs, barlow_twins, cwrgp, dbn, pca, vicreg, wmse, zca
+from decorssl.methods import Context, Outputs, barlow_twins, cwrgp, dbn, pca, st, vicreg, wmse, zca
 from decorssl.pairs import mean_over_pairs, normalised_mse
 from decorssl.spectral import Factor, inverse, reordered, rotated_root, triangular_root, whiten
 
@@ -190,17 +190,32 @@ def test_float32_gradients_are_those_of_float64(
     assert (gradients(torch.float32) - exact).norm() <= tolerance * exact.norm()
 
 
-@pytest.mark.parametrize("factor", ["zca", "pca", "cholesky"])
-def test_no_direction_escapes_whitening_by_making_another_one_large(factor: Factor) -> None:
+def uneven_rows() -> Tensor:
+    """Two clouds of 64 samples in 8 dimensions whose standard deviations fall from 1 to 1e-7."""
     generator = torch.Generator().manual_seed(5)
+    turned = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0] @ torch.diag(10.0 ** -torch.arange(8.0))
     rows = torch.randn(2, 8, 64, generator=generator)
-    rows = rows - rows.mean(-1, keepdim=True)
-    rows = (torch.linalg.qr(torch.randn(8, 8, generator=generator))[0] @ torch.diag(10.0 ** -torch.arange(8.0))) @ rows
-    rows = (rows - rows.mean(-1, keepdim=True)).requires_grad_()
-    out = whiten(rows, 63, factor)
+    rows = turned @ (rows - rows.mean(-1, keepdim=True))
+    return rows - rows.mean(-1, keepdim=True)
+
+
+def assert_white(out: Tensor) -> None:
     variances = torch.linalg.eigvalsh(out.detach().double() @ out.detach().double().mT / 63)
     assert out.dtype == torch.float32
     torch.testing.assert_close(variances, torch.ones_like(variances), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("factor", ["zca", "pca", "cholesky"])
+def test_no_direction_escapes_whitening_by_making_another_one_large(factor: Factor) -> None:
+    rows = uneven_rows().requires_grad_()
+    out = whiten(rows, 63, factor)
+    assert_white(out)
     out.square().sum().backward()
     assert rows.grad is not None
     assert rows.grad.isfinite().all()
+
+
+def test_no_direction_escapes_a_spectral_transformation() -> None:
+    config = st.Config(transform="whitening", covariance_between="channels")
+    for rows in uneven_rows():
+        assert_white(st.transformed(rows.T, config).T)
