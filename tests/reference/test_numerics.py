@@ -191,9 +191,9 @@ def test_float32_gradients_are_those_of_float64(
 
 
 def uneven_rows() -> Tensor:
-    """Two clouds of 64 samples in 8 dimensions whose standard deviations fall from 1 to 1e-7."""
+    """Two clouds of 64 samples in 8 dimensions whose standard deviations fall from 1 to 1e-6."""
     generator = torch.Generator().manual_seed(5)
-    turned = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0] @ torch.diag(10.0 ** -torch.arange(8.0))
+    turned = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0] @ torch.diag(torch.logspace(0, -6, 8))
     rows = torch.randn(2, 8, 64, generator=generator)
     rows = turned @ (rows - rows.mean(-1, keepdim=True))
     return rows - rows.mean(-1, keepdim=True)
