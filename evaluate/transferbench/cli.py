@@ -103,6 +103,9 @@ def judge(
     encoder: Annotated[
         str | None, typer.Option(help="Which network of a file that holds several.", rich_help_panel=RUN)
     ] = None,
+    as_: Annotated[
+        list[str] | None, typer.Option("--as", help="What a file does not say: heads=12.", rich_help_panel=RUN)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=0, help="Loader processes.", rich_help_panel=PLACE)
@@ -124,6 +127,7 @@ def judge(
             limit=limit,
             control=control,
             encoder=encoder,
+            stated=as_ or [],
         )
         loaders = runtime.worker_count() if workers is None else workers
         runtime.share_cores(loaders)
@@ -170,11 +174,12 @@ def table(
 def inspect_(
     file: Annotated[Path, typer.Argument(help="A checkpoint.")],
     encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
+    as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
     from transferbench.checkpoints.inspect import inspect
 
-    for name, value in facts(inspect(file, encoder)).items():
+    for name, value in facts(inspect(file, encoder, as_ or [])).items():
         print(f"{name:13} {value}")
 
 

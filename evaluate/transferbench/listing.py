@@ -54,6 +54,7 @@ def facts(found: "Inspection") -> dict[str, str]:
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
         **{f"dropped, {reason}": ", ".join(names) for reason, names in found.report.dropped.items()},
         "assumed": "; ".join(found.report.assumed),
+        "said by --as": "; ".join(found.report.overridden),
         "also there": ", ".join(f"{name}: {value}" for name, value in found.others.items()),
         "not executed": ", ".join(found.inert),
     }

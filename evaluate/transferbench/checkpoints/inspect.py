@@ -1,5 +1,6 @@
 """What a checkpoint file is, said without building or hashing anything but the weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,14 @@ class Inspection(Settings):
     """Names in the pickle that were not executed."""
 
 
-def inspect(path: Path, encoder: str | None = None) -> Inspection:
+def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = ()) -> Inspection:
     """Recognise a file and prove that its network fits, as `load` would.
 
     Raises:
         UserError: as `load` does.
     """
     contents = reading.read(path)
-    match = recognise(contents, encoder)
+    match = recognise(contents, encoder, overrides)
     return Inspection(
         path=str(path),
         size_mb=path.stat().st_size / 1e6,

@@ -1,6 +1,7 @@
 """From a file, an architecture or a live module to a Candidate."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,18 +17,19 @@ from transferbench.errors import UserError
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
 
-def load(path: Path, name: str | None = None, encoder: str | None = None) -> Candidate:
+def load(path: Path, name: str | None = None, encoder: str | None = None, overrides: Sequence[str] = ()) -> Candidate:
     """The network in a checkpoint, with every backbone tensor used or the file refused.
 
     Args:
         path: a checkpoint of any known container and layout.
         name: what tables call it; by default what its card or its file is called.
         encoder: which network of the file, by its label; by default the one its source evaluates.
+        overrides: `NAME=VALUE`, arguments of the architecture or of its images that the file does not tell.
 
     Raises:
         UserError: when the file cannot be read or does not fit exactly, naming the tensors.
     """
-    match = recognise(reading.read(path), encoder)
+    match = recognise(reading.read(path), encoder, overrides)
     backbone = backbones.build(match.card.architecture)
     backbone.load_state_dict(match.weights, strict=True)
     backbone.eval()
