@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 ROOMS = {
     "tasks": Room("transferbench.tasks", "task"),
     "formats": Room("transferbench.checkpoints.formats", "checkpoint format"),
+    "targets": Room("transferbench.checkpoints.targets", "target"),
     "data": Room("transferbench.data.sources", "data set"),
     "backbones": Room("transferbench.backbones", "backbone family"),
 }
