@@ -176,11 +176,12 @@ def inspect_(
     file: Annotated[Path, typer.Argument(help="A checkpoint.")],
     encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
     as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
+    hashes: Annotated[bool, typer.Option("--sha256", help="Hash the whole file too.")] = False,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
     from transferbench.checkpoints.inspect import inspect
 
-    for name, value in facts(inspect(file, encoder, as_ or [])).items():
+    for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
         print(f"{name:13} {value}")
 
 

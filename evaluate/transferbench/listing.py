@@ -52,6 +52,7 @@ def facts(found: "Inspection") -> dict[str, str]:
         "architecture": f"{found.architecture_name}, {found.parameters:,} parameters, {found.width} features",
         "preprocess": ", ".join(f"{name} {value}" for name, value in preprocess.items()),
         "digest": found.digest,
+        "sha256": found.file_sha256 or "",
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
         **{f"dropped, {reason}": ", ".join(names) for reason, names in found.report.dropped.items()},
         "assumed": "; ".join(found.report.assumed),
