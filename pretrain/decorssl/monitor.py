@@ -11,6 +11,7 @@ from decorssl.collapse import Kind, Spectrum
 from decorssl.loop import Step, Training
 from transferbench.data import LabelledImages
 from transferbench.data.loading import batches, in_order
+from transferbench.data.subsets import labelled
 from transferbench.data.transforms import evaluation
 from transferbench.features import Precision, evaluating, forward
 from transferbench.neighbours import search
@@ -80,8 +81,8 @@ def probe(training: Training) -> LabelledImages:
 
 
 def accuracy(training: Training, test: LabelledImages) -> float:
-    """Weighted 20-NN accuracy of the backbone in per cent, with the training images as neighbours."""
-    train = training.images
+    """Weighted 20-NN accuracy of the backbone in per cent, with the labelled training images as neighbours."""
+    train = labelled(training.images)
     precision = "bfloat16" if training.recipe.precision == "bfloat16" else "float32"
     near, seen = (_features(training, images, precision) for images in (train, test))
     found = search(near, seen, K, "cosine", device=training.runtime.device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ MISSING = (
     "No picture is drawn, for matplotlib is missing: pip install 'transferbench[plots]', then the same command again."
 )
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#7F7F7F", "#9467BD")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#17BECF", "#9467BD")
 """Okabe and Ito's palette, told apart by people with colour-vision deficiency too, and three more."""
 DASHES = {None: ":", "none": "-", "across groups": "-.", "dimensional": "--", "complete": "--", "not finite": "--"}
 """Solid lines are of methods that are claimed not to collapse."""
@@ -28,7 +29,9 @@ def draw(folder: Path, found: Sequence[Finding]) -> list[Path]:
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     embedding, backbone, time = figure.subplots(1, 3)
-    for (label, group), colour in zip(by_label(found), COLOURS * len(found), strict=False):
+    colours = cycle(COLOURS)
+    for label, group in by_label(found):
+        colour = next(colours) if group[0].claim else "#888888"
         style: dict[str, Any] = {"color": colour, "linestyle": DASHES[group[0].claim], "linewidth": 1.6, "label": label}
         embedding.plot(*_line([f.embedding for f in group]), **style)
         backbone.plot(*_line([f.backbone for f in group]), **style)
@@ -37,12 +40,13 @@ def draw(folder: Path, found: Sequence[Finding]) -> list[Path]:
     for axes, title in ((embedding, "Embedding"), (backbone, "Backbone")):
         axes.set(title=title, xlabel="rank of the eigenvalue", ylabel="eigenvalue / largest", yscale="log")
         axes.set_ylim(FLOOR / 3, 3)
-    time.set(title="Embedding, while training", xlabel="step", ylabel="effective rank / possible", ylim=(0, 1))
+    time.set(title="Embedding, while training", xlabel="step", ylabel="effective rank / possible", yscale="log")
+    time.set_ylim(0.01, 1)
     for axes in (embedding, backbone, time):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = embedding.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, handlelength=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handlelength=3)
     paths = [folder / "spectra.png", folder / "spectra.pdf"]
     for path in paths:
         figure.savefig(path, dpi=110, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
+from decorssl.whiten import inner_products
 from transferbench.settings import Settings
 
 
@@ -45,7 +46,7 @@ class _Terms(torch.autograd.Function):
         (x, s), (y, t) = _standardised(a, eps), _standardised(b, eps)
         n, d = x.shape
         if n < d:
-            sides = (x @ x.T).div_(n), (y @ y.T).div_(n)
+            sides = inner_products(x).div_(n), inner_products(y).div_(n)
             diagonal, squares = (x * y).mean(0), (sides[0] * sides[1]).sum()
         else:
             sides = ((x.T @ y).div_(n),)

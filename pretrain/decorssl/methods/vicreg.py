@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
+from decorssl.whiten import inner_products
 from transferbench.settings import Settings
 
 
@@ -63,7 +64,7 @@ class _Moments(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
         x = z - z.mean(0)
         n, d = x.shape
-        side = (x @ x.T if n < d else x.T @ x).div_(n - 1)
+        side = (inner_products(x) if n < d else x.T @ x).div_(n - 1)
         variances = x.square().sum(0).div_(n - 1) if n < d else side.diagonal().clone()
         ctx.save_for_backward(x, side)
         return variances, side.square().sum()
