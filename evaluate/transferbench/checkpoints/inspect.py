@@ -8,7 +8,7 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, reading
+from transferbench.checkpoints import LoadReport, Origin, load, reading
 from transferbench.checkpoints.networks import distinct
 from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
@@ -37,9 +37,11 @@ class Inspection(Settings):
     """What else lies at the top of the file."""
     inert: tuple[str, ...]
     """Names in the pickle that were not executed."""
+    file_sha256: str | None = None
+    """Only where it was asked for: it takes as long as reading the whole file."""
 
 
-def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = ()) -> Inspection:
+def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False) -> Inspection:
     """Recognise a file and prove that its network fits, as `load` would.
 
     Raises:
@@ -64,6 +66,7 @@ def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = (
         report=match.report,
         others=_others(contents.tree),
         inert=contents.inert,
+        file_sha256=load.sha256(path) if hashes else None,
     )
 
 

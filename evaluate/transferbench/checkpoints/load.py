@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from transferbench import backbones
 from transferbench.backbones import LIVE, Architecture, Backbone
-from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, digest, reading
+from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, containers, digest, reading
 from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
@@ -100,9 +100,11 @@ def stem(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Hex sha256 of a file, read in pieces; of an index of shards, of it and every shard's."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    parts = [shard for shard in containers.shards(path) if shard != path]
+    return hashlib.sha256("".join([found, *map(sha256, parts)]).encode()).hexdigest() if parts else found
 
 
 def _own_method(report: LoadReport, origin: Origin) -> str | None:
