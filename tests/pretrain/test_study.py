@@ -102,7 +102,7 @@ def test_a_stopped_study_goes_on(
 def test_settings_are_checked_before_the_first_run(two: Study, tmp_path: Path) -> None:
     last = {**two.variants, "zca": study.read("collapse").variants["zca"]}
     with pytest.raises(UserError, match="do not fill evenly"):
-        study.run(two.model_copy(update={"variants": last}), 1, ["batch_size=64"], tmp_path, HERE, lambda message: None)
+        study.run(two.model_copy(update={"variants": last}), 1, SMALL, tmp_path, HERE, lambda message: None)
     with pytest.raises(UserError, match="Did you mean 'epochs'"):
         study.run(two, 1, ["epoch=1"], tmp_path, HERE, lambda message: None)
     assert not list(tmp_path.iterdir())
