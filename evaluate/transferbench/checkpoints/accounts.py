@@ -1,5 +1,6 @@
 """Every tensor of a state dict accounted for: part of the network, left out for a reason, or unexplained."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from transferbench.checkpoints import drops
 from transferbench.checkpoints.naming import Weights
-from transferbench.checkpoints.networks import Network, distinct
+from transferbench.checkpoints.networks import UNUSED, Network, distinct
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
         )
     if any(name.startswith(head) for other in [network, *whole] if (head := _head(other))):
         return drops.PROJECTOR
+    if any(re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name) for pattern in network.naming.unused):
+        return UNUSED
     return drops.outside(name)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from transferbench.checkpoints.states import APART
 
@@ -43,12 +44,14 @@ PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
 
 
+@lru_cache(1 << 16)
 def inside(local: str) -> str | None:
     """Why a tensor below a network's prefix is no part of it, told by the first word of its name; None if it may be."""
     exact = next((drop.reason for drop in EXACT if re.fullmatch(drop.pattern, local)), None)
     return exact or _meaning(local.split(".")[0], local)
 
 
+@lru_cache(1 << 16)
 def outside(name: str) -> str | None:
     """Why a tensor beside the network may be left out, told by any word of its name; None when nothing says so."""
     name = name.removeprefix(APART)
