@@ -36,7 +36,6 @@ LOADED = [name for name, case in CASES.items() if case["encoders"]]
 SOME = {
     "moco_v2_resnet18",
     "detectron2_pkl_from_moco_resnet18",
-    "lightly_byol_resnet18",
     "hf_dinov2_with_registers_tiny",
     "dino_vit_tiny_p8",
     "mmselfsup_mae_vit_tiny",
