@@ -1,6 +1,7 @@
 """What a person says of a file with --as, and what its layout and its neighbours say."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,52 @@ def test_names_without_the_wrapper_of_most_are_not_mixed_with_them(tmp_path: Pat
         UserError, match=r"missing layer4\.0\.bn2\.bias(.|\n)*unexpected .*in the file: layer4\.0\.bn2\.bias"
     ):
         load(written(tree, tmp_path))
+
+
+def moco_positions(side: int, dim: int) -> Tensor:
+    """One number at a time: a quarter sines of the row, a quarter cosines, then the same of the column."""
+    quarter = dim // 4
+    found = torch.zeros(1, side * side + 1, dim)
+    for row in range(side):
+        for column in range(side):
+            for k in range(quarter):
+                angles = [place / 10000 ** (k / quarter) for place in (row, column)]
+                values = [f(angle) for angle in angles for f in (math.sin, math.cos)]
+                for part, value in enumerate(values):
+                    found[0, 1 + row * side + column, part * quarter + k] = value
+    return found
+
+
+def test_converted_moco_v3_is_known_by_its_positions_and_probed_by_its_own_name(tmp_path: Path) -> None:
+    weights = network("vit", dim=192, heads=3, depth=2, image_size=64)
+    plain = load(written({"model": weights}, tmp_path)).card.architecture.arguments
+    fixed = {**weights, "pos_embed": moco_positions(4, 192)}
+    converted = load(written({"model": fixed}, tmp_path))
+    swapped = {**weights, "pos_embed": torch.cat(fixed["pos_embed"].split(96, 2)[::-1], 2)}
+    probed = load(written({"arch": "vit_small", "state_dict": under("module.", weights)}, tmp_path))
+    timms = load(written({"arch": "vit_small_patch16_224", "state_dict": weights}, tmp_path))
+    assert plain["heads"] == timms.card.architecture.arguments["heads"] == 3
+    assert load(written({"model": swapped}, tmp_path)).card.architecture.arguments["heads"] == 3
+    assert converted.card.architecture.arguments["heads"] == probed.card.architecture.arguments["heads"] == 12
+    assert any("heads=12" in line for line in converted.report.assumed)
+
+
+def test_profilers_counts_and_callbacks_are_left_out_wherever_they_are(tmp_path: Path) -> None:
+    names = next(n for _, m in SCHEMES.all() for n in m.NAMINGS if n.name == "Sequential without max-pool")
+    tree = {f"f.{names.spell(n)[0]}": t for n, t in small().items()}
+    tree |= {name: torch.ones(1) for name in ("total_ops", "f.0.total_params", "f.3.0.conv1.total_ops")}
+    report = load(written(tree | {"callbacks_modules.probe.weight": torch.ones(2)}, tmp_path)).report
+    assert len(report.dropped["operation counts of a profiler"]) == 3
+    assert report.dropped["callbacks"] == ["callbacks_modules.probe.weight"]
+
+
+def test_of_mmengines_pair_the_average_is_evaluated(tmp_path: Path) -> None:
+    average, raw = (under("backbone.", network("resnet", seed, depth=10, width=0.125)) for seed in (1, 2))
+    tree = {"meta": {}, "state_dict": average, "ema_state_dict": {"steps": torch.ones(()), **under("module.", raw)}}
+    path = written(tree, tmp_path)
+    assert load(path).digest == load(path, encoder="ema").digest != load(path, encoder="online").digest
+
+
+def test_timm_without_an_average_gives_the_trained_network(tmp_path: Path) -> None:
+    tree = {"state_dict": small(), "version": 2, "args": {"lr": 0.1}, "epoch": 3}
+    assert load(written(tree, tmp_path)).report.format == "timm"

@@ -50,8 +50,9 @@ def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
         return owner.reason(name.removeprefix(owner.prefix)) or (
             f"network '{network.label}' under another name" if is_alias else f"network '{owner.label}'"
         )
-    if any(name.startswith(head) for other in [network, *whole] if (head := _head(other))):
-        return drops.PROJECTOR
+    heads = [head for other in [network, *whole] if (head := _head(other)) and name.startswith(head)]
+    if heads:
+        return drops.CLASSIFIER if name.removeprefix(heads[0]) in {"weight", "bias"} else drops.PROJECTOR
     if any(re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name) for pattern in network.naming.unused):
         return UNUSED
     return drops.outside(name)

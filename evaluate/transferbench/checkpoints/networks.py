@@ -64,7 +64,7 @@ class Network:
         """Why a tensor below the prefix is no part of the network; None if it may be."""
         if any(re.fullmatch(pattern, local) for pattern in self.naming.unused):
             return UNUSED
-        return None if self.naming.knows(local) else drops.inside(local)
+        return drops.exact(local) if self.naming.knows(local) else drops.inside(local)
 
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
