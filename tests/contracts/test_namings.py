@@ -35,7 +35,7 @@ def spelt(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]
     }
     written: Weights = {}
     for name, tensor in canonical.items():
-        names = naming.spell(name)
+        names = [spelling.replace("*", "0") for spelling in naming.spell(name)]
         written |= dict(zip(names, tensor.chunk(len(names)) if len(names) > 1 else [tensor], strict=True))
     return canonical, written
 

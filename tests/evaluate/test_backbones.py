@@ -141,6 +141,22 @@ def test_a_missing_step_counter_is_no_misfit() -> None:
     assert backbones.identify(without) == wanted
 
 
+@pytest.mark.parametrize("lost", ["bn1", "layer3.0.bn2"])
+def test_one_step_counter_that_is_missing_alone_is_a_misfit(lost: str) -> None:
+    wanted = architecture("resnet", {"depth": 10})
+    shapes = backbones.expected_shapes(wanted)
+    del shapes[f"{lost}.num_batches_tracked"]
+    with pytest.raises(UserError, match=f"missing {lost}.num_batches_tracked"):
+        backbones.identify(shapes)
+
+
+def test_frozen_first_stages_may_lack_their_step_counters() -> None:
+    wanted = architecture("resnet", {"depth": 10})
+    shapes = backbones.expected_shapes(wanted)
+    frozen = [n for n in shapes if n.startswith(("bn1.", "layer1.")) and n.endswith("num_batches_tracked")]
+    assert backbones.identify({n: s for n, s in shapes.items() if n not in frozen}) == wanted
+
+
 def test_tensors_of_no_family_are_refused() -> None:
     with pytest.raises(UserError, match="no known architecture"):
         backbones.identify({"rnn.weight_ih": (4, 4)})
@@ -161,3 +177,95 @@ def test_initial_weights_follow_the_seed_and_leave_the_global_generator_alone() 
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["resnet26d", "resnet50d"])
+def test_resnet_d_features_are_exactly_timms(name: str) -> None:
+    theirs = shuffled(timm.create_model(name, num_classes=0))
+    found = backbones.identify(backbones.shapes(theirs.state_dict()))
+    ours = backbones.build(found).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(ours(images(63)), theirs(images(63)))
+
+
+@pytest.mark.parametrize("window", [2, 3])
+def test_swin_features_are_exactly_timms(window: int) -> None:
+    more = {
+        "img_size": 32 * window,
+        "window_size": window,
+        "embed_dim": 32,
+        "depths": (1, 1, 2, 1),
+        "num_heads": (1, 2, 4, 8),
+    }
+    theirs = shuffled(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, **more))
+    found = backbones.identify(backbones.shapes(theirs.state_dict()))
+    assert found.arguments["image_size"] == 32 * window
+    ours = backbones.build(found).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.allclose(ours(images(32 * window)), theirs(images(32 * window)), atol=1e-6)
+        assert [m.shape[-1] for m in ours.stages(images(32 * window)).values()] == [
+            8 * window,
+            4 * window,
+            2 * window,
+            window,
+        ]
+
+
+@pytest.mark.parametrize("size", [31, 32])
+def test_same_padding_puts_the_odd_pixel_below_and_right(size: int) -> None:
+    full = architecture("resnet", {"depth": 10, "width": 0.125, "same_padding": True})
+    network = backbones.build(full).eval()
+    found = network.stages(images(size))["stem"]
+    rows = -(-size // 2)
+    lacking = (rows - 1) * 2 + 7 - size
+    padded = nn.functional.pad(images(size), [lacking // 2, lacking - lacking // 2] * 2)
+    stem = network.relu(network.bn1(nn.functional.conv2d(padded, network.conv1.weight, stride=2)))
+    lacking = (-(-rows // 2) - 1) * 2 + 3 - rows
+    pooled = nn.functional.max_pool2d(nn.functional.pad(stem, [lacking // 2, lacking - lacking // 2] * 2), 3, 2)
+    assert torch.allclose(found, pooled, atol=1e-6)
+
+
+def test_where_the_stride_is_changes_features_and_no_shape() -> None:
+    plain = architecture("resnet", {"depth": 50, "width": 0.125})
+    msra = architecture("resnet", {**plain.arguments, "stride_in_1x1": True})
+    assert backbones.expected_shapes(plain) == backbones.expected_shapes(msra)
+    first, second = backbones.build(plain).eval(), backbones.build(msra).eval()
+    second.load_state_dict(first.state_dict())
+    block = second.layer2[0]
+    assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
+    with torch.no_grad():
+        assert not torch.allclose(first(images(64)), second(images(64)))
+
+
+def test_positions_are_resampled_as_dinov2_does() -> None:
+    arguments = {"dim": 64, "heads": 1, "depth": 1, "patch_size": 14, "image_size": 518, "resampling": "offset"}
+    network = backbones.build(architecture("vit", arguments)).eval()
+    nn.init.normal_(network.pos_embed)
+    patches = network.patch_embed(images(224))
+    grid = network.pos_embed[:, 1:].reshape(1, 37, 37, 64).permute(0, 3, 1, 2)
+    scale = (16 + 0.1) / 37
+    grid = nn.functional.interpolate(grid, scale_factor=(scale, scale), mode="bicubic").permute(0, 2, 3, 1)
+    expected = patches.flatten(1, 2) + grid.flatten(1, 2)
+    with torch.no_grad():
+        tokens = network._pos_embed(patches)
+        assert torch.allclose(tokens[:, 1:], expected, atol=1e-6)
+        assert torch.allclose(tokens[:, 0], (network.cls_token + network.pos_embed[:, :1])[:, 0].expand(2, -1))
+        network.resampling = "antialias"
+        assert not torch.allclose(network._pos_embed(patches)[:, 1:], expected, atol=1e-2)
+
+
+def test_a_convolutional_stem_is_known_and_gives_one_patch_for_16_pixels() -> None:
+    wanted = architecture("vit", {"dim": 64, "heads": 1, "depth": 2, "conv_stem": True, "image_size": 64})
+    assert backbones.identify(backbones.expected_shapes(wanted)) == wanted
+    network = backbones.build(wanted).eval()
+    assert network.patch_embed(images(64)).shape == (2, 4, 4, 64)
+    assert network(images(64)).shape == (2, 64)
+
+
+def test_a_lost_class_token_is_named_and_never_taken_for_a_network_without_one() -> None:
+    arguments = {"dim": 64, "heads": 1, "depth": 2, "registers": 4, "layer_scale": True, "position_for_prefix": False}
+    shapes = backbones.expected_shapes(architecture("vit", arguments))
+    with pytest.raises(UserError, match="missing cls_token"):
+        backbones.identify({name: shape for name, shape in shapes.items() if name != "cls_token"})

@@ -147,6 +147,16 @@ def misfits(architecture: Architecture, found: Shapes, note: Callable[[str], str
     )
 
 
+def _first(problems: list[str]) -> list[str]:
+    """Some misfits of each kind."""
+    starts = [("missing ",), ("unexpected ",)]
+    kinds = [[line for line in problems if line.startswith(start)] for start in starts]
+    kinds.append([line for line in problems if not line.startswith(("missing ", "unexpected "))])
+    shown = [line for kind in kinds for line in kind[:4]]
+    rest = len(problems) - len(shown)
+    return shown + ([f"and {rest} more"] if rest else [])
+
+
 def _are_frozen(absent: list[str], counters: list[str]) -> bool:
     """Whether the absent counters are all there are, or those of the stem and the first stages: frozen norms lose them.
 
@@ -177,10 +187,9 @@ def identify(found: Shapes, note: Callable[[str], str] = lambda name: "") -> Arc
         )
     architecture, problems = nearest
     if problems:
-        listed = "\n".join(f"  {line}" for line in problems[:8])
-        more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""
+        listed = "\n".join(f"  {line}" for line in _first(problems))
         raise UserError(
             f"The weights do not fit any known architecture exactly. Nearest: {architecture.name}, "
-            f"with {len(problems)} misfit(s):\n{listed}{more}"
+            f"with {len(problems)} misfit(s):\n{listed}"
         )
     return architecture

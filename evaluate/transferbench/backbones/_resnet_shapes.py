@@ -25,7 +25,7 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     """
     blocks = [name.split(".") for name in shapes if re.match(r"layer[1-4]\.\d+\.", name)]
     counts = tuple(len({block for layer, block, *_ in blocks if layer == f"layer{i}"}) for i in (1, 2, 3, 4))
-    if not all(counts):
+    if sum(map(bool, counts)) < 2:
         return []
     kind = "bottleneck" if any(rest[0] == "conv3" for _, _, *rest in blocks) else "basic"
     depths = [depth for depth, (of, _) in BLOCKS.items() if of == kind]
@@ -52,6 +52,8 @@ def _stems(shapes: Shapes) -> list[str]:
 def _widths(shapes: Shapes, bottleneck: bool) -> list[dict[str, Any]]:
     """The stem's and every stage's idea of `width`, `groups` and `width_per_group`, without repetition."""
     stem = [shapes[name][0] / 64 for name in ("conv1.weight", "bn1.weight", "conv1.6.weight") if shapes.get(name)]
+    first = shapes.get("layer1.0.conv1.weight", ())
+    stem = stem or [first[1] / 64 if len(first) == 4 else 1.0]
     found: list[dict[str, Any]] = []
     for stage in range(4):
         second = shapes.get(f"layer{stage + 1}.0.conv2.weight", ())

@@ -49,9 +49,13 @@ def _patch(shapes: Shapes) -> int:
 
 
 def _tokens(shapes: Shapes, common: dict[str, Any]) -> list[dict[str, Any]]:
-    """Which tokens have a position, by the square grid that is left for the patches."""
-    has_class, position = "cls_token" in shapes, shapes.get("pos_embed", ())
-    patch_size, registers = common["patch_size"], common["registers"]
+    """Which tokens have a position, by the square grid that is left for the patches.
+
+    Networks with registers or layer scales that norm before pooling have a class token: without one it was lost.
+    """
+    position, patch_size, registers = shapes.get("pos_embed", ()), common["patch_size"], common["registers"]
+    needs_class = not common["norm_pooled"] and (registers or common["layer_scale"])
+    has_class = "cls_token" in shapes or bool(needs_class)
     length = position[1] if len(position) == 3 else (224 // patch_size) ** 2 + has_class + registers
     found = []
     for class_token, for_prefix in ((has_class, True), (has_class, False), (True, True)):

@@ -1,5 +1,6 @@
 """Every tensor of a state dict accounted for: part of the network, left out for a reason, or unexplained."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from transferbench.checkpoints import drops
 from transferbench.checkpoints.naming import Weights
-from transferbench.checkpoints.networks import Network, distinct
+from transferbench.checkpoints.networks import UNUSED, Network, distinct
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
         return owner.reason(name.removeprefix(owner.prefix)) or (
             f"network '{network.label}' under another name" if is_alias else f"network '{owner.label}'"
         )
-    if any(name.startswith(head) for other in [network, *whole] if (head := _head(other))):
-        return drops.PROJECTOR
+    heads = [head for other in [network, *whole] if (head := _head(other)) and name.startswith(head)]
+    if heads:
+        return drops.CLASSIFIER if name.removeprefix(heads[0]) in {"weight", "bias"} else drops.PROJECTOR
+    if any(re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name) for pattern in network.naming.unused):
+        return UNUSED
     return drops.outside(name)
 
 

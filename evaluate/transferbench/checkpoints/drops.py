@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from transferbench.checkpoints.states import APART
 
@@ -29,6 +30,7 @@ WORDS = {
     "state of the loss": r"criterion|loss\w*|center\d*",
     "bag of words": r"bow\w*",
     "detector": r"fpn\w*|rpn\w*|roi\w*|proposal\w*",
+    "callbacks": r"callbacks",
     "input normalisation": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""
@@ -43,17 +45,23 @@ PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
 
 
+@lru_cache(1 << 16)
 def inside(local: str) -> str | None:
     """Why a tensor below a network's prefix is no part of it, told by the first word of its name; None if it may be."""
-    exact = next((drop.reason for drop in EXACT if re.fullmatch(drop.pattern, local)), None)
-    return exact or _meaning(local.split(".")[0], local)
+    return exact(local) or _meaning(local.split(".")[0], local)
 
 
+def exact(local: str) -> str | None:
+    """Why a tensor of this very name below a network's prefix is no part of it; None when the name says nothing."""
+    return next((drop.reason for drop in EXACT if re.fullmatch(drop.pattern, local)), None)
+
+
+@lru_cache(1 << 16)
 def outside(name: str) -> str | None:
     """Why a tensor beside the network may be left out, told by any word of its name; None when nothing says so."""
     name = name.removeprefix(APART)
-    exact = next((drop.reason for drop in EXACT if re.fullmatch(rf"(?:.+\.)?(?:{drop.pattern})", name)), None)
-    return exact or next((reason for word in name.split(".") if (reason := _meaning(word, name))), None)
+    said = next((drop.reason for drop in EXACT if re.fullmatch(rf"(?:.+\.)?(?:{drop.pattern})", name)), None)
+    return said or next((reason for word in name.split(".") if (reason := _meaning(word, name))), None)
 
 
 def _meaning(word: str, name: str) -> str | None:

@@ -130,7 +130,7 @@ class Allowed:
         raise AttributeError(name)
 
 
-LARGEST_EXPANDED = 1 << 24
+LARGEST_EXPANDED = 1 << 28
 """Values of a tensor that repeats its storage: a few bytes could otherwise stand for terabytes."""
 
 

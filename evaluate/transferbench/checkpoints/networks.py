@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 
@@ -11,11 +11,12 @@ from transferbench.checkpoints import drops
 from transferbench.checkpoints.formats import FORMATS, Encoder, Layout
 from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
 from transferbench.checkpoints.reading import Contents
-from transferbench.checkpoints.states import StateDict
+from transferbench.checkpoints.states import APART, StateDict
 
 UNKNOWN = "unknown"
 SMALLEST = 10
 """No known network has fewer tensors."""
+UNUSED = "never used by the source's own forward pass"
 COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|(?:.*_)?k")
 """Words that mark the moving average, or the other one of a pair."""
 
@@ -36,7 +37,24 @@ class Network:
     def address(self) -> str:
         """Its place in the file, as `state_dict: module.encoder_q.`."""
         path = ".".join(self.state.path) or "top level"
-        return f"{path}: {self.state.wrapper}{self.prefix}".strip(": ")
+        return f"{path}: {self.written('')}".strip(": ")
+
+    def written(self, local: str) -> str:
+        """A name below the prefix as the file has it, or would have it."""
+        known = self.state.written.get(self.prefix + local)
+        wrapper = "" if self.prefix.startswith(APART) else self.state.wrapper
+        return known or wrapper + self.prefix.removeprefix(APART) + local
+
+    def spelt(self, canonical: str) -> list[str]:
+        """A canonical name as it stands, or would stand, in the file."""
+        return [self.written(self._numbered(local)) for local in self.naming.spell(canonical)]
+
+    def _numbered(self, local: str) -> str:
+        """A name with its `*` replaced by the number that others of the same block have there."""
+        before, star, after = local.partition("*")
+        block = re.compile(rf"{re.escape(self.prefix + before)}(\d+){re.escape(after[: after.find('.', 1) + 1])}")
+        found = next((match[1] for name in self.state.tensors if star and (match := block.match(name))), star)
+        return before + found + after
 
     def holds(self, name: str) -> bool:
         """Whether a name of the state dict is below this network's prefix and no other's."""
@@ -45,8 +63,8 @@ class Network:
     def reason(self, local: str) -> str | None:
         """Why a tensor below the prefix is no part of the network; None if it may be."""
         if any(re.fullmatch(pattern, local) for pattern in self.naming.unused):
-            return "never used by the source's own forward pass"
-        return None if self.naming.knows(local) else drops.inside(local)
+            return UNUSED
+        return drops.exact(local) if self.naming.knows(local) else drops.inside(local)
 
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
@@ -66,6 +84,8 @@ class Reading:
     format: str
     layout: Layout
     networks: tuple[Network, ...]
+    rivals: int = 1
+    """How many different networks are as likely to be the one meant as the first."""
 
 
 def found(states: list[StateDict]) -> list[Network]:
@@ -74,21 +94,30 @@ def found(states: list[StateDict]) -> list[Network]:
 
 
 def _in(state: StateDict) -> list[Network]:
-    schemes = [naming for _, module in SCHEMES.all() for naming in module.NAMINGS]
     names = list(state.tensors)
     by_prefix: dict[str, list[Naming]] = {}
-    for naming in schemes:
+    for naming in _schemes():
         for prefix in naming.prefixes(names):
             by_prefix.setdefault(prefix, []).append(naming)
     best: dict[str, Network] = {}
     for prefix in sorted(by_prefix, key=len, reverse=True):
-        label = prefix.rstrip(".") or state.key or "backbone"
+        label = prefix.strip(f".{APART}") or state.key or "backbone"
         nested = tuple(p for p, network in best.items() if network.misfits == 0 and p.startswith(prefix))
         options = [Network(label, state, prefix, naming, 0, nested) for naming in by_prefix[prefix]]
         counted = [replace(each, misfits=count) for each in options if (count := _misfits(each)) is not None]
         if counted:
             best[prefix] = min(counted, key=lambda network: network.misfits)
     return [best[prefix] for prefix in by_prefix if prefix in best]
+
+
+@cache
+def _schemes() -> list[Naming]:
+    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS]
+
+
+@cache
+def _layouts() -> list[tuple[str, Layout]]:
+    return [(name, layout) for name, module in FORMATS.all() for layout in module.LAYOUTS]
 
 
 def _misfits(network: Network) -> int | None:
@@ -102,16 +131,32 @@ def _misfits(network: Network) -> int | None:
 
 
 def known(contents: Contents, states: list[StateDict], networks: list[Network]) -> list[Reading]:
-    """The readings by the layouts with most evidence; none when no layout knows the file."""
-    readings = [
-        Reading(name, layout, chosen)
-        for name, module in FORMATS.all()
-        for layout in module.LAYOUTS
-        if (chosen := _laid_out(contents, layout, networks))
-        or (layout.refusal and any(layout.fits(contents, state) for state in states))
-    ]
-    most = max((reading.layout.weight for reading in readings), default=None)
+    """The readings by the layouts with most evidence; none when no layout knows the file.
+
+    A layout that the file meets but for its first network has lost it: no layout with less evidence, and no second
+    network, is taken in its place. The file is then one of unknown source.
+    """
+    readings: list[Reading] = []
+    lost: list[Layout] = []
+    for name, layout in _layouts():
+        if not any(layout.fits(contents, state) for state in states):
+            continue
+        chosen = _laid_out(contents, layout, networks)
+        if chosen or layout.refusal:
+            readings.append(Reading(name, layout, chosen))
+        else:
+            lost.append(layout)
+    most = max((reading.layout.weight for reading in readings), default=(False, False, 0))
+    if any(layout.weight > most for layout in lost):
+        return []
     return [reading for reading in readings if reading.layout.weight == most]
+
+
+def lost_places(contents: Contents, states: list[StateDict]) -> set[str]:
+    """The keys under which the file's likeliest source keeps the network it evaluates, where that says so."""
+    fitting = [layout for _, layout in _layouts() if any(layout.fits(contents, state) for state in states)]
+    best = max(fitting, key=lambda layout: layout.weight, default=Layout())
+    return set(best.encoders[0].at)
 
 
 def _laid_out(contents: Contents, layout: Layout, networks: list[Network]) -> tuple[Network, ...]:
@@ -123,34 +168,50 @@ def _laid_out(contents: Contents, layout: Layout, networks: list[Network]) -> tu
         place = min(places, key=lambda network: (_order(encoder, network), len(network.prefix)), default=None)
         if place is not None:
             chosen.setdefault(encoder.label, replace(place, label=encoder.label))
-    return tuple(chosen.values())
+    return tuple(chosen.values()) if layout.encoders[0].label in chosen else ()
 
 
 def _order(encoder: Encoder, network: Network) -> int:
     return encoder.at.index(network.state.key) if encoder.at else 0
 
 
-def unlisted(networks: list[Network]) -> Reading:
-    """The file as one of unknown source: whole networks, copies of others last; the nearest one if none is whole."""
+def unlisted(networks: list[Network], places: set[str]) -> Reading:
+    """The file as one of unknown source: whole networks, copies of others last; the nearest one if none is whole.
+
+    Those under the keys `places` come first.
+    """
     whole = [network for network in networks if network.misfits == 0]
     if not whole:
         return Reading(UNKNOWN, Layout(), (min(networks, key=lambda network: network.misfits),))
-    return Reading(UNKNOWN, Layout(), tuple(sorted(whole, key=_rank)))
+    ordered = tuple(sorted(whole, key=lambda each: _rank(each, places)))
+    equal = [each for each in distinct(ordered) if _rank(each, places) == _rank(ordered[0], places)]
+    return Reading(UNKNOWN, Layout(), ordered, len(equal))
 
 
-def _rank(network: Network) -> tuple[bool, bool]:
-    """Whether known sources keep a copy, which they do not evaluate, in such a place; whether a name says so."""
-    layouts = [layout for _, module in FORMATS.all() for layout in module.LAYOUTS]
+def broken(networks: list[Network]) -> list[Network]:
+    """Networks that are not whole though nothing says why they should not be, the nearest to being whole first."""
+    whole = [network for network in networks if network.misfits == 0]
+    lost = [
+        network
+        for network in networks
+        if network.misfits
+        and not any(w.state is network.state and network.prefix.startswith(w.prefix) for w in whole)
+        and drops.outside(".".join((*network.state.path, network.prefix))) is None
+    ]
+    return sorted(lost, key=lambda network: network.misfits)
+
+
+def _rank(network: Network, places: set[str]) -> tuple[bool, bool, bool]:
+    """Whether it is not where its source should keep it, whether others keep copies there, whether a name says so."""
+    layouts = [layout for _, layout in _layouts()]
     firsts = {(e.prefix, at) for layout in layouts for e in layout.encoders[:1] for at in e.at or (None,)}
     others = {(e.prefix, at) for layout in layouts for e in layout.encoders[1:] for at in e.at or (None,)} - firsts
     is_second = bool({(network.prefix, network.state.key), (network.prefix, None)} & others)
-    return is_second, any(COPY.fullmatch(word) for word in [*network.state.path, *network.prefix.split(".")])
-
-
-def rivals(reading: Reading) -> list[Network]:
-    """Of an unknown source, the different networks of which none is less likely than another to be the one meant."""
-    best = _rank(reading.networks[0])
-    return [network for network in distinct(reading.networks) if _rank(network) == best]
+    return (
+        network.state.key not in places,
+        is_second,
+        any(COPY.fullmatch(word) for word in [*network.state.path, *network.prefix.split(".")]),
+    )
 
 
 def distinct(networks: tuple[Network, ...]) -> list[Network]:

@@ -68,19 +68,19 @@ def _readings(contents: Contents, states: list[StateDict], every: list[Network])
         if reading.layout.refusal:
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
     if not found and not every:
-        names = [".".join((*state.path, name)) for state in states for name in state.tensors]
+        names = [".".join((*state.path, name)) for state in states for name in state.written.values()]
         few = " They may be a head without its backbone." if len(names) < networks.SMALLEST else ""
         raise UserError(
             f"No network of a known architecture among {len(names)} tensors: {_listed(names, 6)}.{few} "
             f"Known families: {', '.join(backbones.FAMILIES.names())}."
         )
-    return found or [networks.unlisted(every)]
+    return found or [networks.unlisted(every, networks.lost_places(contents, states))]
 
 
 def _match(
     contents: Contents, reading: Reading, every: list[Network], wishes: tuple[str | None, Sequence[str]]
 ) -> Match:
-    network = _chosen(contents, reading, wishes[0])
+    network = _chosen(contents, reading, every, wishes[0])
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     weights = network.naming.rename(accounted.kept)
@@ -135,7 +135,8 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
     return card.model_copy(update={"architecture": architecture, "preprocess": preprocess}), said
 
 
-def _chosen(contents: Contents, reading: Reading, wanted: str | None) -> Network:
+def _chosen(contents: Contents, reading: Reading, every: list[Network], wanted: str | None) -> Network:
+    """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
     labels = [network.label for network in networks.distinct(reading.networks)]
     if wanted is not None:
         chosen = next((network for network in reading.networks if wanted in _names(network)), None)
@@ -143,9 +144,11 @@ def _chosen(contents: Contents, reading: Reading, wanted: str | None) -> Network
         if chosen is None and len(alike) != 1:
             raise unknown(f"network of {contents.path}", wanted, labels)
         return chosen or alike[0]
-    if reading.format == networks.UNKNOWN and len(rivals := networks.rivals(reading)) > 1:
+    if reading.format == networks.UNKNOWN and (lost := networks.broken(every)):
+        return lost[0]
+    if reading.rivals > 1:
         raise UserError(
-            f"{contents.path} is of unknown source and holds {len(rivals)} networks: {', '.join(labels)}. "
+            f"{contents.path} is of unknown source and holds {reading.rivals} networks: {', '.join(labels)}. "
             "Choose one with --encoder."
         )
     return reading.networks[0]
@@ -160,8 +163,7 @@ def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Archite
     shapes = backbones.shapes(weights)
 
     def note(name: str) -> str:
-        spelt = [network.prefix + local for local in network.naming.spell(name)]
-        written = [network.state.wrapper + each for each in spelt]
+        written = network.spelt(name)
         return "" if written == [name] else f" (in the file: {', '.join(written)})"
 
     if card is not None:

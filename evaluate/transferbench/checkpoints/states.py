@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +26,14 @@ class StateDict:
     wrapper: str
     tensors: dict[str, Tensor]
     written: dict[str, str]
+
+    def has(self, pattern: str) -> bool:
+        """Whether some name, without wrappers, fits the pattern as a whole."""
+        return re.search(rf"^(?:{pattern})$", self._lines, re.MULTILINE) is not None
+
+    @cached_property
+    def _lines(self) -> str:
+        return "\n".join(self.tensors)
 
     @property
     def key(self) -> str:

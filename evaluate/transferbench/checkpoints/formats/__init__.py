@@ -1,7 +1,6 @@
 """Foreign checkpoint layouts: one source a file, each offering `LAYOUTS`, a tuple of `Layout` values."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,7 +51,7 @@ class File:
 
     def has(self, pattern: str) -> bool:
         """Whether some tensor's whole name, without wrappers, fits the pattern."""
-        return any(re.fullmatch(pattern, name) for name in self.state.tensors)
+        return self.state.has(pattern)
 
     def rows(self, name: str) -> int:
         """The first size of a tensor; 0 when there is none."""

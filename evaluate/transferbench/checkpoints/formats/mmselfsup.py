@@ -7,8 +7,8 @@ ENCODERS = (Encoder("online", "backbone."), *(Encoder("ema", prefix) for prefix 
 
 LAYOUTS = (
     Layout(ENCODERS, evidence=(r"backbone\.[\w.]+",), beside=("meta", "state_dict"), method="mmselfsup"),
-    Layout(
-        (Encoder("online", "backbone.", ("ema_state_dict",)), Encoder("ema", "backbone.", ("state_dict",))),
+    Layout(  # mmengine's EMA hook swaps the two when it saves: `state_dict` holds the average, and that is evaluated
+        (Encoder("ema", "backbone.", ("state_dict",)), Encoder("online", "backbone.", ("ema_state_dict",))),
         evidence=(r"backbone\.[\w.]+",),
         beside=("meta", "state_dict", "ema_state_dict"),
         method="mmselfsup",

@@ -2,11 +2,20 @@
 
 from transferbench.checkpoints.formats import Encoder, Layout
 
+CALLBACKS = r"callbacks_(modules|metrics)\.[\w.]+"
+BESIDE = ("pytorch-lightning_version",)
+
 LAYOUTS = (
     Layout(
-        (Encoder("ema", "backbone.teacher."), Encoder("online", "backbone.student."), Encoder("online", "backbone.")),
-        evidence=(r"backbone\.[\w.]+", r"callbacks_(modules|metrics)\.[\w.]+"),
-        beside=("pytorch-lightning_version",),
+        (Encoder("online", "backbone."),),
+        evidence=(r"backbone\.[\w.]+", CALLBACKS),
+        beside=BESIDE,
+        method="stable_pretraining",
+    ),
+    Layout(
+        (Encoder("ema", "backbone.teacher."), Encoder("online", "backbone.student.")),
+        evidence=(r"backbone\.teacher\.[\w.]+", r"backbone\.student\.[\w.]+", CALLBACKS),
+        beside=BESIDE,
         method="stable_pretraining",
     ),
 )

@@ -18,12 +18,18 @@ def training(architecture: Architecture, file: File) -> Preprocess:
     return usual.model_copy(update={"mean": HALF, "std": HALF}) if architecture.family == "vit" else usual
 
 
+BLOCKS = (r"(blocks|layer\d)\.\d+\.[\w.]+",)
+BESIDE = ("state_dict", "version", "args")
+
 LAYOUTS = (
     Layout(evidence=(r"(blocks|layers\.\d+\.blocks)\.\d+\.attn\.qkv\.weight",), settle=settle),
     Layout(
+        (Encoder("online", "", ("state_dict",)),), evidence=BLOCKS, beside=BESIDE, settle=settle, preprocess=training
+    ),
+    Layout(
         (Encoder("ema", "", ("state_dict_ema",)), Encoder("online", "", ("state_dict",))),
-        evidence=(r"(blocks|layer\d)\.\d+\.[\w.]+",),
-        beside=("state_dict", "version", "args"),
+        evidence=BLOCKS,
+        beside=(*BESIDE, "state_dict_ema"),
         settle=settle,
         preprocess=training,
     ),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Naming:
         return self._canonical(name)[0] != name
 
     def spell(self, canonical: str) -> list[str]:
-        """A canonical name as the source writes it: one name, or three for query, key and value."""
+        """A canonical name as the source writes it: one name, or three for query, key and value; `*` for any number."""
         for sources, target in self.rows:
             match = _pattern(target).match(canonical)
             if match and (values := _values(target, match)) is not None:
@@ -74,14 +74,23 @@ class Naming:
                 return [_filled(source, values) + canonical[match.end() :] for source in every]
         return [canonical]
 
+    @cached_property
+    def _ways(self) -> list[tuple[re.Pattern[str], str, str, int | None]]:
+        """Every row's pattern in the source, both templates, and which of query, key and value it is."""
+        ways: list[tuple[re.Pattern[str], str, str, int | None]] = []
+        for sources, target in self.rows:
+            if isinstance(sources, str):
+                ways.append((_pattern(sources), sources, target, None))
+            else:
+                ways += [(_pattern(source), source, target, part) for part, source in enumerate(sources)]
+        return ways
+
     def _canonical(self, name: str) -> tuple[str, int | None]:
         """The canonical name, and which of query, key and value the tensor is."""
-        for sources, target in self.rows:
-            for part, source in enumerate(sources if isinstance(sources, tuple) else (sources,)):
-                match = _pattern(source).match(name)
-                if match and (values := _values(source, match)) is not None:
-                    renamed = _filled(target, values) + name[match.end() :]
-                    return renamed, part if isinstance(sources, tuple) else None
+        for pattern, source, target, part in self._ways:
+            match = pattern.match(name)
+            if match and (values := _values(source, match)) is not None:
+                return _filled(target, values) + name[match.end() :], part
         return name, None
 
 
@@ -107,4 +116,9 @@ def _values(template: str, match: re.Match[str]) -> dict[str, int] | None:
 
 
 def _filled(template: str, values: dict[str, int]) -> str:
-    return _HOLE.sub(lambda hole: str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)), template)
+    """The template with numbers; `*` for a letter that stands for none."""
+
+    def number(hole: re.Match[str]) -> str:
+        return str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)) if hole[2] in values else "*"
+
+    return _HOLE.sub(number, template)

@@ -10,6 +10,8 @@ SHORTCUT = re.compile(r"((?:.*\.)?layer\d\.\d+\.)shortcut\.([01]\..*)")
 
 def _downsample(weights: Weights) -> Weights:
     """CIFAR code since kuangliu's calls the shortcut `shortcut`."""
+    if not any("shortcut" in name for name in weights):
+        return weights
     return {SHORTCUT.sub(r"\1downsample.\2", name): tensor for name, tensor in weights.items()}
 
 
@@ -50,30 +52,18 @@ OBOW: tuple[Row, ...] = (
 DEEP: tuple[Row, ...] = (("stem.7.", "bn1."), ("stem.{n}.", "conv1.{n}."))
 
 NAMINGS = (
-    Naming(
-        "torchvision ResNet",
-        (r"layer1\.0\.conv1\.weight", r"layer2\.0\.conv1\.weight", r"layer3\.0\.conv2\.weight"),
-        adapt=_downsample,
-    ),
-    Naming("Sequential of a ResNet's children", (r"[45]\.0\.conv1\.weight",), _children(4), _downsample),
-    Naming("Sequential without max-pool", (r"[34]\.0\.conv1\.weight",), _children(3), _downsample),
-    Naming("Sequential of convolution, norm and stages", (r"[23]\.0\.conv1\.weight",), _children(2), _downsample),
-    Naming(
-        "detectron2 ResNet",
-        (r"res[23]\.0\.conv1\.weight", r"res4\.0\.conv2\.weight"),
-        DETECTRON2,
-        unused=(r"stem\.fc\.[\w.]+",),
-    ),
+    Naming("torchvision ResNet", (r"layer[1-4]\.0\.conv[12]\.weight",), adapt=_downsample),
+    Naming("Sequential of a ResNet's children", (r"[4-7]\.0\.conv[12]\.weight",), _children(4), _downsample),
+    Naming("Sequential without max-pool", (r"[3-6]\.0\.conv[12]\.weight",), _children(3), _downsample),
+    Naming("Sequential of convolution, norm and stages", (r"[2-5]\.0\.conv[12]\.weight",), _children(2), _downsample),
+    Naming("detectron2 ResNet", (r"res[2-5]\.0\.conv[12]\.weight",), DETECTRON2, unused=(r"stem\.fc\.[\w.]+",)),
     Naming(
         "transformers ResNet",
-        (
-            r"encoder\.stages\.[12]\.layers\.0\.layer\.0\.convolution\.weight",
-            r"embedder\.embedder\.convolution\.weight",
-        ),
+        (r"encoder\.stages\.[0-3]\.layers\.0\.layer\.[01]\.convolution\.weight",),
         HUGGINGFACE,
     ),
-    Naming("SimCLRv2 ResNet", (r"net\.[12]\.blocks\.0\.net\.0\.weight",), SIMCLRV2),
-    Naming("OBoW ResNet", (r"_feature_blocks\.[12]\.0\.conv1\.weight",), OBOW),
+    Naming("SimCLRv2 ResNet", (r"net\.[1-4]\.blocks\.0\.net\.[02]\.weight",), SIMCLRV2),
+    Naming("OBoW ResNet", (r"_feature_blocks\.[1-4]\.0\.conv[12]\.weight",), OBOW),
     Naming("mmpretrain ResNet with deep stem", (r"stem\.[03]\.weight",), DEEP),
     Naming(
         "ResNet with its stem apart",

@@ -4,37 +4,35 @@ import re
 
 from transferbench.checkpoints.naming import Naming, Row, Weights
 
-CHUNK = re.compile(r"blocks\.\d+\.(\d+)\.")
 SCALE = re.compile(r"(blocks\.\d+\.)gamma_([12])")
 
 
 def _with_registers(weights: Weights) -> Weights:
     """DINOv2 adds positions before it puts registers in: the class token's own is added to it, once and for all."""
-    if not {"cls_token", "pos_embed", "reg_token"} <= weights.keys():
+    if not {"pos_embed", "reg_token"} <= weights.keys() or weights["pos_embed"].ndim != 3:
         return weights
-    adapted, positions = dict(weights), weights["pos_embed"]
-    if positions.ndim == 3 and positions.shape[1] > 1 and weights["cls_token"].shape == positions[:, :1].shape:
-        adapted["cls_token"] = weights["cls_token"] + positions[:, :1]
-        adapted["pos_embed"] = positions[:, 1:]
-    return adapted
+    own, positions = weights["pos_embed"][:, :1], weights["pos_embed"][:, 1:]
+    token = weights.get("cls_token")
+    added = {"cls_token": token + own} if token is not None and token.shape == own.shape else {}
+    return {**weights, "pos_embed": positions, **added}
 
 
-def _plain(weights: Weights) -> Weights:
-    """Blocks in one list (DINOv2 keeps them in chunks, with numbers that go on), layer scales in timm's names."""
-    is_dinov2 = "register_tokens" in weights
-    renamed = {CHUNK.sub(r"blocks.\1.", name): tensor for name, tensor in weights.items()}
-    renamed = {SCALE.sub(r"\1ls\2.gamma", name): tensor for name, tensor in renamed.items()}
-    if not is_dinov2:
-        return renamed
-    return _with_registers({"reg_token" if n == "register_tokens" else n: t for n, t in renamed.items()})
+def _scaled(weights: Weights) -> Weights:
+    """iBOT's layer scales in timm's names."""
+    return {SCALE.sub(r"\1ls\2.gamma", name): tensor for name, tensor in weights.items()}
 
 
-TIMM: tuple[Row, ...] = (
+DINOV2: tuple[Row, ...] = (("register_tokens", "reg_token"),)
+SWIGLU: tuple[Row, ...] = (
     ("blocks.{n}.mlp.w12.", "blocks.{n}.mlp.fc1."),
     ("blocks.{n}.mlp.w3.", "blocks.{n}.mlp.fc2."),
+)
+CHUNKED: tuple[Row, ...] = (("blocks.{c}.{n}.", "blocks.{n}."),)
+CHUNKED_SWIGLU: tuple[Row, ...] = (
     ("blocks.{c}.{n}.mlp.w12.", "blocks.{n}.mlp.fc1."),
     ("blocks.{c}.{n}.mlp.w3.", "blocks.{n}.mlp.fc2."),
 )
+"""DINOv2 trains with its blocks in chunks, whose numbers go on from one to the next."""
 TORCHVISION: tuple[Row, ...] = (
     ("class_token", "cls_token"),
     ("conv_proj.", "patch_embed.proj."),
@@ -73,7 +71,7 @@ HF_SWIGLU: tuple[Row, ...] = (
     ("encoder.layer.{n}.mlp.weights_out.", "blocks.{n}.mlp.fc2."),
 )
 HF_ANCHORS = (
-    r"encoder\.layer\.[01]\.attention\.attention\.(?:query|value)\.weight",
+    r"encoder\.layer\.\d+\.attention\.attention\.(?:query|value)\.weight",
     r"embeddings\.patch_embeddings\.projection\.weight",
 )
 POOLER = (r"pooler\.dense\.\w+",)
@@ -86,16 +84,18 @@ MMPRETRAIN: tuple[Row, ...] = (
     ("ln1.", "norm."),
 )
 
+BLOCKS = (r"blocks\.\d+\.attn\.qkv\.weight", r"blocks\.\d+\.norm2\.weight")
+CHUNKS = (r"blocks\.\d+\.\d+\.attn\.qkv\.weight", r"blocks\.\d+\.\d+\.norm2\.weight")
+
 NAMINGS = (
-    Naming(
-        "timm ViT",
-        (r"blocks\.[01]\.attn\.qkv\.weight", r"blocks\.0\.[01]\.attn\.qkv\.weight", r"blocks\.[01]\.norm2\.weight"),
-        TIMM,
-        _plain,
-    ),
-    Naming("torchvision ViT", (r"encoder\.layers\.encoder_layer_[01]\.ln_[12]\.weight",), TORCHVISION),
+    Naming("timm ViT", BLOCKS, adapt=_scaled),
+    Naming("DINOv2 ViT", BLOCKS, DINOV2, _with_registers),
+    Naming("DINOv2 ViT with SwiGLU", BLOCKS, DINOV2 + SWIGLU, _with_registers),
+    Naming("DINOv2 ViT in chunks", CHUNKS, DINOV2 + CHUNKED, _with_registers),
+    Naming("DINOv2 ViT with SwiGLU in chunks", CHUNKS, DINOV2 + CHUNKED_SWIGLU + CHUNKED, _with_registers),
+    Naming("torchvision ViT", (r"encoder\.layers\.encoder_layer_\d+\.ln_[12]\.weight",), TORCHVISION),
     Naming("transformers ViT", HF_ANCHORS, HUGGINGFACE + HF_VIT, unused=POOLER),
     Naming("transformers DINOv2", HF_ANCHORS, HUGGINGFACE + HF_DINOV2 + HF_MLP, _with_registers, POOLER),
     Naming("transformers DINOv2 with SwiGLU", HF_ANCHORS, HUGGINGFACE + HF_DINOV2 + HF_SWIGLU, _with_registers, POOLER),
-    Naming("mmpretrain ViT", (r"layers\.[01]\.ln[12]\.weight",), MMPRETRAIN),
+    Naming("mmpretrain ViT", (r"layers\.\d+\.ln[12]\.weight",), MMPRETRAIN),
 )
