@@ -3,15 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int8, Int64
 from PIL import Image
 
 from transferbench import plugins
 from transferbench.errors import UserError
 
 SOURCES = plugins.Room("transferbench.data.sources", "data set")
+
+Metric = Literal["top1", "mean_per_class", "map11"]
+"""What a data set is reported in: accuracy, the mean of the classes' accuracies, or, for several labels an image, the
+mean over classes of VOC2007's 11-point average precision."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,12 @@ class DatasetInfo:
     splits: tuple[str, ...]
     image_size: int | None
     revision: str
-    metric: str = "top1"
+    metric: Metric = "top1"
 
     @property
-    def chance(self) -> float:
-        """The accuracy of guessing, in per cent."""
-        return 100 / len(self.classes)
+    def chance(self) -> float | None:
+        """The accuracy of guessing, in per cent; None where precision is measured, which depends on the labels."""
+        return None if self.metric == "map11" else 100 / len(self.classes)
 
     @property
     def test_split(self) -> str:
@@ -42,6 +47,9 @@ class LabelledImages:
 
     `fingerprint` is a sha256 that changes with the images and labels: of pixels for sets in memory, of names and
     checksums for zips, of names and sizes alone for folders.
+
+    Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
+    counted), and `labels` holds the first that is there.
     """
 
     info: DatasetInfo
@@ -50,6 +58,7 @@ class LabelledImages:
     read: Callable[[int], Image.Image]
     names: Sequence[str]
     fingerprint: str
+    targets: Int8[np.ndarray, "n c"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,7 +85,12 @@ class LabelledImages:
         names = [self.names[int(i)] for i in chosen]
         mark = hashlib.sha256(f"{self.fingerprint} {why} ".encode() + chosen.tobytes()).hexdigest()
         return replace(
-            self, labels=self.labels[chosen], read=lambda i: read(int(chosen[i])), names=names, fingerprint=mark
+            self,
+            labels=self.labels[chosen],
+            read=lambda i: read(int(chosen[i])),
+            names=names,
+            fingerprint=mark,
+            targets=None if self.targets is None else self.targets[chosen],
         )
 
 

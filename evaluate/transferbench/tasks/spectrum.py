@@ -12,6 +12,7 @@ from transferbench.tasks import Bench, Dataset, Outcome
 
 VERSION = "1"
 FROZEN = True
+LABELS = "any"
 PRIMARY = "rankme"
 
 
