@@ -51,7 +51,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
         say(f"This run is finished: {folder / runlog.BACKBONE}")
         return True
     root = place.data_root or runtime.data_root()
-    images = open_split(recipe.data, "train", root)
+    images = open_split(recipe.data, recipe.split, root)
     images = images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
