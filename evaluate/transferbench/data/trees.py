@@ -97,7 +97,7 @@ class ZipTree:
         """Split -> path below it -> member. A folder around everything is looked into when no split is at the top."""
         try:
             with zipfile.ZipFile(self.path) as archive:
-                images = [info for info in archive.infolist() if _is_image(info.filename.rpartition("/")[2])]
+                images = [info for info in archive.infolist() if is_image(info.filename.rpartition("/")[2])]
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(f"{self.path} cannot be read as a zip ({error}). Download or pack it again.") from None
         unreadable = [i for i in images if i.flag_bits & 1 or i.compress_type not in (0, zipfile.ZIP_DEFLATED)]
@@ -154,7 +154,8 @@ class MemberReader:
         return content
 
 
-def _is_image(file: str) -> bool:
+def is_image(file: str) -> bool:
+    """Whether a file of that name is an image that can be read."""
     return file.lower().endswith(SUFFIXES) and not file.startswith(".")
 
 
@@ -162,7 +163,7 @@ def _images_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Each folder at or below `folder` that holds images, with their names."""
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
-        if images := [file for file in files if _is_image(file)]:
+        if images := [file for file in files if is_image(file)]:
             yield Path(parent), images
 
 
