@@ -1,4 +1,4 @@
-"""Labelled images by name: `digits`, `cifar10`, or the path of a folder or zip."""
+"""Labelled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,10 @@ from jaxtyping import Int8, Int64
 from PIL import Image
 
 from transferbench import plugins
+from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, unknown
+
+HUB = "hf:"
 
 SOURCES = plugins.Room("transferbench.data.sources", "data set")
 
@@ -116,15 +119,20 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
     """One split of a data set.
 
     Args:
-        data: a source's name (looked for under `root`) or a path to a folder or zip in ImageFolder layout.
+        data: a source's name (looked for under `root`), a path to a folder or zip in ImageFolder layout or to a folder
+            of parquet files or shards, or `hf:NAME` for a data set of the package `datasets`.
         split: `train`, or the one `DatasetInfo.test_split` names.
 
     Raises:
         UserError: when there is no such data set here, saying how to get it.
     """
     path = Path(data).expanduser()
+    if data.startswith(HUB):
+        return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)
     if "/" in data or path.suffix == ".zip":
-        return SOURCES.load("folder").open_split(path, split)
+        kinds = {"parquet": ".parquet", "webdataset": ".tar"}
+        kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), "folder")
+        return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Any other is named by its path, a folder or zip with "

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from PIL import Image
 from transferbench.errors import UserError
 
 SPLITS = ("train", "val", "test")
+WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -152,6 +154,18 @@ class MemberReader:
         if zlib.crc32(content) != member.crc:
             raise OSError("damaged in the zip: the checksum does not match")
         return content
+
+
+def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
+    """The files in a folder or one below it that have a split's name in theirs, else in their folder's, sorted."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted([*where.glob(f"*{suffix}"), *where.glob(f"*/*{suffix}")]):
+        for text in (path.stem, path.parent.name if path.parent != where else ""):
+            words = re.findall("[a-z]+", text.lower())
+            if split := next((WORDS[word] for word in words if word in WORDS), None):
+                found[split].append(path)
+                break
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def is_image(file: str) -> bool:
