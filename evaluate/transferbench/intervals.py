@@ -45,6 +45,12 @@ def bootstrap(hits: Hits, labels: Labels | None = None) -> Interval:
     return _percentiles(_resampled(hits.astype(np.int64), groups, np.array([0.0, 1.0])))
 
 
+def resampled(statistic: Callable[[Int64[np.ndarray, "n"]], float], n: int, draws: int = 200) -> Interval:
+    """The 95 % percentile interval of any statistic of n samples, given the positions that were drawn."""
+    rng = np.random.default_rng(SEED)
+    return _percentiles(np.array([statistic(rng.integers(0, n, n)) for _ in range(draws)]))
+
+
 def compare(first: Hits, second: Hits, labels: Labels | None = None) -> Comparison:
     """Two classifiers on the same samples: accuracies or, given labels, mean accuracies per class."""
     groups = np.zeros(len(first), np.int64) if labels is None else labels

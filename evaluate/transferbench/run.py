@@ -115,6 +115,20 @@ def run(
         yield record
 
 
+def pending(jobs: Sequence[Job], candidate: Candidate, shelf: Shelf, output: Output | None) -> list[Job]:
+    """The jobs that `run` would run: their data is here and their result is not."""
+    finished = output.finished() if output else {}
+    left: list[Job] = []
+    for job in jobs:
+        try:
+            dataset = shelf.take(job.data, job.limit)
+            require_fit(TASKS.load(job.task), dataset.train.info)
+        except UserError:
+            continue
+        left += [job] if _blank(job, candidate, dataset, {}).identity not in finished else []
+    return left
+
+
 def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment: dict[str, Any]) -> Record:
     """What is known before the task runs; without a data set where that is not here."""
     task: Task = TASKS.load(job.task)

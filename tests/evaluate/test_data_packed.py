@@ -8,7 +8,6 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -142,7 +141,7 @@ def test_parquet_columns_may_be_called_otherwise_and_name_their_classes(tmp_path
 
 def test_parquet_files_that_hold_something_else_are_refused(tmp_path: Path):
     table(tmp_path / "train.parquet", [1], [0], image="photograph")
-    with pytest.raises(UserError, match="no column image or img .* among photograph, label"):
+    with pytest.raises(UserError, match=r"no column image or img .* among photograph, label"):
         parquet.open_split(tmp_path, "train")
     (tmp_path / "train.parquet").write_bytes(b"no parquet")
     with pytest.raises(UserError, match="cannot be read"):

@@ -14,7 +14,7 @@ from transferbench import intervals, plugins, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import DatasetInfo, LabelledImages
 from transferbench.errors import UserError
-from transferbench.features import FeatureSet, Precision, Report, extract
+from transferbench.features import FeatureSet, Precision, Reading, Report, extract
 from transferbench.metrics import mean_per_class, top_k_hits, wilson
 from transferbench.probe import Fitted
 from transferbench.records import Score
@@ -37,9 +37,9 @@ class Bench:
     workers: int = 0
     report: Report | None = None
 
-    def features(self, candidate: Candidate, images: LabelledImages, precision: Precision) -> FeatureSet:
-        """Pooled features of a split, extracted once and cached."""
-        return extract(candidate, images, self.cache, self.runtime, self.workers, precision, self.report)
+    def features(self, candidate: Candidate, images: LabelledImages, asked: Precision | Reading) -> FeatureSet:
+        """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
+        return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
 
     def keep(self, name: str, content: Mapping[str, np.ndarray] | str) -> Path:
         """Write an artifact, arrays as npz or text as it is, from the main process; returns where it lies."""

@@ -43,7 +43,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             f"'hf:{where}' needs the package datasets, which is not installed. Expected it: pip install datasets"

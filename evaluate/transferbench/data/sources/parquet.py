@@ -112,7 +112,7 @@ def _encoded(path: Path, group: int, image: str) -> Any:
 
 def _pyarrow() -> ModuleType:
     try:
-        import pyarrow.parquet
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             "Parquet files need pyarrow, which is not installed: pip install 'transferbench[parquet]'"
