@@ -144,6 +144,17 @@ def test_a_computed_level_is_within_its_error_and_what_is_left_out_below_its_cei
     assert (levels <= found.ceilings[:, None]).all()
 
 
+def test_what_a_bfloat16_result_loses_is_allowed_for():
+    rng = np.random.default_rng(0)
+    bank, queries = (rng.integers(-9, 9, (n, 64)).astype(np.float32) for n in (2000, 20))
+    space = Space("euclidean", np.zeros(64, np.float32), 1.0)
+    found = proposals.propose(space, bank, queries, 30, "torch_bf16", torch.device("cpu"))
+    levels = queries @ bank.T - (bank**2).sum(1) / 2
+    off = np.abs(levels[found.query, found.index] - found.levels - (found.ceilings - found.errors)[found.query])
+    assert found.errors.max() < 0.2 < off.max()
+    assert (off <= found.errors[found.query] + found.relative * np.abs(found.levels)).all()
+
+
 def test_the_guess_leaves_few_rows_and_seldom_too_few():
     bank, queries = draw("plain", 20000, 300, 16)
     found = proposals.propose(Space.around(bank, "cosine"), bank, queries, 20, "torch_bf16", torch.device("cpu"))
