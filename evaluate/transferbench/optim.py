@@ -7,21 +7,21 @@ from typing import Any
 from torch import nn
 
 
-def cosine_with_warmup(step: int, total_steps: int, warmup_steps: int, floor: float) -> float:
-    """The factor of the base learning rate at `step` (0-based), as INTL schedules it (spec 1.1, [code]).
+def warmup(step: int, warmup_steps: int, start: float | None = None) -> float:
+    """The factor of the base rate at one of the first `warmup_steps` steps (0-based).
 
-    Linear to 1 over `warmup_steps`, then a half cosine from 1 down to `floor`.
+    Without a `start` the share (step + 1) / warmup_steps (INTL, CW-RGP and W-MSE; spec 1.1, 1.3, [code]). With one it
+    is a straight line from there at step 0 to 1 at the last warm-up step (Hua et al., solo-learn; spec 1.5, [code]).
     """
-    if step < warmup_steps:
+    if start is None:
         return (step + 1) / warmup_steps
-    progress = (step - warmup_steps + 1) / max(1, total_steps - warmup_steps)
-    q = 0.5 * (1 + math.cos(math.pi * progress))
+    return start + (1 - start) * step / max(1, warmup_steps - 1)
+
+
+def cosine(step: int, total_steps: int, floor: float = 0.0) -> float:
+    """Half a cosine from 1 at step 0 to `floor` at `total_steps`."""
+    q = 0.5 * (1 + math.cos(math.pi * step / total_steps))
     return q + floor * (1 - q)
-
-
-def cosine(step: int, total_steps: int) -> float:
-    """Half a cosine from 1 at step 0 towards 0 at `total_steps`."""
-    return 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
 
 def stepwise(epoch: int, milestones: Iterable[int], factor: float) -> float:
@@ -29,10 +29,12 @@ def stepwise(epoch: int, milestones: Iterable[int], factor: float) -> float:
     return factor ** sum(epoch >= milestone for milestone in milestones)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float, decay_vectors: bool) -> list[dict[str, Any]]:
-    """All parameters, those of one dimension (biases, normalisation) without decay unless `decay_vectors`."""
+def parameter_groups(
+    parameters: Iterable[nn.Parameter], weight_decay: float, decay_vectors: bool
+) -> list[dict[str, Any]]:
+    """All `parameters`, those of one dimension (biases, normalisation) without decay unless `decay_vectors`."""
     decayed, free = [], []
-    for parameter in module.parameters():
+    for parameter in parameters:
         (decayed if decay_vectors or parameter.ndim > 1 else free).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

@@ -21,7 +21,6 @@ from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
 from transferbench.data.loading import Batch, TrainingPlans, batches
 from transferbench.errors import UserError
-from transferbench.optim import parameter_groups
 from transferbench.runtime import Runtime, seeded
 
 
@@ -84,8 +83,7 @@ class Training:
         self.learner = synchronise(learner, runtime).to(runtime.device)
         self.learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self.routes.teacher else None
-        groups = parameter_groups(self.learner, recipe.optim.weight_decay, recipe.optim.decay_vectors)
-        self.optimizer = recipe.optim.optimizer(groups)
+        self.optimizer = recipe.optim.optimizer(self.learner)
         place = (runtime.rank, runtime.world_size)
         self.plans = TrainingPlans(len(images), recipe.batch_size, recipe.epochs, recipe.seed, place)
         self.total_steps = len(self.plans)
@@ -144,7 +142,7 @@ class Training:
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             return {"loss": torch.tensor(float("nan"))}, embeddings
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        (terms["loss"] * self.recipe.optim.loss_weight).backward()
         self._average_gradients()
         self.optimizer.step()
         with torch.no_grad():
@@ -185,10 +183,8 @@ class Training:
 
     def _set_learning_rate(self) -> float:
         recipe = self.recipe
-        lr = recipe.optim.rate(self.done, self.steps_per_epoch, recipe.epochs, recipe.batch_size)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+        place = (self.done, self.steps_per_epoch, recipe.epochs, recipe.batch_size)
+        return recipe.optim.set_rate(self.optimizer, *place)
 
     def _parallel(self) -> nn.Module:
         """The encoder, its gradients averaged over processes when there are several."""

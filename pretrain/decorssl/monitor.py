@@ -6,6 +6,7 @@ from jaxtyping import Float32
 from decorssl.loop import Step, Training
 from transferbench.data import LabelledImages
 from transferbench.data.loading import batches, in_order
+from transferbench.data.subsets import labelled
 from transferbench.data.transforms import evaluation
 from transferbench.features import evaluating, forward
 from transferbench.neighbours import search
@@ -31,7 +32,7 @@ class Monitor:
         )
         if self.test is None or not due:
             return None
-        return self._accuracy(self.training.images, self.test)
+        return self._accuracy(labelled(self.training.images), self.test)
 
     def _accuracy(self, train: LabelledImages, test: LabelledImages) -> float:
         found = search(self._features(train), self._features(test), K, "cosine", device=self.training.runtime.device)

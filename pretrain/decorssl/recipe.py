@@ -9,12 +9,12 @@ from pydantic import Field
 
 from decorssl.heads import Projector
 from decorssl.methods import METHODS
+from decorssl.update import Optim
 from decorssl.views import View
 from transferbench import settings
 from transferbench.backbones import Architecture, complete
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, unknown
-from transferbench.optim import cosine_with_warmup, stepwise
 from transferbench.runtime import fast_precision
 from transferbench.settings import Settings
 
@@ -23,42 +23,6 @@ M = TypeVar("M", bound=Settings)
 FOLDER = Path(__file__).parent / "recipes"
 PROSE = ("name", "about", "targets")
 """The fields of a recipe that decide nothing."""
-
-
-class Optim(Settings):
-    """How weights are updated; the learning rate is set anew every step.
-
-    By default SGD with linear warm-up and a half cosine (spec 1.1 "Optimiser / schedule", [code]); `schedule: drops`
-    multiplies the rate by `drop_factor` at epochs counted from the end (spec 1.3 "Small-set optimiser", [code]).
-    """
-
-    kind: Literal["sgd", "adam"] = "sgd"
-    lr: float = Field(gt=0, description="learning rate, for a batch of 256 where it is scaled")
-    scale_with_batch: bool = Field(True, description="multiply lr by batch_size / 256")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: float = Field(ge=0, description="added to the gradient, for Adam too")
-    decay_vectors: bool = Field(description="weight decay on biases and normalisation parameters too")
-    warmup_epochs: float = Field(2, ge=0)
-    warmup_steps: int | None = Field(None, ge=0, description="in place of warmup_epochs")
-    schedule: Literal["cosine", "drops"] = "cosine"
-    floor: float = Field(0.001, ge=0, le=1, description="the cosine's last learning rate, as a share of the first")
-    drops_before_end: tuple[int, ...] = Field((), description="epochs before the end at which the rate drops")
-    drop_factor: float = Field(0.2, gt=0, le=1)
-
-    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """The optimizer of parameter groups that state their weight decay."""
-        if self.kind == "adam":
-            return torch.optim.Adam(groups, lr=self.lr)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
-
-    def rate(self, step: int, steps_per_epoch: int, epochs: int, batch_size: int) -> float:
-        """The learning rate of a step (0-based)."""
-        warmup = round(self.warmup_epochs * steps_per_epoch) if self.warmup_steps is None else self.warmup_steps
-        if self.schedule == "cosine" or step < warmup:
-            factor = cosine_with_warmup(step, epochs * steps_per_epoch, warmup, self.floor)
-        else:
-            factor = stepwise(step // steps_per_epoch, [epochs - e for e in self.drops_before_end], self.drop_factor)
-        return self.lr * factor * (batch_size / 256 if self.scale_with_batch else 1)
 
 
 class Target(Settings):
@@ -77,6 +41,7 @@ class Recipe(Settings):
     method: str
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
     data: str = "digits"
+    split: str = Field("train", description="the images pretrained on; STL-10 has train+unlabeled")
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
     backbone: Architecture
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
@@ -116,18 +81,48 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: listing every setting that does not fit.
     """
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        path = FOLDER / f"{source}.yaml"
-        if not path.is_file():
-            raise unknown("recipe", str(source), names())
-    values = {"name": path.stem, **settings.merged(path, overrides)}
+    path = _file(source)
+    values = {"name": path.stem, **settings.merged(_values(path), overrides)}
     recipe, misfits = _validated(Recipe, values)
     config_type = METHODS.load(values.get("method", "")).Config
     config, method_misfits = _validated(config_type, values.get("settings") or {})
     if recipe is None or config is None:
         raise UserError("\n".join(misfits + method_misfits))
     return recipe.model_copy(update={"settings": config.model_dump(mode="json"), "backbone": complete(recipe.backbone)})
+
+
+def _file(source: str | Path) -> Path:
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        path = FOLDER / f"{source}.yaml"
+        if not path.is_file():
+            raise unknown("recipe", str(source), names())
+    return path
+
+
+def _values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a recipe file says, over what the recipe it names as its `base` says.
+
+    Prose is not taken over, nor are the settings of another method.
+    """
+    values = settings.from_file(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if path in above:
+        raise UserError(f"The recipe {path} is, in the end, its own base. Expected a chain of bases with an end.")
+    under = _values(_file(base), (*above, path))
+    own = PROSE if values.get("method", under.get("method")) == under.get("method") else (*PROSE, "settings")
+    return _laid_over({name: value for name, value in under.items() if name not in own}, values)
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings are merged, all else (lists too) is replaced."""
+    both = {
+        name: _laid_over(under[name], value) if isinstance(value, dict) and isinstance(under.get(name), dict) else value
+        for name, value in over.items()
+    }
+    return {**under, **both}
 
 
 def _validated(model: type[M], values: Mapping[str, Any]) -> tuple[M | None, list[str]]:

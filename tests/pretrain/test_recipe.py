@@ -65,10 +65,24 @@ def test_auto_precision_is_decided_before_training(recipe_file: Path) -> None:
     assert recipe.precision in ("float32", "bfloat16")
 
 
-def test_drops_come_at_epochs_from_the_end_after_a_warmup_in_steps() -> None:
-    optim = recipes.read("cwrgp-cifar10").optim
-    rates = {epoch: optim.rate(epoch * 195, 195, 1000, 256) for epoch in (0, 1, 3, 949, 950, 974, 975)}
-    assert rates[0] == pytest.approx(3e-3 / 500)
-    assert rates[1] == pytest.approx(3e-3 * 196 / 500)
-    assert [rates[epoch] for epoch in (3, 949, 950, 974, 975)] == pytest.approx([3e-3, 3e-3, 6e-4, 6e-4, 1.2e-4])
-    assert optim.rate(195 * 10, 195, 1000, 512) == pytest.approx(3e-3)
+def test_a_recipe_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: intl-cifar10\nabout: mine\nsettings: {iterations: 5}\noptim: {lr: 0.1}\ndata: cifar100\n")
+    base, mine = recipes.read("intl-cifar10"), recipes.read(path, ["optim.floor=0"])
+    assert (mine.name, mine.about, mine.data, mine.targets) == ("mine", "mine", "cifar100", ())
+    assert mine.optim == base.optim.model_copy(update={"lr": 0.1, "floor": 0.0})
+    assert mine.settings == {**base.settings, "iterations": 5}
+    assert (mine.views, mine.projector, mine.epochs) == (base.views, base.projector, base.epochs)
+
+
+def test_a_base_of_another_method_keeps_its_settings_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: cwrgp-cifar10\nabout: mine\nmethod: vicreg\n")
+    assert recipes.read(path).settings == recipes.METHODS.load("vicreg").Config().model_dump()
+
+
+def test_bases_that_go_round_in_a_circle_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "round.yaml"
+    path.write_text(f"base: {path}\nabout: round\n")
+    with pytest.raises(UserError, match="its own base"):
+        recipes.read(path)

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from transferbench import plugins
-from transferbench.errors import UserError
+from transferbench.errors import UserError, unknown
 
 SOURCES = plugins.Room("transferbench.data.sources", "data set")
 
@@ -111,4 +111,9 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
     path = Path(data).expanduser()
     if "/" in data or path.suffix == ".zip":
         return SOURCES.load("folder").open_split(path, split)
+    if "." not in data and data.replace("-", "_") not in SOURCES.names():
+        raise UserError(
+            f"{unknown('data set', data, SOURCES.names())} Any other is named by its path, a folder or zip with "
+            f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
+        )
     return SOURCES.load(data).open_split(root / data, split)

@@ -14,19 +14,35 @@ SPLITS = Path(__file__).parent / "splits"
 
 
 def stratified(labels: Int64[np.ndarray, "n"], fraction: float, seed: int) -> Int64[np.ndarray, "m"]:
-    """Sorted positions of `fraction` of each class, at least one; with one seed a smaller part lies in a larger one."""
+    """Sorted positions of `fraction` of each class, at least one; with one seed a smaller part lies in a larger one.
+
+    Raises:
+        UserError: when some images have no label.
+    """
+    if (labels < 0).any():
+        raise UserError(f"{(labels < 0).sum()} of the {len(labels)} images have no label, so no share of each class.")
     counts = np.bincount(labels)
     keep = np.maximum(1, np.rint(fraction * counts))
     return np.flatnonzero(_ranks(labels, seed) < keep[labels])
 
 
 def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
-    """At most `n` images, the classes as even as they can be; all of them when there are no more than `n`."""
+    """At most `n` images, the classes as even as they can be; all of them when there are no more than `n`.
+
+    Where some images have no label, all are drawn alike.
+    """
     if n >= len(images):
         return images
     tie = np.random.default_rng([seed, 1]).permutation(len(images))
-    chosen = np.lexsort((tie, _ranks(images.labels, seed)))[:n]
+    known = (images.labels >= 0).all()
+    chosen = np.lexsort((tie, _ranks(images.labels, seed)) if known else (tie,))[:n]
     return images.subset(np.sort(chosen), f"limit {n} seed {seed}")
+
+
+def labelled(images: LabelledImages) -> LabelledImages:
+    """The images that have a label; `images` itself when all have."""
+    known = images.labels >= 0
+    return images if known.all() else images.subset(np.flatnonzero(known), "labelled")
 
 
 def named(images: LabelledImages, listing: Path) -> LabelledImages:

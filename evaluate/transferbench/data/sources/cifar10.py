@@ -39,17 +39,23 @@ def open_split(where: Path, split: str) -> LabelledImages:
     Raises:
         UserError: when they are not there or not whole (torchvision checks their md5), with the command that gets them.
     """
+    return from_torchvision("CIFAR-10", CIFAR10, where, split)
+
+
+def from_torchvision(title: str, dataset: type[CIFAR10], where: Path, split: str) -> LabelledImages:
+    """`open_split` of CIFAR-10, or of CIFAR-100, which torchvision reads with the same class."""
+    name = dataset.__name__.lower()
     if split not in SPLITS:
-        raise unknown("split of cifar10", split, SPLITS)
+        raise unknown(f"split of {name}", split, SPLITS)
     try:
-        data = CIFAR10(str(where), train=split == "train")
+        data = dataset(str(where), train=split == "train")
     except (RuntimeError, OSError, EOFError):
         raise UserError(
-            f"CIFAR-10 is not at {where}, or not whole. Fetch it (163 MiB) with\n"
-            f"  evaluate download cifar10 --data-root {where.parent}"
+            f"{title} is not at {where}, or not whole. Fetch it with\n"
+            f"  evaluate download {name} --data-root {where.parent}"
         ) from None
     labels = np.array(data.targets, dtype=np.int64)
-    info = DatasetInfo("cifar10", tuple(data.classes), SPLITS, 32, f"md5 {CIFAR10.tgz_md5}")
+    info = DatasetInfo(name, tuple(data.classes), SPLITS, 32, f"md5 {dataset.tgz_md5}")
     mark = hashlib.sha256(data.data.tobytes() + labels.tobytes()).hexdigest()
     return LabelledImages(
         info, split, labels, Reader(data.data), [f"{split}/{i:05d}" for i in range(len(labels))], mark
