@@ -12,10 +12,10 @@ from transferbench.neighbours import proposals
 from transferbench.neighbours.coding import Scan
 from transferbench.neighbours.exact import Exact, Ranked
 from transferbench.neighbours.proposals import MARGIN, propose
-from transferbench.neighbours.space import SAMPLE, Metric, Space
+from transferbench.neighbours.space import SAMPLE, Matrix, Metric, Space
 from transferbench.runtime import fast_precision
 
-__all__ = ["Engine", "Metric", "Neighbours", "chosen", "memory", "search"]
+__all__ = ["Engine", "Matrix", "Metric", "Neighbours", "chosen", "memory", "search"]
 
 Engine = Literal["auto", "faiss", "torch", "torch_bf16"]
 
