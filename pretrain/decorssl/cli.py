@@ -1,12 +1,16 @@
 """The `pretrain` command: its options and messages."""
 
 import sys
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferbench.errors import UserError
+from transferbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from decorssl.recipe import Recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -15,18 +19,22 @@ Pretrain a backbone, or list what there is.
 
 \b
 pretrain ls                               methods and recipes
+pretrain ls intl                          those of one method
 pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
 pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
 pretrain intl --resume                    go on with a stopped run
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
+ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
+HEAD = ("recipe", "data", "epochs", "batch", "expected", "source")
 PLACE = "Where and how it runs (cannot change the result)"
 
 
 @app.command(help=ABOUT)
 def pretrain(
     method: Annotated[str, typer.Argument(help="A method's name, or `ls`.")],
+    of: Annotated[str | None, typer.Argument(help="After `ls`: the method to list.", show_default=False)] = None,
     data: Annotated[
         str | None, typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.")
     ] = None,
@@ -45,8 +53,10 @@ def pretrain(
 ) -> None:
     """Wire the options to a session."""
     if method == "ls":
-        _list()
+        _list(of)
         return
+    if of is not None:
+        raise UserError(f"'{of}' is one word too many: after the method come options, each with two dashes.")
     from decorssl import recipe as recipes
     from decorssl import session
 
@@ -60,19 +70,33 @@ def pretrain(
         raise typer.Exit(130)
 
 
-def _list() -> None:
-    """Print methods and recipes."""
+def _list(method: str | None) -> None:
+    """Print methods and recipes, or those of one method."""
     from decorssl import recipe as recipes
     from decorssl.methods import METHODS
 
+    if method is not None and method not in METHODS.names():
+        raise unknown("method", method, METHODS.names())
+    methods = METHODS.names() if method is None else [method]
     print("Methods")
-    for name in METHODS.names():
-        print(f"  {name:20} {METHODS.summary(name)}")
-    print("Recipes")
-    for name in recipes.names():
-        chosen = recipes.read(name)
-        scores = "; ".join(f"{target.task} {target.value:g} ({target.source})" for target in chosen.targets)
-        print(f"  {name:20} {chosen.about}; {chosen.epochs} epochs{'. Expected: ' + scores if scores else ''}")
+    for name in methods:
+        print(textwrap.fill(METHODS.summary(name), 110, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17))
+    print(f"Recipes (METHOD-DATA is the one that METHOD takes for DATA)\n{ROW.format(*HEAD)}")
+    tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
+    print("\n\n".join(filter(None, tables)))
+
+
+def _row(recipe: "Recipe") -> str:
+    """A recipe in one line of the list."""
+    scores = ", ".join(f"{_kind(target.task, recipe.data)} {target.value:g}" for target in recipe.targets)
+    source = recipe.targets[0].source if recipe.targets else ""
+    row = ROW.format(recipe.name, recipe.data, recipe.epochs, recipe.batch_size, scores or "none stated", source)
+    return row.rstrip()
+
+
+def _kind(task: str, data: str) -> str:
+    """What was measured, without the data set: `knn5` of `knn5_cifar10`."""
+    return task.partition(f"_{data.replace('-', '')}")[0]
 
 
 def main() -> None:

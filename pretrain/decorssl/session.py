@@ -61,7 +61,8 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     say(f"{recipe.about}\n{plan}, in {folder}")
     if training.done:
         say(f"Going on after step {training.done}")
-    test = open_split(recipe.data, images.info.test_split, root) if place.knn_every and here.is_main else None
+    watched = place.knn_every and here.is_main and (images.labels >= 0).any()
+    test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, place.knn_every)
     if not _train(training, log, monitor, place.save_seconds, say):
         say("Stopped and saved. The same command with --resume goes on.")

@@ -57,6 +57,15 @@ def test_blur_is_pils_with_a_radius_from_the_range(image: Image.Image) -> None:
     assert same(Blur(op="blur", p=1)(image, rng()), expected)
 
 
+def test_blur_with_a_kernel_is_torchvisions(image: Image.Image) -> None:
+    draws = rng()
+    draws.random()
+    radius = draws.uniform(0.1, 2.0)
+    ours = Blur(op="blur", p=1, kernel=9)(image, rng())
+    assert same(ours, F.gaussian_blur(image, [9, 9], [radius, radius]))
+    assert not same(ours, Blur(op="blur", p=1)(image, rng()))
+
+
 @pytest.mark.parametrize(
     ("operation", "expected"),
     [

@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from decorssl.loop import Training
+from decorssl.recipe import Recipe
 from decorssl.update import Optim
+from transferbench.data import LabelledImages
+from transferbench.runtime import Runtime
 
 STEPS, EPOCHS = 7, 6
 TOTAL = STEPS * EPOCHS
@@ -127,3 +131,17 @@ def test_a_constant_predictor_keeps_the_peak_while_the_rest_follows_the_schedule
     for name, p in learner.named_parameters():
         assert rate[id(p)] == pytest.approx(0.8 if "predictor" in name else 0.0008), name
         assert decay[id(p)] == (0.1 if name.endswith("weight") else 0.0)
+
+
+def test_a_weight_of_the_loss_is_a_weight_of_its_gradient(
+    recipe: Recipe, tiny_images: Callable[..., LabelledImages]
+) -> None:
+    """Without momentum and decay, half the loss at twice the rate is the same step of SGD."""
+    ends = []
+    for settings in ({"lr": 0.2, "loss_weight": 1.0}, {"lr": 0.4, "loss_weight": 0.5}):
+        optim = recipe.optim.model_copy(update={**settings, "momentum": 0.0, "weight_decay": 0.0})
+        training = Training(recipe.model_copy(update={"optim": optim}), tiny_images(8), Runtime(torch.device("cpu")))
+        first = next(iter(training.steps()))
+        ends.append((first.terms["loss"], training.encoder.projector[0].weight.detach().clone()))
+    torch.testing.assert_close(ends[0][1], ends[1][1], rtol=1e-6, atol=1e-7)
+    assert ends[0][0] == ends[1][0], "the loss is told unweighted"

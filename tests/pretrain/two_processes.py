@@ -1,4 +1,4 @@
-"""Run by torchrun: one training step of the tiny recipe; the first rank saves its loss, gradients and buffers."""
+"""Run by torchrun: one training step of the tiny recipe; the first rank saves what it led to."""
 
 import sys
 from pathlib import Path
@@ -25,5 +25,8 @@ step = next(training.steps())
 if here.is_main:
     gradients = {name: p.grad for name, p in training.learner.named_parameters()}
     buffers = {name: b for name, b in training.learner.named_buffers() if "tracked" not in name}
-    torch.save({"loss": step.terms["loss"].item(), "gradients": gradients, "buffers": buffers}, sys.argv[2])
+    teacher = training.teacher.state_dict() if training.teacher else {}
+    kept = {name: tensor for name, tensor in teacher.items() if "tracked" not in name}
+    result = {"loss": step.terms["loss"].item(), "gradients": gradients, "buffers": buffers, "teacher": kept}
+    torch.save(result, sys.argv[2])
 runtime.stop()

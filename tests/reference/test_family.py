@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from decorssl.batch_whitening import whitened_alignment
 from decorssl.methods import Context, Outputs, barlow_twins, cwrgp, dbn, vicreg, wmse
 from decorssl.pairs import Draw
 from decorssl.spectral import inverse_root, whiten
@@ -49,7 +50,7 @@ def evaluated(name: str, views: Views, draw: Draw) -> Tensor:
             return cwrgp.alignment(views, config, draw)
         case "W-MSE" | "ZCA":
             factor = "cholesky" if entry["method"] == "W-MSE" else "zca"
-            return wmse.alignment(views, wmse.Config(w_size=128, factor=factor), draw)
+            return whitened_alignment(views, wmse.Config(w_size=128), draw, factor)
         case "DBN" | "Shuffled-DBN":
             shuffled = entry["method"] == "Shuffled-DBN"
             return dbn_distance(views, dbn.Config(shuffled=shuffled, groups=entry["groups"]), draw)

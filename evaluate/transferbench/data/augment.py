@@ -71,17 +71,21 @@ class Gray(Settings):
 
 
 class Blur(Settings):
-    """PIL's Gaussian blur with a radius drawn uniformly from `radius`, with probability `p`."""
+    """Gaussian blur with a deviation drawn uniformly from `radius`, with probability `p`: PIL's, or torchvision's."""
 
     op: Literal["blur"]
     p: Probability
     radius: Range = (0.1, 2.0)
+    kernel: int | None = Field(None, ge=1, description="side of torchvision's kernel, odd; none: PIL's blur")
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """The image blurred, or as it was."""
         if rng.random() >= self.p:
             return image
-        return image.filter(ImageFilter.GaussianBlur(rng.uniform(*self.radius)))
+        radius = rng.uniform(*self.radius)
+        if self.kernel is None:
+            return image.filter(ImageFilter.GaussianBlur(radius))
+        return F.gaussian_blur(image, [self.kernel] * 2, [radius] * 2)  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
 class Solarize(Settings):

@@ -26,6 +26,11 @@ def stratified(labels: Int64[np.ndarray, "n"], fraction: float, seed: int) -> In
     return np.flatnonzero(ranks(labels, seed) < keep[labels])
 
 
+def per_class(labels: Int64[np.ndarray, "n"], count: int, seed: int) -> Int64[np.ndarray, "m"]:
+    """Sorted positions of `count` of each class, all where it has no more; with one seed fewer lie in more."""
+    return np.flatnonzero(ranks(labels, seed) < count)
+
+
 def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
     """At most `n` images, the classes as even as they can be; all of them when there are no more than `n`.
 

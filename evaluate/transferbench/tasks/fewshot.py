@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.data.subsets import ranks
+from transferbench.data.subsets import per_class
 from transferbench.features import Reading
 from transferbench.metrics import mean_per_class
 from transferbench.records import Score
@@ -55,7 +55,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     scores: list[Score] = []
     kept = {"labels": test.labels}
     for shots in sorted({config.shots, *config.others}):
-        drawn = [ranks(train.labels, seed * config.draws + draw) < shots for draw in range(config.draws)]
+        drawn = [per_class(train.labels, shots, seed * config.draws + draw) for draw in range(config.draws)]
         found = [_predicted(train.features[few], train.labels[few], test.features, classes, config) for few in drawn]
         values = [_value(predictions, test.labels, metric) for predictions in found]
         main = [metric] if shots == config.shots else []

@@ -1,0 +1,52 @@
+"""Views compared after a transformation of their channels over sub-batches: W-MSE and its relatives (spec 1.3, 1.4)."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from decorssl.pairs import Draw, check_parts, mean_over_pairs, sub_batches
+from decorssl.spectral import Factor, whiten
+from transferbench.errors import UserError
+from transferbench.settings import Settings
+
+Parts = Float[Tensor, "s v w d"]
+Views = tuple[Float[Tensor, "n d"], ...]
+
+
+class SubBatches(Settings):
+    """The settings of a method that transforms sub-batches."""
+
+    w_size: int = Field(128, ge=2, description="samples whitened together; twice the embedding or more")
+    w_iter: int = Field(1, ge=1, description="how often a batch is cut into sub-batches anew")
+    eps: float = Field(0.0, ge=0, lt=1, description="share of the identity mixed into each covariance")
+
+
+def check(config: SubBatches, batch: int, dim: int) -> None:
+    """Sub-batches fill the local batch and are larger than the embedding, or covariances would be singular."""
+    check_parts(batch, config.w_size)
+    if config.w_size <= dim and not config.eps:
+        raise UserError(
+            f"settings.w_size={config.w_size} samples cannot whiten an embedding of {dim} channels: take more samples "
+            f"than channels, better {2 * dim}, lower projector.output, or (but for PCA) set settings.eps."
+        )
+
+
+def whitened(parts: Parts, factor: Factor, eps: float) -> Parts:
+    """Channels centred over a sub-batch's samples and whitened (spec 1.3 "Whitening2d", axis 1, [code])."""
+    rows = (parts - parts.mean(-2, keepdim=True)).mT
+    return whiten(rows, parts.shape[-2] - 1, factor, eps).mT
+
+
+def alignment(views: Views, config: SubBatches, draw: Draw, transform: Callable[[Parts], Parts]) -> Float[Tensor, ""]:
+    """The mean normalised MSE of transformed views, local to each process (spec 1.4, [code]); float32 or better."""
+    with torch.autocast(views[0].device.type, enabled=False):
+        cuts = [sub_batches(views, config.w_size, draw) for _ in range(config.w_iter)]
+        return torch.stack([mean_over_pairs(transform(parts).unbind(1)) for parts in cuts]).mean()
+
+
+def whitened_alignment(views: Views, config: SubBatches, draw: Draw, factor: Factor) -> Float[Tensor, ""]:
+    """`alignment` of whitened views."""
+    return alignment(views, config, draw, lambda parts: whitened(parts, factor, config.eps))

@@ -1,0 +1,42 @@
+"""BN: channels standardised over sub-batches, then the distance of views; collapses dimensionally.
+
+The method called BN in CW-RGP's comparison, arXiv 2210.03586; spec 1.2 and 1.4.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from decorssl.batch_whitening import Parts, SubBatches, alignment
+from decorssl.methods import Context, Outputs, every_view, no_modules
+from decorssl.pairs import check_parts, permutations
+
+
+class Config(SubBatches):
+    """BN's settings; vanilla BN over the whole batch, without sub-batches and norms, is `dbn` with `layer: bn`."""
+
+    w_size: int = Field(128, ge=2, description="samples standardised together")
+    eps: float = Field(0.0, ge=0, lt=1, description="added to variances")
+
+
+routes = every_view
+modules = no_modules
+
+
+def check(config: Config, batch: int, dim: int) -> None:
+    """Sub-batches fill the local batch."""
+    check_parts(batch, config.w_size)
+
+
+def standardised(parts: Parts, eps: float) -> Parts:
+    """Channels of mean 0 and (biased) variance 1 over a sub-batch; a constant channel becomes 0 (spec 1.4, [code])."""
+    centred = parts - parts.mean(-2, keepdim=True)
+    variances = centred.square().mean(-2, keepdim=True) + eps
+    return centred * variances.clamp_min(torch.finfo(parts.dtype).tiny).rsqrt()
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Alignment of standardised views."""
+    config: Config = context.config
+    draw = permutations(context.generator)
+    return {"loss": alignment(outputs.student, config, draw, lambda parts: standardised(parts, config.eps))}

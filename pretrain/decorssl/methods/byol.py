@@ -1,0 +1,51 @@
+"""BYOL: a predictor on each view meets the momentum network's embedding of the others.
+
+Grill et al., *Bootstrap Your Own Latent*, arXiv 2006.07733; spec 1.4.
+"""
+
+from itertools import permutations
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from decorssl.heads import predictor
+from decorssl.methods import Context, Outputs, any_batch, every_view_twice
+from decorssl.pairs import normalised_mse
+from transferbench.optim import cosine
+from transferbench.settings import Settings
+
+
+class Config(Settings):
+    """BYOL's settings; the momentum is CW-RGP's (the paper: 0.996, rising with every step)."""
+
+    predictor_hidden: int = Field(4096, ge=1)
+    momentum: float = Field(0.99, ge=0, le=1, description="the first; it rises to 1 along half a cosine")
+    momentum_per: Literal["epoch", "step"] = Field("epoch", description="how often the momentum rises")
+
+
+routes = every_view_twice
+check = any_batch
+
+
+def modules(dim: int, config: Config) -> nn.ModuleDict:
+    """The predictor."""
+    return nn.ModuleDict({"predictor": predictor(dim, config.predictor_hidden)})
+
+
+def momentum(context: Context) -> float:
+    """1 - (1 - m0) (cos(pi progress) + 1) / 2 (spec 1.4, [code])."""
+    config: Config = context.config
+    by_step = config.momentum_per == "step"
+    done, total = (context.step, context.total_steps) if by_step else (context.epoch, context.epochs)
+    return 1 - (1 - config.momentum) * cosine(done, total)
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Sum of both directions' normalised MSE, averaged over pairs of views and the global batch (spec 1.4, [code])."""
+    with torch.autocast(outputs.student[0].device.type, enabled=False):
+        predicted = [context.gather(context.modules["predictor"](z)) for z in outputs.student]
+        targets = [context.gather(z) for z in outputs.teacher]
+        ordered = [normalised_mse(predicted[i], targets[j]) for i, j in permutations(range(len(targets)), 2)]
+        return {"loss": 2 * torch.stack(ordered).mean()}

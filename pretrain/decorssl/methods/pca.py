@@ -1,0 +1,27 @@
+"""PCA: batch whitening onto the principal axes, which collapses dimensionally.
+
+The failure that CW-RGP's paper discusses, arXiv 2210.03586; spec 1.2 and 1.4. Axes turn and swap from step to step and
+from view to view, so the target of a view is never still. Eigenvectors have no gradient where eigenvalues are equal, as
+those of a singular covariance are with and without `eps`.
+"""
+
+from torch import Tensor
+
+from decorssl import batch_whitening
+from decorssl.methods import Context, Outputs, every_view, no_modules
+from decorssl.pairs import permutations
+
+Config = batch_whitening.SubBatches
+routes = every_view
+modules = no_modules
+
+
+def check(config: batch_whitening.SubBatches, batch: int, dim: int) -> None:
+    """Sub-batches fill the local batch and are larger than the embedding, whatever `eps`."""
+    batch_whitening.check(config.model_copy(update={"eps": 0.0}), batch, dim)
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Alignment of views whitened onto the axes of each."""
+    draw = permutations(context.generator)
+    return {"loss": batch_whitening.whitened_alignment(outputs.student, context.config, draw, "pca")}

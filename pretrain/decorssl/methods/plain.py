@@ -1,0 +1,24 @@
+"""Plain: the distance of views and nothing else, which collapses to a point.
+
+The identity among the spectral transformations, arXiv 2305.16789 and 2210.03586; spec 1.2 and 1.4.
+"""
+
+from torch import Tensor
+
+from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
+from decorssl.pairs import mean_over_pairs
+from transferbench.settings import Settings
+
+
+class Config(Settings):
+    """Nothing to set."""
+
+
+routes = every_view
+modules = no_modules
+check = any_batch
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Alignment of embeddings as they are, over the global batch."""
+    return {"loss": mean_over_pairs([context.gather(z) for z in outputs.student])}

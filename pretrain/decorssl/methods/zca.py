@@ -1,0 +1,21 @@
+"""ZCA: batch whitening by the symmetric root, then the distance of views.
+
+The whitening loss that CW-RGP's paper compares W-MSE with, arXiv 2210.03586; spec 1.2 and 1.4.
+"""
+
+from torch import Tensor
+
+from decorssl import batch_whitening
+from decorssl.methods import Context, Outputs, every_view, no_modules
+from decorssl.pairs import permutations
+
+Config = batch_whitening.SubBatches
+routes = every_view
+modules = no_modules
+check = batch_whitening.check
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Alignment of views whitened by the symmetric root."""
+    draw = permutations(context.generator)
+    return {"loss": batch_whitening.whitened_alignment(outputs.student, context.config, draw, "zca")}
