@@ -143,7 +143,7 @@ def lines(estimates: Sequence[Estimate]) -> list[str]:
         f"{_time(each.seconds):>8}  {each.memory / 2**20:>8,.0f} MiB"
         for each in sorted(estimates, key=lambda each: each.seconds)
     ]
-    total = _time(sum(each.seconds for each in estimates))
+    total = _time(sum((each.seconds for each in estimates), 0.0))
     return [*rows, f"{len(rows)} job(s), about {total} here, within a factor of two or so."]
 
 

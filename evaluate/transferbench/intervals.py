@@ -4,6 +4,7 @@ Drawing n samples with replacement and counting those of each kind is one multin
 bootstrap of anything that depends on counts alone needs no pass over the samples and is exact.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np

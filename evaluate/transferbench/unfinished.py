@@ -79,7 +79,7 @@ def claimed(path: Path, runtime: Runtime) -> Iterator[Unfinished]:
     with ExitStack() as stack:
         is_ours = runtime.is_main and _lock(path, stack)
         token = runtime.gather_objects("" if is_ours else os.urandom(4).hex())[0]
-        work, stays = Unfinished(path.with_name(f".{path.name}{token}")), False
+        work, stays = Unfinished(path.with_name(f".{path.name}{token}.part")), False
         try:
             yield work
         except BaseException as error:

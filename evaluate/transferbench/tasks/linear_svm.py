@@ -95,7 +95,13 @@ def _fit(
     """The machine of the best cost, and whether liblinear met its tolerance; of equally good costs the smallest."""
     weight = {True: config.positive_weight, False: 1.0}
     machines = [
-        LinearSVC(C=cost, class_weight=weight, dual=True, max_iter=config.max_iterations, random_state=seed)
+        LinearSVC(
+            C=cost,
+            class_weight=weight,
+            dual=True,  # pyright: ignore[reportArgumentType]
+            max_iter=config.max_iterations,
+            random_state=seed,
+        )
         for cost in config.costs
     ]
     with warnings.catch_warnings():
