@@ -42,6 +42,7 @@ class Request:
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         control: add a random-initialised row for each architecture.
         encoder: which network of a file that holds several.
+        stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
     """
 
@@ -54,6 +55,7 @@ class Request:
     limit: int | None = None
     control: bool = True
     encoder: str | None = None
+    stated: Sequence[str] = ()
     preprocess: Preprocess | None = None
 
 
@@ -196,8 +198,8 @@ def _candidate(model: Model, request: Request, shelf: Shelf) -> Candidate:
         return wrap(model, type(model).__name__, request.preprocess or _native(request.data, shelf))
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
-        return load(Path(path).expanduser(), name, request.encoder)
-    return load(Path(model).expanduser(), None, request.encoder)
+        return load(Path(path).expanduser(), name, request.encoder, request.stated)
+    return load(Path(model).expanduser(), None, request.encoder, request.stated)
 
 
 def _native(data: Sequence[str], shelf: Shelf) -> Preprocess:

@@ -28,6 +28,7 @@ evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
 evaluate table results                        CSV, LaTeX and Markdown
 evaluate inspect a.pth                        what a file is
+evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate ls                                   what there is to choose from
 evaluate doctor                               what works on this machine
 """
@@ -108,6 +109,9 @@ def judge(
     encoder: Annotated[
         str | None, typer.Option(help="Which network of a file that holds several.", rich_help_panel=RUN)
     ] = None,
+    as_: Annotated[
+        list[str] | None, typer.Option("--as", help="What a file does not say: heads=12.", rich_help_panel=RUN)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=0, help="Loader processes.", rich_help_panel=PLACE)
@@ -129,6 +133,7 @@ def judge(
             limit=limit,
             control=control,
             encoder=encoder,
+            stated=as_ or [],
         )
         loaders = runtime.worker_count() if workers is None else workers
         runtime.share_cores(loaders)
@@ -178,16 +183,39 @@ def table(
 def inspect_(
     file: Annotated[Path, typer.Argument(help="A checkpoint.")],
     encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
+    as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
+    hashes: Annotated[bool, typer.Option("--sha256", help="Hash the whole file too.")] = False,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
     from transferbench.checkpoints.inspect import inspect
 
-    for name, value in facts(inspect(file, encoder)).items():
+    for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
         print(f"{name:13} {value}")
 
 
 @app.command()
-def ls(kind: Annotated[str | None, typer.Argument(help="tasks, formats, data, suites or backbones.")] = None) -> None:
+def convert(
+    file: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="What to write: .safetensors, .pth, or a folder for huggingface.")],
+    to: Annotated[str, typer.Option(help="transferbench, torchvision, timm, detectron2 or huggingface.")],
+    encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
+    as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write a checkpoint's network for another library: weights only, names exact, read back to prove it."""
+    from transferbench.checkpoints.convert import convert as write
+
+    done = write(file, out, to, (encoder, as_ or []), force)
+    print(f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}")
+    print(f"built by {done.built}")
+    for note in done.notes:
+        print(f"note: {note}")
+
+
+@app.command()
+def ls(
+    kind: Annotated[str | None, typer.Argument(help="tasks, formats, targets, data, suites or backbones.")] = None,
+) -> None:
     """List what there is to choose from."""
     known = listings()
     if kind is not None and kind not in known:

@@ -125,4 +125,23 @@ def mean_absolute_correlation(deviations: Float64[np.ndarray, "n d"]) -> float:
     norms = np.sqrt((deviations**2).sum(0))
     unit = deviations[:, norms > 0] / norms[norms > 0]
     d = unit.shape[1]
-    return float((np.abs(unit.T @ unit).sum() - d) / (d * (d - 1))) if d > 1 else 0.0
+    total = sum(float(np.abs(unit[:, start : start + 1024].T @ unit).sum()) for start in range(0, d, 1024))
+    return (total - d) / (d * (d - 1)) if d > 1 else 0.0
+
+
+def standard_deviations(deviations: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d"]:
+    """The unbiased standard deviation of each dimension of centred features (spec 4.3)."""
+    return np.sqrt((deviations**2).sum(0) / max(1, len(deviations) - 1))
+
+
+def mean_cosine(features: Float32[np.ndarray, "n d"]) -> float:
+    """Mean cosine between different samples (spec 4.4): 1 where all point the same way.
+
+    Samples that are zero point nowhere: their cosine with a sample is 1 if that is zero too, else 0.
+    """
+    double = features.astype(np.float64)
+    norms = np.sqrt((double**2).sum(1))
+    unit = double[norms > 0] / norms[norms > 0, None]
+    n, zeros = len(features), len(features) - len(unit)
+    total = (unit.sum(0) ** 2).sum() - len(unit) + zeros * (zeros - 1)
+    return float(total / (n * (n - 1))) if n > 1 else 1.0

@@ -22,6 +22,7 @@ class SubBatches(Settings):
     w_size: int = Field(128, ge=2, description="samples whitened together; twice the embedding or more")
     w_iter: int = Field(1, ge=1, description="how often a batch is cut into sub-batches anew")
     eps: float = Field(0.0, ge=0, lt=1, description="share of the identity mixed into each covariance")
+    normalised: bool = Field(True, description="compare directions; false: mean squared differences")
 
 
 def check(config: SubBatches, batch: int, dim: int) -> None:
@@ -41,10 +42,11 @@ def whitened(parts: Parts, factor: Factor, eps: float) -> Parts:
 
 
 def alignment(views: Views, config: SubBatches, draw: Draw, transform: Callable[[Parts], Parts]) -> Float[Tensor, ""]:
-    """The mean normalised MSE of transformed views, local to each process (spec 1.4, [code]); float32 or better."""
+    """The mean (normalised) MSE of transformed views, local to each process (spec 1.4, [code]); float32 or better."""
     with torch.autocast(views[0].device.type, enabled=False):
         cuts = [sub_batches(views, config.w_size, draw) for _ in range(config.w_iter)]
-        return torch.stack([mean_over_pairs(transform(parts).unbind(1)) for parts in cuts]).mean()
+        distances = [mean_over_pairs(transform(parts).transpose(0, 1), config.normalised) for parts in cuts]
+        return torch.stack(distances).mean()
 
 
 def whitened_alignment(views: Views, config: SubBatches, draw: Draw, factor: Factor) -> Float[Tensor, ""]:

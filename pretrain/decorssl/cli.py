@@ -24,6 +24,7 @@ pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
 pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
 pretrain intl --resume                    go on with a stopped run
+pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
 ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
@@ -33,7 +34,7 @@ PLACE = "Where and how it runs (cannot change the result)"
 
 @app.command(help=ABOUT)
 def pretrain(
-    method: Annotated[str, typer.Argument(help="A method's name, or `ls`.")],
+    method: Annotated[str, typer.Argument(help="A method's name, `ls`, or a study's name (`collapse`).")],
     of: Annotated[str | None, typer.Argument(help="After `ls`: the method to list.", show_default=False)] = None,
     data: Annotated[
         str | None, typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.")
@@ -45,10 +46,12 @@ def pretrain(
         bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds a study has.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
+    watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
 ) -> None:
     """Wire the options to a session."""
@@ -58,21 +61,31 @@ def pretrain(
     if of is not None:
         raise UserError(f"'{of}' is one word too many: after the method come options, each with two dashes.")
     from decorssl import recipe as recipes
-    from decorssl import session
+    from decorssl import session, study
 
-    name = recipe or recipes.for_method(method, data or "digits")
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
-    chosen = recipes.read(name, overrides)
-    if chosen.method != method:
-        raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
-    place = session.Place(device, workers, data_root, knn_every, save_seconds)
-    if not session.run(chosen, out, resume, place, lambda message: print(message, flush=True)):
+    if method in study.names():
+        if recipe or seed is not None:
+            raise UserError(f"The study {method} has a recipe and seeds of its own: use --set and --seeds.")
+        done = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
+    else:
+        chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
+        if chosen.method != method:
+            raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
+        done = session.run(chosen, out, resume, place, _say)
+    if not done:
         raise typer.Exit(130)
 
 
+def _say(message: str) -> None:
+    print(message, flush=True)
+
+
 def _list(method: str | None) -> None:
-    """Print methods and recipes, or those of one method."""
+    """Print methods, recipes and studies, or the method and recipes asked for."""
     from decorssl import recipe as recipes
+    from decorssl import study
     from decorssl.methods import METHODS
 
     if method is not None and method not in METHODS.names():
@@ -84,6 +97,10 @@ def _list(method: str | None) -> None:
     print(f"Recipes (METHOD-DATA is the one that METHOD takes for DATA)\n{ROW.format(*HEAD)}")
     tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
     print("\n\n".join(filter(None, tables)))
+    if method is None:
+        print("Studies")
+        for name in study.names():
+            print(f"  {name:14} {study.read(name).title}")
 
 
 def _row(recipe: "Recipe") -> str:

@@ -21,7 +21,7 @@ class Scalar:
 
 
 def power(p: float) -> Scalar:
-    """x^(-p), for positive x; 0.5 is ZCA whitening (spec 1.2).
+    """x^(-p), for positive x and p in 0 to 1; 0.5 is ZCA whitening (spec 1.2).
 
     With r = (larger - smaller) / smaller, the quotient is smaller^(-p-1) ((1 + r)^(-p) - 1) / r.
     """
@@ -74,7 +74,7 @@ class _MatrixFunction(torch.autograd.Function):
     def forward(ctx: Any, sigma: Tensor, g: Scalar) -> Tensor:
         values, vectors = torch.linalg.eigh(sigma)
         error = values[..., -1:] * values.shape[-1] * torch.finfo(values.dtype).eps
-        values = torch.maximum(values, error).clamp_min(1e-20)
+        values = torch.maximum(values, error).clamp_min(1e-16)
         ctx.save_for_backward(values, vectors)
         ctx.g = g
         return (vectors * g.value(values).unsqueeze(-2)) @ vectors.mT

@@ -1,18 +1,26 @@
-"""Watching a backbone while it is trained."""
+"""Watching a backbone while it is trained; nothing here changes the training."""
+
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
+from decorssl import collapse
+from decorssl.collapse import Kind, Spectrum
 from decorssl.loop import Step, Training
 from transferbench.data import LabelledImages
 from transferbench.data.loading import batches, in_order
 from transferbench.data.subsets import labelled
 from transferbench.data.transforms import evaluation
-from transferbench.features import evaluating, forward
+from transferbench.features import Precision, evaluating, forward
 from transferbench.neighbours import search
 from transferbench.tasks.knn import vote
 
 K, TEMPERATURE = 20, 0.07
+PROBE = 1024
+PATIENCE = 3
+"""Measurements in a row that must show collapse to be an alarm: a large learning rate can bring one that passes."""
 
 
 class Monitor:
@@ -26,26 +34,84 @@ class Monitor:
 
     def after(self, step: Step) -> float | None:
         """The accuracy in per cent when an epoch that is due has just ended, else None."""
-        epochs, within = divmod(step.index, self.training.steps_per_epoch)
-        due = (
-            not within and (epochs % self.every == 0 or epochs == self.training.recipe.epochs) if self.every else False
-        )
-        if self.test is None or not due:
+        if self.test is None or not _is_due(self.training, step, self.every):
             return None
-        return self._accuracy(labelled(self.training.images), self.test)
+        return accuracy(self.training, self.test)
 
-    def _accuracy(self, train: LabelledImages, test: LabelledImages) -> float:
-        found = search(self._features(train), self._features(test), K, "cosine", device=self.training.runtime.device)
-        weights = np.exp((found.values - found.values[:, :1]) / TEMPERATURE)
-        predicted = vote(train.labels[found.indices], weights, len(train.info.classes))
-        return 100 * float(np.mean(predicted == test.labels))
 
-    def _features(self, images: LabelledImages) -> Float32[np.ndarray, "n d"]:
-        training, recipe = self.training, self.training.recipe
-        backbone, device = training.encoder.backbone, training.runtime.device
-        plans = in_order(len(images), 256)
-        stream = batches(images, evaluation(recipe.preprocess), plans, workers=training.workers)
-        precision = "bfloat16" if recipe.precision == "bfloat16" else "float32"
-        with evaluating(backbone):
-            parts = [forward(backbone, batch.views[0].to(device), precision).cpu().numpy() for batch in stream]
-        return np.concatenate(parts)
+class Watch:
+    """Spectra of the embedding and of the backbone's features, every few epochs and after the last.
+
+    Always of the same training images, at most 1,024, without augmentation, in eval mode and float32.
+    """
+
+    def __init__(self, training: Training, every: int) -> None:
+        self.training, self.every = training, every
+        self.probe = probe(training)
+        self.streak, self.told = 0, set[Kind]()
+
+    def after(self, step: Step) -> dict[str, Any] | None:
+        """The line of spectra.jsonl when an epoch that is due has just ended and features are finite, else None.
+
+        `alarm` holds what to tell, once for each kind of collapse, and is null otherwise.
+        """
+        if not _is_due(self.training, step, self.every):
+            return None
+        embedded, features = embeddings(self.training, self.probe)
+        if not (np.isfinite(embedded).all() and np.isfinite(features).all()):
+            return None
+        embedding, backbone = collapse.spectrum(embedded, features.shape[1]), collapse.spectrum(features)
+        told = self._alarm(embedding, step.index == self.training.total_steps)
+        place = {"step": step.index, "epoch": step.epoch, "collapse": embedding.collapse, "alarm": told}
+        return {**place, "embedding": embedding.line(), "backbone": backbone.line()}
+
+    def _alarm(self, found: Spectrum, is_last: bool) -> str | None:
+        kind = found.collapse
+        self.streak = self.streak + 1 if kind != "none" else 0
+        if kind in self.told or not (self.streak >= PATIENCE or is_last):
+            return None
+        self.told.add(kind)
+        return collapse.alarm(found)
+
+
+def probe(training: Training) -> LabelledImages:
+    """At most 1,024 of the training images, the same for every method and step."""
+    chosen = np.random.default_rng([training.recipe.seed, 2]).permutation(len(training.images))[:PROBE]
+    return training.images.subset(np.sort(chosen), "probe")
+
+
+def accuracy(training: Training, test: LabelledImages) -> float:
+    """Weighted 20-NN accuracy of the backbone in per cent, with the labelled training images as neighbours."""
+    train = labelled(training.images)
+    precision = "bfloat16" if training.recipe.precision == "bfloat16" else "float32"
+    near, seen = (_features(training, images, precision) for images in (train, test))
+    found = search(near, seen, K, "cosine", device=training.runtime.device)
+    weights = np.exp((found.values - found.values[:, :1]) / TEMPERATURE)
+    predicted = vote(train.labels[found.indices], weights, len(train.info.classes))
+    return 100 * float(np.mean(predicted == test.labels))
+
+
+def embeddings(
+    training: Training, images: LabelledImages
+) -> tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n width"]]:
+    """What projector and backbone make of images, without augmentation, in eval mode and float32."""
+    features = _features(training, images, "float32")
+    with evaluating(training.encoder.projector):
+        parts = torch.from_numpy(features).to(training.runtime.device).split(256)
+        embedded = [training.encoder.projector(part).cpu().numpy() for part in parts]
+    return np.concatenate(embedded), features
+
+
+def _is_due(training: Training, step: Step, every: int) -> bool:
+    """Whether an epoch just ended that is the last or one of `every`; 0 is never."""
+    epochs, within = divmod(step.index, training.steps_per_epoch)
+    return bool(every) and not within and (epochs % every == 0 or epochs == training.recipe.epochs)
+
+
+def _features(training: Training, images: LabelledImages, precision: Precision) -> Float32[np.ndarray, "n d"]:
+    backbone, device = training.encoder.backbone, training.runtime.device
+    plans = in_order(len(images), 256)
+    stream = batches(images, evaluation(training.recipe.preprocess), plans, workers=training.workers)
+    with evaluating(backbone):
+        parts = [forward(backbone, batch.views[0].to(device), precision).cpu().numpy() for batch in stream]
+    return np.concatenate(parts)

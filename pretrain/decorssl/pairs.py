@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import mse_loss, normalize
 
+from decorssl.spectral import reordered
 from transferbench.errors import UserError
 
 Draw = Callable[[int], Int64[Tensor, "n"]]
@@ -19,9 +21,40 @@ def normalised_mse(a: Float[Tensor, "*batch d"], b: Float[Tensor, "*batch d"]) -
     return 2 - 2 * (normalize(a, dim=-1) * normalize(b, dim=-1)).sum(-1).mean()
 
 
-def mean_over_pairs(views: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """The normalised MSE of every two views, averaged."""
-    return torch.stack([normalised_mse(a, b) for a, b in combinations(views, 2)]).mean()
+def mean_over_pairs(views: Sequence[Tensor] | Float[Tensor, "v *batch d"], normalised: bool = True) -> Tensor:
+    """The normalised MSE of every two views (or the mean squared difference of their elements), averaged."""
+    stacked = views if isinstance(views, Tensor) else torch.stack(list(views))
+    if not normalised:
+        return torch.stack([mse_loss(a, b) for a, b in combinations(stacked, 2)]).mean()
+    pairs = len(stacked) * (len(stacked) - 1) / 2
+    return 2 - 2 * _PairedCosines.apply(stacked).mean() / pairs  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _PairedCosines(torch.autograd.Function):
+    """Each row's cosines between views, summed over pairs: work for each view, and not for each pair.
+
+    With unit vectors u_i and their sum m it is (|m|^2 - sum |u_i|^2) / 2; the gradient for view i is m less its part
+    along u_i, over the row's length.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, views: Tensor) -> Tensor:
+        lengths = [z.square().sum(-1, keepdim=True).sqrt().clamp_min(1e-12) for z in views]
+        units, total = torch.empty_like(views), torch.zeros_like(views[0])
+        for unit, z, length in zip(units, views, lengths, strict=True):
+            total += torch.div(z, length, out=unit)
+        own = torch.stack([unit.square().sum(-1) for unit in units]).sum(0)
+        ctx.save_for_backward(units, total, *lengths)
+        return (total.square().sum(-1) - own) / 2
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        units, total, *lengths = ctx.saved_tensors
+        outer, result = gradients[0].unsqueeze(-1), torch.empty_like(units)
+        for unit, length, out in zip(units, lengths, result, strict=True):
+            along = (unit * total).sum(-1, keepdim=True)
+            torch.addcmul(total, unit, along, value=-1, out=out).mul_(outer / length)
+        return result
 
 
 def permutations(generator: torch.Generator) -> Draw:
@@ -31,9 +64,11 @@ def permutations(generator: torch.Generator) -> Draw:
 
 def sub_batches(views: Sequence[Float[Tensor, "n d"]], size: int, draw: Draw) -> Float[Tensor, "s v w d"]:
     """The batch in a random order cut into parts of `size`, the same parts for every view; float32 or better."""
-    stacked = torch.stack(list(views)).to(torch.promote_types(views[0].dtype, torch.float32))
-    order = draw(stacked.shape[1])
-    return stacked[:, order].unflatten(1, (-1, size)).transpose(0, 1)
+    rows = torch.cat(list(views)).to(torch.promote_types(views[0].dtype, torch.float32))
+    n = len(views[0])
+    places = n * torch.arange(len(views), device=rows.device)
+    order = draw(n).view(-1, 1, size) + places.unsqueeze(-1)
+    return reordered(rows, order.flatten()).view(*order.shape, -1)
 
 
 def check_parts(batch: int, size: int) -> None:

@@ -82,7 +82,15 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         UserError: listing every setting that does not fit.
     """
     path = _file(source)
-    values = {"name": path.stem, **settings.merged(_values(path), overrides)}
+    return checked({"name": path.stem, **settings.merged(_values(path), overrides)})
+
+
+def checked(values: Mapping[str, Any]) -> Recipe:
+    """The recipe of such values, the method's settings checked and filled in.
+
+    Raises:
+        UserError: listing every setting that does not fit.
+    """
     recipe, misfits = _validated(Recipe, values)
     config_type = METHODS.load(values.get("method", "")).Config
     config, method_misfits = _validated(config_type, values.get("settings") or {})

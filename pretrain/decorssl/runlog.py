@@ -1,4 +1,4 @@
-"""The run folder: recipe, environment, one line a step, the state to go on from, and in the end the backbone."""
+"""The run folder: recipe, environment, a line a step, spectra, the state to go on from, and in the end the backbone."""
 
 import json
 import math
@@ -6,14 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from decorssl.diagnosis import diagnosis, is_finite, message
 from decorssl.loop import Step, Training
 from decorssl.recipe import PROSE, Recipe
 from transferbench import runtime, settings, state
 from transferbench.checkpoints import Card, Origin, save
 from transferbench.errors import UserError
 
-RECIPE, ENVIRONMENT, STEPS = "recipe.json", "environment.json", "steps.jsonl"
-STATE, BACKBONE = "state.safetensors", "backbone.safetensors"
+RECIPE, ENVIRONMENT, FAILURE = "recipe.json", "environment.json", "failure.json"
+STEPS, SPECTRA = "steps.jsonl", "spectra.jsonl"
+STATE, BACKBONE, TEACHER = "state.safetensors", "backbone.safetensors", "teacher.safetensors"
 
 
 class RunLog:
@@ -22,24 +24,29 @@ class RunLog:
     def __init__(self, folder: Path, training: Training) -> None:
         self.folder, self.training = folder, training
         self.pending: Step | None = None
+        self.last: Step | None = None
         self.saved_at = time.monotonic()
-        self.lines = (folder / STEPS).open("a", buffering=1) if training.runtime.is_main else None
+        names = (STEPS, SPECTRA) if training.runtime.is_main else ()
+        self.files = {name: (folder / name).open("a", buffering=1) for name in names}
 
     def add(self, step: Step) -> None:
         """Note a finished step; its line is written when the next one comes."""
         self._flush()
         self.pending = step
 
-    def note(self, entry: dict[str, Any]) -> None:
-        """Append one JSON line, after the steps before it."""
+    def note(self, entry: dict[str, Any], name: str = STEPS) -> None:
+        """Append one JSON line with its `step` to the file called `name`, after the steps before it."""
         self._flush()
-        self._write(entry)
+        self._write(entry, name)
 
     def save(self) -> None:
-        """Save the state to go on from; a state whose loss was not finite never replaces a good one."""
+        """Save the state to go on from; one that is not finite, or whose loss was not, never replaces a good one."""
         self._flush()
         if self.training.runtime.is_main:
-            state.save(self.folder / STATE, self.training.state())
+            reached = self.training.state()
+            if self.last and not is_finite(reached):
+                raise self._failure(self.last, "Weights, running averages or what the optimizer keeps are not finite")
+            state.save(self.folder / STATE, reached)
         self.saved_at = time.monotonic()
 
     def save_if_due(self, seconds: float) -> None:
@@ -48,11 +55,14 @@ class RunLog:
             self.save()
 
     def finish(self) -> Path:
-        """Write the backbone with its card; returns its path."""
+        """Write the backbone with its card, and the teacher's where there is one; returns the backbone's path."""
         self.save()
-        path = self.folder / BACKBONE
-        if self.training.runtime.is_main:
-            save.save(path, self.training.encoder.backbone.state_dict(), card(self.training))
+        path, training = self.folder / BACKBONE, self.training
+        if training.runtime.is_main:
+            if training.teacher:
+                teacher = card(training, f"{training.recipe.name} (teacher)")
+                save.save(self.folder / TEACHER, training.teacher.backbone.state_dict(), teacher)
+            save.save(path, training.encoder.backbone.state_dict(), card(training, training.recipe.name))
         return path
 
     def _flush(self) -> None:
@@ -62,17 +72,20 @@ class RunLog:
         step, self.pending = self.pending, None
         terms = {name: value.item() for name, value in step.terms.items()}
         if not math.isfinite(terms["loss"]):
-            raise UserError(
-                f"The loss is {terms['loss']} at step {step.index}, epoch {step.epoch + 1} ({terms}). The last good "
-                f"state is kept in {self.folder}. Lower optim.lr, raise optim.warmup_epochs or use precision=float32, "
-                "with another --out."
-            )
+            raise self._failure(step, f"The loss is {terms['loss']}")
+        self.last = step
         times = {"seconds": round(step.seconds, 4), "waited": round(step.waited, 4)}
-        self._write({"step": step.index, "epoch": step.epoch, **terms, "lr": step.lr, **times})
+        self._write({"step": step.index, "epoch": step.epoch, **terms, "lr": step.lr, **times}, STEPS)
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        if self.lines is not None:
-            self.lines.write(json.dumps(entry) + "\n")
+    def _failure(self, step: Step, what: str) -> UserError:
+        """The error that ends the run, its report left in the folder by whichever process meets it."""
+        found = diagnosis(step, self.training.recipe, what)
+        state.write_json(self.folder / FAILURE, found)
+        return UserError(message(found, self.folder))
+
+    def _write(self, entry: dict[str, Any], name: str) -> None:
+        if self.training.runtime.is_main:
+            self.files[name].write(json.dumps(entry) + "\n")
 
 
 def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -104,16 +117,18 @@ def open_run(folder: Path, training: Training) -> RunLog:
     if (folder / STATE).is_file():
         training.restore(state.load(folder / STATE))
     if training.runtime.is_main:
-        _drop_steps_after(folder / STEPS, training.done)
+        for name in (STEPS, SPECTRA):
+            _drop_steps_after(folder / name, training.done)
+        (folder / FAILURE).unlink(missing_ok=True)
     return RunLog(folder, training)
 
 
-def card(training: Training) -> Card:
-    """The card of the backbone this run makes."""
+def card(training: Training, name: str) -> Card:
+    """The card of a backbone this run makes, called `name`."""
     recipe = training.recipe
     origin = Origin(
         method=recipe.method,
-        recipe=recipe.name,
+        recipe=name,
         recipe_sha256=recipe.sha256,
         data=training.images.info.name,
         epochs=recipe.epochs,

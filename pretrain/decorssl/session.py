@@ -12,11 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from decorssl import runlog
 from decorssl.loop import Step, Training
-from decorssl.monitor import Monitor
+from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from transferbench import runtime
-from transferbench.data import open_split
+from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
 
 Say = Callable[[str], None]
@@ -30,7 +30,8 @@ class Place:
     workers: int | None = None
     data_root: Path | None = None
     knn_every: int = 10
-    save_seconds: float = 60
+    watch_every: int = 1
+    save_seconds: float = 60.0
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
@@ -44,6 +45,12 @@ def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) 
         runtime.stop()
 
 
+def training_images(recipe: Recipe, root: Path) -> LabelledImages:
+    """The images that a recipe pretrains on, with `root` as the folder of data sets."""
+    images = open_split(recipe.data, recipe.split, root)
+    return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
+
+
 def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> bool:
     folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
     runlog.check_folder(folder, recipe, resume)
@@ -51,8 +58,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
         say(f"This run is finished: {folder / runlog.BACKBONE}")
         return True
     root = place.data_root or runtime.data_root()
-    images = open_split(recipe.data, recipe.split, root)
-    images = images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
+    images = training_images(recipe, root)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
     training = Training(recipe, images, here, workers)
@@ -64,7 +70,8 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     watched = place.knn_every and here.is_main and (images.labels >= 0).any()
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, place.knn_every)
-    if not _train(training, log, monitor, place.save_seconds, say):
+    watch = Watch(training, place.watch_every if here.is_main else 0)
+    if not _train(training, log, (monitor, watch), place.save_seconds, say):
         say("Stopped and saved. The same command with --resume goes on.")
         return False
     path = log.finish()
@@ -72,14 +79,19 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     return True
 
 
-def _train(training: Training, log: RunLog, monitor: Monitor, save_seconds: float, say: Say) -> bool:
+def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> bool:
     """Take every step there is to take; False when a signal came, after a step and saved."""
+    monitor, watch = watchers
     with _StopSignal() as stop:
         for step in _with_progress(training, say):
             log.add(step)
             if (accuracy := monitor.after(step)) is not None:
                 log.note({"step": step.index, "epoch": step.epoch, "knn": accuracy})
                 say(f"epoch {step.epoch + 1}: k-NN {accuracy:.1f} %")
+            if (line := watch.after(step)) is not None:
+                log.note(line, runlog.SPECTRA)
+                if line["alarm"]:
+                    say(f"epoch {step.epoch + 1}: {line['alarm']}")
             log.save_if_due(save_seconds)
             if training.runtime.any(stop.asked) and step.index < training.total_steps:
                 log.save()

@@ -3,6 +3,7 @@
 import argparse
 import collections
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from transferbench.checkpoints import inert, reading
+from transferbench.checkpoints.load import sha256
 from transferbench.errors import UserError
 
 
@@ -232,3 +234,35 @@ def test_a_storage_that_claims_more_than_the_file_has_is_refused(tmp_path: Path)
             new.writestr(name, content[:8] if name.endswith("data/0") else content)
     with pytest.raises(UserError, match="damaged"):
         reading.read(bad)
+
+
+def test_a_few_bytes_cannot_stand_for_terabytes(tmp_path: Path) -> None:
+    for zipped in (True, False):
+        path = tmp_path / f"{zipped}.pth"
+        torch.save({"a": torch.ones(1).expand(1 << 40)}, path, _use_new_zipfile_serialization=zipped)
+        assert path.stat().st_size < 10_000
+        with pytest.raises(UserError, match="a tensor of 1099511627776 values in a storage of 1"):
+            reading.read(path)
+
+
+def test_shards_are_read_as_one_file_and_only_from_their_own_folder(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    for number in (1, 2):
+        safetensors.torch.save_file(
+            {f"t{number}": torch.full((3,), float(number))}, tmp_path / f"s{number}.safetensors"
+        )
+    index.write_text(json.dumps({"weight_map": {"t1": "s1.safetensors", "t2": "s2.safetensors"}}))
+    contents = reading.read(index)
+    assert contents.container == "sharded safetensors"
+    assert {name: tensor.tolist() for name, tensor in contents.tree.items()} == {"t1": [1.0] * 3, "t2": [2.0] * 3}
+    before = sha256(index)
+    safetensors.torch.save_file({"t2": torch.zeros(3)}, tmp_path / "s2.safetensors")
+    assert sha256(index) != before
+    for names, told in (
+        ({"t1": "../s1.safetensors"}, "beside it"),
+        ({"t1": "s3.safetensors"}, "beside it"),
+        ({"t1": "s1.safetensors", "t9": "s1.safetensors"}, "differ in 1 tensors: t9"),
+    ):
+        index.write_text(json.dumps({"weight_map": names}))
+        with pytest.raises(UserError, match=told):
+            reading.read(index)

@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from decorssl import recipe as recipes
+from decorssl import study
 from decorssl.cli import app
 from decorssl.methods import METHODS
 from transferbench.errors import UserError
@@ -15,11 +16,11 @@ def said(*arguments: str) -> str:
     return result.stdout
 
 
-def test_every_method_and_recipe_is_listed_within_120_columns() -> None:
+def test_every_method_recipe_and_study_is_listed_within_120_columns() -> None:
     lines = said("ls").splitlines()
     assert max(map(len, lines)) <= 120
     first = [line.split()[0] for line in lines if line[:2] == "  " != line[1:3]]
-    assert sorted(first) == sorted([*METHODS.names(), "recipe", *recipes.names()])
+    assert sorted(first) == sorted([*METHODS.names(), "recipe", *recipes.names(), *study.names()])
 
 
 def test_a_row_gives_data_length_batch_and_the_expected_score_with_its_source() -> None:
@@ -44,4 +45,4 @@ def test_the_list_can_be_narrowed_to_one_method() -> None:
 
 def test_a_word_too_many_is_not_swallowed() -> None:
     with pytest.raises(UserError, match="'cifar10' is one word too many"):
-        said("intl", "cifar10")
+        said("intl", "cifar10", "--recipe", "there-is-none")

@@ -17,6 +17,19 @@ def test_every_recipe_reads_back_from_what_it_resolves_to(name: str, tmp_path: P
     assert recipe.name == name
 
 
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_numbers_of_every_recipe_go_together(name: str) -> None:
+    import torch
+
+    from decorssl.loop import check
+    from transferbench.runtime import Runtime
+
+    device = torch.device("cpu")
+    recipe = recipes.read(name).resolved(device)
+    check(recipe, recipe.batch_size, Runtime(device))
+    assert recipe.optim.rate(0, 10, recipe.epochs, recipe.batch_size) < recipe.optim.peak(recipe.batch_size)
+
+
 def test_every_misfit_is_told_at_once_with_near_names(recipe_file: Path) -> None:
     overrides = ["epochs=-3", "optim.leanring_rate=1", "settings.iteratons=4", "settings.trade_off=-1", "batch_size=1"]
     with pytest.raises(UserError) as error:

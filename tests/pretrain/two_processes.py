@@ -1,4 +1,4 @@
-"""Run by torchrun: one training step of the tiny recipe; the first rank saves what it led to."""
+"""Run by torchrun with RECIPE OUT ...: one training step of each; the first rank saves what it led to."""
 
 import sys
 from pathlib import Path
@@ -20,13 +20,14 @@ labels = np.arange(16, dtype=np.int64) % 2
 images = LabelledImages(
     info, "train", labels, lambda i: Image.fromarray(pixels[i]), [str(i) for i in range(16)], "noise"
 )
-training = Training(read(Path(sys.argv[1])), images, here)
-step = next(training.steps())
-if here.is_main:
+for recipe, out in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+    training = Training(read(Path(recipe)), images, here)
+    step = next(training.steps())
     gradients = {name: p.grad for name, p in training.learner.named_parameters()}
     buffers = {name: b for name, b in training.learner.named_buffers() if "tracked" not in name}
     teacher = training.teacher.state_dict() if training.teacher else {}
     kept = {name: tensor for name, tensor in teacher.items() if "tracked" not in name}
-    result = {"loss": step.terms["loss"].item(), "gradients": gradients, "buffers": buffers, "teacher": kept}
-    torch.save(result, sys.argv[2])
+    if here.is_main:
+        result = {"loss": step.terms["loss"].item(), "gradients": gradients, "buffers": buffers, "teacher": kept}
+        torch.save(result, out)
 runtime.stop()

@@ -1,26 +1,20 @@
-"""The methods that the whitening papers compare with, against literal float64 versions of their formulas."""
+"""The methods that compare embeddings as they are, against literal float64 versions of their formulas."""
 
 import math
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from decorssl.methods import Context, Outputs, batchnorm, byol, pca, plain, simclr, zca
-from transferbench.errors import UserError
+from decorssl.memory import Queue
+from decorssl.methods import Context, Outputs, Routes, byol, mocov2, simclr, simsiam
 from transferbench.runtime import seeded
 
 Array = np.ndarray
-
-
-def context(config: Any, **changed: Any) -> Context:
-    """One process at the first of one step."""
-    values: dict[str, Any] = {"step": 0, "total_steps": 1, "epoch": 0, "epochs": 1, "modules": torch.nn.ModuleDict()}
-    return Context(config=config, generator=torch.Generator().manual_seed(0), gather=lambda z: z, **(values | changed))
+Build = Callable[..., Context]
 
 
 def drawn(count: int, n: int, d: int, seed: int = 0) -> list[Array]:
@@ -39,83 +33,6 @@ def distance(a: Array, b: Array) -> float:
     return float(np.mean([2 - 2 * cosine(x, y) for x, y in zip(a, b, strict=True)]))
 
 
-def over_pairs(views: list[Array]) -> float:
-    return float(np.mean([distance(a, b) for a, b in combinations(views, 2)]))
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_plain_is_the_mean_distance_of_views(count: int) -> None:
-    views = drawn(count, 12, 5)
-    ours = plain.loss(Outputs(tensors(views)), context(plain.Config()))["loss"]
-    assert ours.item() == pytest.approx(over_pairs(views), rel=1e-12)
-
-
-def in_parts(transform: Callable[[Array], Array], views: list[Array], size: int) -> float:
-    """Both views through the transform, sub-batch after sub-batch, in the order that generator 0 draws."""
-    order = torch.randperm(len(views[0]), generator=torch.Generator().manual_seed(0)).numpy()
-    cut = [order[i : i + size] for i in range(0, len(order), size)]
-    return float(np.mean([over_pairs([transform(z[part]) for z in views]) for part in cut]))
-
-
-def literal_batchnorm(z: Array) -> Array:
-    return np.stack([(column - column.mean()) / column.std() for column in z.T], axis=1)
-
-
-def literal_zca(z: Array) -> Array:
-    x = np.stack([column - column.mean() for column in z.T], axis=1)
-    values, vectors = np.linalg.eigh(x.T @ x / (len(x) - 1))
-    root = sum(np.outer(u, u) / math.sqrt(value) for value, u in zip(values, vectors.T, strict=True))
-    return np.stack([root @ row for row in x])
-
-
-def literal_pca(z: Array) -> Array:
-    x = np.stack([column - column.mean() for column in z.T], axis=1)
-    values, vectors = np.linalg.eigh(x.T @ x / (len(x) - 1))
-    return np.stack([[row @ u / math.sqrt(value) for value, u in zip(values, vectors.T, strict=True)] for row in x])
-
-
-def turned(direct: Array, ours: Array) -> Array:
-    """`direct` with each channel given the sign it has in `ours`: eigenvectors have none of their own."""
-    return direct * np.sign((direct * ours).sum(0))
-
-
-@pytest.mark.parametrize(("module", "literal"), [(batchnorm, literal_batchnorm), (zca, literal_zca)])
-@pytest.mark.parametrize("count", [2, 3])
-def test_transformed_sub_batches_are_the_literal_formula(module: Any, literal: Any, count: int) -> None:
-    views = drawn(count, 24, 4)
-    ours = module.loss(Outputs(tensors(views)), context(module.Config(w_size=12)))["loss"]
-    assert ours.item() == pytest.approx(in_parts(literal, views, 12), rel=1e-10)
-
-
-def test_pca_whitens_onto_principal_axes() -> None:
-    from decorssl.batch_whitening import whitened
-
-    views = drawn(2, 24, 4)
-    ours = [whitened(torch.from_numpy(z)[None, None], "pca", 0.0)[0, 0].numpy() for z in views]
-    expected = [turned(literal_pca(z), w) for z, w in zip(views, ours, strict=True)]
-    for a, b in zip(ours, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
-    value = pca.loss(Outputs(tensors(views)), context(pca.Config(w_size=24)))["loss"].item()
-    assert value == pytest.approx(over_pairs(expected), rel=1e-9)
-
-
-def test_the_eps_of_batchnorm_is_added_to_the_biased_variance() -> None:
-    (z,) = drawn(1, 16, 4)
-    expected = np.stack([(column - column.mean()) / math.sqrt(column.var() + 0.1) for column in z.T], axis=1)
-    ours = batchnorm.standardised(torch.from_numpy(z)[None, None], 0.1)[0, 0]
-    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
-
-
-def test_a_constant_channel_is_left_out_by_batchnorm() -> None:
-    views = [v.clone().requires_grad_() for v in tensors(drawn(2, 16, 4))]
-    fixed = tuple(v * torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64) for v in views)
-    value = batchnorm.loss(Outputs(fixed), context(batchnorm.Config(w_size=16)))["loss"]
-    value.backward()
-    without = tuple(v.detach()[:, [0, 1, 3]] for v in views)
-    assert value.item() == batchnorm.loss(Outputs(without), context(batchnorm.Config(w_size=16)))["loss"].item()
-    assert all(v.grad is not None and v.grad.isfinite().all() for v in views)
-
-
 def literal_nt_xent(views: list[Array], temperature: float) -> float:
     losses = []
     for a, b in combinations(views, 2):
@@ -129,7 +46,7 @@ def literal_nt_xent(views: list[Array], temperature: float) -> float:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_simclr_is_the_literal_nt_xent(count: int) -> None:
+def test_simclr_is_the_literal_nt_xent(count: int, context: Build) -> None:
     views = drawn(count, 9, 5)
     ours = simclr.loss(Outputs(tensors(views)), context(simclr.Config(temperature=0.3)))["loss"]
     assert ours.item() == pytest.approx(literal_nt_xent(views, 0.3), rel=1e-12)
@@ -146,7 +63,7 @@ def literal_predictor(network: torch.nn.Sequential, z: Array) -> Array:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_byol_is_the_literal_formula(count: int) -> None:
+def test_byol_is_the_literal_formula(count: int, context: Build) -> None:
     config = byol.Config(predictor_hidden=7)
     with seeded(3):
         modules = byol.modules(5, config).double()
@@ -155,28 +72,94 @@ def test_byol_is_the_literal_formula(count: int) -> None:
     pairs = list(combinations(range(count), 2))
     expected = sum(distance(predicted[i], target[j]) + distance(predicted[j], target[i]) for i, j in pairs) / len(pairs)
     outputs = Outputs(tensors(online), tensors(target))
-    ours = byol.loss(outputs, context(config, modules=modules))["loss"]
+    ours = byol.loss(outputs, context(config, modules))["loss"]
     assert ours.item() == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize(("per", "expected"), [("epoch", 1 - 0.01 * 0.75), ("step", 1 - 0.01 * 0.5)])
-def test_byol_momentum_rises_along_half_a_cosine(per: str, expected: float) -> None:
+def test_byol_momentum_rises_along_half_a_cosine(per: str, expected: float, context: Build) -> None:
     at = context(byol.Config(momentum_per=per), step=50, total_steps=100, epoch=1, epochs=3)
     assert byol.momentum(at) == pytest.approx(expected)
     assert byol.momentum(context(byol.Config(momentum_per=per))) == pytest.approx(0.99)
 
 
-def test_sub_batches_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UserError, match="better 64"):
-        zca.check(zca.Config(w_size=32), 64, 32)
-    zca.check(zca.Config(w_size=32, eps=0.1), 64, 32)
-    with pytest.raises(UserError, match="w_size=32"):
-        pca.check(pca.Config(w_size=32, eps=0.1), 64, 32)
-    with pytest.raises(UserError, match="w_size=48"):
-        batchnorm.check(batchnorm.Config(w_size=48), 64, 32)
-    batchnorm.check(batchnorm.Config(w_size=32), 64, 64)
-
-
 def test_byol_asks_every_view_of_every_other() -> None:
     routes = byol.routes(byol.Config(), 3)
     assert routes.student == routes.teacher == (0, 1, 2)
+
+
+@pytest.mark.parametrize("hidden", [3, 7])
+def test_simsiam_is_the_literal_formula(hidden: int, context: Build) -> None:
+    config = simsiam.Config(predictor_hidden=hidden)
+    with seeded(3):
+        modules = simsiam.modules(5, config).double()
+    assert modules["predictor"][0].bias is None
+    views = drawn(2, 10, 5)
+    predicted = [literal_predictor(modules["predictor"], z) for z in views]
+    cosines = [[cosine(p, z) for p, z in zip(predicted[i], views[1 - i], strict=True)] for i in (0, 1)]
+    ours = simsiam.loss(Outputs(tensors(views)), context(config, modules))["loss"]
+    assert ours.item() == pytest.approx(-np.mean(cosines[0]) / 2 - np.mean(cosines[1]) / 2, rel=1e-10)
+
+
+def test_simsiam_moves_a_view_through_its_own_prediction_alone(context: Build) -> None:
+    config = simsiam.Config(predictor_hidden=3)
+    modules = simsiam.modules(5, config).double()
+    leaves = tuple(z.requires_grad_() for z in tensors(drawn(2, 10, 5)))
+    whole = torch.autograd.grad(simsiam.loss(Outputs(leaves), context(config, modules))["loss"], leaves)
+    predicted = modules["predictor"](leaves[0])
+    alone = -torch.nn.functional.cosine_similarity(predicted, leaves[1].detach()).mean() / 2
+    torch.testing.assert_close(whole[0], torch.autograd.grad(alone, leaves[0])[0])
+
+
+def literal_info_nce(queries: Array, keys: Array, past: Array, temperature: float) -> float:
+    losses = []
+    for query, key in zip(queries, keys, strict=True):
+        own, unit = math.exp(cosine(query, key) / temperature), query / np.linalg.norm(query)
+        losses.append(-math.log(own / (own + sum(math.exp(unit @ row / temperature) for row in past))))
+    return float(np.mean(losses))
+
+
+def test_mocov2_is_the_literal_formula(context: Build) -> None:
+    config = mocov2.Config(queue=6)
+    modules = mocov2.modules(5, config).double()
+    assert mocov2.routes(config, 2) == Routes((0,), (1,))
+    (query,), (key,) = drawn(1, 9, 5), drawn(1, 9, 5, seed=1)
+    ours = mocov2.loss(Outputs(tensors([query]), tensors([key])), context(config, modules))["loss"]
+    expected = literal_info_nce(query, key, modules["queue0"].rows.numpy(), 0.2)
+    assert ours.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_symmetric_mocov2_has_a_queue_for_each_view(context: Build) -> None:
+    config = mocov2.Config(queue=6, symmetric=True, temperature=0.1)
+    modules = mocov2.modules(5, config).double()
+    assert mocov2.routes(config, 2) == Routes((0, 1), (0, 1))
+    queries, keys = drawn(2, 9, 5), drawn(2, 9, 5, seed=1)
+    past = [modules[f"queue{i}"].rows.numpy() for i in (0, 1)]
+    expected = [literal_info_nce(queries[i], keys[1 - i], past[1 - i], 0.1) for i in (0, 1)]
+    ours = mocov2.loss(Outputs(tensors(queries), tensors(keys)), context(config, modules))["loss"]
+    assert ours.item() == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def test_mocov2_keeps_the_latest_keys_at_length_1(context: Build) -> None:
+    config = mocov2.Config(queue=6)
+    modules = mocov2.modules(5, config).double()
+    steps = drawn(3, 4, 5)
+    for keys in steps:
+        mocov2.after_step(Outputs(tensors([keys]), tensors([keys])), context(config, modules))
+    latest = [row / np.linalg.norm(row) for row in np.concatenate(steps)[-6:]]
+    held = modules["queue0"].rows.numpy()
+    assert sorted(map(tuple, held.round(12))) == sorted(map(tuple, np.stack(latest).round(12)))
+
+
+@pytest.mark.parametrize(("final", "expected"), [(None, 0.99), (1.0, 0.995), (0.995, 0.9925)])
+def test_mocov2_momentum_is_constant_or_half_a_cosine(final: float | None, expected: float, context: Build) -> None:
+    config = mocov2.Config(momentum=0.99, final_momentum=final)
+    assert mocov2.momentum(context(config, step=50, total_steps=100)) == pytest.approx(expected)
+
+
+def test_a_queue_shorter_than_a_batch_keeps_its_last_rows() -> None:
+    queue = Queue(3, 2)
+    assert not queue.full
+    queue.push(torch.arange(10.0).view(5, 2))
+    assert queue.full
+    assert sorted(queue.rows[:, 0].tolist()) == [4.0, 6.0, 8.0]

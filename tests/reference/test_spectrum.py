@@ -116,3 +116,33 @@ def test_top_k_hits_by_sorting():
 def test_scores_that_are_not_finite_are_never_hits():
     with pytest.raises(ValueError, match="finite"):
         metrics.top_k_hits(np.array([[np.nan, np.nan]]), np.array([0]), 1)
+
+
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_mean_cosine_is_over_every_pair_of_samples(n: int, d: int):
+    x = features(n, d).astype(np.float64) - 5
+
+    def cosine(a, b) -> float:
+        return math.fsum(a * b) / math.sqrt(math.fsum(a * a) * math.fsum(b * b))
+
+    pairs = [cosine(x[i], x[j]) for i in range(n) for j in range(n) if i != j]
+    assert metrics.mean_cosine(x.astype(np.float32)) == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
+
+
+def test_samples_at_zero_point_nowhere_and_are_alike():
+    x = np.array([[0, 0], [0, 0], [1, 0]], np.float32)
+    assert metrics.mean_cosine(x) == pytest.approx(2 / 6)
+    assert metrics.mean_cosine(np.zeros((4, 3), np.float32)) == 1
+
+
+def test_standard_deviations_are_unbiased():
+    x = features(9, 3)
+    expected = [math.sqrt(sum((v - sum(map(float, c)) / 9) ** 2 for v in map(float, c)) / 8) for c in x.T]
+    assert metrics.standard_deviations(metrics.centred(x)) == pytest.approx(expected)
+
+
+def test_correlations_of_many_dimensions_are_summed_in_parts_to_the_same():
+    x = np.random.default_rng(0).normal(size=(5, 1500)).astype(np.float32)
+    rho = np.abs(np.corrcoef(x.astype(np.float64).T))
+    expected = (rho.sum() - 1500) / (1500 * 1499)
+    assert metrics.mean_absolute_correlation(metrics.centred(x)) == pytest.approx(expected, rel=1e-9)

@@ -1,6 +1,6 @@
 """The networks under test: one family a file, each able to build itself and to recognise itself by shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ FAMILIES = plugins.Room("transferbench.backbones", "backbone family")
 
 LIVE = "module"
 """The family of a network handed over as a live module, which nothing here can build."""
+
+COUNTER = "num_batches_tracked"
+"""How the names of a batch norm's step counter end."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -80,7 +83,7 @@ def complete(architecture: Architecture) -> Architecture:
     """
     family: Family = FAMILIES.load(architecture.family)
     arguments = read(family.Arguments, architecture.arguments)
-    return Architecture(family=architecture.family, arguments=arguments.model_dump())
+    return Architecture(family=architecture.family, arguments=arguments.model_dump(mode="json"))
 
 
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
@@ -124,39 +127,60 @@ def assumptions(architecture: Architecture) -> list[str]:
     return family.assumptions(architecture.arguments)
 
 
-def misfits(architecture: Architecture, found: Shapes) -> list[str]:
+def misfits(architecture: Architecture, found: Shapes, note: Callable[[str], str] = lambda name: "") -> list[str]:
     """What keeps tensors of these names and shapes from filling the network; empty when they fit exactly.
 
-    A missing `num_batches_tracked` is no misfit: no forward pass reads it and several formats leave it out.
+    Missing step counters (`num_batches_tracked`) are no misfits where `_are_frozen` says so: no forward pass reads them
+    and several formats leave them out. `note` adds to each line what there is to say of a name.
     """
     expected = expected_shapes(architecture)
-    missing = [n for n in expected if n not in found and not n.endswith("num_batches_tracked")]
+    missing = [n for n in expected if n not in found]
+    counters = [n for n in missing if n.endswith(COUNTER)]
+    if _are_frozen(counters, [n for n in expected if n.endswith(COUNTER)]):
+        missing = [n for n in missing if not n.endswith(COUNTER)]
     surplus = [n for n in found if n not in expected]
     differing = [n for n in expected if n in found and found[n] != expected[n]]
     return (
-        [f"missing {name} {list(expected[name])}" for name in missing]
-        + [f"unexpected {name} {list(found[name])}" for name in surplus]
-        + [f"{name} is {list(found[name])}, expected {list(expected[name])}" for name in differing]
+        [f"missing {name} {list(expected[name])}{note(name)}" for name in missing]
+        + [f"unexpected {name} {list(found[name])}{note(name)}" for name in surplus]
+        + [f"{name} is {list(found[name])}, expected {list(expected[name])}{note(name)}" for name in differing]
     )
 
 
-def identify(found: Shapes) -> Architecture:
+def _are_frozen(absent: list[str], counters: list[str]) -> bool:
+    """Whether the absent counters are all there are, or those of the stem and the first stages: frozen norms lose them.
+
+    A single one that is absent was lost.
+    """
+    parts = list(dict.fromkeys(name.split(".")[0] for name in counters))
+    leading = [[n for n in counters if n.split(".")[0] in parts[:count]] for count in range(2, len(parts))]
+    return absent in [counters, *leading]
+
+
+def ranked(found: Shapes, note: Callable[[str], str] = lambda name: "") -> list[tuple[Architecture, list[str]]]:
+    """Every candidate with its misfits, the fewest first; of several that fit, the plainest."""
+    pairs = [(each, misfits(each, found, note)) for each in candidates(found)]
+    return sorted(pairs, key=lambda pair: len(pair[1]))
+
+
+def identify(found: Shapes, note: Callable[[str], str] = lambda name: "") -> Architecture:
     """The architecture these canonical names and shapes fill exactly.
 
     Raises:
         UserError: when none does, with the nearest architecture and its first misfits.
     """
-    ranked = sorted(((len(m := misfits(a, found)), a, m) for a in candidates(found)), key=lambda entry: entry[0])
-    if not ranked:
+    nearest = next(iter(ranked(found, note)), None)
+    if nearest is None:
         raise UserError(
             f"The {len(found)} tensors (first: {', '.join(list(found)[:3])}) are of no known architecture. "
             f"Known families: {', '.join(FAMILIES.names())}."
         )
-    count, nearest, problems = ranked[0]
-    if count:
+    architecture, problems = nearest
+    if problems:
         listed = "\n".join(f"  {line}" for line in problems[:8])
+        more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise UserError(
-            f"The weights do not fit any known architecture exactly. Nearest: {nearest.name}, with {count} misfit(s):\n"
-            f"{listed}"
+            f"The weights do not fit any known architecture exactly. Nearest: {architecture.name}, "
+            f"with {len(problems)} misfit(s):\n{listed}{more}"
         )
-    return nearest
+    return architecture

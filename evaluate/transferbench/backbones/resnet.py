@@ -1,39 +1,37 @@
-"""ResNets from torchvision's blocks, in torchvision's names, with the stems and widths published checkpoints use."""
+"""ResNets from torchvision's blocks, in torchvision's names, with the stems, widths and paddings checkpoints use."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
+from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1, conv3x3
 
-from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones import Backbone
+from transferbench.backbones._padding import pad_same
+from transferbench.backbones._resnet_shapes import BLOCKS, propose
 from transferbench.settings import Settings
 
-BLOCKS = {
-    10: (1, 1, 1, 1),
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
+__all__ = ["Arguments", "ResNet", "assumptions", "build", "describe", "propose", "zero_last_norms"]
 
 
 class Arguments(Settings):
     """What fixes a ResNet's computation."""
 
-    depth: Literal[10, 18, 34, 50, 101, 152, 200] = 50
+    depth: Literal[10, 18, 26, 34, 50, 101, 152, 200] = 50
     width: float = Field(1.0, gt=0, description="multiplies the channels of the stem and of every stage")
     groups: int = Field(1, ge=1)
     width_per_group: int = Field(64, ge=1)
-    stem: Literal["imagenet", "cifar", "small_maxpool"] = Field(
-        "imagenet", description="7x7 stride 2 and max-pool | 3x3 without max-pool | 3x3 with max-pool"
+    stem: Literal["imagenet", "cifar", "small_maxpool", "deep"] = Field(
+        "imagenet", description="7x7 stride 2 and max-pool | 3x3 without | 3x3 with max-pool | three 3x3 and max-pool"
     )
+    conv1_padding: int | None = Field(None, ge=0, description="of the stem's convolution; none: half its kernel")
+    conv1_bias: bool = False
     pre_pad: int = Field(0, ge=0, description="zero padding in front of the stem (INTL's CIFAR code pads by 1)")
+    same_padding: bool = Field(False, description="every layer pads as TensorFlow does, uneven at stride 2")
+    stride_in_1x1: bool = Field(False, description="bottlenecks stride in their first convolution (MSRA, Caffe2)")
+    avg_down: bool = Field(False, description="shortcuts average before a convolution without stride (ResNet-D)")
     bn_eps: float = Field(1e-5, gt=0)
 
 
@@ -42,27 +40,23 @@ class ResNet(Backbone):
 
     def __init__(self, arguments: Arguments) -> None:
         super().__init__()
-        block = Bottleneck if arguments.depth >= 50 else BasicBlock
+        kind, counts = BLOCKS[arguments.depth]
+        block = Bottleneck if kind == "bottleneck" else BasicBlock
         channels = int(64 * arguments.width)
         self.pre_pad = arguments.pre_pad
-        self.conv1 = (
-            nn.Conv2d(3, channels, 7, 2, 3, bias=False)
-            if arguments.stem == "imagenet"
-            else nn.Conv2d(3, channels, 3, 1, 1, bias=False)
-        )
+        self.conv1 = _stem(arguments, channels)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if arguments.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
         self.in_channels = channels
-        for stage, count in enumerate(BLOCKS[arguments.depth]):
+        for stage, count in enumerate(counts):
             layer = self._stage(block, channels * 2**stage, count, 1 if stage == 0 else 2, arguments)
             setattr(self, f"layer{stage + 1}", layer)
         self.width = self.in_channels
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps = arguments.bn_eps
+            _settle(module, arguments)
+        if arguments.same_padding:
+            pad_same(self)
 
     def _stage(
         self, block: type[BasicBlock | Bottleneck], planes: int, count: int, stride: int, arguments: Arguments
@@ -70,7 +64,7 @@ class ResNet(Backbone):
         out = planes * block.expansion
         downsample = None
         if stride != 1 or self.in_channels != out:
-            downsample = nn.Sequential(conv1x1(self.in_channels, out, stride), nn.BatchNorm2d(out))
+            downsample = _shortcut(self.in_channels, out, stride, arguments.avg_down)
         groups, width = arguments.groups, arguments.width_per_group
         blocks = [block(self.in_channels, planes, stride, downsample, groups, width)]
         self.in_channels = out
@@ -91,6 +85,36 @@ class ResNet(Backbone):
         return self.stages(images)["layer4"].mean((2, 3))
 
 
+def _stem(arguments: Arguments, channels: int) -> nn.Module:
+    """The first convolution; of the deep stem (ResNet-C and -D) three with norms between them."""
+    if arguments.stem == "deep":
+        half, act = channels // 2, nn.ReLU(inplace=True)
+        first, second = conv3x3(3, half, 2), conv3x3(half, half)
+        return nn.Sequential(
+            first, nn.BatchNorm2d(half), act, second, nn.BatchNorm2d(half), act, conv3x3(half, channels)
+        )
+    kernel, stride = (7, 2) if arguments.stem == "imagenet" else (3, 1)
+    padding = kernel // 2 if arguments.conv1_padding is None else arguments.conv1_padding
+    return nn.Conv2d(3, channels, kernel, stride, padding, bias=arguments.conv1_bias)
+
+
+def _shortcut(channels: int, out: int, stride: int, averages: bool) -> nn.Sequential:
+    if not averages:
+        return nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out))
+    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+    return nn.Sequential(pool, conv1x1(channels, out), nn.BatchNorm2d(out))
+
+
+def _settle(module: nn.Module, arguments: Arguments) -> None:
+    """Initial weights, epsilon and the place of the stride."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(module, nn.BatchNorm2d):
+        module.eps = arguments.bn_eps
+    if isinstance(module, Bottleneck) and arguments.stride_in_1x1:
+        module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
+
+
 def build(arguments: Arguments) -> ResNet:
     """The network, with He initialisation."""
     return ResNet(arguments)
@@ -104,50 +128,13 @@ def zero_last_norms(backbone: nn.Module) -> None:
             nn.init.zeros_(cast(nn.BatchNorm2d, last).weight)
 
 
-def propose(shapes: Shapes) -> list[dict[str, Any]]:
-    """Read depth, width, groups and stem off the shapes; two stems of equal shapes give two proposals, plain first.
-
-    Each is read in more than one place, so that one missing or misshapen tensor leaves the right network nearest.
-    """
-    blocks = [name.split(".") for name in shapes if re.match(r"layer[1-4]\.\d+\.", name)]
-    counts = tuple(len({block for layer, block, *_ in blocks if layer == f"layer{i}"}) for i in (1, 2, 3, 4))
-    if not all(counts):
-        return []
-    bottleneck = any(rest[0] == "conv3" for _, _, *rest in blocks)
-    depths = [depth for depth in BLOCKS if (depth >= 50) == bottleneck]
-    depth = min(depths, key=lambda depth: sum(abs(a - b) for a, b in zip(counts, BLOCKS[depth], strict=True)))
-    stem = shapes.get("conv1.weight", ())
-    kinds = {7: ["imagenet"], 3: ["cifar", "small_maxpool"]}.get(stem[-1] if stem else 0, ["imagenet", "cifar"])
-    return [
-        {"depth": depth, **widths, "stem": kind}
-        for widths in _widths(shapes, bottleneck, len(counts))
-        for kind in kinds
-    ]
-
-
-def _widths(shapes: Shapes, bottleneck: bool, stages: int) -> list[dict[str, Any]]:
-    """The stem's and every stage's idea of `width`, `groups` and `width_per_group`, without repetition."""
-    stem = [shapes[name][0] / 64 for name in ("conv1.weight", "bn1.weight") if shapes.get(name)]
-    found: list[dict[str, Any]] = []
-    for stage in range(stages):
-        second = shapes.get(f"layer{stage + 1}.0.conv2.weight", ())
-        if len(second) != 4 or not all(second[:2]):
-            continue
-        channels, groups = second[0] / 2**stage, max(1, second[0] // second[1])
-        for width in dict.fromkeys(stem if bottleneck else [*stem, channels / 64]):
-            per_group = round(channels / groups / width) if bottleneck else 64
-            entry = {"width": width, "groups": groups if bottleneck else 1, "width_per_group": max(1, per_group)}
-            if entry not in found:
-                found.append(entry)
-    return found
-
-
 def assumptions(arguments: Mapping[str, Any]) -> list[str]:
     """What names and shapes cannot say about such a network."""
     full = Arguments.model_validate(dict(arguments))
-    if full.stem == "imagenet":
+    if full.stem in {"imagenet", "deep"}:
         return []
-    return [f"3x3 stem with padding 1, {'no' if full.stem == 'cifar' else 'a'} max-pool after it"]
+    padding = 1 if full.conv1_padding is None else full.conv1_padding
+    return [f"3x3 stem with padding {padding}, {'no' if full.stem == 'cifar' else 'a'} max-pool after it"]
 
 
 def describe(arguments: Mapping[str, Any]) -> str:
@@ -162,4 +149,11 @@ def describe(arguments: Mapping[str, Any]) -> str:
         name += f"-w{full.width:g}"
     if full.stem != "imagenet":
         name += f"-{full.stem.replace('_', '-')}"
-    return name + (f"-pad{full.pre_pad}" if full.pre_pad else "")
+    marks = {
+        f"-pad{full.pre_pad}": full.pre_pad,
+        f"-conv1pad{full.conv1_padding}": full.conv1_padding is not None,
+        "-avgdown": full.avg_down,
+        "-same": full.same_padding,
+        "-stride1x1": full.stride_in_1x1,
+    }
+    return name + "".join(mark for mark, holds in marks.items() if holds)

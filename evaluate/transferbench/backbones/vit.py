@@ -1,19 +1,22 @@
 """Vision transformers through timm, in timm's names."""
 
-import math
-import re
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, cast
 
+import torch
 from pydantic import Field
 from timm.layers.mlp import Mlp, SwiGLUPacked
+from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones import Backbone
+from transferbench.backbones._vit_parts import ConvStem, Resampling, resampled
+from transferbench.backbones._vit_shapes import propose, usual_heads
 from transferbench.settings import Settings
+
+__all__ = ["Arguments", "ViT", "assumptions", "build", "describe", "propose"]
 
 
 class Arguments(Settings):
@@ -30,13 +33,18 @@ class Arguments(Settings):
     class_token: bool = True
     registers: int = Field(0, ge=0)
     position_for_prefix: bool = Field(True, description="the position embedding has an entry for the class token")
+    resampling: Resampling = Field("antialias", description="of the position embedding for images of another size")
+    conv_stem: bool = Field(False, description="MoCo v3's convolutions instead of one for each patch")
     layer_scale: bool = False
     norm_eps: float = Field(1e-6, gt=0)
-    pooling: Literal["token", "mean"] = Field("token", description="class token, or mean over patches")
+    pooling: Literal["token", "mean", "mean_all"] = Field(
+        "token", description="class token, or mean over the patches or over all tokens"
+    )
+    norm_pooled: bool = Field(False, description="the last norm comes after the pooling (MAE's fine-tuned networks)")
 
 
 class ViT(VisionTransformer, Backbone):
-    """A timm VisionTransformer whose features are the class token, or the mean patch, after the last norm."""
+    """A timm VisionTransformer whose features are the class token or a mean of tokens, normed before or after."""
 
     def __init__(self, arguments: Arguments) -> None:
         swiglu = arguments.mlp == "swiglu"
@@ -57,11 +65,25 @@ class ViT(VisionTransformer, Backbone):
             norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),
             mlp_layer=cast(type[nn.Module], SwiGLUPacked if swiglu else Mlp),
             act_layer=nn.SiLU if swiglu else nn.GELU,
+            embed_layer=ConvStem if arguments.conv_stem else PatchEmbed,
             dynamic_img_size=True,
-            fc_norm=False,
+            fc_norm=arguments.norm_pooled,
         )
-        self.pooling = arguments.pooling if arguments.class_token else "mean"
+        self.pooling = arguments.pooling if arguments.class_token or arguments.pooling != "token" else "mean"
+        self.resampling: Resampling = arguments.resampling
         self.width = arguments.dim
+
+    def _pos_embed(self, x: Tensor) -> Tensor:
+        """Tokens, `b n c`, of patches, `b h w c`, with positions resampled as the source of the weights does."""
+        grid, new = self.patch_embed.grid_size, (x.shape[1], x.shape[2])
+        if self.resampling == "antialias" or grid == new:
+            return super()._pos_embed(x)
+        prefix = 0 if self.no_embed_class else self.num_prefix_tokens
+        positions = cast(Tensor, self.pos_embed)
+        patches = resampled(positions[:, prefix:], grid, new, self.resampling)
+        zeros = positions.new_zeros(1, self.num_prefix_tokens - prefix, positions.shape[2])
+        tokens = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        return torch.cat([*tokens, x.flatten(1, 2)], 1) + torch.cat([positions[:, :prefix], zeros, patches], 1)
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The last block's patches as one map, `last`, `b c h w`."""
@@ -70,9 +92,13 @@ class ViT(VisionTransformer, Backbone):
         return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Class token or mean patch, `b d`."""
+        """Class token or mean token, `b d`."""
         tokens = self.forward_features(images)
-        return tokens[:, 0] if self.pooling == "token" else tokens[:, self.num_prefix_tokens :].mean(1)
+        if self.pooling == "token":
+            pooled = tokens[:, 0]
+        else:
+            pooled = tokens[:, self.num_prefix_tokens if self.pooling == "mean" else 0 :].mean(1)
+        return self.fc_norm(pooled)
 
 
 def build(arguments: Arguments) -> ViT:
@@ -80,57 +106,12 @@ def build(arguments: Arguments) -> ViT:
     return ViT(arguments)
 
 
-def propose(shapes: Shapes) -> list[dict[str, Any]]:
-    """Read size, patch, width, depth and tokens off the shapes, heads as 64 channels each, likeliest first.
-
-    Each is read in more than one place, so that one missing or misshapen tensor leaves the right network nearest.
-    """
-    blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
-    dim = _usual(shapes, r"blocks\.\d+\.norm[12]\.(weight|bias)", 0)
-    hidden = _usual(shapes, r"blocks\.\d+\.mlp\.fc1\.(weight|bias)", 0)
-    if not blocks or not dim or not hidden:
-        return []
-    patch, registers = shapes.get("patch_embed.proj.weight", ()), shapes.get("reg_token", ())
-    common = {
-        "patch_size": patch[2] if len(patch) == 4 else 16,
-        "dim": dim,
-        "depth": len(blocks),
-        "heads": dim // 64 if dim >= 64 and dim % (dim // 64) == 0 else 1,
-        "mlp_ratio": hidden / dim,
-        "mlp": "swiglu" if hidden == 2 * _usual(shapes, r"blocks\.\d+\.mlp\.fc2\.weight", 1) else "gelu",
-        "qkv_bias": any(name.endswith("attn.qkv.bias") for name in shapes),
-        "registers": registers[1] if len(registers) == 3 else 0,
-        "layer_scale": any(name.endswith("ls1.gamma") for name in shapes),
-    }
-    return [{**common, **tokens} for tokens in _tokens(shapes, common["patch_size"], common["registers"])]
-
-
-def _tokens(shapes: Shapes, patch_size: int, registers: int) -> list[dict[str, Any]]:
-    """Which tokens have a position, by the square grid that is left for the patches."""
-    has_class, position = "cls_token" in shapes, shapes.get("pos_embed", ())
-    length = position[1] if len(position) == 3 else (224 // patch_size) ** 2 + has_class + registers
-    found = []
-    for class_token, for_prefix in ((has_class, True), (has_class, False), (True, True)):
-        patches = length - for_prefix * (class_token + registers)
-        grid = math.isqrt(max(1, patches))
-        tokens = {"class_token": class_token, "position_for_prefix": for_prefix, "image_size": grid * patch_size}
-        found.append((grid**2 != patches, {**tokens, "pooling": "token" if class_token else "mean"}))
-    return [tokens for is_uneven, tokens in found if not is_uneven] or [found[0][1]]
-
-
-def _usual(shapes: Shapes, pattern: str, axis: int) -> int:
-    """The size most tensors of these names have along an axis; 0 when there is none."""
-    sizes = Counter(shape[axis] for name, shape in shapes.items() if len(shape) > axis and re.fullmatch(pattern, name))
-    return sizes.most_common(1)[0][0] if sizes else 0
-
-
 def assumptions(arguments: Mapping[str, Any]) -> list[str]:
     """What names and shapes cannot say about such a network."""
     full = Arguments.model_validate(dict(arguments))
-    return [
-        f"{full.heads} attention heads (64 channels each)",
-        f"features are the {'class token' if full.pooling == 'token' else 'mean over the patches'}",
-    ]
+    usual = f"{full.dim // full.heads} channels each" + ("" if full.heads == usual_heads(full.dim) else ", not 64")
+    means = {"token": "class token", "mean": "mean over the patches", "mean_all": "mean over all tokens"}
+    return [f"{full.heads} attention heads ({usual})", f"features are the {means[full.pooling]}"]
 
 
 def describe(arguments: Mapping[str, Any]) -> str:
@@ -139,4 +120,5 @@ def describe(arguments: Mapping[str, Any]) -> str:
     named = {(192, 12): "ti", (384, 12): "s", (768, 12): "b", (1024, 24): "l", (1280, 32): "h", (1536, 40): "g"}
     size = named.get((full.dim, full.depth))
     name = f"vit-{size}{full.patch_size}" if size else f"vit-{full.dim}d{full.depth}-p{full.patch_size}"
+    name += f"-h{full.heads}" if full.heads != usual_heads(full.dim) else ""
     return name + (f"-reg{full.registers}" if full.registers else "")

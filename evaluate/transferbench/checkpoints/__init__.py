@@ -1,12 +1,13 @@
 """What a checkpoint is once read: a card, a backbone, a digest and the proof that every tensor was used."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_serializer
 from torch import Tensor, nn
 
 from transferbench.backbones import Architecture
@@ -48,6 +49,12 @@ class LoadReport(Settings):
         default={}, description="reason -> names of tensors that are no part of the backbone"
     )
     assumed: list[str] = Field(default=[], description="what the file does not say and was taken for granted")
+    overridden: list[str] = Field(default=[], description="what was said with --as")
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without `overridden` where nothing was: earlier records keep their checksum."""
+        return {name: value for name, value in plain(self).items() if name != "overridden" or value}
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Which kind of file a checkpoint is, by its first bytes; extensions lie."""
 
+import json
 import pickle
 from pathlib import Path
 
 from transferbench.errors import UserError
 
 LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+INDEX = ".safetensors.index.json"
+"""How the name of a list of shards ends; its content is plain text."""
 AGAIN = "Download or copy it again."
 
 
 def kind(path: Path) -> str:
-    """`safetensors`, `torch zip`, `torch legacy` or `pickle`.
+    """`safetensors`, `sharded safetensors` (an index in JSON), `torch zip`, `torch legacy` or `pickle`.
 
     Raises:
         UserError: for anything else, saying what it is and what to do.
@@ -29,9 +32,26 @@ def kind(path: Path) -> str:
         return "torch legacy"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
+    if head.lstrip().startswith(b"{") and path.name.endswith(INDEX):
+        return "sharded safetensors"
     if head[0] == 0x80 and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return "pickle"
     raise UserError(f"{path} is {_foreign(head)}; expected a checkpoint (.pth, .pt, .ckpt, .safetensors, .pkl).")
+
+
+def shards(path: Path) -> list[Path]:
+    """The files that hold the tensors: those an index names, in its own folder; of any other checkpoint itself.
+
+    Raises:
+        UserError: when an index names a file outside its folder, or one that is not there.
+    """
+    if not path.name.endswith(INDEX):
+        return [path]
+    names = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+    for name in names:
+        if Path(name).name != name or not path.with_name(name).is_file():
+            raise UserError(f"{path} names the shard '{name}', which does not lie beside it. {AGAIN}")
+    return [path.with_name(name) for name in names]
 
 
 def _foreign(head: bytes) -> str:

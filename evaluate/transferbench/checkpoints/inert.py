@@ -1,5 +1,6 @@
 """What the names in a pickle become when nothing may be executed: plain values and inert stand-ins."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -129,7 +130,13 @@ class Allowed:
         raise AttributeError(name)
 
 
+LARGEST_EXPANDED = 1 << 24
+"""Values of a tensor that repeats its storage: a few bytes could otherwise stand for terabytes."""
+
+
 def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
+    if math.prod(size) > max(storage.numel(), LARGEST_EXPANDED):
+        raise ValueError(f"a tensor of {math.prod(size)} values in a storage of {storage.numel()}")
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
 
 

@@ -1,5 +1,6 @@
 """What a checkpoint file is, said without building or hashing anything but the weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, reading
+from transferbench.checkpoints import LoadReport, Origin, load, reading
 from transferbench.checkpoints.networks import distinct
 from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
@@ -36,16 +37,18 @@ class Inspection(Settings):
     """What else lies at the top of the file."""
     inert: tuple[str, ...]
     """Names in the pickle that were not executed."""
+    file_sha256: str | None = None
+    """Only where it was asked for: it takes as long as reading the whole file."""
 
 
-def inspect(path: Path, encoder: str | None = None) -> Inspection:
+def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False) -> Inspection:
     """Recognise a file and prove that its network fits, as `load` would.
 
     Raises:
         UserError: as `load` does.
     """
     contents = reading.read(path)
-    match = recognise(contents, encoder)
+    match = recognise(contents, encoder, overrides)
     return Inspection(
         path=str(path),
         size_mb=path.stat().st_size / 1e6,
@@ -63,6 +66,7 @@ def inspect(path: Path, encoder: str | None = None) -> Inspection:
         report=match.report,
         others=_others(contents.tree),
         inert=contents.inert,
+        file_sha256=load.sha256(path) if hashes else None,
     )
 
 

@@ -1,6 +1,7 @@
 """From a file, an architecture or a live module to a Candidate."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from transferbench import backbones
 from transferbench.backbones import LIVE, Architecture, Backbone
-from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, digest, reading
+from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, containers, digest, reading
 from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
@@ -16,18 +17,19 @@ from transferbench.errors import UserError
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
 
-def load(path: Path, name: str | None = None, encoder: str | None = None) -> Candidate:
+def load(path: Path, name: str | None = None, encoder: str | None = None, overrides: Sequence[str] = ()) -> Candidate:
     """The network in a checkpoint, with every backbone tensor used or the file refused.
 
     Args:
         path: a checkpoint of any known container and layout.
         name: what tables call it; by default what its card or its file is called.
         encoder: which network of the file, by its label; by default the one its source evaluates.
+        overrides: `NAME=VALUE`, arguments of the architecture or of its images that the file does not tell.
 
     Raises:
         UserError: when the file cannot be read or does not fit exactly, naming the tensors.
     """
-    match = recognise(reading.read(path), encoder)
+    match = recognise(reading.read(path), encoder, overrides)
     backbone = backbones.build(match.card.architecture)
     backbone.load_state_dict(match.weights, strict=True)
     backbone.eval()
@@ -98,9 +100,11 @@ def stem(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Hex sha256 of a file, read in pieces; of an index of shards, of it and every shard's."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    parts = [shard for shard in containers.shards(path) if shard != path]
+    return hashlib.sha256("".join([found, *map(sha256, parts)]).encode()).hexdigest() if parts else found
 
 
 def _own_method(report: LoadReport, origin: Origin) -> str | None:

@@ -1,29 +1,36 @@
-"""Which networks a file holds: by the layout its source is known by, or by trying every prefix."""
+"""Which networks a file holds: every complete backbone under every prefix and naming scheme, and whose layout it is."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
 
 from transferbench import backbones
-from transferbench.checkpoints.formats import FORMATS, HEADS, OTHERS, Encoder, Layout, Weights, reason
+from transferbench.checkpoints import drops
+from transferbench.checkpoints.formats import FORMATS, Encoder, Layout
+from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import StateDict
-from transferbench.errors import UserError
 
 UNKNOWN = "unknown"
 SMALLEST = 10
 """No known network has fewer tensors."""
+COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|(?:.*_)?k")
+"""Words that mark the moving average, or the other one of a pair."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a file: what it is called, the state dict it lies in and its names' prefix there."""
+    """One network of a file: what it is called, the state dict it lies in, its names' prefix there and their scheme."""
 
     label: str
     state: StateDict
     prefix: str
-    is_copy: bool = False
-    """Some known source keeps a copy under this prefix beside the network it evaluates."""
+    naming: Naming
+    misfits: int
+    nested: tuple[str, ...] = ()
+    """Prefixes, below its own, of whole networks that are others."""
 
     @property
     def address(self) -> str:
@@ -31,14 +38,25 @@ class Network:
         path = ".".join(self.state.path) or "top level"
         return f"{path}: {self.state.wrapper}{self.prefix}".strip(": ")
 
-    def weights(self) -> Weights:
-        """The tensors below the prefix, without it."""
-        tensors = self.state.tensors.items()
-        return {name.removeprefix(self.prefix): value for name, value in tensors if name.startswith(self.prefix)}
+    def holds(self, name: str) -> bool:
+        """Whether a name of the state dict is below this network's prefix and no other's."""
+        return name.startswith(self.prefix) and not (self.nested and name.startswith(self.nested))
 
-    def storage(self) -> tuple[int, ...]:
+    def reason(self, local: str) -> str | None:
+        """Why a tensor below the prefix is no part of the network; None if it may be."""
+        if any(re.fullmatch(pattern, local) for pattern in self.naming.unused):
+            return "never used by the source's own forward pass"
+        return None if self.naming.knows(local) else drops.inside(local)
+
+    def weights(self) -> Weights:
+        """The tensors that may be the network's, in the source's names below the prefix."""
+        local = {n.removeprefix(self.prefix): tensor for n, tensor in self.state.tensors.items() if self.holds(n)}
+        return {name: tensor for name, tensor in local.items() if self.reason(name) is None}
+
+    @cached_property
+    def storage(self) -> frozenset[int]:
         """Where its values lie: two names of one network lie in the same place."""
-        return tuple(sorted(tensor.data_ptr() for tensor in self.weights().values()))
+        return frozenset(tensor.data_ptr() for tensor in self.weights().values())
 
 
 @dataclass(frozen=True)
@@ -50,90 +68,94 @@ class Reading:
     networks: tuple[Network, ...]
 
 
-def known(contents: Contents, states: list[StateDict]) -> list[Reading]:
+def found(states: list[StateDict]) -> list[Network]:
+    """Every network of every state dict, whole or not, each in the naming scheme that fits it best."""
+    return [network for state in states for network in _in(state)]
+
+
+def _in(state: StateDict) -> list[Network]:
+    schemes = [naming for _, module in SCHEMES.all() for naming in module.NAMINGS]
+    names = list(state.tensors)
+    by_prefix: dict[str, list[Naming]] = {}
+    for naming in schemes:
+        for prefix in naming.prefixes(names):
+            by_prefix.setdefault(prefix, []).append(naming)
+    best: dict[str, Network] = {}
+    for prefix in sorted(by_prefix, key=len, reverse=True):
+        label = prefix.rstrip(".") or state.key or "backbone"
+        nested = tuple(p for p, network in best.items() if network.misfits == 0 and p.startswith(prefix))
+        options = [Network(label, state, prefix, naming, 0, nested) for naming in by_prefix[prefix]]
+        counted = [replace(each, misfits=count) for each in options if (count := _misfits(each)) is not None]
+        if counted:
+            best[prefix] = min(counted, key=lambda network: network.misfits)
+    return [best[prefix] for prefix in by_prefix if prefix in best]
+
+
+def _misfits(network: Network) -> int | None:
+    """How many tensors keep the network from being whole; None when it resembles nothing."""
+    weights = network.weights()
+    if len(weights) < SMALLEST:
+        return None
+    shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in weights.items()}
+    ranked = backbones.ranked(backbones.shapes(network.naming.rename(shapes)))
+    return len(ranked[0][1]) if ranked else None
+
+
+def known(contents: Contents, states: list[StateDict], networks: list[Network]) -> list[Reading]:
     """The readings by the layouts with most evidence; none when no layout knows the file."""
     readings = [
-        Reading(name, layout, networks)
+        Reading(name, layout, chosen)
         for name, module in FORMATS.all()
         for layout in module.LAYOUTS
-        if _is_beside(contents, layout) and (networks := _networks(layout, states))
+        if (chosen := _laid_out(contents, layout, networks))
+        or (layout.refusal and any(layout.fits(contents, state) for state in states))
     ]
     most = max((reading.layout.weight for reading in readings), default=None)
     return [reading for reading in readings if reading.layout.weight == most]
 
 
-def _is_beside(contents: Contents, layout: Layout) -> bool:
-    top = contents.tree if isinstance(contents.tree, dict) else {}
-    return all(key in top for key in layout.beside) and (layout.header is None or layout.header in contents.header)
-
-
-def _networks(layout: Layout, states: list[StateDict]) -> tuple[Network, ...]:
-    found: dict[str, Network] = {}
+def _laid_out(contents: Contents, layout: Layout, networks: list[Network]) -> tuple[Network, ...]:
+    """The networks a layout names, under its labels, in its order of preference."""
+    fitting = [network for network in networks if layout.fits(contents, network.state)]
+    chosen: dict[str, Network] = {}
     for encoder in layout.encoders:
-        places = [state for key in encoder.at for state in states if state.key == key]
-        place = next((state for state in places if _is_evident(layout, encoder, state)), None)
+        places = [network for network in fitting if encoder.is_at(network.state, network.prefix)]
+        place = min(places, key=lambda network: (_order(encoder, network), len(network.prefix)), default=None)
         if place is not None:
-            found.setdefault(encoder.label, Network(encoder.label, place, encoder.prefix))
-    return tuple(found.values())
+            chosen.setdefault(encoder.label, replace(place, label=encoder.label))
+    return tuple(chosen.values())
 
 
-def _is_evident(layout: Layout, encoder: Encoder, state: StateDict) -> bool:
-    has_prefix = any(name.startswith(encoder.prefix) for name in state.tensors)
-    return has_prefix and all(any(re.fullmatch(p, name) for name in state.tensors) for p in layout.evidence)
+def _order(encoder: Encoder, network: Network) -> int:
+    return encoder.at.index(network.state.key) if encoder.at else 0
 
 
-def unlisted(states: list[StateDict]) -> Reading:
-    """The file as one of unknown source: every prefix is tried.
+def unlisted(networks: list[Network]) -> Reading:
+    """The file as one of unknown source: whole networks, copies of others last; the nearest one if none is whole."""
+    whole = [network for network in networks if network.misfits == 0]
+    if not whole:
+        return Reading(UNKNOWN, Layout(), (min(networks, key=lambda network: network.misfits),))
+    return Reading(UNKNOWN, Layout(), tuple(sorted(whole, key=_rank)))
 
-    Whole networks count, those that some known source keeps as a copy beside its own last. Where none is whole the
-    nearest is returned, for its misfits to be told.
 
-    Raises:
-        UserError: when nothing in the file resembles a network.
-    """
+def _rank(network: Network) -> tuple[bool, bool]:
+    """Whether known sources keep a copy, which they do not evaluate, in such a place; whether a name says so."""
     layouts = [layout for _, module in FORMATS.all() for layout in module.LAYOUTS]
-    heads = HEADS + tuple(drop for layout in layouts for drop in layout.heads)
-    others = OTHERS + tuple(drop for layout in layouts for drop in layout.others)
-    nearest: tuple[int, Reading] | None = None
-    for rename in dict.fromkeys(layout.rename for layout in layouts):
-        layout = Layout((), heads=heads, others=others, rename=rename)
-        found = list(_resembling(layout, states))
-        whole = [network for misfits, network in found if misfits == 0]
-        if whole:
-            return Reading(UNKNOWN, layout, _ranked(whole, layouts))
-        for misfits, network in found:
-            if nearest is None or misfits < nearest[0]:
-                nearest = misfits, Reading(UNKNOWN, layout, (network,))
-    if nearest is None:
-        names = [f"{'.'.join((*state.path, name))}" for state in states for name in state.tensors]
-        raise UserError(f"No network of a known architecture among {len(names)} tensors: {', '.join(names[:6])} ...")
-    return nearest[1]
+    firsts = {(e.prefix, at) for layout in layouts for e in layout.encoders[:1] for at in e.at or (None,)}
+    others = {(e.prefix, at) for layout in layouts for e in layout.encoders[1:] for at in e.at or (None,)} - firsts
+    is_second = bool({(network.prefix, network.state.key), (network.prefix, None)} & others)
+    return is_second, any(COPY.fullmatch(word) for word in [*network.state.path, *network.prefix.split(".")])
 
 
-def _resembling(layout: Layout, states: list[StateDict]) -> Iterator[tuple[int, Network]]:
-    """Every prefix below which something like a network lies, with the number of its misfits."""
-    for state in states:
-        starts = (name[: dot.end()] for name in state.tensors for dot in re.finditer(r"\.", name))
-        for prefix in dict.fromkeys(["", *starts]):
-            network = Network(prefix.rstrip(".") or state.key or "backbone", state, prefix)
-            inside = network.weights()
-            if len(inside) < SMALLEST or not backbones.candidates(backbones.shapes(layout.rename(inside))):
-                continue
-            kept = {name: tensor for name, tensor in inside.items() if reason(layout.heads, name) is None}
-            shapes = backbones.shapes(layout.rename(kept))
-            yield min(len(backbones.misfits(a, shapes)) for a in backbones.candidates(shapes)), network
-
-
-def _ranked(networks: list[Network], layouts: list[Layout]) -> tuple[Network, ...]:
-    copies = {encoder.prefix for layout in layouts for encoder in layout.encoders[1:]}
-    copies -= {layout.encoders[0].prefix for layout in layouts}
-    marked = [replace(network, is_copy=network.prefix in copies) for network in networks]
-    return tuple(sorted(marked, key=lambda network: network.is_copy))
+def rivals(reading: Reading) -> list[Network]:
+    """Of an unknown source, the different networks of which none is less likely than another to be the one meant."""
+    best = _rank(reading.networks[0])
+    return [network for network in distinct(reading.networks) if _rank(network) == best]
 
 
 def distinct(networks: tuple[Network, ...]) -> list[Network]:
     """The networks without those that are another name for an earlier one."""
-    first: dict[tuple[int, ...], Network] = {}
+    first: dict[frozenset[int], Network] = {}
     for network in networks:
-        first.setdefault(network.storage(), network)
+        first.setdefault(network.storage, network)
     return list(first.values())

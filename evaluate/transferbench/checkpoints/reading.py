@@ -1,6 +1,7 @@
 """The only unpickler: any checkpoint file as plain data and memory-mapped tensors, without executing anything in it."""
 
 import io
+import json
 import mmap
 import pickle
 import zipfile
@@ -40,6 +41,7 @@ def read(path: Path) -> Contents:
     container = containers.kind(path)
     reader = {
         "safetensors": _read_safetensors,
+        "sharded safetensors": _read_shards,
         "torch zip": _read_zip,
         "torch legacy": _read_legacy,
         "pickle": _read_pickle,
@@ -94,6 +96,15 @@ def _read_safetensors(path: Path) -> Contents:
     with safetensors.safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Contents(path, "safetensors", tensors, file.metadata() or {})
+
+
+def _read_shards(path: Path) -> Contents:
+    parts = [_read_safetensors(shard).tree for shard in containers.shards(path)]
+    tensors = {name: tensor for part in parts for name, tensor in part.items()}
+    absent = json.loads(path.read_text())["weight_map"].keys() ^ tensors.keys()
+    if absent:
+        raise UserError(f"{path} and its shards differ in {len(absent)} tensors: {', '.join(sorted(absent)[:8])}.")
+    return Contents(path, "sharded safetensors", tensors)
 
 
 class _Archive:

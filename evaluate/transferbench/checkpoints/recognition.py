@@ -1,23 +1,26 @@
 """The one network of a file that is loaded: chosen, proved to fit exactly, its card filled in."""
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
-from transferbench.checkpoints.formats import Weights, reason
+from transferbench.checkpoints.accounts import Account, account
+from transferbench.checkpoints.formats import File
+from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Network, Reading
+from transferbench.checkpoints.overrides import applied
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
-from transferbench.checkpoints.states import state_dicts
+from transferbench.checkpoints.states import StateDict, state_dicts
+from transferbench.checkpoints.values import classifier, completed, is_buffer
 from transferbench.errors import UserError, unknown
 
 SHOWN = 8
 """How many names an error lists."""
+SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
+"""Labels that `--encoder` takes for one another where the file has only one of them."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,13 @@ class Match:
     networks: tuple[Network, ...]
 
 
-def recognise(contents: Contents, encoder: str | None = None) -> Match:
+def recognise(contents: Contents, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
     """The network the source itself evaluates, or the one called `encoder`.
+
+    Args:
+        contents: the file.
+        encoder: the label, prefix or key of a network in it.
+        overrides: `NAME=VALUE`, arguments of the architecture or of its images that the file does not tell.
 
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
@@ -44,67 +52,98 @@ def recognise(contents: Contents, encoder: str | None = None) -> Match:
             f"{contents.path} holds no state dict but a {found}, which is never executed. "
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
+    every = networks.found(states)
     refusals: list[UserError] = []
-    for reading in networks.known(contents, states) or [networks.unlisted(states)]:
+    for reading in _readings(contents, states, every):
         try:
-            return _match(contents, reading, encoder)
+            return _match(contents, reading, every, (encoder, overrides))
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
 
 
-def _match(contents: Contents, reading: Reading, wanted: str | None) -> Match:
-    network = _chosen(contents, reading, wanted)
-    kept, dropped, unexplained = _split(reading, network)
-    weights = reading.layout.rename(kept)
+def _readings(contents: Contents, states: list[StateDict], every: list[Network]) -> list[Reading]:
+    found = networks.known(contents, states, every)
+    for reading in found:
+        if reading.layout.refusal:
+            raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
+    if not found and not every:
+        names = [".".join((*state.path, name)) for state in states for name in state.tensors]
+        few = " They may be a head without its backbone." if len(names) < networks.SMALLEST else ""
+        raise UserError(
+            f"No network of a known architecture among {len(names)} tensors: {_listed(names, 6)}.{few} "
+            f"Known families: {', '.join(backbones.FAMILIES.names())}."
+        )
+    return found or [networks.unlisted(every)]
+
+
+def _match(
+    contents: Contents, reading: Reading, every: list[Network], wishes: tuple[str | None, Sequence[str]]
+) -> Match:
+    network = _chosen(contents, reading, wishes[0])
+    labels = {(n.state.path, n.prefix): n for n in reading.networks}
+    accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
+    weights = network.naming.rename(accounted.kept)
     card = reading.layout.card(contents.header) if reading.layout.card else None
-    architecture, problems = _fit(weights, card)
-    if unexplained:
-        problems.append("  tensors of no known use beside it: " + _listed(unexplained))
+    architecture, problems = _fit(weights, network, card)
+    if accounted.unexplained:
+        problems.append("  tensors of no known use beside it: " + _listed(accounted.unexplained))
+        problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
         raise UserError(f"{where} is refused.\n" + "\n".join(problems))
-    weights = _completed(contents, weights, architecture)
+    weights, notes = completed(contents.path, weights, architecture)
     identity = digest(weights)
     if card and stated_digest(contents.header) != identity:
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
-    card, assumed = (card, []) if card else _card(contents, reading, architecture)
-    if len(kept) < len(weights):
-        assumed.append("step counters (num_batches_tracked), which no forward pass reads, are absent and set to 0")
+    card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
+    card, overridden = _overridden(contents, card, weights, wishes[1])
     report = LoadReport(
         format=reading.format,
         encoder=f"{network.label} ({network.address})",
-        matched=len(kept),
-        parameters=sum(tensor.numel() for name, tensor in weights.items() if not _is_buffer(name)),
-        dropped=dropped,
-        assumed=assumed,
+        matched=len(accounted.kept),
+        parameters=sum(tensor.numel() for name, tensor in weights.items() if not is_buffer(name)),
+        dropped=accounted.dropped,
+        assumed=[] if reading.layout.card else [*assumed, *notes, *_told(network, accounted)],
+        overridden=overridden,
     )
     return Match(weights, card, report, identity, reading.networks)
 
 
-def _card(contents: Contents, reading: Reading, architecture: Architecture) -> tuple[Card, list[str]]:
+def _card(contents: Contents, reading: Reading, network: Network, architecture: Architecture) -> tuple[Card, list[str]]:
     """The card of a foreign file, and what it takes for granted."""
-    layout = reading.layout
-    settled = layout.settle(architecture)
+    layout, file = reading.layout, File(contents, network.state)
+    settled = layout.settle(architecture, file)
     architecture = backbones.complete(
         Architecture(family=architecture.family, arguments={**architecture.arguments, **settled.arguments})
     )
     assumed = [*backbones.assumptions(architecture), *settled.assumed]
     if reading.format == networks.UNKNOWN:
         assumed.append("ImageNet's normalisation (the source is unknown)")
-    origin = Origin(method=layout.method, epochs=_epochs(contents) if layout.method else None)
-    return Card(architecture=architecture, preprocess=layout.preprocess(architecture), origin=origin), assumed
+    origin = Origin(method=layout.method, epochs=_epochs(file) if layout.method else None)
+    preprocess = layout.preprocess(architecture, file)
+    return Card(architecture=architecture, preprocess=preprocess, origin=origin), assumed
+
+
+def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Sequence[str]) -> tuple[Card, list[str]]:
+    if not overrides:
+        return card, []
+    architecture, preprocess, said = applied(card.architecture, card.preprocess, overrides)
+    problems = backbones.misfits(architecture, backbones.shapes(weights))
+    if problems:
+        raise UserError(f"{contents.path} does not fit with --as {' --as '.join(overrides)}: {_listed(problems)}.")
+    return card.model_copy(update={"architecture": architecture, "preprocess": preprocess}), said
 
 
 def _chosen(contents: Contents, reading: Reading, wanted: str | None) -> Network:
     labels = [network.label for network in networks.distinct(reading.networks)]
     if wanted is not None:
-        chosen = next((network for network in reading.networks if network.label == wanted), None)
-        if chosen is None:
+        chosen = next((network for network in reading.networks if wanted in _names(network)), None)
+        alike = [n for n in reading.networks if any({wanted, n.label} <= words for words in SYNONYMS)]
+        if chosen is None and len(alike) != 1:
             raise unknown(f"network of {contents.path}", wanted, labels)
-        return chosen
-    rivals = networks.distinct(tuple(network for network in reading.networks if not network.is_copy))
-    if reading.format == networks.UNKNOWN and len(rivals) > 1:
+        return chosen or alike[0]
+    if reading.format == networks.UNKNOWN and len(rivals := networks.rivals(reading)) > 1:
         raise UserError(
             f"{contents.path} is of unknown source and holds {len(rivals)} networks: {', '.join(labels)}. "
             "Choose one with --encoder."
@@ -112,66 +151,53 @@ def _chosen(contents: Contents, reading: Reading, wanted: str | None) -> Network
     return reading.networks[0]
 
 
-def _split(reading: Reading, network: Network) -> tuple[Weights, dict[str, list[str]], list[str]]:
-    """The network's own tensors, the names dropped by reason, and the names nothing explains."""
-    kept: Weights = {}
-    dropped: dict[str, list[str]] = defaultdict(list)
-    unexplained: list[str] = []
-    siblings = [n for n in reading.networks if n.state is network.state and n.prefix and n is not network]
-    for name, tensor in network.state.tensors.items():
-        is_inside = name.startswith(network.prefix)
-        local = name.removeprefix(network.prefix)
-        why = reason(reading.layout.heads, local) if is_inside else reason(reading.layout.others, name)
-        owner = next((n.label for n in siblings if not is_inside and name.startswith(n.prefix)), None)
-        if why or owner:
-            dropped[why or f"network '{owner}'"].append(network.state.written[name])
-        elif is_inside:
-            kept[local] = tensor
-        else:
-            unexplained.append(network.state.written[name])
-    return kept, dict(dropped), unexplained
+def _names(network: Network) -> set[str]:
+    """What a person may call a network."""
+    return {network.label, network.address, network.prefix, network.prefix.rstrip("."), network.state.key} - {""}
 
 
-def _fit(weights: Weights, card: Card | None) -> tuple[Architecture | None, list[str]]:
+def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Architecture | None, list[str]]:
     shapes = backbones.shapes(weights)
+
+    def note(name: str) -> str:
+        spelt = [network.prefix + local for local in network.naming.spell(name)]
+        written = [network.state.wrapper + each for each in spelt]
+        return "" if written == [name] else f" (in the file: {', '.join(written)})"
+
     if card is not None:
         problems = backbones.misfits(card.architecture, shapes)
         named = f"{len(problems)} misfit(s) with {card.architecture.name}: " if problems else ""
         return backbones.complete(card.architecture), [named + _listed(problems)] if problems else []
     try:
-        return backbones.identify(shapes), []
+        return backbones.identify(shapes, note), []
     except UserError as error:
-        return None, [str(error)]
+        statistics = [name for name in shapes if "running_" in name]
+        lost = "\nNo batch-norm statistics: they were not saved, and without them there is no network to judge."
+        return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
 
 
-def _completed(contents: Contents, weights: Weights, architecture: Architecture) -> Weights:
-    """The tensors with absent step counters as zero, after proof that the others can be weights."""
-    problems = [f"{name} {problem}" for name, tensor in weights.items() if (problem := _problem(name, tensor))]
-    if problems:
-        raise UserError(f"{contents.path} does not hold usable weights: {_listed(problems)}.")
-    absent = backbones.expected_shapes(architecture).keys() - weights.keys()
-    return {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in absent}}
-
-
-def _problem(name: str, tensor: Tensor) -> str:
-    if name.endswith("num_batches_tracked"):
+def _partial(other: Network, network: Network, accounted: Account) -> str:
+    """What another network of the state dict lacks, when its tensors are unexplained for want of being whole."""
+    names = [name for name, full in other.state.written.items() if full in accounted.unexplained]
+    if other.state is not network.state or other.prefix == network.prefix or not any(map(other.holds, names)):
         return ""
-    if not tensor.is_floating_point():
-        return f"is {tensor.dtype}, not floating point"
-    if not torch.isfinite(tensor).all():
-        return "has NaN or infinite values"
-    return "has negative values" if name.endswith("running_var") and (tensor < 0).any() else ""
+    lines = _fit(other.naming.rename(other.weights()), other, None)[1]
+    return f"  '{other.label}' at {other.address} is not whole either. " + "".join(lines)
 
 
-def _is_buffer(name: str) -> bool:
-    return name.endswith(("num_batches_tracked", "running_mean", "running_var"))
+def _told(network: Network, accounted: Account) -> list[str]:
+    """What the tensors left out tell of the training."""
+    classes = classifier(network, accounted)
+    if not classes:
+        return []
+    return [f"a classifier of {classes} classes lies beside it: supervised, a linear probe or fine-tuned"]
 
 
-def _epochs(contents: Contents) -> int | None:
-    epochs = contents.tree.get("epoch") if isinstance(contents.tree, dict) else None
+def _epochs(file: File) -> int | None:
+    epochs = file.top.get("epoch")
     return epochs if isinstance(epochs, int) else None
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _listed(names: list[str], shown: int = SHOWN) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,5 +1,6 @@
 """The state dicts in a file: every mapping from names to tensors, wherever it lies."""
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 from torch import Tensor
 
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+RESERVED = re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+COUNTERS = ("n_averaged", "steps")
+APART = "/"
+"""Begins the names that lack a wrapper."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,21 @@ def state_dicts(tree: Any) -> list[StateDict]:
 
 
 def _unwrapped(path: tuple[str, ...], tensors: dict[str, Tensor]) -> StateDict:
-    """Strip wrappers, anchored and repeatedly, while most names carry the same one and no two become equal."""
+    """Strip wrappers, anchored and repeatedly, that most names carry, and compilers' and checkpointing's anywhere.
+
+    `module.` inside a name may be the source's own. Names that lack what most carry are kept apart by `APART`: they are
+    never mixed with the others.
+    """
     removed, written = "", {name: name for name in tensors}
-    while wrapper := next(
-        (w for w in WRAPPERS if 2 * sum(name.startswith(w) for name in written) > len(written)), None
-    ):
-        bare = {name.removeprefix(wrapper): full for name, full in written.items()}
-        if len(bare) < len(written):
-            break
-        removed, written = removed + wrapper, bare
+    while wrapper := next((w for w in WRAPPERS if 2 * sum(n.startswith(w) for n in written) > len(written)), None):
+        removed, written = removed + wrapper, {_without(name, wrapper): full for name, full in written.items()}
+    bare = {RESERVED.sub("", name): full for name, full in written.items()}
+    if len(bare) == len(written):
+        written = bare
     return StateDict(path, removed, {name: tensors[full] for name, full in written.items()}, written)
+
+
+def _without(name: str, wrapper: str) -> str:
+    if name.startswith(wrapper):
+        return name.removeprefix(wrapper)
+    return name if name in COUNTERS or name.startswith(APART) else APART + name

@@ -1,14 +1,15 @@
 """From an image to the tensor a backbone expects."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torchvision.transforms.functional as F
 from jaxtyping import Float
 from PIL import Image, ImageOps
-from pydantic import Field
+from pydantic import Field, model_serializer
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
@@ -28,6 +29,15 @@ class Preprocess(Settings):
     size: int | None = Field(256, description="resize the shorter side to this many pixels; none leaves the image")
     crop: int = Field(224, ge=1, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    input_range: Literal[1, 255] = 1
+    """The value of white, which mean and std refer to."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without what later versions added, where it has its default: results keep their identity and checksum."""
+        usual = {"channel_order": "rgb", "input_range": 1}
+        return {name: value for name, value in plain(self).items() if name not in usual or usual[name] != value}
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,10 @@ def crop_box(
 
 
 def normalised(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h w"]:
-    """The image as a float tensor with the mean taken off and the standard deviation divided out."""
-    return F.normalize(F.to_tensor(image), list(preprocess.mean), list(preprocess.std))
+    """The image as a float tensor in the wanted range and order of channels, less the mean, over the deviation."""
+    values = F.to_tensor(image) * preprocess.input_range if preprocess.input_range != 1 else F.to_tensor(image)
+    values = values.flip(0) if preprocess.channel_order == "bgr" else values
+    return F.normalize(values, list(preprocess.mean), list(preprocess.std))
 
 
 def _mode(preprocess: Preprocess) -> InterpolationMode:

@@ -1,6 +1,5 @@
 """How many dimensions the features of the test images really use: rank measures of their covariance."""
 
-import numpy as np
 from pydantic import Field
 
 from transferbench import metrics
@@ -36,7 +35,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     features = bench.features(candidate, dataset.test, config).features
     deviations = metrics.centred(features)
     values = metrics.eigenvalues(deviations)
-    spread = np.sqrt((deviations**2).sum(0) / max(1, len(deviations) - 1))
+    spread = metrics.standard_deviations(deviations)
     higher_is_better = {
         "rankme": metrics.rankme(values),
         "effective_rank": metrics.effective_rank(values),

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.pairs import Draw, check_parts, mean_over_pairs, permutations, sub_batches
-from decorssl.spectral import regrouped, restored, whiten
+from decorssl.spectral import inverse, reordered, whiten
+from decorssl.whiten import observed
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
@@ -22,6 +23,7 @@ class Config(Settings):
     groups: int = Field(4, ge=1, description="parts that the channels are dealt into at random")
     w_iter: int = Field(1, ge=1, description="how often a batch is cut into sub-batches anew")
     eps: float = Field(0.0, ge=0, lt=1, description="share of the identity mixed into each covariance")
+    normalised: bool = Field(True, description="compare directions; false: mean squared differences")
     covariance_weight: float = Field(0.0, ge=0, description="of the optional off-diagonal term (ImageNet: 0.005, 0.01)")
     covariance_stop_epoch: int = Field(50, ge=0, description="the off-diagonal term is dropped from this epoch on")
 
@@ -43,13 +45,12 @@ def check(config: Config, batch: int, dim: int) -> None:
 
 
 def whitened(parts: Float[Tensor, "s v w d"], config: Config, draw: Draw) -> Float[Tensor, "s v w d"]:
-    """Samples centred over their channels, whitened over each random group of them (spec 1.3, [code])."""
-    s, v, _, d = parts.shape
-    order = torch.stack([draw(d) for _ in range(s * v)]).view(s, v, 1, d).expand_as(parts)
-    rows = regrouped(parts - parts.mean(-1, keepdim=True), order)
-    grouped = rows.unflatten(-1, (config.groups, -1)).transpose(-2, -3)
-    out = whiten(grouped, d // config.groups - 1, "zca", config.eps)
-    return restored(out.transpose(-2, -3).flatten(-2), order)
+    """Centred samples whitened over each random group of their channels (spec 1.3, [code])."""
+    s, v, w, d = parts.shape
+    order = torch.cat([draw(d) + d * i for i in range(s * v)])
+    rows = reordered(parts.mT.reshape(-1, w), order).view(s, v, config.groups, -1, w).mT
+    out = whiten(rows, d // config.groups - 1, "zca", config.eps).mT.reshape(-1, w)
+    return reordered(out, inverse(order)).view(s, v, d, w).mT
 
 
 def off_diagonal(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
@@ -60,11 +61,15 @@ def off_diagonal(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 def alignment(views: tuple[Float[Tensor, "n d"], ...], config: Config, draw: Draw) -> Float[Tensor, ""]:
-    """The mean normalised MSE of whitened views, local to each process (spec 1.3 "CW-RGP loss", [code])."""
+    """The mean (normalised) MSE of whitened views, local to each process (spec 1.3 "CW-RGP loss", [code]).
+
+    Samples are centred over all their channels before these are grouped.
+    """
+    centred = [observed(z, "samples") for z in views]
     terms = []
     for _ in range(config.w_iter):
-        z = whitened(sub_batches(views, config.w_size, draw), config, draw)
-        terms.append(mean_over_pairs(z.unbind(1)))
+        z = whitened(sub_batches(centred, config.w_size, draw), config, draw)
+        terms.append(mean_over_pairs(z.transpose(0, 1), config.normalised))
     return torch.stack(terms).mean()
 
 

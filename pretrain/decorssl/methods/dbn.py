@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.pairs import Draw, permutations
-from decorssl.spectral import regrouped, restored, whiten
+from decorssl.spectral import inverse, reordered, whiten
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
@@ -55,9 +55,8 @@ def normalised(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Ten
     if config.layer == "bn":
         return rows * rows.square().mean(0).clamp_min(torch.finfo(rows.dtype).tiny).rsqrt()
     order = draw(d) if config.shuffled else torch.arange(d, device=z.device)
-    order = order.expand_as(rows)
-    parts = regrouped(rows, order).T.unflatten(0, (groups(config, n, d), -1))
-    return restored(whiten(parts, n).flatten(0, 1).T, order)
+    parts = reordered(rows.T, order).unflatten(0, (groups(config, n, d), -1))
+    return reordered(whiten(parts, n).flatten(0, 1), inverse(order)).T
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:

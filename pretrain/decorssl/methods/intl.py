@@ -4,6 +4,8 @@
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
 from decorssl.pairs import normalised_mse
-from decorssl.whiten import Between, gram, iternorm, newton_inverse_root, observed
+from decorssl.whiten import Between, compared_grams, iternorm, newton_inverse_root, observed
 from transferbench.settings import Settings
 
 
@@ -25,6 +27,9 @@ class Config(Settings):
         None, ge=0, description="weight of the trace loss; none: 0.01 (log2(size) - 3) of the global batch or embedding"
     )
 
+
+Terms = tuple[Tensor, Tensor, Tensor]
+"""The mean alignment of views with an anchor, the mean trace loss of the views, and the anchor's."""
 
 routes = every_view
 modules = no_modules
@@ -48,36 +53,56 @@ def trade_off(config: Config, batch: int, dim: int) -> float:
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Alignment of all views with the first plus trace losses, over the global batch (spec 1.1 "INTL loss", [code])."""
     config: Config = context.config
-    views = [context.gather(z) for z in outputs.student]
-    n, d = views[0].shape
-    with torch.autocast(views[0].device.type, enabled=False):
+    anchor, *views = [context.gather(z) for z in outputs.student]
+    alignment, others, own = terms(views, anchor, config)
+    trace = others + own
+    return {"loss": alignment + trade_off(config, *anchor.shape) * trace, "alignment": alignment, "trace": trace}
+
+
+def terms(views: Sequence[Float[Tensor, "n d"]], anchor: Float[Tensor, "n d"], config: Config) -> Terms:
+    """What whitened views and a whitened anchor contribute, in float32 or better."""
+    n, d = anchor.shape
+    with torch.autocast(anchor.device.type, enabled=False):
         fused = config.covariance_between == "samples" and n <= d
-        terms = _from_gram(views, config) if fused else _from_whitened(views, config)
-    alignment, trace = terms
-    return {"loss": alignment + trade_off(config, n, d) * trace, "alignment": alignment, "trace": trace}
+        return (_from_gram if fused else _from_whitened)([anchor, *views], config)
 
 
-def _from_whitened(views: list[Tensor], config: Config) -> tuple[Tensor, Tensor]:
-    """(alignment, trace), from whitened embeddings as the formulas read."""
-    whitened = [iternorm(z, config.iterations, config.covariance_between) for z in views]
-    traces = torch.stack([trace_loss(z, config.covariance_between) for z in whitened])
-    alignments = torch.stack([normalised_mse(z, whitened[0]) for z in whitened[1:]])
-    return alignments.mean(), traces[1:].mean() + traces[0]
+def _from_whitened(views: list[Tensor], config: Config) -> Terms:
+    """From whitened embeddings, as the formulas read; the anchor comes first."""
+    first, *others = [iternorm(z, config.iterations, config.covariance_between) for z in views]
+    alignments = torch.stack([normalised_mse(z, first) for z in others])
+    traces = torch.stack([trace_loss(z, config.covariance_between) for z in others])
+    return alignments.mean(), traces.mean(), trace_loss(first, config.covariance_between)
 
 
-def _from_gram(views: list[Tensor], config: Config) -> tuple[Tensor, Tensor]:
+def _from_gram(views: list[Tensor], config: Config) -> Terms:
     """The same for a covariance between samples, from inner products alone: no whitened embedding is ever formed.
 
     With Z = W X, norms and variances of whitened rows are diag(W X X^T W) and inner products between two views are
     diag(W_1 X_1 X_2^T W_2) (spec, performance 2a, identity 3).
     """
     observations = views[0].shape[1] - 1
-    rows = [observed(z, "samples") for z in views]
-    grams = [gram(x) for x in rows]
-    roots = [newton_inverse_root(g / observations, config.iterations) for g in grams]
-    squares = [((w @ g) * w).sum(1) for w, g in zip(roots, grams, strict=True)]
-    traces = torch.stack([(square / observations - 1).square().sum() for square in squares])
-    inner = [((roots[v] @ (rows[v] @ rows[0].T)) * roots[0]).sum(1) for v in range(1, len(views))]
-    lengths = [(square * squares[0]).clamp_min(1e-24).rsqrt() for square in squares[1:]]
+    grams, crossed = compared_grams(views)
+    first, *others = [newton_inverse_root(g / observations, config.iterations) for g in grams]
+    own, *squares = [_Squares.apply(w, g) for w, g in zip([first, *others], grams, strict=True)]
+    inner = [((w @ c) * first).sum(1) for w, c in zip(others, crossed, strict=True)]
+    lengths = [(square * own).clamp_min(1e-24).rsqrt() for square in squares]
     cosines = torch.stack([x * length for x, length in zip(inner, lengths, strict=True)])
-    return 2 - 2 * cosines.mean(), traces[1:].mean() + traces[0]
+    traces = torch.stack([(square / observations - 1).square().sum() for square in (own, *squares)])
+    return 2 - 2 * cosines.mean(), traces[1:].mean(), traces[0]
+
+
+class _Squares(torch.autograd.Function):
+    """diag(W G W^T) for a symmetric G: two products with the gradient, where autograd takes three."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, g: Tensor) -> Tensor:
+        product = w @ g
+        ctx.save_for_backward(w, product)
+        return (product * w).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        w, product = ctx.saved_tensors
+        outer = gradients[0].unsqueeze(1)
+        return product * (2 * outer), w.T @ (w * outer)

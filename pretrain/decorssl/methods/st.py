@@ -14,6 +14,7 @@ from decorssl.matrix_functions import Square, matrix_function, newton, power
 from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.methods.intl import trace_loss
 from decorssl.pairs import normalised_mse
+from decorssl.spectral import is_unresolved
 from decorssl.whiten import Between, covariance, observed
 from transferbench.errors import UserError
 from transferbench.settings import Settings
@@ -23,7 +24,7 @@ class Config(Settings):
     """Which g, and between what; `iternorm` with a weight of the trace loss is INTL, `whitening` is ZCA."""
 
     transform: Literal["power", "whitening", "iternorm", "identity"] = "whitening"
-    power: float = Field(0.5, ge=0, description="p of lambda^-p, for `power`; 0.5 is whitening")
+    power: float = Field(0.5, ge=0, le=1, description="p of lambda^-p, for `power`; 0.5 is whitening")
     iterations: int = Field(4, ge=1, le=7, description="Newton steps, for `iternorm`; float32 diverges beyond 7")
     covariance_between: Between = "samples"
     trace_weight: float = Field(0.0, ge=0, description="of the trace loss; INTL takes 0.05 for 256 samples")
@@ -56,8 +57,11 @@ def transformation(sigma: Square, config: Config) -> Square:
 
 
 def transformed(z: Float[Tensor, "n d"], config: Config) -> Float[Tensor, "n d"]:
-    """`z` centred and multiplied by Phi of its covariance."""
+    """`z` centred and multiplied by Phi of its covariance; in float64 where `spectral.whiten` would be."""
     rows = observed(z, config.covariance_between)
+    inverts = config.transform in ("power", "whitening") and rows.dtype == torch.float32
+    if inverts and is_unresolved(covariance(rows.detach())):
+        return transformed(z.double(), config).float()
     out = transformation(covariance(rows), config) @ rows
     return out if config.covariance_between == "samples" else out.T
 

@@ -1,44 +1,72 @@
 """Foreign checkpoint layouts: one source a file, each offering `LAYOUTS`, a tuple of `Layout` values."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
-
-from torch import Tensor
 
 from transferbench import plugins
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card
+from transferbench.checkpoints.reading import Contents
+from transferbench.checkpoints.states import StateDict
 from transferbench.data.transforms import Preprocess
 
 FORMATS = plugins.Room("transferbench.checkpoints.formats", "checkpoint format")
 
-Weights = dict[str, Tensor]
-
 ROOT = ""
-ANYWHERE = (ROOT, "state_dict", "model", "model_state_dict")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One network of a file: what `--encoder` calls it, its names' prefix, and the keys its state dict lies under.
+    """One network of a file: what `--encoder` calls it, its names' prefix, and the keys its state dict may lie under.
 
-    `at` lists those keys in order of preference; `ROOT` is the file itself. Prefixes are meant without the wrappers
-    (`module.` and the like) that all names of the state dict carry.
+    The prefix is meant without the wrappers (`module.` and the like) that all names of the state dict carry. A network
+    below the prefix counts too: `backbone.` stands for `backbone.vit.` as well; an empty one only for itself. `at`
+    lists keys in order of preference, `ROOT` is the file itself; empty is anywhere.
     """
 
     label: str = "backbone"
     prefix: str = ""
-    at: tuple[str, ...] = ANYWHERE
+    at: tuple[str, ...] = ()
+
+    def is_at(self, state: StateDict, prefix: str) -> bool:
+        """Whether a network of this prefix in this state dict is the one meant."""
+        is_there = prefix.startswith(self.prefix) if self.prefix else not prefix
+        return is_there and (not self.at or state.key in self.at)
 
 
 @dataclass(frozen=True)
-class Drop:
-    """Tensors that are no part of the backbone: a pattern for whole names, and the reason given in the report."""
+class File:
+    """What a layout may look at besides the network: the file, and the state dict the network lies in."""
 
-    pattern: str
-    reason: str
+    contents: Contents
+    state: StateDict
+
+    @cached_property
+    def top(self) -> Mapping[str, Any]:
+        """The file's top level, where that is a mapping."""
+        return self.contents.tree if isinstance(self.contents.tree, dict) else {}
+
+    def has(self, pattern: str) -> bool:
+        """Whether some tensor's whole name, without wrappers, fits the pattern."""
+        return any(re.fullmatch(pattern, name) for name in self.state.tensors)
+
+    def rows(self, name: str) -> int:
+        """The first size of a tensor; 0 when there is none."""
+        tensor = self.state.tensors.get(name)
+        return tensor.shape[0] if tensor is not None and tensor.ndim else 0
+
+    def beside(self, name: str) -> Mapping[str, Any]:
+        """A JSON file that lies in the same folder (`config.json`); empty when there is none."""
+        path = self.contents.path.with_name(name)
+        try:
+            found = json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -49,20 +77,29 @@ class Settled:
     assumed: tuple[str, ...] = ()
 
 
-def imagenet(architecture: Architecture) -> Preprocess:
+def imagenet(architecture: Architecture, file: File | None = None) -> Preprocess:
     """ImageNet statistics at the network's own size: 224 (or the position embedding's), 32 behind a 3x3 stem."""
-    if architecture.arguments.get("stem", "imagenet") != "imagenet":
+    if architecture.arguments.get("stem", "imagenet") in {"cifar", "small_maxpool"}:
         return Preprocess(size=32, crop=32)
     crop = architecture.arguments.get("image_size", 224)
     return Preprocess(size=round(crop * 256 / 224), crop=crop)
 
 
-def _as_is(weights: Weights) -> Weights:
-    return weights
+def small(mean: tuple[float, float, float], std: tuple[float, float, float], size: int = 32) -> Preprocess:
+    """Whole small images with statistics of their own."""
+    return Preprocess(mean=mean, std=std, size=size, crop=size)
 
 
-def _nothing(architecture: Architecture) -> Settled:
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+"""Of CIFAR-10 (spec/checkpoints.md 5); which of the published deviations goes with it is the source's choice."""
+
+
+def _nothing(architecture: Architecture, file: File) -> Settled:
     return Settled()
+
+
+def _always(file: File) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -70,53 +107,33 @@ class Layout:
     """How one source lays out its files.
 
     A file is of this layout when every `evidence` pattern fully matches some name of the encoder's state dict, every
-    key of `beside` stands at the top of the file, and `header` (if any) is a key of its header. Of several, the layout
-    with most evidence decides alone. `heads` are matched against names inside the encoder's prefix, `others` against
-    names outside it; a name that neither they nor the backbone explain is an error.
+    key of `beside` stands at the top of the file, `header` (if any) is a key of its header, and `when` holds. Of
+    several, the layout with most evidence decides alone.
     """
 
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[Encoder, ...] = (Encoder(),)
     """In order of preference: the first one in the file is what the source itself evaluates."""
     evidence: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     header: str | None = None
-    heads: tuple[Drop, ...] = ()
-    others: tuple[Drop, ...] = ()
-    rename: Callable[[Weights], Weights] = _as_is
-    """From the source's names (without prefix) to canonical ones; names it does not know are passed on."""
-    settle: Callable[[Architecture], Settled] = _nothing
-    preprocess: Callable[[Architecture], Preprocess] = imagenet
+    when: Callable[[File], bool] = _always
+    refusal: str = ""
+    """Why such a file cannot be loaded; it then needs no encoder."""
+    settle: Callable[[Architecture, File], Settled] = _nothing
+    preprocess: Callable[[Architecture, File], Preprocess] = imagenet
     card: Callable[[Mapping[str, str]], Card] | None = None
     """Reads a card from the header; it then decides architecture and preprocessing."""
     method: str | None = None
 
     @property
-    def weight(self) -> tuple[bool, int]:
+    def weight(self) -> tuple[bool, bool, int]:
         """How much evidence it takes; the heaviest layout that a file meets is the file's."""
-        return self.header is not None, len(self.evidence) + len(self.beside)
+        evidence = len(self.evidence) + len(self.beside) + (self.when is not _always)
+        return self.header is not None, bool(self.refusal), evidence
 
-
-CLASSIFIER = Drop(r"(fc|head|heads\.head|classifier)\.(weight|bias)", "classifier")
-
-_START = r"([\w]+\.)*?"
-HEADS = (
-    CLASSIFIER,
-    Drop(r"(fc|heads?|projector|projection_head)\.[\w.]+", "projector"),
-    Drop(r"mask_token|masked_embed", "mask token"),
-)
-"""What an unknown source may keep inside its network's prefix (spec/checkpoints.md 4)."""
-OTHERS = (
-    Drop(_START + r"\w*(projector|projection|proj_head|head|neck|contrastive_head)\w*(\.[\w.]+)?", "projector"),
-    Drop(_START + r"(predictor|prediction_head|pred)\w*(\.[\w.]+)?", "predictor"),
-    Drop(_START + r"(\w*_)?(classifier|fc|linear)(\.[\w.]+)?", "classifier"),
-    Drop(_START + r"(queue|prototypes)\w*(\.[\w.]+)?", "queue or prototypes"),
-    Drop(_START + r"(decoder\w*|mask_token|masked_embed)(\.[\w.]+)?", "decoder"),
-    Drop(r"bn\.\w+", "projector's last norm"),
-    Drop(r"n_averaged|steps|total_ops|total_params", "counter"),
-)
-"""What an unknown source may keep beside its network (spec/checkpoints.md 4)."""
-
-
-def reason(drops: tuple[Drop, ...], name: str) -> str | None:
-    """Why a tensor of this name is left out, or None when nothing says it may be."""
-    return next((drop.reason for drop in drops if re.fullmatch(drop.pattern, name)), None)
+    def fits(self, contents: Contents, state: StateDict) -> bool:
+        """Whether the file, with this state dict, is of this layout."""
+        file = File(contents, state)
+        is_beside = all(key in file.top for key in self.beside)
+        is_headed = self.header is None or self.header in contents.header
+        return is_beside and is_headed and all(map(file.has, self.evidence)) and self.when(file)

@@ -1,14 +1,14 @@
 """INTL (winci-ai/INTL): online and, for INTL_M, momentum network, each with its projection."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Drop, Encoder, Layout, Settled, imagenet
+from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout, Settled, imagenet, small
 from transferbench.data.transforms import Preprocess
 
-CIFAR = Preprocess(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261), size=32, crop=32)
+CIFAR = small(CIFAR_MEAN, (0.247, 0.243, 0.261))
 """Of INTL's own CIFAR evaluation, for CIFAR-10 and CIFAR-100 (spec/checkpoints.md 5)."""
 
 
-def settle(architecture: Architecture) -> Settled:
+def settle(architecture: Architecture, file: File) -> Settled:
     """INTL's CIFAR network pads the image by one before its 3x3 convolution (spec/checkpoints.md 3, [code])."""
     if architecture.arguments.get("stem") != "cifar":
         return Settled()
@@ -18,7 +18,7 @@ def settle(architecture: Architecture) -> Settled:
     )
 
 
-def preprocess(architecture: Architecture) -> Preprocess:
+def preprocess(architecture: Architecture, file: File) -> Preprocess:
     """CIFAR's statistics behind the 3x3 stem, ImageNet's elsewhere."""
     return CIFAR if architecture.arguments.get("stem") == "cifar" else imagenet(architecture)
 
@@ -30,7 +30,6 @@ LAYOUTS = (
             Encoder("ema", "momentum_backbone.", ("state_dict",)),
         ),
         evidence=(r"(momentum_)?backbone\.[\w.]+", r"projection\.\d\.weight"),
-        others=(Drop(r"(momentum_)?projection\.\d\.\w+", "projector"),),
         settle=settle,
         preprocess=preprocess,
         method="intl",

@@ -1,16 +1,13 @@
-"""MoCo v1 and v2 (facebookresearch/moco): query and key network, each with its projector in `fc`, and the queue."""
+"""MoCo v1 and v2 (facebookresearch/moco) and who builds on it: query and key network, each with its head, a queue.
 
-from transferbench.checkpoints.formats import Drop, Encoder, Layout
+AdCo and PCL keep the names; ISD puts `module.` inside; DenseCL's and mmpretrain's own files are another layout's.
+"""
+
+from transferbench.checkpoints.formats import Encoder, Layout
+
+ENCODERS = (Encoder("online", "encoder_q."), Encoder("ema", "encoder_k."))
 
 LAYOUTS = (
-    Layout(
-        encoders=(
-            Encoder("online", "encoder_q.", ("state_dict",)),
-            Encoder("ema", "encoder_k.", ("state_dict",)),
-        ),
-        evidence=(r"encoder_q\.[\w.]+", r"queue"),
-        heads=(Drop(r"fc\.([02]\.)?(weight|bias)", "projector"),),
-        others=(Drop(r"queue(_ptr)?", "queue"),),
-        method="moco",
-    ),
+    Layout(ENCODERS, evidence=(r"encoder_q\.[\w.]+", r"encoder_k\.[\w.]+", r"queue"), method="moco"),
+    Layout(ENCODERS, evidence=(r"encoder_q\.[\w.]+", r"encoder_k\.[\w.]+")),
 )

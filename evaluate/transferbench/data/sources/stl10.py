@@ -69,7 +69,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
         [_labels(folder / f"{part}_y.bin", n) for part, n in zip(PARTS[split], counts, strict=True)]
     )
     info = DatasetInfo("stl10", tuple(names.read_text().split()), tuple(PARTS), SIDE, f"md5 {STL10.tgz_md5}")
-    mark = hashlib.sha256(" ".join([split, *(sums[name] for name in needed)]).encode()).hexdigest()
+    mark = hashlib.sha256(" ".join(sums[name] for name in needed).encode()).hexdigest()
     return LabelledImages(
         info, split, labels, Reader(files, counts), [f"{split}/{i:06d}" for i in range(len(labels))], mark
     )

@@ -1,0 +1,69 @@
+"""Size, patch, width, depth and tokens of a vision transformer, read off its tensors' names and shapes."""
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+from transferbench.backbones import Shapes
+
+HEADS = {1280: 16, 1408: 16, 1664: 16}
+"""Of the widths whose published networks (H, g, G) have heads of other than 64 channels."""
+
+
+def usual_heads(dim: int) -> int:
+    """Heads of published networks of this width: 64 channels each but in the largest."""
+    return HEADS.get(dim) or (dim // 64 if dim >= 64 and dim % (dim // 64) == 0 else 1)
+
+
+def propose(shapes: Shapes) -> list[dict[str, Any]]:
+    """Read size, patch, width, depth and tokens off the shapes, heads by custom, likeliest first.
+
+    Each is read in more than one place, so that one missing or misshapen tensor leaves the right network nearest.
+    """
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    dim = _usual(shapes, r"blocks\.\d+\.norm[12]\.(weight|bias)", 0)
+    hidden = _usual(shapes, r"blocks\.\d+\.mlp\.fc1\.(weight|bias)", 0)
+    if not blocks or not dim or not hidden:
+        return []
+    registers, last = shapes.get("reg_token", ()), shapes.get("norm.weight", shapes.get("norm.bias"))
+    common = {
+        "patch_size": _patch(shapes),
+        "dim": dim,
+        "depth": len(blocks),
+        "heads": usual_heads(dim),
+        "mlp_ratio": hidden / dim if int(dim * (hidden / dim)) == hidden else (hidden + 0.5) / dim,
+        "mlp": "swiglu" if hidden == 2 * _usual(shapes, r"blocks\.\d+\.mlp\.fc2\.weight", 1) else "gelu",
+        "qkv_bias": any(name.endswith("attn.qkv.bias") for name in shapes),
+        "registers": registers[1] if len(registers) == 3 else 0,
+        "layer_scale": any(name.endswith("ls1.gamma") for name in shapes),
+        "conv_stem": any(re.match(r"patch_embed\.proj\.\d", name) for name in shapes),
+        "norm_pooled": last is None and any(name.startswith("fc_norm.") for name in shapes),
+    }
+    return [{**common, **tokens} for tokens in _tokens(shapes, common)]
+
+
+def _patch(shapes: Shapes) -> int:
+    patch = shapes.get("patch_embed.proj.weight", ())
+    return patch[2] if len(patch) == 4 else 16
+
+
+def _tokens(shapes: Shapes, common: dict[str, Any]) -> list[dict[str, Any]]:
+    """Which tokens have a position, by the square grid that is left for the patches."""
+    has_class, position = "cls_token" in shapes, shapes.get("pos_embed", ())
+    patch_size, registers = common["patch_size"], common["registers"]
+    length = position[1] if len(position) == 3 else (224 // patch_size) ** 2 + has_class + registers
+    found = []
+    for class_token, for_prefix in ((has_class, True), (has_class, False), (True, True)):
+        patches = length - for_prefix * (class_token + registers)
+        grid = math.isqrt(max(1, patches))
+        tokens = {"class_token": class_token, "position_for_prefix": for_prefix, "image_size": grid * patch_size}
+        pooling = "token" if class_token and not common["norm_pooled"] else "mean"
+        found.append((grid**2 != patches, {**tokens, "pooling": pooling}))
+    return [tokens for is_uneven, tokens in found if not is_uneven] or [found[0][1]]
+
+
+def _usual(shapes: Shapes, pattern: str, axis: int) -> int:
+    """The size most tensors of these names have along an axis; 0 when there is none."""
+    sizes = Counter(shape[axis] for name, shape in shapes.items() if len(shape) > axis and re.fullmatch(pattern, name))
+    return sizes.most_common(1)[0][0] if sizes else 0

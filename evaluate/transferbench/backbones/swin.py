@@ -1,0 +1,110 @@
+"""Swin transformers through timm, in timm's names."""
+
+import math
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import Field
+from timm.models.swin_transformer import SwinTransformer
+from torch import Tensor, nn
+
+from transferbench.backbones import Backbone, Shapes
+from transferbench.settings import Settings
+
+
+class Arguments(Settings):
+    """What fixes a Swin transformer's computation."""
+
+    image_size: int = Field(224, ge=1)
+    patch_size: int = Field(4, ge=1)
+    dim: int = Field(96, ge=1)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    window: int = Field(7, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    qkv_bias: bool = True
+    norm_eps: float = Field(1e-5, gt=0)
+
+
+class Swin(SwinTransformer, Backbone):
+    """A timm SwinTransformer whose features are the mean of its last map after the last norm."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        super().__init__(
+            img_size=arguments.image_size,
+            patch_size=arguments.patch_size,
+            num_classes=0,
+            embed_dim=arguments.dim,
+            depths=arguments.depths,
+            num_heads=arguments.heads,
+            window_size=arguments.window,
+            mlp_ratio=arguments.mlp_ratio,
+            qkv_bias=arguments.qkv_bias,
+            drop_path_rate=0.0,
+            strict_img_size=False,
+            norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),  # pyright: ignore[reportArgumentType]
+        )
+        self.width = int(self.num_features)
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Each stage's map, `layer1` to `layer4`, `b c h w`; the last one is normed."""
+        x, maps = self.patch_embed(images), {}
+        for number, layer in enumerate(self.layers, 1):
+            maps[f"layer{number}"] = x = layer(x)
+        maps[f"layer{len(maps)}"] = self.norm(x)
+        return {name: each.permute(0, 3, 1, 2) for name, each in maps.items()}
+
+    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The mean of the last map, `b d`."""
+        return self.forward_features(images).mean((1, 2))
+
+
+def build(arguments: Arguments) -> Swin:
+    """The network, with timm's initialisation."""
+    return Swin(arguments)
+
+
+def propose(shapes: Shapes) -> list[dict[str, Any]]:
+    """Read width, depths, heads and window off the shapes; the image is 8 windows wide, as in published networks."""
+    blocks = {
+        tuple(map(int, m.groups())) for name in shapes if (m := re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name))
+    }
+    tables = {}
+    for name, shape in shapes.items():
+        found = re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table", name)
+        if found and len(shape) == 2:
+            tables.setdefault(int(found[1]), shape)
+    if not blocks or not tables:
+        return []
+    stages = max(stage for stage, _ in blocks) + 1
+    first = min(tables)
+    window = (math.isqrt(tables[first][0]) + 1) // 2
+    patch = next((s for n in ("patch_embed.proj.weight",) if len(s := shapes.get(n, ())) == 4), (96, 3, 4, 4))
+    dim = next((s[0] for n in ("patch_embed.norm.weight", "patch_embed.proj.bias") if (s := shapes.get(n))), patch[0])
+    return [
+        {
+            "image_size": window * 2 ** (stages - 1) * patch[2],
+            "patch_size": patch[2],
+            "dim": dim,
+            "depths": tuple(sum(stage == each for each, _ in blocks) for stage in range(stages)),
+            "heads": tuple(tables[stage][1] if stage in tables else dim * 2**stage // 32 for stage in range(stages)),
+            "window": window,
+            "qkv_bias": any(name.endswith("attn.qkv.bias") for name in shapes),
+        }
+    ]
+
+
+def assumptions(arguments: Mapping[str, Any]) -> list[str]:
+    """What names and shapes cannot say about such a network."""
+    return ["features are the mean over the last map"]
+
+
+def describe(arguments: Mapping[str, Any]) -> str:
+    """`swin-t4-w7`, or `swin-96d2.2.6.2-w6` for sizes without a name of their own."""
+    full = Arguments.model_validate(dict(arguments))
+    named = {(96, 6): "t", (96, 18): "s", (128, 18): "b", (192, 18): "l"}
+    size = named.get((full.dim, full.depths[2] if len(full.depths) > 2 else 0))
+    spelt = f"{full.dim}d{'.'.join(map(str, full.depths))}"
+    return f"swin-{f'{size}{full.patch_size}' if size else spelt}-w{full.window}"

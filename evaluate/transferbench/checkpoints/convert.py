@@ -1,0 +1,127 @@
+"""A checkpoint in another library's names: exact, and proved by reading it again."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferbench import backbones
+from transferbench.backbones import COUNTER, Shapes
+from transferbench.checkpoints import Card, reading
+from transferbench.checkpoints.load import sha256
+from transferbench.checkpoints.naming import SCHEMES, Weights
+from transferbench.checkpoints.recognition import Match, recognise
+from transferbench.checkpoints.targets import TARGETS, Kind, Target, canonical
+from transferbench.errors import UserError
+
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written, the digest it was read back with, and what a person needs to use it."""
+
+    path: Path
+    target: str
+    architecture: str
+    tensors: int
+    digest: str
+    built: str
+    notes: tuple[str, ...]
+    """What the file cannot say of the network, with the option that says it."""
+
+
+def convert(
+    path: Path, out: Path, target: str, choice: tuple[str | None, Sequence[str]] = (None, ()), force: bool = False
+) -> Conversion:
+    """Write the network of a checkpoint for another library, weights only, in one step: whole or not at all.
+
+    Args:
+        path: a checkpoint of any known container and layout.
+        out: a file that ends as the target's do, or a folder for targets that take one.
+        target: a name of `TARGETS`.
+        choice: as for `load`: which network of the file, and `NAME=VALUE` that the file does not tell.
+        force: replace what is at `out`.
+
+    Raises:
+        UserError: when the file does not load, the target cannot compute the network (naming the property), `out` is
+            taken, or what was written does not read back with the same digest.
+    """
+    found: Target = TARGETS.load(target).TARGET
+    _check_place(out, target, found, force)
+    match = recognise(reading.read(path), *choice)
+    architecture = match.card.architecture
+    misfits = found.misfits(architecture)
+    if misfits:
+        raise UserError(f"{target} has no network that computes {architecture.name}: {'; '.join(misfits)}.")
+    kind = found.kinds[architecture.family]
+    arguments = canonical(architecture)
+    weights = spelt(match.weights, kind, kind.shapes(arguments), target)
+    origin = match.card.origin.model_copy(update={"source_sha256": sha256(path)})
+    again = _written(found, out, weights, match.card.model_copy(update={"origin": origin}), match)
+    notes = tuple(_unsaid(match.card, again.card))
+    tensors = len(weights)
+    return Conversion(out, target, architecture.name, tensors, again.digest, kind.built(arguments), notes)
+
+
+def spelt(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:
+    """The tensors in float32 under the target's names, which are exactly its own network's.
+
+    Raises:
+        UserError: when some are not, naming them.
+    """
+    naming = next((n for _, m in SCHEMES.all() for n in m.NAMINGS if n.name == kind.naming), None)
+    has_counters = any(name.endswith(COUNTER) for name in expected)
+    renamed: Weights = {}
+    for name, tensor in weights.items():
+        if name.endswith(COUNTER) and not has_counters:
+            continue
+        whole = tensor.float() if tensor.is_floating_point() else tensor
+        names = naming.spell(name) if naming else [name]
+        parts = whole.chunk(len(names)) if len(names) > 1 else [whole]
+        renamed |= {each: part.contiguous() for each, part in zip(names, parts, strict=True)}
+    found = backbones.shapes(renamed)
+    differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if differing or sum(t.numel() for t in renamed.values()) != sum(_kept(weights, has_counters)):
+        raise UserError(
+            f"The names do not fit {target}'s own network: {', '.join(differing[:SHOWN])}. Nothing written."
+        )
+    return renamed
+
+
+def _kept(weights: Weights, has_counters: bool) -> Iterator[int]:
+    return (tensor.numel() for name, tensor in weights.items() if has_counters or not name.endswith(COUNTER))
+
+
+def _check_place(out: Path, target: str, found: Target, force: bool) -> None:
+    if found.endings and out.suffix not in found.endings:
+        raise UserError(f"{target} reads {' or '.join(found.endings)}; found {out}. Name a file that ends so.")
+    if out.exists() and not force:
+        raise UserError(f"{out} is there already. Choose another name, or replace it with --force.")
+    if out.exists() and out.is_dir() == bool(found.endings):
+        raise UserError(f"{out} is a {'folder' if out.is_dir() else 'file'}; {target} wants the other.")
+
+
+def _written(target: Target, out: Path, weights: Weights, card: Card, match: Match) -> Match:
+    """Write beside `out`, read it again, and only then put it there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        draft = Path(folder) / out.name
+        target.write(draft, weights, card)
+        again = recognise(reading.read(draft / target.inside))
+        if again.digest != match.digest:
+            raise UserError(f"{out} was not written: read again, its digest was {again.digest}, not {match.digest}.")
+        out.mkdir(exist_ok=True) if draft.is_dir() else None
+        for file in draft.iterdir() if draft.is_dir() else [draft]:
+            file.replace(out / file.name if draft.is_dir() else out)
+    return again
+
+
+def _unsaid(card: Card, again: Card) -> Iterator[str]:
+    """What the file cannot say, as the option that says it."""
+    wanted = {**canonical(card.architecture), **card.preprocess.model_dump(mode="json")}
+    found = {**canonical(again.architecture), **again.preprocess.model_dump(mode="json")}
+    for name, value in wanted.items():
+        if found[name] != value:
+            yield f"the file does not say {name}: --as {name}={json.dumps(value).strip(chr(34))}"

@@ -1,0 +1,12 @@
+"""Barlow Twins (facebookresearch/barlowtwins): backbone, projector and the norm of its outputs."""
+
+from transferbench.checkpoints.formats import Encoder, Layout
+
+LAYOUTS = (
+    Layout(
+        (Encoder("online", "backbone."),),
+        evidence=(r"backbone\.[\w.]+", r"projector\.\d\.weight", r"bn\.running_mean"),
+        beside=("model",),
+        method="barlow_twins",
+    ),
+)

@@ -1,0 +1,39 @@
+"""DINOv2 (facebookresearch/dinov2): published backbones and a training's teacher, with or without registers."""
+
+from transferbench.backbones import Architecture
+from transferbench.checkpoints.formats import Encoder, File, Layout, Settled
+from transferbench.data.transforms import Preprocess
+
+
+def settle(architecture: Architecture, file: File) -> Settled:
+    """Without registers positions are resampled at a scale a little larger, with them to size (spec 3, [code])."""
+    if architecture.family != "vit":
+        return Settled()
+    way = "antialias" if architecture.arguments.get("registers") else "offset"
+    return Settled(
+        {"resampling": way}, (f"positions for 224 pixels are resampled as DINOv2's code does (resampling={way})",)
+    )
+
+
+def preprocess(architecture: Architecture, file: File) -> Preprocess:
+    """As DINOv2 evaluates: 224 pixels, a multiple of the patches of 14, whatever size the positions are for."""
+    return Preprocess(size=256, crop=224, interpolation="bicubic")
+
+
+SCALED = r"(backbone\.)?blocks\.(\d+\.)+ls1\.gamma"
+
+LAYOUTS = (
+    Layout((Encoder(),), evidence=(SCALED, r"mask_token"), settle=settle, preprocess=preprocess, method="dinov2"),
+    Layout((Encoder(),), evidence=(SCALED, r"register_tokens"), settle=settle, preprocess=preprocess, method="dinov2"),
+    Layout(
+        (Encoder("teacher", "backbone.", ("teacher", "model")),),
+        evidence=(SCALED, r"backbone\.mask_token"),
+        settle=settle,
+        preprocess=preprocess,
+        method="dinov2",
+    ),
+    Layout(
+        evidence=(r".*\b_?flat_param(_\d+)?",),
+        refusal="it is one process's share of a network (FSDP); gather the shares into one state dict first",
+    ),
+)

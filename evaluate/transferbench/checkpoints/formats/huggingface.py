@@ -1,0 +1,47 @@
+"""transformers (Hugging Face): ResNet, ViT, ViT-MAE, ViT-MSN, I-JEPA and DINOv2; `config.json` beside is read."""
+
+from transferbench.backbones import Architecture
+from transferbench.checkpoints.formats import Encoder, File, Layout, Settled, imagenet
+from transferbench.data.transforms import Preprocess
+
+RESAMPLED = "positions for images of another size are resampled as transformers does (resampling=plain)"
+
+
+def settle(architecture: Architecture, file: File) -> Settled:
+    """Heads and epsilon from `config.json`, else transformers' defaults (spec/checkpoints.md 3, [code])."""
+    if architecture.family != "vit":
+        return Settled()
+    config = file.beside("config.json")
+    is_dinov2 = bool(architecture.arguments["layer_scale"])
+    eps, heads = config.get("layer_norm_eps"), config.get("num_attention_heads")
+    said = [RESAMPLED] if eps and heads else [RESAMPLED, "no config.json beside the file says heads and epsilon"]
+    arguments = {"norm_eps": eps or (1e-6 if is_dinov2 else 1e-12), "resampling": "plain"}
+    return Settled({**arguments, **({"heads": heads} if heads else {})}, tuple(said))
+
+
+def preprocess(architecture: Architecture, file: File) -> Preprocess:
+    """From `preprocessor_config.json` where it lies beside, else ImageNet's; DINOv2 at 224 pixels."""
+    usual = imagenet(architecture)
+    if architecture.arguments.get("layer_scale"):
+        usual = Preprocess(size=256, crop=224, interpolation="bicubic")
+    said = file.beside("preprocessor_config.json")
+    if len(said.get("image_mean", ())) == len(said.get("image_std", ())) == 3:
+        return usual.model_copy(update={"mean": tuple(said["image_mean"]), "std": tuple(said["image_std"])})
+    return usual
+
+
+PATCHES = r"(.*\.)?embeddings\.patch_embeddings\.projection\.weight"
+NAMES = ("", "vit.", "dinov2.", "dinov2_with_registers.", "ijepa.", "model.")
+
+LAYOUTS = (
+    Layout(
+        tuple(Encoder("backbone", name) for name in NAMES),
+        evidence=(PATCHES, r"(.*\.)?encoder\.layer\.0\.attention\.attention\.query\.weight"),
+        settle=settle,
+        preprocess=preprocess,
+    ),
+    Layout(
+        (Encoder(), Encoder("backbone", "resnet."), Encoder("backbone", "model.")),
+        evidence=(r"(.*\.)?embedder\.embedder\.convolution\.weight", r"(.*\.)?encoder\.stages\.0\.[\w.]+"),
+    ),
+)

@@ -1,0 +1,13 @@
+"""PixPro (zdaxie/PixPro): encoder and key encoder, each with a projector of its own; `base.` in old releases."""
+
+from transferbench.checkpoints.formats import Encoder, Layout
+
+LAYOUTS = tuple(
+    Layout(
+        (Encoder("online", name), Encoder("ema", f"{name[:-1]}_k.")),
+        evidence=(rf"{name[:-1]}\.[\w.]+", r"projector\.linear1\.weight"),
+        beside=("model",),
+        method="pixpro",
+    )
+    for name in ("encoder.", "base.")
+)

@@ -1,0 +1,110 @@
+"""Naming schemes: how sources spell a network's tensors. One table serves both ways, to canonical names and back."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from transferbench import plugins
+
+SCHEMES = plugins.Room("transferbench.checkpoints.naming", "naming scheme")
+"""Each file offers `NAMINGS`, a tuple of `Naming` values."""
+
+Weights = dict[str, Tensor]
+Source = str | tuple[str, str, str]
+Row = tuple[Source, str]
+"""The beginning of a name in the source and in canonical names, with `{letters}` for numbers: `{s}`, `{s+1}`, `{2k-2}`.
+
+Three names in the source stand for query, key and value, which are one tensor in canonical names.
+"""
+
+_HOLE = re.compile(r"\{(\d*)([a-z])([+-]\d+)?\}")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """One scheme. A network's prefix is what stands before a name that ends with one of the anchors."""
+
+    name: str
+    anchors: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+    """The first row that fits a name decides; names that none fits are passed on."""
+    adapt: Callable[[Weights], Weights] = dict
+    """What is more than a renaming, after it."""
+    unused: tuple[str, ...] = ()
+    """Patterns of names that the source's own forward pass never reads."""
+
+    def prefixes(self, names: list[str]) -> list[str]:
+        """What stands before the anchors, each once."""
+        pattern = re.compile(rf"(?P<prefix>(?:.*\.)?)(?:{'|'.join(self.anchors)})")
+        found = (pattern.fullmatch(name) for name in names)
+        return list(dict.fromkeys(match["prefix"] for match in found if match))
+
+    def rename(self, weights: Weights) -> Weights:
+        """From the source's names, without prefix, to canonical ones."""
+        renamed: Weights = {}
+        parts: dict[str, dict[int, tuple[str, Tensor]]] = {}
+        for name, tensor in weights.items():
+            target, part = self._canonical(name)
+            if part is None:
+                renamed[target] = tensor
+            else:
+                parts.setdefault(target, {})[part] = name, tensor
+        for target, found in parts.items():
+            tensors = [found[part][1] for part in sorted(found)]
+            if len(tensors) == 3 and len({tuple(tensor.shape) for tensor in tensors}) == 1:
+                renamed[target] = torch.cat(tensors)
+            else:
+                renamed |= dict(found.values())
+        return self.adapt(renamed)
+
+    def knows(self, name: str) -> bool:
+        """Whether a row fits a name of the source."""
+        return self._canonical(name)[0] != name
+
+    def spell(self, canonical: str) -> list[str]:
+        """A canonical name as the source writes it: one name, or three for query, key and value."""
+        for sources, target in self.rows:
+            match = _pattern(target).match(canonical)
+            if match and (values := _values(target, match)) is not None:
+                every = sources if isinstance(sources, tuple) else (sources,)
+                return [_filled(source, values) + canonical[match.end() :] for source in every]
+        return [canonical]
+
+    def _canonical(self, name: str) -> tuple[str, int | None]:
+        """The canonical name, and which of query, key and value the tensor is."""
+        for sources, target in self.rows:
+            for part, source in enumerate(sources if isinstance(sources, tuple) else (sources,)):
+                match = _pattern(source).match(name)
+                if match and (values := _values(source, match)) is not None:
+                    renamed = _filled(target, values) + name[match.end() :]
+                    return renamed, part if isinstance(sources, tuple) else None
+        return name, None
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    """A template as a regular expression with one group a hole."""
+    pattern, end = "", 0
+    for hole in _HOLE.finditer(template):
+        pattern += re.escape(template[end : hole.start()]) + r"(\d+)"
+        end = hole.end()
+    return re.compile(pattern + re.escape(template[end:]))
+
+
+def _values(template: str, match: re.Match[str]) -> dict[str, int] | None:
+    """What the letters of a template stand for in a match; None where the arithmetic does not come out."""
+    values: dict[str, int] = {}
+    for number, hole in zip(match.groups(), _HOLE.finditer(template), strict=True):
+        value, remainder = divmod(int(number) - int(hole[3] or 0), int(hole[1] or 1))
+        if remainder or value < 0:
+            return None
+        values[hole[2]] = value
+    return values
+
+
+def _filled(template: str, values: dict[str, int]) -> str:
+    return _HOLE.sub(lambda hole: str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)), template)

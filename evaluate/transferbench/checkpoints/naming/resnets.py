@@ -1,0 +1,84 @@
+"""How sources spell ResNets (spec/checkpoints.md 2b). Canonical names are torchvision's."""
+
+import re
+
+from transferbench.checkpoints.naming import Naming, Row, Weights
+
+BLOCK = "layer{s}.{b}."
+SHORTCUT = re.compile(r"((?:.*\.)?layer\d\.\d+\.)shortcut\.([01]\..*)")
+
+
+def _downsample(weights: Weights) -> Weights:
+    """CIFAR code since kuangliu's calls the shortcut `shortcut`."""
+    return {SHORTCUT.sub(r"\1downsample.\2", name): tensor for name, tensor in weights.items()}
+
+
+def _children(first: int) -> tuple[Row, ...]:
+    """`nn.Sequential(*children)`: convolution, norm, and the four stages from number `first` on."""
+    return ("0.", "conv1."), ("1.", "bn1."), (f"{{s+{first - 1}}}.", "layer{s}.")
+
+
+DETECTRON2: tuple[Row, ...] = (
+    ("stem.conv1.norm.", "bn1."),
+    ("stem.conv1.", "conv1."),
+    ("res{s+1}.{b}.conv{k}.norm.", BLOCK + "bn{k}."),
+    ("res{s+1}.{b}.conv{k}.", BLOCK + "conv{k}."),
+    ("res{s+1}.{b}.shortcut.norm.", BLOCK + "downsample.1."),
+    ("res{s+1}.{b}.shortcut.", BLOCK + "downsample.0."),
+)
+HUGGINGFACE: tuple[Row, ...] = (
+    ("embedder.embedder.convolution.", "conv1."),
+    ("embedder.embedder.normalization.", "bn1."),
+    ("encoder.stages.{s-1}.layers.{b}.layer.{k-1}.convolution.", BLOCK + "conv{k}."),
+    ("encoder.stages.{s-1}.layers.{b}.layer.{k-1}.normalization.", BLOCK + "bn{k}."),
+    ("encoder.stages.{s-1}.layers.{b}.shortcut.convolution.", BLOCK + "downsample.0."),
+    ("encoder.stages.{s-1}.layers.{b}.shortcut.normalization.", BLOCK + "downsample.1."),
+)
+SIMCLRV2: tuple[Row, ...] = (
+    ("net.0.0.", "conv1."),
+    ("net.0.1.0.", "bn1."),
+    ("net.{s}.blocks.{b}.net.{2k-1}.0.", BLOCK + "bn{k}."),
+    ("net.{s}.blocks.{b}.net.{2k-2}.", BLOCK + "conv{k}."),
+    ("net.{s}.blocks.{b}.projection.shortcut.", BLOCK + "downsample.0."),
+    ("net.{s}.blocks.{b}.projection.bn.0.", BLOCK + "downsample.1."),
+)
+OBOW: tuple[Row, ...] = (
+    ("_feature_blocks.0.Conv.", "conv1."),
+    ("_feature_blocks.0.bn.", "bn1."),
+    ("_feature_blocks.{s}.", "layer{s}."),
+)
+DEEP: tuple[Row, ...] = (("stem.7.", "bn1."), ("stem.{n}.", "conv1.{n}."))
+
+NAMINGS = (
+    Naming(
+        "torchvision ResNet",
+        (r"layer1\.0\.conv1\.weight", r"layer2\.0\.conv1\.weight", r"layer3\.0\.conv2\.weight"),
+        adapt=_downsample,
+    ),
+    Naming("Sequential of a ResNet's children", (r"[45]\.0\.conv1\.weight",), _children(4), _downsample),
+    Naming("Sequential without max-pool", (r"[34]\.0\.conv1\.weight",), _children(3), _downsample),
+    Naming("Sequential of convolution, norm and stages", (r"[23]\.0\.conv1\.weight",), _children(2), _downsample),
+    Naming(
+        "detectron2 ResNet",
+        (r"res[23]\.0\.conv1\.weight", r"res4\.0\.conv2\.weight"),
+        DETECTRON2,
+        unused=(r"stem\.fc\.[\w.]+",),
+    ),
+    Naming(
+        "transformers ResNet",
+        (
+            r"encoder\.stages\.[12]\.layers\.0\.layer\.0\.convolution\.weight",
+            r"embedder\.embedder\.convolution\.weight",
+        ),
+        HUGGINGFACE,
+    ),
+    Naming("SimCLRv2 ResNet", (r"net\.[12]\.blocks\.0\.net\.0\.weight",), SIMCLRV2),
+    Naming("OBoW ResNet", (r"_feature_blocks\.[12]\.0\.conv1\.weight",), OBOW),
+    Naming("mmpretrain ResNet with deep stem", (r"stem\.[03]\.weight",), DEEP),
+    Naming(
+        "ResNet with its stem apart",
+        (r"stem\.conv0\.weight", r"stem\.BN1\.weight"),
+        (("stem.conv0.", "conv1."), ("stem.BN1.", "bn1.")),
+        unused=(r"bn1\.\w+",),
+    ),
+)

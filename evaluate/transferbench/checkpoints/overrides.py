@@ -1,0 +1,38 @@
+"""What a person says of a file that its tensors do not: `--as heads=12`, `--as stem=small_maxpool`, `--as crop=96`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from transferbench.backbones import FAMILIES, Architecture
+from transferbench.data.transforms import Preprocess
+from transferbench.errors import UserError, nearest
+from transferbench.settings import parse_override, read
+
+
+def applied(
+    architecture: Architecture, preprocess: Preprocess, overrides: Iterable[str]
+) -> tuple[Architecture, Preprocess, list[str]]:
+    """Architecture and preprocessing with `NAME=VALUE` applied, and what was changed, in words.
+
+    Raises:
+        UserError: for a name that is an argument of neither, with the nearest name, or a value that does not fit.
+    """
+    network: dict[str, Any] = dict(architecture.arguments)
+    images: dict[str, Any] = dict(preprocess)
+    said: list[str] = []
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"--as takes NAME=VALUE, for example heads=12; found '{override}'.")
+        path, value = parse_override(override)
+        name = ".".join(path)
+        place = network if name in network else images if name in images else None
+        if place is None:
+            names = sorted([*network, *images])
+            raise UserError(
+                f"--as {override}: no such argument of a {architecture.family} or of its images."
+                f"{nearest(name, names)} Known: {', '.join(names)}."
+            )
+        said.append(f"{name} is {value}, not {place[name]}")
+        place[name] = value
+    arguments = read(FAMILIES.load(architecture.family).Arguments, network).model_dump(mode="json")
+    return Architecture(family=architecture.family, arguments=arguments), read(Preprocess, images), said

@@ -1,0 +1,87 @@
+"""What checkpoints are converted to: one target a file, each offering `TARGET`, a `Target` value."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferbench import backbones, plugins, state
+from transferbench.backbones import Architecture, Shapes
+from transferbench.checkpoints import Card
+from transferbench.checkpoints.naming import Weights
+
+TARGETS = plugins.Room("transferbench.checkpoints.targets", "target")
+
+Arguments = Mapping[str, Any]
+
+
+def _nothing(arguments: Arguments) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One family's networks at a target."""
+
+    shapes: Callable[[Arguments], Shapes]
+    """Names and shapes of the target's own network."""
+    built: Callable[[Arguments], str]
+    """What builds it there, for the person to use."""
+    free: frozenset[str]
+    """Arguments the target takes any value of; of the others only the family's defaults."""
+    naming: str = ""
+    """The naming scheme, read backwards; canonical names without one."""
+    cannot: Callable[[Arguments], list[str]] = _nothing
+    """What else the target cannot compute."""
+
+
+def plain(path: Path, weights: Weights, card: Card) -> None:
+    """The weights alone, as the ending says: safetensors or a flat state dict."""
+    if path.suffix == ".safetensors":
+        state.save_tensors(path, weights, ("format", "pt"))
+    else:
+        torch.save(weights, path)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A library that reads weights in its own names."""
+
+    kinds: Mapping[str, Kind]
+    """By backbone family."""
+    endings: tuple[str, ...] = (".safetensors", ".pth")
+    """Of files it reads; none for a folder."""
+    write: Callable[[Path, Weights, Card], None] = field(default=plain)
+    inside: str = ""
+    """The file with the weights, in a folder."""
+
+    def misfits(self, architecture: Architecture) -> list[str]:
+        """Every property of the network that the target cannot compute; empty when it can."""
+        kind = self.kinds.get(architecture.family)
+        if kind is None:
+            return [f"family {architecture.family} (only {', '.join(self.kinds)})"]
+        usual = backbones.complete(Architecture(family=architecture.family, arguments={})).arguments
+        arguments = canonical(architecture)
+        odd = [
+            f"{name}={value} (only {usual[name]})"
+            for name, value in arguments.items()
+            if name not in kind.free and value != usual[name]
+        ]
+        return [*odd, *kind.cannot(arguments)]
+
+
+def canonical(architecture: Architecture) -> dict[str, Any]:
+    """The arguments, with zeros padded in front of a 7x7 convolution counted as its own (the same network, exactly)."""
+    arguments = dict(architecture.arguments)
+    if arguments.get("stem") == "imagenet":
+        own = 3 if arguments["conv1_padding"] is None else arguments["conv1_padding"]
+        if own + arguments["pre_pad"] == 3:
+            arguments |= {"pre_pad": 0, "conv1_padding": None}
+    return arguments
+
+
+def called(function: str, arguments: Arguments) -> str:
+    """`function(name=value, ...)`."""
+    return f"{function}({', '.join(f'{name}={value}' for name, value in arguments.items())})"

@@ -1,0 +1,72 @@
+"""Whether tensors can be a network's values, and what they are completed with."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transferbench import backbones
+from transferbench.backbones import Architecture
+from transferbench.checkpoints import drops
+from transferbench.checkpoints.accounts import Account
+from transferbench.checkpoints.naming import Weights
+from transferbench.checkpoints.networks import Network
+from transferbench.errors import UserError
+
+SHOWN = 8
+
+
+def completed(path: Path, weights: Weights, architecture: Architecture) -> tuple[Weights, list[str]]:
+    """The tensors in float32 with absent step counters as zero, and what there is to say of that.
+
+    Raises:
+        UserError: when the values cannot be a trained network's, naming the tensors.
+    """
+    problems = [f"{name} {problem}" for name, tensor in weights.items() if (problem := _problem(name, tensor))]
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise UserError(f"{path} does not hold usable weights: {', '.join(problems[:SHOWN])}{more}.")
+    notes: list[str] = []
+    means = [tensor for name, tensor in weights.items() if name.endswith("running_mean")]
+    if means and not any(tensor.count_nonzero() for tensor in means):
+        notes.append("every batch norm's mean is 0: the statistics may never have been gathered")
+    absent = backbones.expected_shapes(architecture).keys() - weights.keys()
+    if absent:
+        notes.append("step counters (num_batches_tracked), which no forward pass reads, are absent and set to 0")
+    upcast = {str(tensor.dtype).removeprefix("torch.") for tensor in weights.values() if _is_half(tensor)}
+    notes += [f"weights in {each} are computed with in float32" for each in sorted(upcast)]
+    return {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in absent}}, notes
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dtype.itemsize < 4
+
+
+def _problem(name: str, tensor: Tensor) -> str:
+    if name.endswith(backbones.COUNTER):
+        return ""
+    if not tensor.is_floating_point():
+        return f"is {tensor.dtype}, not floating point"
+    if not torch.isfinite(tensor).all():
+        return "has NaN or infinite values"
+    return "has negative values" if name.endswith("running_var") and (tensor < 0).any() else ""
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a tensor is a batch norm's statistics, not a parameter."""
+    return name.endswith((backbones.COUNTER, "running_mean", "running_var"))
+
+
+PRETRAINING = {drops.CLASSIFIER, *(drop.reason for drop in drops.EXACT)}
+NO_CLASSES = {64, 128, 256, 512, 1024, 2048, 4096, 8192}
+"""Widths of projectors and of OBoW's visual words: a `fc` of so many rows is no classifier (spec/checkpoints.md 4)."""
+
+
+def classifier(network: Network, accounted: Account) -> int:
+    """The classes of a classifier that lies beside the network and nothing else of a training; 0 without one."""
+    if not accounted.dropped.keys() <= PRETRAINING:
+        return 0
+    names = accounted.dropped.get(drops.CLASSIFIER, [])
+    tensors = [t for n, t in network.state.tensors.items() if network.state.written[n] in names and t.ndim == 2]
+    classes = tensors[0].shape[0] if tensors else 0
+    return 0 if classes in NO_CLASSES else classes

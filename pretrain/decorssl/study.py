@@ -1,0 +1,134 @@
+"""Studies: one small network trained with several methods, and what became of its features."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from decorssl import collapse, findings, loop, monitor, pictures, recipe, runlog, session
+from decorssl.findings import Finding, Verdict
+from decorssl.loop import Training
+from decorssl.recipe import Recipe
+from transferbench import runtime, settings, state
+from transferbench.data import open_split
+from transferbench.errors import UserError
+from transferbench.settings import Settings
+
+FOLDER = Path(__file__).parent / "studies"
+REFERENCE = "random init"
+
+
+class Variant(Settings):
+    """One method of a study, and what papers claim of its embedding."""
+
+    label: str
+    method: str
+    settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
+    claim: Verdict
+    loss_weight: float = Field(1.0, gt=0, description="so that one learning rate fits losses of different scales")
+
+
+class Study(Settings):
+    """A recipe without a method, and the methods it is trained with."""
+
+    title: str
+    about: str = Field(description="what the table begins with")
+    groups: int = Field(ge=2, description="contiguous groups of channels whose correlation is measured")
+    base: dict[str, Any]
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    def recipe(self, name: str, seed: int, overrides: Sequence[str]) -> Recipe:
+        """The recipe of a variant, with `a.b=v` overrides. Raises UserError for settings that do not fit."""
+        variant = self.variants[name]
+        own = {"name": name, "about": variant.label, "method": variant.method, "settings": variant.settings}
+        weighted = [f"optim.loss_weight={variant.loss_weight}", *overrides, f"seed={seed}"]
+        return recipe.checked(settings.merged({**self.base, **own}, weighted))
+
+
+def names() -> list[str]:
+    """The studies that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def read(name: str) -> Study:
+    """A study that comes with the package."""
+    return settings.read(Study, FOLDER / f"{name}.yaml")
+
+
+def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: session.Place, say: session.Say) -> bool:
+    """Train every variant with every seed, then write tables and pictures; False when a signal stopped it.
+
+    Finished runs are found again and a stopped one goes on. All settings are checked before the first run.
+    """
+    here = runtime.start(place.device)
+    if here.world_size > 1:
+        raise UserError("A study runs in one process: start it without torchrun or srun.")
+    chosen = {(name, seed): study.recipe(name, seed, overrides) for seed in range(seeds) for name in study.variants}
+    root = place.data_root or runtime.data_root()
+    for each in chosen.values():
+        loop.check(each, len(session.training_images(each, root)), here)
+    if not pictures.HAS_MATPLOTLIB:
+        say(pictures.MISSING)
+    for i, ((name, seed), each) in enumerate(chosen.items()):
+        say(f"[{i + 1}/{len(chosen)}] {study.variants[name].label}, seed {seed}")
+        if not _trained(each, out / f"{name}-seed{seed}", place):
+            say("Stopped and saved. The same command goes on.")
+            return False
+    found = list(_measured(study, chosen, out, root, here))
+    written = findings.write(out, found, study.about)
+    written += pictures.draw(out, found) if pictures.HAS_MATPLOTLIB else []
+    say(findings.markdown(found, study.about))
+    say("\n".join(f"wrote {path}" for path in written))
+    return True
+
+
+def _trained(each: Recipe, folder: Path, place: session.Place) -> bool:
+    """Whether the run reached its end: its last step, or a loss that is not finite."""
+    failure = folder / runlog.FAILURE
+    failure.unlink(missing_ok=True)
+    try:
+        return session.run(each, folder, True, replace(place, knn_every=0), lambda message: None)
+    except UserError:
+        if failure.is_file():
+            return True
+        raise
+
+
+def _measured(
+    study: Study, chosen: dict[tuple[str, int], Recipe], out: Path, root: Path, here: runtime.Runtime
+) -> Iterator[Finding]:
+    """What became of every run, and of the untrained network of every seed."""
+    for (name, seed), each in chosen.items():
+        training = Training(each.resolved(here.device), session.training_images(each, root), here)
+        if name == next(iter(study.variants)):
+            yield _finding(study, REFERENCE, None, training, root)
+        folder, variant = out / f"{name}-seed{seed}", study.variants[name]
+        if (folder / runlog.STATE).is_file():
+            training.restore(state.load(folder / runlog.STATE))
+        found = _finding(study, variant.label, variant.claim, training, root)
+        is_finite = not (folder / runlog.FAILURE).is_file()
+        yield replace(found, over_time=_over_time(folder / runlog.SPECTRA), is_finite=is_finite)
+
+
+def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> Finding:
+    each = training.recipe
+    test = open_split(each.data, training.images.info.test_split, root)
+    embedded, features = monitor.embeddings(training, monitor.probe(training))
+    return Finding(
+        label,
+        claim,
+        each.seed,
+        collapse.spectrum(embedded, features.shape[1]),
+        collapse.spectrum(features),
+        *collapse.correlations(embedded, study.groups),
+        collapse.redundancy(embedded, study.groups),
+        monitor.accuracy(training, test),
+    )
+
+
+def _over_time(path: Path) -> tuple[tuple[int, float], ...]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return tuple((line["step"], line["embedding"]["rank_share"]) for line in lines)

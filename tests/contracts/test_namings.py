@@ -1,0 +1,69 @@
+"""Every naming scheme spells every network it knows and reads it back; a new file in naming/ is found by itself."""
+
+import pytest
+import torch
+
+from transferbench import backbones
+from transferbench.backbones import Architecture
+from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
+from transferbench.checkpoints.networks import Network
+from transferbench.checkpoints.states import StateDict
+
+ARCHITECTURES = {
+    "ResNet": [("resnet", {"depth": 18}), ("resnet", {"depth": 50})],
+    "deep stem": [("resnet", {"depth": 50, "stem": "deep", "avg_down": True})],
+    "ViT": [("vit", {"dim": 192, "heads": 3, "depth": 12})],
+    "DINOv2": [("vit", {"dim": 192, "heads": 3, "depth": 2, "layer_scale": True})],
+    "SwiGLU": [("vit", {"dim": 192, "heads": 3, "depth": 2, "layer_scale": True, "mlp": "swiglu"})],
+    "Swin": [("swin", {"depths": (2, 2, 2, 2)})],
+    "Sequential": [("resnet", {"depth": 18}), ("resnet", {"depth": 50, "stem": "cifar"})],
+}
+SPELT = [
+    pytest.param(naming, Architecture(family=family, arguments=arguments), id=f"{naming.name} {arguments}")
+    for _, module in SCHEMES.all()
+    for naming in module.NAMINGS
+    for family, arguments in ARCHITECTURES[max((k for k in ARCHITECTURES if k in naming.name), key=naming.name.index)]
+]
+
+
+def spelt(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]:
+    """A network's tensors in canonical names, and as the source writes them."""
+    generator = torch.Generator().manual_seed(0)
+    canonical = {
+        name: torch.rand(shape or (1,), generator=generator).reshape(shape)
+        for name, shape in backbones.expected_shapes(architecture).items()
+    }
+    written: Weights = {}
+    for name, tensor in canonical.items():
+        names = naming.spell(name)
+        written |= dict(zip(names, tensor.chunk(len(names)) if len(names) > 1 else [tensor], strict=True))
+    return canonical, written
+
+
+@pytest.mark.parametrize(("naming", "architecture"), SPELT)
+def test_what_a_scheme_spells_it_reads_back(naming: Naming, architecture: Architecture) -> None:
+    canonical, written = spelt(naming, architecture)
+    read = naming.rename(written)
+    assert read.keys() == canonical.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in canonical.items())
+    assert len(written) == len(canonical) or "transformers" in naming.name
+
+
+@pytest.mark.parametrize(("naming", "architecture"), SPELT)
+def test_a_scheme_finds_the_prefix_and_drops_no_tensor_of_its_network(
+    naming: Naming, architecture: Architecture
+) -> None:
+    _, written = spelt(naming, architecture)
+    state = StateDict((), "", written, {name: name for name in written})
+    network = Network("", state, "", naming, 0)
+    assert network.weights().keys() == written.keys()
+    assert "a.b." in naming.prefixes([f"a.b.{name}" for name in written])
+    without_one = [f"a.b.{name}" for name in list(written)[1:]]
+    assert "a.b." in naming.prefixes(without_one)
+
+
+@pytest.mark.parametrize("naming", [n for _, module in SCHEMES.all() for n in module.NAMINGS], ids=lambda n: n.name)
+def test_renaming_loses_no_tensor_it_does_not_know(naming: Naming) -> None:
+    weights = {f"nobody.knows.{i}": torch.zeros(i) for i in range(3)}
+    assert naming.rename(weights) == weights
+    assert [naming.spell(name) for name in weights] == [[name] for name in weights]
