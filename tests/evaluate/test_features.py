@@ -229,7 +229,13 @@ def test_while_another_program_works_on_the_same_features_this_one_works_alone(
         "print('held', flush=True)\nsys.stdin.read()"
     )
     rows, marks = sorted((tmp_path / "features").iterdir())
-    command = [sys.executable, "-c", held, str(tmp_path / ".features.lock"), rows.name.removeprefix(".").removesuffix(".part")]
+    command = [
+        sys.executable,
+        "-c",
+        held,
+        str(tmp_path / ".features.lock"),
+        rows.name.removeprefix(".").removesuffix(".part"),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
