@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferbench.api import evaluate as evaluate
+    from transferbench.comparison import compare as compare
 
-__all__ = ["evaluate"]
+__all__ = ["compare", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from transferbench.api import evaluate
 
         return evaluate
+    if name == "compare":
+        from transferbench.comparison import compare
+
+        return compare
     raise AttributeError(f"module 'transferbench' has no attribute '{name}'")

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -16,13 +16,17 @@ from transferbench.checkpoints.load import load, random_control, wrap
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features import Report
+from transferbench.forecast import Estimate, forecast, ordered
 from transferbench.records import Record
-from transferbench.run import Output, Shelf, run
+from transferbench.run import Output, Shelf, pending, run
 from transferbench.runtime import Runtime, cache_root, data_root, start
 from transferbench.suite import Job, Suite
 from transferbench.tasks import Bench
 
 Model = nn.Module | str | Path
+
+DATA = "digits"
+"""What is judged on when neither the caller nor the suite names a data set."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Request:
 
     Attributes:
         models: files, `NAME=file` to name a row, or live modules.
-        data: data sets by name or path.
+        data: data sets by name or path; none takes those that the suite names, else the digits.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
         overrides: `JOB.KEY=VALUE`.
@@ -43,7 +47,7 @@ class Request:
     """
 
     models: Sequence[Model]
-    data: Sequence[str] = ("digits",)
+    data: Sequence[str] = ()
     suite: Suite | str | Path | None = None
     task: str | None = None
     overrides: Sequence[str] = ()
@@ -77,11 +81,23 @@ class Evaluation:
     place: Place
     shelf: Shelf
 
+    def plan(self) -> list[Estimate]:
+        """What is left to run will take so long and so much memory here; a few images are put through each backbone."""
+        place, found = self.place, []
+        bench = Bench(place.runtime, place.cache, Path(), place.workers)
+        for candidate in self.candidates:
+            left = pending(self.jobs, candidate, self.shelf, self._output)
+            found += forecast(left, candidate, self.shelf, bench)
+        return found
+
+    @property
+    def _output(self) -> Output | None:
+        return Output(self.place.out, self.place.again) if self.place.out else None
+
     def run(self, report: Report | None = None) -> Iterator[Record]:
         """One record for each candidate and job, as they are finished; `report` is told of progress inside a job."""
-        place = self.place
+        place, output = self.place, self._output
         with ExitStack() as stack:
-            output = Output(place.out, place.again) if place.out else None
             scratch = (
                 place.out / records.UNFINISHED
                 if place.out
@@ -95,7 +111,7 @@ class Evaluation:
 def evaluate(
     model_or_path: Model | Sequence[Model],
     suite: Suite | str | Path | None = None,
-    data: str | Sequence[str] = "digits",
+    data: str | Sequence[str] = (),
     *,
     out: str | Path | None = None,
     seeds: Sequence[int] = (0,),
@@ -110,7 +126,7 @@ def evaluate(
     Args:
         model_or_path: a checkpoint file, `NAME=file`, a module from images `b 3 h w` to features `b d`, or several.
         suite: a suite, its name or its file; None takes the data set's own.
-        data: names or paths of data sets.
+        data: names or paths of data sets; none takes those that the suite names, else the digits.
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
         seeds: each job runs once with each.
         limit: keep only so many images of each split.
@@ -142,12 +158,15 @@ def prepare(request: Request, place: Place) -> Evaluation:
     Raises:
         UserError: for settings, files, or when none of the data sets is here.
     """
+    stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
+    named = request.data or (stated.data if stated else ()) or (DATA,)
+    request = replace(request, suite=stated, data=named)
     jobs = suites.plan(_suites(request), request.overrides, request.seeds, request.limit)
     shelf = Shelf(place.data)
     _require_some(request.data, shelf)
     loaded = [_candidate(model, request, shelf) for model in request.models]
     controls, notes = _controls(loaded) if request.control else ([], [])
-    return Evaluation((*loaded, *controls), tuple(jobs), tuple(notes), place, shelf)
+    return Evaluation((*loaded, *controls), tuple(ordered(jobs, shelf)), tuple(notes), place, shelf)
 
 
 def _suites(request: Request) -> dict[str, Suite]:

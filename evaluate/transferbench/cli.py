@@ -35,6 +35,8 @@ evaluate doctor                               what works on this machine
 RUN = "What is run"
 PLACE = "Where and how it runs (cannot change the result)"
 JUDGE = "all"
+LONG = 120
+"""Seconds from which on a run is announced with its plan."""
 
 
 class Commands(TyperGroup):
@@ -94,6 +96,9 @@ def judge(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for records and artifacts.")] = Path("results"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: JOB.KEY=VALUE.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run what is finished once more.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what it would take here, and stop.", rich_help_panel=RUN)
+    ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Run every job with seeds 0 to N-1.", rich_help_panel=RUN)] = 1,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Smoke run: so many images of each split.", rich_help_panel=RUN)
@@ -120,7 +125,7 @@ def judge(
     with _interruptible():
         request = api.Request(
             models=checkpoints,
-            data=data or ["digits"],
+            data=data or [],
             suite=suite,
             task=task,
             overrides=set_ or [],
@@ -141,7 +146,10 @@ def judge(
             loaders,
         )
         try:
-            found = _watched(api.prepare(request, place), place.runtime.is_main)
+            work = api.prepare(request, place)
+            if _planned(work, place.runtime.is_main, plan):
+                return
+            found = _watched(work, place.runtime.is_main)
         finally:
             runtime.stop()
     _conclude(found, out, place.runtime.is_main)
@@ -246,6 +254,17 @@ def doctor(
             print(f"{'':24} -> {check.mend}")
     if any(check.is_broken for check in checks):
         raise typer.Exit(1)
+
+
+def _planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
+    """Print the plan when it is asked for or the run is long; whether it is all that was asked for."""
+    from transferbench import forecast
+
+    if is_main:
+        estimates = work.plan()
+        if is_all or sum(each.seconds for each in estimates) >= LONG:
+            print("\n".join(forecast.lines(estimates)), flush=True)
+    return is_all
 
 
 def _watched(work: "Evaluation", is_main: bool) -> "list[Record]":

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +19,27 @@ from transferbench.data import LabelledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
+from transferbench.layers import Precision, Reading, forward, reading
 from transferbench.runtime import Runtime
+from transferbench.unfinished import Unfinished, claimed
 
-SCHEMA = 1
+__all__ = [
+    "BATCH",
+    "FeatureSet",
+    "Precision",
+    "Reading",
+    "Report",
+    "evaluating",
+    "extract",
+    "forward",
+    "mine",
+    "stream",
+    "width",
+]
+
+SCHEMA = 2
 BATCH = 256
-
-Precision = Literal["float32", "bfloat16"]
-"""What a backbone computes in; features are kept in float32 either way."""
+"""Part of what features are: an image's last bits depend on those it is computed with."""
 
 Report = Callable[[int, int], None]
 """Told (images done, images in all) by this process as a long loop goes on."""
@@ -46,33 +59,35 @@ def extract(
     cache: Path,
     runtime: Runtime,
     workers: int,
-    precision: Precision = "float32",
+    asked: Precision | Reading = "float32",
     report: Report | None = None,
 ) -> FeatureSet:
-    """Pooled features of every image, from the cache when they lie there whole.
+    """Features of every image, from the cache when they lie there whole.
 
-    Several processes share the images, each taking one contiguous part, and write into one file; `cache` must be a
-    folder that all of them see. The backbone runs in eval mode and gets its training flags back.
+    Several processes share the images, each taking a contiguous range of the same batches, and write into one file;
+    `cache` must be a folder that all of them see. What was computed before a call was stopped or killed is found again
+    by the next one, and the result is the same to the bit, by however many processes. The backbone runs in eval mode
+    and gets its training flags back.
 
     Raises:
-        UserError: for an image that cannot be decoded, or features that are not finite.
+        UserError: for an image that cannot be decoded, a layer that is not there, or features that are not finite.
     """
-    identity = _identity(candidate, images, precision)
-    path = cache / "features" / f"{settings.sha256(identity)}.npy"
+    identity = _identity(candidate, images, reading(asked))
+    path = place(candidate, images, cache, asked)
     candidate.backbone.to(runtime.device)
     is_cached = runtime.gather_objects(_is_whole(path, identity) if runtime.is_main else None)[0]
     if not is_cached:
-        token = runtime.gather_objects(os.urandom(4).hex())[0]
-        part = path.with_name(f".{path.name}.{token}")
-        try:
-            _compute(candidate, images, part, runtime, workers, precision, report)
+        with claimed(path, runtime) as work:
+            _compute(candidate, images, work, runtime, workers, reading(asked), report)
             if runtime.is_main:
-                _seal(part, path, identity)
-        finally:
-            if runtime.is_main:
-                part.unlink(missing_ok=True)
+                _seal(work.path, path, identity)
         runtime.barrier()
     return FeatureSet(np.load(path, mmap_mode="r"), images.labels)
+
+
+def place(candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | Reading) -> Path:
+    """Where the features of a split are kept, once they are extracted."""
+    return cache / "features" / f"{settings.sha256(_identity(candidate, images, reading(asked)))}.npy"
 
 
 @contextmanager
@@ -89,37 +104,41 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def mine(n: int, runtime: Runtime) -> Int64[np.ndarray, "m"]:
-    """This process's contiguous share of 0 ... n - 1; the shares in rank order are all of it, once."""
-    return np.array_split(np.arange(n), runtime.world_size)[runtime.rank]
+    """This process's contiguous share of the batches that 0 ... n - 1 fall into; all shares in rank order are all."""
+    return np.array_split(np.arange(-(-n // BATCH)), runtime.world_size)[runtime.rank]
 
 
 def stream(
-    candidate: Candidate, images: LabelledImages, runtime: Runtime, workers: int, precision: Precision
+    candidate: Candidate,
+    images: LabelledImages,
+    runtime: Runtime,
+    workers: int,
+    asked: Precision | Reading,
+    numbers: Int64[np.ndarray, "m"] | None = None,
 ) -> Iterator[tuple[Int64[Tensor, "b"], Float32[Tensor, "b d"]]]:
-    """Positions and features of this process's share of the images, batch by batch in order; eval mode, no gradient."""
-    share = mine(len(images), runtime)
-    plans = [Plan(0, share[start : start + BATCH]) for start in range(0, len(share), BATCH)]
+    """Positions and features of the images in the batches of these numbers, this process's when none are given.
+
+    Batch by batch in order; eval mode, no gradient.
+    """
+    numbers = mine(len(images), runtime) if numbers is None else numbers
+    plans = [Plan(0, np.arange(k * BATCH, min(len(images), (k + 1) * BATCH))) for k in numbers.tolist()]
     transform = evaluation(candidate.card.preprocess)
     for batch in batches(images, transform, plans, workers=workers):
         with evaluating(candidate.backbone):
-            features = forward(candidate.backbone, batch.views[0].to(runtime.device), precision)
+            features = forward(candidate.backbone, batch.views[0].to(runtime.device), asked)
         yield batch.indices, features
 
 
-def width(candidate: Candidate, images: LabelledImages, runtime: Runtime) -> int:
-    """How many features the backbone gives, found with the first image."""
+def width(
+    candidate: Candidate, images: LabelledImages, runtime: Runtime, asked: Precision | Reading = "float32"
+) -> int:
+    """How many features the reading gives, found with the first image."""
     first = next(batches(images, evaluation(candidate.card.preprocess), [Plan(0, np.zeros(1, np.int64))]))
     with evaluating(candidate.backbone):
-        return candidate.backbone(first.views[0].to(runtime.device)).shape[1]
+        return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
 
 
-def forward(backbone: nn.Module, images: Float[Tensor, "b 3 h w"], precision: Precision) -> Float32[Tensor, "b d"]:
-    """The backbone's output in float32, computed in `precision`."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        return backbone(images).float()
-
-
-def _identity(candidate: Candidate, images: LabelledImages, precision: Precision) -> dict[str, Any]:
+def _identity(candidate: Candidate, images: LabelledImages, wanted: Reading) -> dict[str, Any]:
     """Everything that features depend on."""
     return {
         "schema": SCHEMA,
@@ -127,8 +146,7 @@ def _identity(candidate: Candidate, images: LabelledImages, precision: Precision
         "architecture": candidate.card.architecture.model_dump(mode="json"),
         "preprocess": candidate.card.preprocess.model_dump(mode="json"),
         "data": images.fingerprint,
-        "layer": "pooled",
-        "precision": precision,
+        **wanted.identity,
         "n": len(images),
     }
 
@@ -136,26 +154,29 @@ def _identity(candidate: Candidate, images: LabelledImages, precision: Precision
 def _compute(
     candidate: Candidate,
     images: LabelledImages,
-    path: Path,
+    work: Unfinished,
     runtime: Runtime,
     workers: int,
-    precision: Precision,
+    wanted: Reading,
     report: Report | None,
 ) -> None:
-    """Write this process's part of the features into the array file at `path`, which the main process makes."""
+    """Fill in those batches that are this process's and were not done before."""
     if runtime.is_main:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (len(images), width(candidate, images, runtime))
-        np.lib.format.open_memmap(path, "w+", np.float32, shape).flush()
+        shape = len(images), width(candidate, images, runtime, wanted)
+        work.prepare(shape, -(-len(images) // BATCH))
     runtime.barrier()
-    rows, done = np.lib.format.open_memmap(path, "r+"), 0
-    for indices, features in stream(candidate, images, runtime, workers, precision):
+    work.open()
+    share = mine(len(images), runtime)
+    left = share[~work.done[share]]
+    sizes = np.minimum(BATCH, len(images) - BATCH * share)
+    done = int(sizes[work.done[share]].sum())
+    for indices, features in stream(candidate, images, runtime, workers, wanted, left):
         _require_finite(features, candidate, images, indices)
-        rows[indices.numpy()] = features.cpu().numpy()
+        work.put(int(indices[0]) // BATCH, indices.numpy(), features.cpu().numpy())
         if report is not None:
             done += len(indices)
-            report(done, len(mine(len(images), runtime)))
-    rows.flush()
+            report(done, int(sizes.sum()))
+    work.save()
     runtime.barrier()
 
 

@@ -107,7 +107,7 @@ class _Fitting:
             base = recipe.lr_backbone * recipe.batch_size / 256
             groups.append({"params": list(backbone.parameters()), "base": base})
         self.candidate = candidate
-        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        self.optimizer = recipe.optimiser(groups)
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """One pass over the training images; mean loss and accuracy (per cent)."""

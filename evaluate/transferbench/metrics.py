@@ -1,4 +1,4 @@
-"""What is measured: hits of a classifier and their interval, rank measures of a cloud of features. All in float64."""
+"""What is measured: hits of a classifier, precision of a ranking, ranks of a cloud of features. All in float64."""
 
 import math
 
@@ -27,6 +27,37 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     centre = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_per_class(hits: Bool[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) -> float:
+    """The mean over the classes that occur of the share of hits in each."""
+    counts = np.bincount(labels)
+    return float((np.bincount(labels, hits)[counts > 0] / counts[counts > 0]).mean())
+
+
+def average_precision(
+    scores: Float[np.ndarray, "n"], relevant: Bool[np.ndarray, "n"], points: int | None = None
+) -> float:
+    """Precision over recall as the VOC development kit sums it up; of equal scores the earlier sample comes first.
+
+    Args:
+        scores: how surely each sample is of the class.
+        relevant: whether it is; at least one must be.
+        points: the mean of the interpolated precision at so many recalls from 0 to 1 (VOC2007: 11), as that kit has it;
+            None gives the whole area below the interpolated curve (VOC2010 and later).
+
+    Raises:
+        ValueError: when no sample is relevant or a score is not finite.
+    """
+    if not relevant.any() or not np.isfinite(scores).all():
+        raise ValueError("Average precision needs finite scores and a relevant sample.")
+    found = relevant[np.argsort(-scores, kind="stable")].cumsum()
+    precision = found / np.arange(1, len(found) + 1)
+    interpolated = np.maximum.accumulate(precision[::-1])[::-1]
+    if points is None:
+        return float(interpolated @ np.diff(found, prepend=0) / found[-1])
+    needed = np.ceil(np.arange(points) * found[-1] / (points - 1) - 1e-9)
+    return float(interpolated[np.searchsorted(found, needed)].mean())
 
 
 def centred(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:

@@ -3,10 +3,11 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
+import torch
 from jaxtyping import Float32
 from pydantic import Field
 
@@ -18,11 +19,13 @@ Schedule = Literal["cosine", "cosine_by_epoch", "step", "constant"]
 
 
 class Probe(Settings):
-    """How a head is trained: SGD on random crops and flips. Learning rates are for 256 images, x batch_size / 256."""
+    """How a head is trained on random crops and flips. Learning rates are for 256 images, x batch_size / 256."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(256, ge=2, description="over all processes")
     lr_head: float = Field(0.2, gt=0)
+    optimizer: Literal["sgd", "lars"] = Field("sgd", description="lars: each tensor at its own rate, by `trust`")
+    trust: float = Field(0.001, gt=0, description="optimizer=lars: the share of its norm that a tensor moves by")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Schedule = Field(description="cosine changes with every batch, the others with every epoch")
@@ -39,6 +42,19 @@ class Probe(Settings):
         if not all(0 < part < 1 for part in self.decay_at):
             raise ValueError(f"decay_at={self.decay_at} must be parts of the run, between 0 and 1")
         return self
+
+    def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimizer of some groups of parameters, whose learning rates are set before each step.
+
+        LARS is apex's LARC without its clip, as CW-RGP and SimSiam use it (spec 2.2, peers D.7, [code]): the gradient
+        with its decay, times trust * |p| / (|gradient| + weight_decay * |p|), or as it is where a norm is 0.
+        """
+        shared: dict[str, Any] = {"lr": 0.0, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, **shared)
+        from timm.optim.lars import Lars
+
+        return Lars(groups, trust_coeff=self.trust, trust_clip=False, always_adapt=True, **shared)
 
     def factor(self, epoch: int, step: int, steps: int) -> float:
         """What the learning rates are multiplied by at a step (of `steps`) of an epoch, both counted from 0."""

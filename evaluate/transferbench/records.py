@@ -1,7 +1,7 @@
 """One result as one JSON file that says everything the number depends on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,11 @@ UNFINISHED = "unfinished"
 
 
 class Score(Settings):
-    """One number. `interval` is the 95 % interval over test samples, in the same unit, where it is known."""
+    """One number.
+
+    `interval` is the 95 % interval over test samples, in the same unit, where it is known: Wilson's for an accuracy;
+    `bootstrap` is the one that resampling the test samples gives.
+    """
 
     metric: str
     value: float
@@ -30,6 +34,12 @@ class Score(Settings):
     selected_by: Literal["last", "val", "test"] = "last"
     n: int = Field(description="how many test samples the number is over")
     interval: tuple[float, float] | None = None
+    bootstrap: tuple[float, float] | None = None
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_what_is_unknown(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Leaves out a bootstrap that was not made: records older than it keep their checksum."""
+        return {name: value for name, value in dump(self).items() if name != "bootstrap" or value is not None}
 
 
 class Artifact(Settings):

@@ -20,7 +20,7 @@ from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Artifact, Record
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task
+from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, primary, require_fit
 
 LIMIT_SEED = 0
 """One for all jobs, so that they share cached features."""
@@ -100,6 +100,7 @@ def run(
     for job in jobs:
         try:
             dataset = shelf.take(job.data, job.limit)
+            require_fit(TASKS.load(job.task), dataset.train.info)
         except UserError as error:
             record = _blank(job, candidate, None, environment).model_copy(update={"error": str(error)})
         else:
@@ -114,6 +115,20 @@ def run(
         yield record
 
 
+def pending(jobs: Sequence[Job], candidate: Candidate, shelf: Shelf, output: Output | None) -> list[Job]:
+    """The jobs that `run` would run: their data is here and their result is not."""
+    finished = output.finished() if output else {}
+    left: list[Job] = []
+    for job in jobs:
+        try:
+            dataset = shelf.take(job.data, job.limit)
+            require_fit(TASKS.load(job.task), dataset.train.info)
+        except UserError:
+            continue
+        left += [job] if _blank(job, candidate, dataset, {}).identity not in finished else []
+    return left
+
+
 def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment: dict[str, Any]) -> Record:
     """What is known before the task runs; without a data set where that is not here."""
     task: Task = TASKS.load(job.task)
@@ -123,7 +138,7 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
         task=job.task,
         label=task.label(job.config),
         version=task.VERSION,
-        primary=task.PRIMARY,
+        primary=primary(task, info) if info else task.PRIMARY,
         dataset=info.name if info else Path(job.data).stem,
         dataset_revision=info.revision if info else "",
         data_fingerprint={s.split: s.fingerprint for s in (dataset.train, dataset.test)} if dataset else {},
@@ -165,7 +180,7 @@ def _tried(trial: Trial, bench: Bench, output: Output | None) -> Record:
         return trial.blank.model_copy(update={**measured, "status": "failed", "error": errors[0]})
     found = {
         "status": "ok",
-        "scores": outcome.scores,
+        "scores": here.gather_objects(completed(outcome, trial.dataset.test.info).scores if here.is_main else ())[0],
         "artifacts": _kept(outcome, output.folder, trial.blank) if output and here.is_main else {},
         "frozen": True if TASKS.load(trial.job.task).FROZEN else None,
     }

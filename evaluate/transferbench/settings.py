@@ -4,18 +4,55 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
 
-from transferbench.errors import UserError, nearest
+from transferbench.errors import UserError, nearest, unknown
 
 
 class Settings(pydantic.BaseModel):
-    """The base of every configuration: unknown fields are errors and values never change after parsing."""
+    """The base of every configuration: unknown fields are errors and values never change after parsing.
+
+    Where there are `PRESETS`, `preset: NAME` stands for the values of that name, and what is given beside it is laid
+    over them. Only values are kept, so the same settings are the same however they were written.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    PRESETS: ClassVar[Mapping[str, Any]] = {}
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "preset" not in values or not cls.PRESETS:
+            return values
+        given = {key: value for key, value in values.items() if key != "preset"}
+        if values["preset"] not in cls.PRESETS:
+            raise ValueError(str(unknown("preset", str(values["preset"]), cls.PRESETS)))
+        return {**cls.preset_values(values["preset"], given), **given}
+
+    @classmethod
+    def preset_values(cls, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values of a preset, which may depend on what is `given` beside it."""
+        return cls.PRESETS[name]
+
+    def preset(self) -> str | None:
+        """The names of the presets whose settings these are, wholly; None for settings of one's own."""
+        given = self.model_dump(include=self.preset_depends_on())
+        return ", ".join(name for name in self.PRESETS if self._is_of(name, given)) or None
+
+    @classmethod
+    def preset_depends_on(cls) -> set[str]:
+        """The settings that choose among a preset's values and are not part of it."""
+        return set()
+
+    def _is_of(self, name: str, given: Mapping[str, Any]) -> bool:
+        try:
+            return type(self)(**{"preset": name, **given}) == self
+        except pydantic.ValidationError:
+            return False
 
 
 Model = TypeVar("Model", bound=Settings)

@@ -21,6 +21,7 @@ class Entry(Settings):
     task: str
     id: str = Field(default="", description="the name --set reaches this job by; the task's name when not given")
     settings: dict[str, Any] = Field(default={}, description="what differs from the task's defaults")
+    data: tuple[str, ...] = Field(default=(), description="the data sets this job is for; any when none is named")
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -47,6 +48,11 @@ class Suite(Settings):
     extends: str | None = Field(None, description="a suite whose jobs come first")
     overrides: tuple[str, ...] = Field((), description="what to change in the extended suite's jobs, as with --set")
     jobs: tuple[Entry, ...] = ()
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The data sets that its jobs name: what it runs on when none is asked for."""
+        return tuple(dict.fromkeys(name for entry in self.jobs for name in entry.data))
 
     def only(self, name: str) -> "Suite":
         """The jobs of one task, as this suite states them; the task's own defaults where it has none."""
@@ -117,7 +123,10 @@ def plan(
     misfits = [line for override in overrides for line in _unreachable(override, entries)]
     jobs: list[Job] = []
     for data, suite in suites.items():
-        for entry in suite.jobs:
+        fitting = [entry for entry in suite.jobs if not entry.data or data in entry.data]
+        if not fitting:
+            misfits.append(f"The suite {suite.name} has no job for {data}. It is for {', '.join(suite.data)}.")
+        for entry in fitting:
             try:
                 config = read(TASKS.load(entry.task).Config, entry.changed(overrides).settings)
             except UserError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from transferbench import runtime
+from transferbench import features, runtime
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import DatasetInfo, LabelledImages
@@ -20,6 +20,8 @@ SETTINGS = {
     "knn": {"ks": (3, 20), "k": 3},
     "linear": {"epochs": 2, "batch_size": 8, "lr_head": 6.4},
     "semi": {"epochs": 2, "batch_size": 8, "lr_head": 6.4, "lr_backbone": 0.3, "percent": 50},
+    "fewshot": {"shots": 3, "others": (1,), "layer": "layer3"},
+    "logistic": {},
     "spectrum": {},
 }
 
@@ -33,13 +35,17 @@ def images(n: int, split: str) -> LabelledImages:
     return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"shades {split} {n}")
 
 
-def measure(here: Runtime, folder: Path) -> dict[str, dict[str, list[float]]]:
-    """For each task its logits-like artifact and scores, with sets that neither batches nor processes divide."""
+def tiny() -> Candidate:
     architecture = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125, "stem": "cifar"}))
     backbone = build(architecture, seed=0)
     card = Card(architecture=architecture, preprocess=Preprocess(size=None, crop=16))
     report = LoadReport(format="live", matched=1, parameters=1)
-    candidate = Candidate("tiny", backbone, card, digest(backbone.state_dict()), report)
+    return Candidate("tiny", backbone, card, digest(backbone.state_dict()), report)
+
+
+def measure(here: Runtime, folder: Path) -> dict[str, dict[str, list[float]]]:
+    """For each task its logits-like artifact and scores, with sets that neither batches nor processes divide."""
+    candidate, features.BATCH = tiny(), 7
     dataset = Dataset(images(45, "train"), images(19, "test"))
     found = {}
     for name, chosen in SETTINGS.items():

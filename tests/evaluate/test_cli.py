@@ -204,3 +204,28 @@ def test_a_folder_of_smoke_runs_alone_says_what_it_leaves_out(evaluate: Run, che
     code, out, _ = evaluate("table", "res")
     assert code == 0
     assert out.splitlines()[:2] == ["Nothing to rank.", "Left out: 1 limited."]
+
+
+def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs: Path):
+    code, out, err = evaluate("all", f"ours={checkpoint}", "--data", imgs, "--plan", *SMALL)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines() if line.startswith(("ours", "random-init"))]
+    assert {line[2] for line in lines} == {"spectrum", "knn", "logistic", "semi-1", "semi-10", "linear"}
+    assert "12 job(s), about" in out
+    assert not Path("results").exists()
+
+
+def test_a_long_run_is_announced_with_its_plan(evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch):
+    arguments = ("knn", f"ours={checkpoint}", "--data", imgs, "--no-control", *SMALL)
+    monkeypatch.setattr(cli, "LONG", 0.0)
+    assert "1 job(s), about" in evaluate(*arguments)[1]
+    assert "0 job(s), about 0 s" in evaluate(*arguments)[1]
+    monkeypatch.setattr(cli, "LONG", 1e9)
+    assert "job(s), about" not in evaluate(*arguments, "--again")[1]
+
+
+def test_a_suite_that_names_its_data_sets_needs_no_data(evaluate: Run, checkpoint: Path):
+    code, _, err = evaluate("all", checkpoint, "--suite", "transfer", "--data-root", "nowhere", *SMALL[4:])
+    assert code == 2
+    assert "evaluate download voc07" in err
+    assert "SUN397 is not at" in err

@@ -52,13 +52,13 @@ def test_a_missing_package_breaks_only_what_needs_it(monkeypatch: pytest.MonkeyP
 def test_data_sets_are_found_by_name_and_as_folders(tmp_path: Path):
     for split in ("train", "val"):
         for label in ("cat", "dog"):
-            path = tmp_path / "pets" / split / label / "a.png"
+            path = tmp_path / "birds" / split / label / "a.png"
             path.parent.mkdir(parents=True)
             Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
     (tmp_path / "empty").mkdir()
     found = {check.name: check for check in doctor.data(tmp_path)}
     assert found["digits"].status == "ok"
-    assert found["pets"].found == "data set, 2 training images in 2 classes"
+    assert found["birds"].found == "data set, 2 training images in 2 classes"
     assert found["cifar10"].status == found["empty"].status == "missing"
     assert "download" in found["cifar10"].mend
     assert not any(check.is_broken for check in found.values())

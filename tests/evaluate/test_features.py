@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +13,19 @@ from transferbench import features
 from transferbench.checkpoints import digest
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
-from transferbench.features import extract
+from transferbench.features import Reading, extract
 from transferbench.runtime import Runtime
 
 HERE = Runtime(torch.device("cpu"))
 
 
 def count_batches(monkeypatch) -> list[int]:
-    """The sizes of the batches that go through a backbone from now on, as they happen."""
+    """The sizes of the batches that go through a backbone from now on, as they happen, beside the one for the width."""
     sizes, original = [], features.forward
 
-    def forward(backbone, images, precision):
+    def forward(backbone, images, asked):
         sizes.append(len(images))
-        return original(backbone, images, precision)
+        return original(backbone, images, asked)
 
     monkeypatch.setattr(features, "forward", forward)
     return sizes
@@ -60,12 +63,22 @@ def test_everything_features_depend_on_is_in_the_key(tiny_candidate, tiny_images
         (dataclasses.replace(tiny_candidate, card=cropped), images, "float32"),
         (tiny_candidate, dataclasses.replace(images, fingerprint="other"), "float32"),
         (tiny_candidate, images, "bfloat16"),
+        (tiny_candidate, images, Reading(layer="layer3")),
+        (tiny_candidate, images, Reading(layer="layer3", pooling="max")),
     ]
-    for candidate, seen, precision in others:
+    for candidate, seen, asked in others:
         sizes = count_batches(monkeypatch)
-        extract(candidate, seen, tmp_path, HERE, 0, precision)
-        assert sizes == [6]
-    assert len(list((tmp_path / "features").glob("*.npy"))) == 5
+        extract(candidate, seen, tmp_path, HERE, 0, asked)
+        assert sizes == [1, 6]
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 7
+
+
+def test_a_pooling_that_is_not_used_changes_nothing(tiny_candidate, tiny_images, tmp_path, monkeypatch):
+    first = extract(tiny_candidate, tiny_images(6), tmp_path, HERE, 0)
+    sizes = count_batches(monkeypatch)
+    second = extract(tiny_candidate, tiny_images(6), tmp_path, HERE, 0, Reading(pooling="max"))
+    assert sizes == []
+    np.testing.assert_array_equal(first.features, second.features)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "flipped", "no note", "note is no JSON"])
@@ -116,10 +129,12 @@ def test_features_that_are_not_finite_are_refused_and_not_kept(tiny_candidate, t
     assert list((tmp_path / "features").iterdir()) == []
 
 
-def test_processes_share_the_images_each_once():
-    for n in (1, 5, 8):
+def test_processes_share_the_batches_each_once(monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 4)
+    for n, batches in {1: 1, 4: 1, 5: 2, 40: 10}.items():
         shares = [features.mine(n, Runtime(torch.device("cpu"), rank, 3)) for rank in range(3)]
-        assert np.concatenate(shares).tolist() == list(range(n))
+        assert np.concatenate(shares).tolist() == list(range(batches))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_progress_is_reported_up_to_the_last_image(tiny_candidate, tiny_images, tmp_path: Path, monkeypatch):
@@ -127,3 +142,106 @@ def test_progress_is_reported_up_to_the_last_image(tiny_candidate, tiny_images, 
     told = []
     extract(tiny_candidate, tiny_images(10), tmp_path, HERE, 0, report=lambda done, total: told.append((done, total)))
     assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def interrupted(tiny_candidate, images, cache: Path, after: int, error: BaseException, monkeypatch) -> None:
+    """Extract until the batch number `after`, then fail."""
+    calls, original = [], features.forward
+
+    def forward(backbone, images, asked):
+        calls.append(len(images))
+        if len(calls) > after + 1:
+            raise error
+        return original(backbone, images, asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "forward", forward)
+        with pytest.raises(type(error)):
+            extract(tiny_candidate, images, cache, HERE, 0)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
+def test_an_interrupted_extraction_goes_on_where_it_stopped(error, tiny_candidate, tiny_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 4)
+    images = tiny_images(18)
+    whole = np.array(extract(tiny_candidate, images, tmp_path / "whole", HERE, 0).features)
+    interrupted(tiny_candidate, images, tmp_path / "cut", 3, error, monkeypatch)
+    assert list((tmp_path / "cut/features").glob("*.npy")) == []
+    sizes, told = count_batches(monkeypatch), []
+    found = extract(tiny_candidate, images, tmp_path / "cut", HERE, 0, report=lambda *place: told.append(place))
+    assert sizes == [1, 4, 2]
+    assert told == [(16, 18), (18, 18)]
+    np.testing.assert_array_equal(found.features, whole)
+    assert sorted(path.suffix for path in (tmp_path / "cut/features").iterdir()) == [".json", ".npy"]
+
+
+def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tiny_candidate, tiny_images, tmp_path, monkeypatch):
+    worker = Path(__file__).with_name("killed_extraction.py")
+    runs = [
+        subprocess.run([sys.executable, str(worker), str(tmp_path / "cut"), kill], capture_output=True, text=True)
+        for kill in ("3", "never")
+    ]
+    assert [run.returncode for run in runs] == [-signal.SIGKILL, 0], runs[1].stderr
+    assert runs[1].stdout.split() == ["1", "4", "2"]
+    alone = subprocess.run(
+        [sys.executable, str(worker), str(tmp_path / "whole"), "never"], capture_output=True, text=True
+    )
+    assert alone.stdout.split() == ["1", "4", "4", "4", "4", "2"]
+    [one], [other] = ((tmp_path / name / "features").glob("*.npy") for name in ("cut", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_an_extraction_that_a_person_must_mend_leaves_nothing(tiny_candidate, tiny_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 4)
+    interrupted(tiny_candidate, tiny_images(18), tmp_path, 2, UserError("corrupt"), monkeypatch)
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["rows", "marks", "other shape"])
+def test_damaged_unfinished_work_is_begun_anew(damage, tiny_candidate, tiny_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 4)
+    images = tiny_images(18)
+    interrupted(tiny_candidate, images, tmp_path, 3, KeyboardInterrupt(), monkeypatch)
+    rows, marks = sorted((tmp_path / "features").iterdir())
+    match damage:
+        case "rows":
+            rows.write_bytes(rows.read_bytes()[:50])
+        case "marks":
+            marks.write_bytes(b"\1")
+        case "other shape":
+            np.save(tmp_path / "x.npy", np.zeros((18, 3), np.float32))
+            (tmp_path / "x.npy").rename(rows)
+    sizes = count_batches(monkeypatch)
+    extract(tiny_candidate, images, tmp_path, HERE, 0)
+    assert sizes == [1, 4, 4, 4, 4, 2]
+
+
+def test_while_another_program_works_on_the_same_features_this_one_works_alone(
+    tiny_candidate, tiny_images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(features, "BATCH", 4)
+    images = tiny_images(18)
+    interrupted(tiny_candidate, images, tmp_path, 3, KeyboardInterrupt(), monkeypatch)
+    held = (
+        "import fcntl, sys, zlib\n"
+        "file = open(sys.argv[1], 'a')\n"
+        "fcntl.lockf(file, fcntl.LOCK_EX, 1, zlib.crc32(sys.argv[2].encode()))\n"
+        "print('held', flush=True)\nsys.stdin.read()"
+    )
+    rows, marks = sorted((tmp_path / "features").iterdir())
+    command = [
+        sys.executable,
+        "-c",
+        held,
+        str(tmp_path / ".features.lock"),
+        rows.name.removeprefix(".").removesuffix(".part"),
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        sizes = count_batches(monkeypatch)
+        extract(tiny_candidate, images, tmp_path, HERE, 0)
+        assert sizes == [1, 4, 4, 4, 4, 2]
+        assert rows.exists()
+        assert marks.exists()
+        other.communicate()

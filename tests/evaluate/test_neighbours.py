@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferbench import neighbours
-from transferbench.neighbours import chosen, search
+from transferbench.neighbours import chosen, exact, proposals, search
+from transferbench.neighbours.space import Space
 
 ENGINES = [
     "torch",
+    "torch_bf16",
     pytest.param("faiss", marks=pytest.mark.skipif(not importlib.util.find_spec("faiss"), reason="faiss is missing")),
 ]
 METRICS = ["cosine", "euclidean"]
@@ -55,6 +57,7 @@ def draw(kind: str, n: int, m: int, d: int = 8):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["plain", "quantised", "duplicated", "constant", "far from the origin", "zeros"])
 def test_neighbours_are_those_of_the_definition(kind, metric, engine, monkeypatch):
+    monkeypatch.setattr(proposals, "MARGIN", 3)
     monkeypatch.setattr(neighbours, "MARGIN", 3)
     bank, queries = draw(kind, 150, 20)
     found = search(bank, queries, 7, metric, engine)
@@ -69,7 +72,8 @@ def test_neighbours_are_those_of_the_definition(kind, metric, engine, monkeypatc
 def test_small_tiles_change_nothing(kind, metric, engine, monkeypatch):
     bank, queries = draw(kind, 300, 41)
     whole = search(bank, queries, 10, metric, engine)
-    monkeypatch.setattr(neighbours, "TILE", 200)
+    for room in (proposals, exact):
+        monkeypatch.setattr(room, "TILE", 200)
     monkeypatch.setattr(neighbours, "BLOCK", 4)
     tiled = search(bank, queries, 10, metric, engine)
     np.testing.assert_array_equal(tiled.indices, whole.indices)
@@ -81,14 +85,16 @@ def test_small_tiles_change_nothing(kind, metric, engine, monkeypatch):
 @given(
     n=st.integers(1, 200), m=st.integers(0, 9), k=st.integers(1, 60), levels=st.integers(1, 4), seed=st.integers(0, 99)
 )
-def test_both_engines_give_the_same_neighbours(n, m, k, levels, seed):
+def test_all_engines_give_the_same_neighbours(n, m, k, levels, seed):
     rng = np.random.default_rng(seed)
     bank = rng.integers(0, levels, (n, 3)).astype(np.float32) / 3
     queries = rng.integers(0, levels, (m, 3)).astype(np.float32) / 3
     for metric in ("cosine", "euclidean"):
-        ours, theirs = search(bank, queries, k, metric, "torch"), search(bank, queries, k, metric, "faiss")
-        np.testing.assert_array_equal(ours.indices, theirs.indices)
-        np.testing.assert_array_equal(ours.values, theirs.values)
+        theirs = search(bank, queries, k, metric, "faiss")
+        for engine in ("torch", "torch_bf16"):
+            ours = search(bank, queries, k, metric, engine)
+            np.testing.assert_array_equal(ours.indices, theirs.indices)
+            np.testing.assert_array_equal(ours.values, theirs.values)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -100,7 +106,92 @@ def test_k_up_to_and_beyond_the_bank(k, engine):
     np.testing.assert_array_equal(found.indices, literal(bank, queries, min(k, 12), "euclidean")[1])
 
 
-def test_auto_prefers_torch_on_a_gpu(monkeypatch):
+@pytest.mark.parametrize("metric", METRICS)
+def test_neighbours_that_bfloat16_cannot_tell_apart_are_told_apart(metric):
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(6, 32))
+    bank = (centres[rng.integers(0, 6, 2000)] + 1e-3 * rng.normal(size=(2000, 32))).astype(np.float32)
+    queries = (centres[rng.integers(0, 6, 30)] + 1e-3 * rng.normal(size=(30, 32))).astype(np.float32)
+    found = search(bank, queries, 9, metric, "torch_bf16")
+    values, indices = literal(bank, queries, 9, metric)
+    np.testing.assert_array_equal(found.indices, indices)
+    np.testing.assert_allclose(found.values, values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scan", ["torch", "torch_bf16"])
+@pytest.mark.parametrize("kind", ["plain", "quantised", "far from the origin"])
+def test_a_computed_level_is_within_its_error_and_what_is_left_out_below_its_ceiling(kind, scan, metric):
+    bank, queries = draw(kind, 3000, 40, 48)
+    space = Space.around(bank, metric)
+    found = proposals.propose(space, bank, queries, 10, scan, torch.device("cpu"))
+    if metric == "cosine":
+        unit, asked = (
+            x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank.astype(float), queries.astype(float))
+        )
+        scores = asked @ unit.T
+    else:
+        scores = -((queries[:, None].astype(np.float64) - bank) ** 2).sum(2)
+    levels = np.stack([space.levels(column, queries) for column in scores.T], 1)
+    if kind != "far from the origin":
+        assert len(found.query) > 10 * len(queries)
+        assert (found.errors < 0.05 * (levels.max(1) - levels.min(1))).all()
+    guesses = found.ceilings - found.errors if scan == "torch_bf16" else np.zeros(len(queries))
+    computed = found.levels + guesses[found.query]
+    allowed = found.errors[found.query] + found.relative * np.abs(found.levels)
+    assert (np.abs(levels[found.query, found.index] - computed) <= allowed).all()
+    levels[found.query, found.index] = -np.inf
+    assert (levels <= found.ceilings[:, None]).all()
+
+
+def test_what_a_bfloat16_result_loses_is_allowed_for():
+    rng = np.random.default_rng(0)
+    bank, queries = (rng.integers(-9, 9, (n, 64)).astype(np.float32) for n in (2000, 20))
+    space = Space("euclidean", np.zeros(64, np.float32), 1.0)
+    found = proposals.propose(space, bank, queries, 30, "torch_bf16", torch.device("cpu"))
+    levels = queries @ bank.T - (bank**2).sum(1) / 2
+    off = np.abs(levels[found.query, found.index] - found.levels - (found.ceilings - found.errors)[found.query])
+    assert found.errors.max() < 0.2 < off.max()
+    assert (off <= found.errors[found.query] + found.relative * np.abs(found.levels)).all()
+
+
+def test_the_guess_leaves_few_rows_and_seldom_too_few():
+    bank, queries = draw("plain", 20000, 300, 16)
+    found = proposals.propose(Space.around(bank, "cosine"), bank, queries, 20, "torch_bf16", torch.device("cpu"))
+    counts = np.bincount(found.query, minlength=300)
+    assert (counts < 20).mean() < 0.02
+    assert counts.mean() < 10 * 20
+
+
+def test_a_crowd_above_the_guess_is_left_to_another_scan(monkeypatch):
+    monkeypatch.setattr(proposals, "CROWD", 1)
+    monkeypatch.setattr(proposals, "TILE", 4000)
+    bank, queries = draw("plain", 3000, 50)
+    bank[1::3] = bank[0]
+    space = Space.around(bank, "euclidean")
+    found = proposals.propose(space, bank, queries, 2, "torch_bf16", torch.device("cpu"))
+    assert np.isinf(found.ceilings).any()
+    assert np.bincount(found.query).max() <= 2 + proposals.MARGIN
+    exact = literal(bank, queries, 2, "euclidean")[1]
+    np.testing.assert_array_equal(search(bank, queries, 2, "euclidean", "torch_bf16").indices, exact)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_features_whose_squares_leave_the_range_of_float32(size, engine):
+    bank, queries = draw("plain", 600, 9)
+    for metric in METRICS:
+        found = search(bank * np.float32(size), queries * np.float32(size), 4, metric, engine)
+        expected = literal(bank * np.float32(size), queries * np.float32(size), 4, metric)
+        np.testing.assert_array_equal(found.indices, expected[1])
+
+
+def test_auto_takes_what_is_fastest_here(monkeypatch):
+    monkeypatch.setattr(neighbours, "fast_precision", lambda device: "bfloat16")
+    assert chosen("auto", torch.device("cpu")) == chosen("auto", torch.device("cuda")) == "torch_bf16"
+    monkeypatch.setattr(neighbours, "fast_precision", lambda device: "float32")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "here")
+    assert chosen("auto", torch.device("cpu")) == "faiss"
     assert chosen("auto", torch.device("cuda")) == "torch"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert chosen("auto", torch.device("cpu")) == "torch"

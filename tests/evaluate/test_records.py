@@ -165,3 +165,11 @@ def test_only_a_traceback_is_a_bug():
     assert a_record(status="failed", error="Traceback (most recent call last):\n  ...").is_bug
     assert not a_record(status="failed", error="Cannot decode image 'x'.").is_bug
     assert not a_record().is_bug
+
+
+def test_a_score_without_bootstrap_is_written_as_before_there_was_one():
+    plain = Score(metric="top1", value=50.0, n=10)
+    assert "bootstrap" not in plain.model_dump(mode="json")
+    assert a_record(scores=(plain,)).sealed().is_intact()
+    both = plain.model_copy(update={"bootstrap": (40.0, 60.0)})
+    assert Score.model_validate_json(both.model_dump_json()) == both

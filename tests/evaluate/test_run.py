@@ -1,5 +1,6 @@
 """Every job ends in a whole record, finished work is not repeated, and weights stay what they are."""
 
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +22,8 @@ from transferbench.run import Output, Shelf, run
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
 from transferbench.suite import Job
-from transferbench.tasks import Bench, Dataset, Outcome
+from transferbench.tables import leaderboard
+from transferbench.tasks import Bench, Dataset, Outcome, accuracy
 
 
 class Config(Settings):
@@ -233,3 +236,48 @@ def test_only_the_main_process_writes(stage: Stage):
     (record,) = stage.run(stage.jobs("fine"))
     assert record.status == "ok"
     assert not stage.output.folder.exists()
+
+
+def classify(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """Always class 0, and every second of class 1."""
+    labels = dataset.test.labels
+    predictions = np.where((labels == 1) & (np.arange(len(labels)) % 8 == 1), 1, 0)
+    kept = bench.keep("predictions.npz", {"labels": labels, "predictions": predictions})
+    return Outcome((accuracy("top1", predictions == labels),), {"predictions": kept})
+
+
+def reported_in(dataset: Dataset, metric: Any) -> Dataset:
+    info = dataclasses.replace(dataset.test.info, metric=metric)
+    return Dataset(*(dataclasses.replace(images, info=info) for images in (dataset.train, dataset.test)))
+
+
+def open_as(stage: Stage, metric: str) -> None:
+    dataset = reported_in(stage.dataset, metric)
+    splits = {"train": dataset.train, "test": dataset.test}
+    stage.monkeypatch.setattr("transferbench.run.open_split", lambda data, split, root: splits[split])
+
+
+def test_a_data_set_reported_per_class_gets_that_score_from_any_task_that_keeps_predictions(stage: Stage):
+    stage.task("picky", StandIn())
+    vars(sys.modules["standins.picky"])["run"] = classify
+    open_as(stage, "mean_per_class")
+    (record,) = stage.run(stage.jobs("picky"))
+    assert (record.status, record.primary) == ("ok", "mean_per_class")
+    score = record.score("mean_per_class")
+    assert score is not None
+    assert score.value == pytest.approx(100 * (1 + 0.5 + 0 + 0) / 4)
+    assert score.bootstrap is not None
+    assert score.bootstrap[0] < score.value < score.bootstrap[1]
+    assert record.score("top1") is not None
+    assert leaderboard([record]).columns[0].metric == "mean_per_class"
+
+
+def test_a_task_is_not_asked_of_a_data_set_whose_labels_it_is_not_for(stage: Stage):
+    fine = stage.task("fine", StandIn())
+    open_as(stage, "map11")
+    (record,) = stage.run(stage.jobs("fine"))
+    assert (record.status, fine.seen) == ("skipped", [])
+    assert "tiny has several label(s) an image" in (record.error or "")
+    vars(sys.modules["standins.fine"])["LABELS"] = "any"
+    (record,) = stage.run(stage.jobs("fine"))
+    assert (record.status, record.chance) == ("ok", None)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from transferbench import suite
+from transferbench.data import SOURCES
 from transferbench.errors import UserError
 from transferbench.suite import Entry, Suite, plan
 from transferbench.tasks import TASKS
@@ -60,8 +61,28 @@ def test_one_task_takes_the_suites_jobs_or_its_own_defaults():
 
 @pytest.mark.parametrize("name", suite.names())
 def test_every_suite_in_the_package_is_sound(name: str):
-    jobs = plan({"digits": suite.load(name)})
+    found = suite.load(name)
+    jobs = plan(dict.fromkeys(found.data or ["digits"], found))
     assert {job.task for job in jobs} <= set(TASKS.names())
+    assert {job.id for job in jobs} == {entry.id for entry in found.jobs}
+    assert set(found.data) <= set(SOURCES.names())
+
+
+def test_a_job_runs_on_the_data_sets_it_names_and_a_suite_on_those_of_its_jobs(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("jobs: [{task: knn, data: [a, b]}, {task: semi, data: [b]}]")
+    mine = suite.load(tmp_path / "mine.yaml")
+    assert mine.data == ("a", "b")
+    jobs = plan(dict.fromkeys(mine.data, mine))
+    assert [(job.data, job.task) for job in jobs] == [("a", "knn"), ("b", "knn"), ("b", "semi")]
+    with pytest.raises(UserError, match=r"The suite mine has no job for digits\. It is for a, b"):
+        plan({"digits": mine})
+
+
+def test_transfer_is_one_word_for_twelve_data_sets():
+    transfer = suite.load("transfer")
+    assert len(transfer.data) == 12
+    jobs = plan(dict.fromkeys(transfer.data, transfer))
+    assert {job.data: job.task for job in jobs} == dict.fromkeys(transfer.data, "logistic") | {"voc07": "linear_svm"}
 
 
 def test_digits_has_its_own_suite_without_flips_and_others_take_quick():

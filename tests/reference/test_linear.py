@@ -26,7 +26,13 @@ def view(images, index: int, epoch: int, preprocess, augmented: bool) -> torch.T
     return training(preprocess, (0.08, 1.0), 0.5)(images.image(index), generator)[0].double()
 
 
-def literal(candidate, train, test, rates: dict[str, float], schedule: str) -> torch.Tensor:
+def own_rate(p: torch.Tensor, g: torch.Tensor, trust: float) -> float:
+    """LARC without its clip (spec 2.2): by the norms of the tensor and of its gradient, unless one is 0."""
+    size, slope = float(p.norm()), float(g.norm())
+    return trust * size / (slope + DECAY * size) if size > 0 and slope > 0 else 1.0
+
+
+def literal(candidate, train, test, rates: dict[str, float], schedule: str, trust: float | None = None) -> torch.Tensor:
     """Test logits after EPOCHS of momentum SGD, each update spelt out; a backbone without a rate stays frozen."""
     preprocess = candidate.card.preprocess
     backbone = copy.deepcopy(candidate.backbone).double()
@@ -47,11 +53,13 @@ def literal(candidate, train, test, rates: dict[str, float], schedule: str) -> t
             gradients = torch.autograd.grad(-chosen.mean(), [p for p, _ in learning])
             if schedule == "step":
                 factor = 1 if epoch < 3 else 0.1 if epoch < 4 else 0.01
+            elif schedule == "cosine_by_epoch":
+                factor = (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
             else:
                 factor = (1 + math.cos(math.pi * (epoch * steps + step) / (EPOCHS * steps))) / 2
             with torch.no_grad():
                 for (p, rate), m, g in zip(learning, momenta, gradients, strict=True):
-                    m.mul_(MOMENTUM).add_(g + DECAY * p)
+                    m.mul_(MOMENTUM).add_((g + DECAY * p) * (own_rate(p, g, trust) if trust else 1.0))
                     p.sub_(rate * BATCH / 256 * factor * m)
     backbone.eval()
     with torch.no_grad():
@@ -69,3 +77,22 @@ def test_a_fit_is_momentum_sgd_written_out(rates, schedule, tiny_candidate, tiny
     found = fit(tiny_candidate, train, test, recipe, SEED, bench).logits
     expected = literal(tiny_candidate, train, test, rates, schedule).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_lars_gives_each_tensor_its_own_rate(tiny_candidate, tiny_images, tmp_path):
+    train, test = tiny_images(20, split="train"), tiny_images(9, split="test")
+    recipe = Probe(
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        schedule="cosine_by_epoch",
+        weight_decay=DECAY,
+        lr_head=320,
+        optimizer="lars",
+        trust=0.01,
+    )
+    bench = Bench(Runtime(torch.device("cpu")), tmp_path, tmp_path)
+    found = fit(tiny_candidate, train, test, recipe, SEED, bench).logits
+    expected = literal(tiny_candidate, train, test, {"head": 320}, "cosine_by_epoch", 0.01).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+    plain = literal(tiny_candidate, train, test, {"head": 320}, "cosine_by_epoch").numpy()
+    assert np.abs(plain - expected).max() > 0.1 * np.abs(expected).max()

@@ -1,17 +1,25 @@
-"""Labelled images by name: `digits`, `cifar10`, or the path of a folder or zip."""
+"""Labelled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int8, Int64
 from PIL import Image
 
 from transferbench import plugins
+from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, unknown
 
+HUB = "hf:"
+
 SOURCES = plugins.Room("transferbench.data.sources", "data set")
+
+Metric = Literal["top1", "mean_per_class", "map11"]
+"""What a data set is reported in: accuracy, the mean of the classes' accuracies, or, for several labels an image, the
+mean over classes of VOC2007's 11-point average precision."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,12 @@ class DatasetInfo:
     splits: tuple[str, ...]
     image_size: int | None
     revision: str
-    metric: str = "top1"
+    metric: Metric = "top1"
 
     @property
-    def chance(self) -> float:
-        """The accuracy of guessing, in per cent."""
-        return 100 / len(self.classes)
+    def chance(self) -> float | None:
+        """The accuracy of guessing, in per cent; None where precision is measured, which depends on the labels."""
+        return None if self.metric == "map11" else 100 / len(self.classes)
 
     @property
     def test_split(self) -> str:
@@ -42,6 +50,9 @@ class LabelledImages:
 
     `fingerprint` is a sha256 that changes with the images and labels: of pixels for sets in memory, of names and
     checksums for zips, of names and sizes alone for folders.
+
+    Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
+    counted), and `labels` holds the first that is there.
     """
 
     info: DatasetInfo
@@ -50,6 +61,7 @@ class LabelledImages:
     read: Callable[[int], Image.Image]
     names: Sequence[str]
     fingerprint: str
+    targets: Int8[np.ndarray, "n c"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,7 +88,12 @@ class LabelledImages:
         names = [self.names[int(i)] for i in chosen]
         mark = hashlib.sha256(f"{self.fingerprint} {why} ".encode() + chosen.tobytes()).hexdigest()
         return replace(
-            self, labels=self.labels[chosen], read=lambda i: read(int(chosen[i])), names=names, fingerprint=mark
+            self,
+            labels=self.labels[chosen],
+            read=lambda i: read(int(chosen[i])),
+            names=names,
+            fingerprint=mark,
+            targets=None if self.targets is None else self.targets[chosen],
         )
 
 
@@ -102,15 +119,20 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
     """One split of a data set.
 
     Args:
-        data: a source's name (looked for under `root`) or a path to a folder or zip in ImageFolder layout.
+        data: a source's name (looked for under `root`), a path to a folder or zip in ImageFolder layout or to a folder
+            of parquet files or shards, or `hf:NAME` for a data set of the package `datasets`.
         split: `train`, or the one `DatasetInfo.test_split` names.
 
     Raises:
         UserError: when there is no such data set here, saying how to get it.
     """
     path = Path(data).expanduser()
+    if data.startswith(HUB):
+        return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)
     if "/" in data or path.suffix == ".zip":
-        return SOURCES.load("folder").open_split(path, split)
+        kinds = {"parquet": ".parquet", "webdataset": ".tar"}
+        kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), "folder")
+        return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Any other is named by its path, a folder or zip with "

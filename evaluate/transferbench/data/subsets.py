@@ -23,7 +23,12 @@ def stratified(labels: Int64[np.ndarray, "n"], fraction: float, seed: int) -> In
         raise UserError(f"{(labels < 0).sum()} of the {len(labels)} images have no label, so no share of each class.")
     counts = np.bincount(labels)
     keep = np.maximum(1, np.rint(fraction * counts))
-    return np.flatnonzero(_ranks(labels, seed) < keep[labels])
+    return np.flatnonzero(ranks(labels, seed) < keep[labels])
+
+
+def per_class(labels: Int64[np.ndarray, "n"], count: int, seed: int) -> Int64[np.ndarray, "m"]:
+    """Sorted positions of `count` of each class, all where it has no more; with one seed fewer lie in more."""
+    return np.flatnonzero(ranks(labels, seed) < count)
 
 
 def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
@@ -35,7 +40,7 @@ def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
         return images
     tie = np.random.default_rng([seed, 1]).permutation(len(images))
     known = (images.labels >= 0).all()
-    chosen = np.lexsort((tie, _ranks(images.labels, seed)) if known else (tie,))[:n]
+    chosen = np.lexsort((tie, ranks(images.labels, seed)) if known else (tie,))[:n]
     return images.subset(np.sort(chosen), f"limit {n} seed {seed}")
 
 
@@ -69,7 +74,7 @@ def named(images: LabelledImages, listing: Path) -> LabelledImages:
     return images.subset(chosen, f"list {hashlib.sha256(listing.read_bytes()).hexdigest()}")
 
 
-def _ranks(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:
+def ranks(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:
     """Each image's place (from 0) in a random order of its own class."""
     order = np.random.default_rng([seed, 0]).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]

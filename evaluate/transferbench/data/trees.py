@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from PIL import Image
 from transferbench.errors import UserError
 
 SPLITS = ("train", "val", "test")
+WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -97,7 +99,7 @@ class ZipTree:
         """Split -> path below it -> member. A folder around everything is looked into when no split is at the top."""
         try:
             with zipfile.ZipFile(self.path) as archive:
-                images = [info for info in archive.infolist() if _is_image(info.filename.rpartition("/")[2])]
+                images = [info for info in archive.infolist() if is_image(info.filename.rpartition("/")[2])]
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(f"{self.path} cannot be read as a zip ({error}). Download or pack it again.") from None
         unreadable = [i for i in images if i.flag_bits & 1 or i.compress_type not in (0, zipfile.ZIP_DEFLATED)]
@@ -154,7 +156,20 @@ class MemberReader:
         return content
 
 
-def _is_image(file: str) -> bool:
+def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
+    """The files in a folder or one below it that have a split's name in theirs, else in their folder's, sorted."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted([*where.glob(f"*{suffix}"), *where.glob(f"*/*{suffix}")]):
+        for text in (path.stem, path.parent.name if path.parent != where else ""):
+            words = re.findall("[a-z]+", text.lower())
+            if split := next((WORDS[word] for word in words if word in WORDS), None):
+                found[split].append(path)
+                break
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def is_image(file: str) -> bool:
+    """Whether a file of that name is an image that can be read."""
     return file.lower().endswith(SUFFIXES) and not file.startswith(".")
 
 
@@ -162,7 +177,7 @@ def _images_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Each folder at or below `folder` that holds images, with their names."""
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
-        if images := [file for file in files if _is_image(file)]:
+        if images := [file for file in files if is_image(file)]:
             yield Path(parent), images
 
 

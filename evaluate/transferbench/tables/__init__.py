@@ -55,7 +55,9 @@ def _line(record: Record) -> dict[str, Any]:
         **{name: settings.canonical_json(value) for name, value in nested.items() if name != "scores"},
     }
     for score in record.scores:
-        for name, value in score.model_dump(mode="json", exclude={"metric", "interval"}).items():
+        for name, value in score.model_dump(mode="json", exclude={"metric", "interval", "bootstrap"}).items():
             line[score.metric if name == "value" else f"{score.metric}_{name}"] = value
         line[f"{score.metric}_low"], line[f"{score.metric}_high"] = score.interval or (None, None)
+        if score.bootstrap:
+            line[f"{score.metric}_bootstrap_low"], line[f"{score.metric}_bootstrap_high"] = score.bootstrap
     return line

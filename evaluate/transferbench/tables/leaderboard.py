@@ -185,7 +185,7 @@ def _chance(kept: Sequence[Record], columns: dict[Column, Column]) -> list[Row]:
     cells = {
         columns[_column(record)]: Cell(record.chance, None, 0)
         for record in kept
-        if record.chance is not None and record.primary.startswith("top1")
+        if record.chance is not None and record.primary.startswith(("top1", "mean_per_class"))
     }
     return [Row("chance", "chance", "", cells)] if cells else []
 

@@ -1,19 +1,21 @@
 """The evaluation protocols, one family a file, and what they are given."""
 
+import dataclasses
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench import plugins, state
+from transferbench import intervals, plugins, state
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
-from transferbench.features import FeatureSet, Precision, Report, extract
-from transferbench.metrics import top_k_hits, wilson
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.errors import UserError
+from transferbench.features import FeatureSet, Precision, Reading, Report, extract
+from transferbench.metrics import mean_per_class, top_k_hits, wilson
 from transferbench.probe import Fitted
 from transferbench.records import Score
 from transferbench.runtime import Runtime
@@ -35,9 +37,9 @@ class Bench:
     workers: int = 0
     report: Report | None = None
 
-    def features(self, candidate: Candidate, images: LabelledImages, precision: Precision) -> FeatureSet:
-        """Pooled features of a split, extracted once and cached."""
-        return extract(candidate, images, self.cache, self.runtime, self.workers, precision, self.report)
+    def features(self, candidate: Candidate, images: LabelledImages, asked: Precision | Reading) -> FeatureSet:
+        """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
+        return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
 
     def keep(self, name: str, content: Mapping[str, np.ndarray] | str) -> Path:
         """Write an artifact, arrays as npz or text as it is, from the main process; returns where it lies."""
@@ -57,17 +59,24 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task found: scores, and files worth keeping by name (predictions, curves, spectra)."""
+    """What a task found: scores, and files worth keeping by name (predictions, curves, spectra).
+
+    The artifact `predictions` of a classifier is an npz with `labels` and `predictions`, one class each a test image:
+    it is what `mean_per_class` is measured on, and what two candidates are compared by.
+    """
 
     scores: tuple[Score, ...]
     artifacts: dict[str, Path] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a file in this folder offers.
 
     `VERSION` changes whenever the same settings could give another number; `FROZEN` says whether the backbone must come
-    out bit-identical (checked); `PRIMARY` names the score that leaderboards show.
+    out bit-identical (checked); `PRIMARY` names the score that leaderboards show, where `top1` stands for whatever the
+    data set is reported in. `LABELS`, when given, says which data sets it is for: `several` labels an image or `any`
+    number of them; `one` when not given.
     """
 
     VERSION: ClassVar[str]
@@ -85,10 +94,53 @@ class Task(Protocol):
 
 
 def accuracy(metric: str, hits: Bool[np.ndarray, "n"], selected_by: Literal["last", "val", "test"] = "last") -> Score:
-    """The percentage of hits with its 95 % Wilson interval over test samples."""
+    """The percentage of hits with its 95 % intervals over test samples, Wilson's and the bootstrap's."""
     n, count = len(hits), int(hits.sum())
-    low, high = wilson(count, n)
-    return Score(metric=metric, value=100 * count / n, selected_by=selected_by, n=n, interval=(100 * low, 100 * high))
+    return Score(
+        metric=metric,
+        value=100 * count / n,
+        selected_by=selected_by,
+        n=n,
+        interval=_percent(wilson(count, n)),
+        bootstrap=_percent(intervals.bootstrap(hits)),
+    )
+
+
+def primary(task: Task, info: DatasetInfo) -> str:
+    """The score that leaderboards show of a task on a data set."""
+    return info.metric if task.PRIMARY == "top1" else task.PRIMARY
+
+
+def require_fit(task: Task, info: DatasetInfo) -> None:
+    """Whether the task can be asked of the data set: one label an image, or several.
+
+    Raises:
+        UserError: when not, naming the tasks that can.
+    """
+    found = "several" if info.metric == "map11" else "one"
+    if getattr(task, "LABELS", "one") in (found, "any"):
+        return
+    fitting = [name for name, each in TASKS.all() if getattr(each, "LABELS", "one") in (found, "any")]
+    raise UserError(f"{info.name} has {found} label(s) an image. Expected a task for that: {', '.join(fitting)}.")
+
+
+def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:
+    """The outcome with the score its data set is reported in, measured on the predictions where the task did not."""
+    if info.metric != "mean_per_class" or info.metric in {score.metric for score in outcome.scores}:
+        return outcome
+    path = outcome.artifacts.get("predictions")
+    kept = dict(np.load(path)) if path else {}
+    if "predictions" not in kept:
+        return outcome
+    labels = kept["labels"]
+    hits = kept["predictions"] == labels
+    score = Score(
+        metric=info.metric,
+        value=100 * mean_per_class(hits, labels),
+        n=len(hits),
+        bootstrap=_percent(intervals.bootstrap(hits, labels)),
+    )
+    return dataclasses.replace(outcome, scores=(score, *outcome.scores))
 
 
 def trained(fitted: Fitted, test: LabelledImages, bench: Bench) -> Outcome:
@@ -104,6 +156,10 @@ def trained(fitted: Fitted, test: LabelledImages, bench: Bench) -> Outcome:
     kept = {"labels": test.labels, "predictions": fitted.logits.argmax(1)}
     artifacts = {"curve": bench.keep("curve.jsonl", fitted.jsonl())}
     return Outcome(tuple(scores), artifacts | {"predictions": bench.keep("predictions.npz", kept)})
+
+
+def _percent(interval: tuple[float, float]) -> tuple[float, float]:
+    return 100 * interval[0], 100 * interval[1]
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

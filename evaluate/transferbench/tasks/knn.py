@@ -1,6 +1,6 @@
 """k nearest neighbours on frozen features: several k from one exact search, majority or weighted vote."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -8,9 +8,10 @@ from jaxtyping import Float64, Int64
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.features import FeatureSet, Precision
-from transferbench.neighbours import Metric, Neighbours, search
-from transferbench.runtime import Runtime
+from transferbench.data.subsets import per_class
+from transferbench.features import Precision
+from transferbench.neighbours import Metric
+from transferbench.neighbours.kept import kept
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, Outcome, accuracy
 
@@ -19,24 +20,39 @@ FROZEN = True
 PRIMARY = "top1"
 
 
-class Config(Settings):
-    """As in DINO's evaluation (spec 2.6, [code]); the whitening papers' 5-NN is `wmse5` in peers D.7."""
+COSINE = {"metric": "cosine", "vote": "weighted"}
 
+
+class Config(Settings):
+    """As in DINO's evaluation (spec 2.6, [code]). Presets: peers D.7, `wmse5` spec 2.3 ([code])."""
+
+    PRESETS: ClassVar = {
+        "wmse5": {"ks": (5,), "k": 5, "metric": "euclidean", "vote": "majority"},
+        "instdisc": {"ks": (200,), "k": 200, "temperature": 0.1, **COSINE},
+        "simsiam": {"ks": (200,), "k": 200, "temperature": 0.2, **COSINE},
+        "dino": {"ks": (10, 20, 100, 200), "k": 20, "temperature": 0.07, **COSINE},
+    }
+
+    k: int = Field(20, ge=1, description="the k of the main score")
     ks: tuple[int, ...] = Field(
-        (5, 10, 20, 200),
-        min_length=1,
-        description="numbers of neighbours; one above the training set's size becomes it",
+        (5, 10, 20, 200), description="numbers of neighbours; one above the training set's size becomes it"
     )
-    k: int = Field(20, ge=1, description="the k of the main score, one of ks")
     metric: Metric = Field("cosine", description="euclidean compares features as they are")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
     temperature: float = Field(0.07, gt=0)
+    per_class: int | None = Field(None, ge=1, description="so many training images of each class, drawn by the seed")
     precision: Precision = Field("float32", description="what the backbone computes in")
+
+    @pydantic.field_validator("ks")
+    @classmethod
+    def _with_k(cls, ks: tuple[int, ...], info: Any) -> tuple[int, ...]:
+        """Every number once, in order, with that of the main score."""
+        if min(ks, default=1) < 1:
+            raise ValueError("numbers of neighbours are at least 1")
+        return tuple(sorted({*ks, info.data["k"]} if "k" in info.data else ks))
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Config":
-        if min(self.ks) < 1 or self.k not in self.ks:
-            raise ValueError(f"k={self.k} must be one of ks={self.ks}, all at least 1")
         if self.vote == "weighted" and self.metric != "cosine":
             raise ValueError("a weighted vote needs metric=cosine; with euclidean set vote=majority")
         return self
@@ -44,26 +60,34 @@ class Config(Settings):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "k-NN"
+    few = f", {config.per_class} a class" if config.per_class else ""
+    rule = f"T {config.temperature:g}" if config.vote == "weighted" else config.metric
+    whole = config.model_copy(update={"per_class": None, "precision": "float32"})
+    return f"k-NN{few}" if whole == Config.model_validate({}) else f"{config.k}-NN ({whole.preset() or rule}{few})"
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
-    """Accuracy for every k, named `top1@k` by the k that was used, and `top1` for the main one. Nothing is random."""
+    """Accuracy for every k, named `top1@k` by the k that was used, and `top1` for the main one.
+
+    Searches for the same features are shared by all settings; only with `per_class` is anything random.
+    """
     train = bench.features(candidate, dataset.train, config.precision)
     test = bench.features(candidate, dataset.test, config.precision)
-    found = _neighbours(train, test, min(max(config.ks), len(train.labels)), config.metric, bench.runtime)
-    labels = train.labels[found.indices]
-    weights = np.ones_like(found.values)
+    features, labels = train.features, train.labels
+    if config.per_class:
+        few = per_class(labels, config.per_class, seed)
+        features, labels = features[few], labels[few]
+    found = kept(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
+    classes, weights = labels[found.indices], np.ones_like(found.values)
     if config.vote == "weighted":
         weights = np.exp((found.values - found.values[:, :1]) / config.temperature)
-    used = sorted({min(k, len(train.labels)) for k in config.ks})
-    classes = len(dataset.train.info.classes)
-    predictions = {k: vote(labels[:, :k], weights[:, :k], classes) for k in used}
-    main = predictions[min(config.k, len(train.labels))]
+    used = sorted({min(k, len(labels)) for k in config.ks})
+    predictions = {k: vote(classes[:, :k], weights[:, :k], len(dataset.train.info.classes)) for k in used}
+    main = predictions[min(config.k, len(labels))]
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
-    kept = {"labels": test.labels} | {f"k{k}": predicted for k, predicted in predictions.items()}
-    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)})
+    shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
+    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", shown)})
 
 
 def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], classes: int) -> Int64[np.ndarray, "m"]:
@@ -75,11 +99,3 @@ def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], 
         totals = np.bincount(cells, weights[start : start + 4096].ravel(), len(part) * classes)
         winners[start : start + 4096] = totals.reshape(len(part), classes).argmax(1)
     return winners
-
-
-def _neighbours(train: FeatureSet, test: FeatureSet, k: int, metric: Metric, runtime: Runtime) -> Neighbours:
-    """The search with the queries shared among processes."""
-    mine = np.array_split(test.features, runtime.world_size)[runtime.rank]
-    parts = runtime.gather_objects(search(train.features, mine, k, metric, device=runtime.device))
-    values = np.concatenate([part.values for part in parts])
-    return Neighbours(values, np.concatenate([part.indices for part in parts]))

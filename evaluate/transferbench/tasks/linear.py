@@ -1,5 +1,7 @@
 """A linear classifier trained on augmented images over the frozen backbone."""
 
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
@@ -12,8 +14,28 @@ FROZEN = True
 PRIMARY = "top1"
 
 
+STEP: Any = {"epochs": 100, "batch_size": 256, "schedule": "step"}
+BY_EPOCH: Any = {"epochs": 100, "batch_size": 256, "schedule": "cosine_by_epoch", "weight_decay": 1e-6}
+
+
 class Config(Probe):
-    """INTL's linear evaluation (spec 2.1, [code]): lr_head 0.2, or 0.4 for multi-crop checkpoints."""
+    """INTL's linear evaluation, without multi-crop (spec 2.1, [code]). Presets: spec 2.1, 2.2, peers D.7 ([code]).
+
+    Their papers report the best epoch on the test images; `top1_best_epoch` is that.
+    """
+
+    PRESETS: ClassVar = {
+        "intl": STEP | {"lr_head": 0.2},
+        "intl_multicrop": STEP | {"lr_head": 0.4},
+        "cwrgp": BY_EPOCH | {"batch_size": 1024, "lr_head": 0.1, "weight_decay": 0, "optimizer": "lars"},
+        "moco": STEP | {"lr_head": 30},
+        "simsiam": BY_EPOCH
+        | {"epochs": 90, "batch_size": 4096, "lr_head": 0.1, "weight_decay": 0, "optimizer": "lars"},
+        "barlow": BY_EPOCH | {"lr_head": 0.3},
+        "vicreg": BY_EPOCH | {"lr_head": 0.02},
+        "swav": BY_EPOCH | {"lr_head": 0.3},
+        "simclr": {"epochs": 90, "batch_size": 256, "lr_head": 0.1, "schedule": "cosine"},
+    }
 
     epochs: int = Field(100, ge=1)
     schedule: Schedule = "step"
@@ -21,7 +43,8 @@ class Config(Probe):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "linear"
+    name = config.preset()
+    return f"linear ({name})" if name else "linear"
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -1,5 +1,8 @@
 """Backbone and classifier tuned together on a part of the labels."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
@@ -15,20 +18,50 @@ PRIMARY = "top1"
 
 
 class Config(Tuning):
-    """INTL's semi-supervised evaluation with the usual cosine (spec 2.5, [code]).
+    """INTL's semi-supervised evaluation with the usual cosine (spec 2.5, [code]); percent=100 is full fine-tuning.
 
-    INTL's own script runs at a constant rate: `schedule=constant`.
+    Presets: spec 2.5, peers D.7 ([code]). INTL's own script runs at a constant rate, and 0.006 for `intl_nomulticrop`.
+    VICReg and SwAV have other rates for 1 % than for 10 %, and none for other shares.
     """
+
+    PRESETS: ClassVar = {
+        "intl": {0: {"lr_head": 0.2, "lr_backbone": 0.004, "schedule": "constant"}},
+        "intl_nomulticrop": {0: {"lr_head": 0.2, "lr_backbone": 0.006, "schedule": "constant"}},
+        "barlow": {0: {"lr_head": 0.5, "lr_backbone": 0.005, "schedule": "cosine_by_epoch"}},
+        "vicreg": {
+            1: {"lr_head": 0.08, "lr_backbone": 0.03, "schedule": "cosine_by_epoch"},
+            10: {"lr_head": 0.1, "lr_backbone": 0.01, "schedule": "cosine_by_epoch"},
+        },
+        "swav": {
+            1: {"lr_head": 5, "lr_backbone": 0.02, "schedule": "step", "decay_by": 0.2},
+            10: {"lr_head": 0.2, "lr_backbone": 0.01, "schedule": "step", "decay_by": 0.2},
+        },
+    }
 
     percent: int = Field(10, ge=1, le=100, description="share of the training labels, drawn class by class")
     epochs: int = Field(20, ge=1)
     schedule: Schedule = "cosine"
     lr_backbone: float = Field(0.004, gt=0)
 
+    @classmethod
+    def preset_values(cls, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values of a preset for the given percentage; 0 stands for any."""
+        by_percent = cls.PRESETS[name]
+        percent = int(given.get("percent", cls.model_fields["percent"].default))
+        if percent not in by_percent and 0 not in by_percent:
+            raise ValueError(f"preset {name} is for percent {' and '.join(map(str, by_percent))}, found {percent}")
+        return {"epochs": 20, "batch_size": 256, **by_percent[percent if percent in by_percent else 0]}
+
+    @classmethod
+    def preset_depends_on(cls) -> set[str]:
+        """The percentage."""
+        return {"percent"}
+
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return f"{config.percent} %"
+    name = config.preset()
+    return f"{config.percent} % ({name})" if name else f"{config.percent} %"
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

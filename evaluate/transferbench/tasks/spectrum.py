@@ -4,17 +4,17 @@ from pydantic import Field
 
 from transferbench import metrics
 from transferbench.checkpoints import Candidate
-from transferbench.features import Precision
+from transferbench.features import Reading
 from transferbench.records import Score
-from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, Outcome
 
 VERSION = "1"
 FROZEN = True
+LABELS = "any"
 PRIMARY = "rankme"
 
 
-class Config(Settings):
+class Config(Reading):
     """Measures of spec 4.2 and 4.3 on centred backbone features."""
 
     rank_tolerance: float = Field(
@@ -23,7 +23,6 @@ class Config(Settings):
     condition_floor: float = Field(
         1e-12, gt=0, lt=1, description="the smallest eigenvalue is taken to be at least this part of the largest"
     )
-    precision: Precision = Field("float32", description="what the backbone computes in")
 
 
 def label(config: Config) -> str:
@@ -33,7 +32,7 @@ def label(config: Config) -> str:
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """The measures as scores, the spectrum as an artifact. Constant features have every rank 0. Nothing is random."""
-    features = bench.features(candidate, dataset.test, config.precision).features
+    features = bench.features(candidate, dataset.test, config).features
     deviations = metrics.centred(features)
     values = metrics.eigenvalues(deviations)
     spread = metrics.standard_deviations(deviations)

@@ -1,0 +1,58 @@
+"""Two results on the same test images, compared image by image."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from transferbench import intervals
+from transferbench.errors import UserError
+from transferbench.intervals import Comparison
+from transferbench.records import Record
+
+__all__ = ["Comparison", "compare"]
+
+
+def compare(first: Record, second: Record, out: Path, second_out: Path | None = None) -> Comparison:
+    """The second result against the first: difference of their main scores, paired interval, McNemar's test.
+
+    Args:
+        first: the record of a classifier.
+        second: one of the same task under the same protocol on the same data, of another checkpoint or seed.
+        out: the output folder of the first, where its artifacts are.
+        second_out: that of the second, when it is another one.
+
+    Raises:
+        UserError: when they are not of one experiment, or their predictions are not there as they were recorded.
+    """
+    shared = ("task", "protocol_sha256", "data_fingerprint", "limit", "primary")
+    differing = [name for name in shared if getattr(first, name) != getattr(second, name)]
+    if differing:
+        raise UserError(
+            f"{first.candidate} and {second.candidate} cannot be compared image by image: they differ in "
+            f"{', '.join(differing)}. Expected two results of one task under one protocol on the same images."
+        )
+    labels, predictions = _kept(first, out)
+    others, found = _kept(second, second_out or out)
+    if not np.array_equal(labels, others):
+        raise UserError(f"{first.candidate} and {second.candidate} were tested on different labels.")
+    by_class = labels if first.primary == "mean_per_class" else None
+    return intervals.compare(predictions == labels, found == labels, by_class)
+
+
+def _kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The labels and the predictions that a record keeps."""
+    artifact = record.artifacts.get("predictions")
+    path = out / artifact.path if artifact else None
+    if artifact is None or path is None or not path.is_file():
+        raise UserError(
+            f"{record.candidate} {record.label}: its predictions are not in {out}. Run it again with --again."
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != artifact.sha256:
+        raise UserError(f"{path} is not what the record of {record.candidate} kept. Run it again with --again.")
+    with np.load(path) as arrays:
+        if not {"labels", "predictions"} <= set(arrays):
+            raise UserError(
+                f"{path} holds no class for each image: {', '.join(arrays)}. Expected a classifier's result."
+            )
+        return arrays["labels"], arrays["predictions"]

@@ -1,0 +1,34 @@
+"""iNaturalist 2018 (Van Horn et al.): 437,513 training and 24,426 validation photos of 8,142 species."""
+
+import json
+from pathlib import Path
+
+from transferbench.data import LabelledImages
+from transferbench.data.files import Listing, Official, opened
+
+HELP = "iNaturalist 2018: no program fetches it; DATA/inat18 holds train_val2018/ and the two annotation files"
+
+ABOUT = Official(
+    "inat18",
+    "iNaturalist 2018",
+    splits=("train", "val"),
+    revision="2018",
+    expected="train_val2018/, train2018.json and val2018.json, as the competition packed them",
+)
+
+
+def open_split(where: Path, split: str) -> LabelledImages:
+    """One split, in the order of its annotation file; the classes are the species.
+
+    Raises:
+        UserError: when it is not there or not whole, with what is expected.
+    """
+    return opened(ABOUT, where, split, lambda: _annotated(where, split))
+
+
+def _annotated(where: Path, split: str) -> Listing:
+    found = json.loads((where / f"{split}2018.json").read_text())
+    species = {entry["image_id"]: entry["category_id"] for entry in found["annotations"]}
+    classes = {entry["id"]: str(entry["name"]) for entry in found["categories"]}
+    files = [where / image["file_name"] for image in found["images"]]
+    return Listing(files, [species[image["id"]] for image in found["images"]], [classes[i] for i in sorted(classes)])

@@ -1,0 +1,49 @@
+"""What a job will have to compute, known from its settings and the sizes of its data before anything runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transferbench.layers import Reading
+from transferbench.probe import Probe, Tuning
+
+UPDATE = 3
+"""An update costs about three forward passes: one forward and two backward."""
+PLAIN = Reading()
+ROUNDS = 100
+"""Passes over the features that a head is taken to need where its settings do not say."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Images through the backbone, and what is done with their features.
+
+    Attributes:
+        splits: those whose features are extracted once, and found again by other jobs with the same `reading`.
+        passes: images that pass the frozen backbone, augmented anew each time, or tested anew.
+        updates: images that the backbone is trained on.
+        products: multiplications of a feature vector with another vector, by the head or search on top.
+        batch: images held at once by what trains; 0 when nothing does.
+    """
+
+    splits: tuple[str, ...] = ()
+    passes: int = 0
+    updates: int = 0
+    products: int = 0
+    batch: int = 0
+    reading: Reading = PLAIN
+
+
+def effort(config: Any, n: int, m: int, classes: int) -> Effort:
+    """The effort of a protocol with these settings on `n` training and `m` test images."""
+    epochs = int(getattr(config, "epochs", 0))
+    taken = {name: getattr(config, name) for name in Reading.model_fields if hasattr(config, name)}
+    reading, fitting = Reading.model_validate(taken), UPDATE * n * classes
+    if isinstance(config, Tuning):
+        part = round(n * getattr(config, "percent", 100) / 100)
+        return Effort((), epochs * m, epochs * part, batch=config.batch_size, reading=reading)
+    if isinstance(config, Probe):
+        return Effort(("test",), epochs * n, products=epochs * fitting, batch=config.batch_size, reading=reading)
+    if crops := int(getattr(config, "crops", 0)):
+        return Effort(("test",), crops * n, products=epochs * fitting, reading=reading)
+    products = n * m if hasattr(config, "ks") else (epochs or ROUNDS) * fitting
+    return Effort(("train", "test"), products=products, reading=reading)

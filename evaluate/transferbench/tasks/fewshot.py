@@ -1,0 +1,127 @@
+"""Ridge regression to the classes from a few images of each, in closed form, on frozen features; several draws."""
+
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+import pydantic
+from jaxtyping import Float64, Int64
+from pydantic import Field
+
+from transferbench.checkpoints import Candidate
+from transferbench.data.subsets import per_class
+from transferbench.features import Reading
+from transferbench.metrics import mean_per_class
+from transferbench.records import Score
+from transferbench.tasks import Bench, Dataset, Outcome
+
+VERSION = "1"
+FROZEN = True
+PRIMARY = "top1"
+
+
+class Config(Reading):
+    """In the manner of big_vision's few-shot probe; the penalty is chosen by leaving each training image out."""
+
+    shots: int = Field(default=10, ge=1, description="images of each class for the main score, or all it has")
+    others: tuple[int, ...] = Field(default=(1, 5, 25), description="other numbers of images to report")
+    draws: int = Field(default=5, ge=1, description="sets of images drawn, over which the scores are means")
+    penalties: tuple[float, ...] = Field(
+        default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+        min_length=1,
+        description="candidates for the penalty, in mean squared norms of the centred features; one is a fixed penalty",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _positive(self) -> "Config":
+        if min(self.others, default=1) < 1 or min(self.penalties) <= 0:
+            raise ValueError(f"others={self.others} must be at least 1, penalties={self.penalties} above 0")
+        return self
+
+
+def label(config: Config) -> str:
+    """What leaderboards call the task with these settings."""
+    return f"{config.shots}-shot"
+
+
+def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """Mean over draws in the data set's metric, named `top1@n` for n images a class, and the spread of draws, `std@n`.
+
+    Artifact: predictions of each draw, and those of the first as `predictions`.
+    """
+    train = bench.features(candidate, dataset.train, config)
+    test = bench.features(candidate, dataset.test, config)
+    metric, classes = dataset.test.info.metric, len(dataset.train.info.classes)
+    scores: list[Score] = []
+    kept = {"labels": test.labels}
+    for shots in sorted({config.shots, *config.others}):
+        drawn = [per_class(train.labels, shots, seed * config.draws + draw) for draw in range(config.draws)]
+        found = [_predicted(train.features[few], train.labels[few], test.features, classes, config) for few in drawn]
+        values = [_value(predictions, test.labels, metric) for predictions in found]
+        main = [metric] if shots == config.shots else []
+        for name in [*main, f"{metric}@{shots}"]:
+            scores.append(Score(metric=name, value=statistics.fmean(values), n=len(test.labels)))
+        if config.draws > 1:
+            spread = statistics.stdev(values)
+            scores.append(Score(metric=f"std@{shots}", value=spread, higher_is_better=False, n=len(test.labels)))
+        kept |= {"predictions": found[0]} if main else {}
+        kept[f"shots{shots}"] = np.stack(found)
+    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)})
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Every ridge regression of some targets on some samples, whatever the penalty, from one eigendecomposition.
+
+    With centred samples X = P Vᵀ (V orthonormal, the columns of P orthogonal with squared norms `lengths`) the weights
+    at penalty λ are V (lengths + λ)⁻¹ Pᵀ Y; the intercept bears no penalty.
+    """
+
+    mean: Float64[np.ndarray, "d"]
+    directions: Float64[np.ndarray, "d r"]
+    coordinates: Float64[np.ndarray, "n r"]
+    lengths: Float64[np.ndarray, "r"]
+    targets: Float64[np.ndarray, "n c"]
+
+    def weights(self, penalty: float) -> Float64[np.ndarray, "r c"]:
+        """The weights of the coordinates."""
+        return (self.coordinates.T @ (self.targets - self.targets.mean(0))) / (self.lengths + penalty)[:, None]
+
+    def scores(self, samples: Float64[np.ndarray, "m d"], penalty: float) -> Float64[np.ndarray, "m c"]:
+        """What is predicted for new samples."""
+        weights = self.directions @ self.weights(penalty)
+        return samples @ weights + (self.targets.mean(0) - self.mean @ weights)
+
+    def left_out(self, penalty: float) -> Float64[np.ndarray, "n c"]:
+        """What is predicted for each sample by the regression on all others."""
+        leverage = 1 / len(self.targets) + (self.coordinates**2 / (self.lengths + penalty)).sum(1)
+        residuals = self.targets - self.targets.mean(0) - self.coordinates @ self.weights(penalty)
+        return self.targets - residuals / np.maximum(1 - leverage, 1e-12)[:, None]
+
+
+def ridge(samples: Float64[np.ndarray, "n d"], targets: Float64[np.ndarray, "n c"]) -> Ridge:
+    """The regressions, by the eigenvectors of whichever is smaller, the samples' or the dimensions' products."""
+    mean = samples.mean(0)
+    x = samples - mean
+    n, d = x.shape
+    lengths, vectors = np.linalg.eigh(x @ x.T if n < d else x.T @ x)
+    real = lengths > max(n, d) * np.finfo(np.float64).eps * max(lengths[-1], np.finfo(np.float64).tiny)
+    lengths, vectors = lengths[real], vectors[:, real]
+    directions = x.T @ vectors / np.sqrt(lengths) if n < d else vectors
+    return Ridge(mean, directions, x @ directions, lengths, targets)
+
+
+def _predicted(
+    features: np.ndarray, labels: Int64[np.ndarray, "n"], test: np.ndarray, classes: int, config: Config
+) -> Int64[np.ndarray, "m"]:
+    """The class of the highest score for each test image; of penalties that predict equally well the largest."""
+    found = ridge(features.astype(np.float64), np.eye(classes)[labels])
+    unit = found.lengths.sum() / len(labels) or 1.0
+    hits = {each: int((found.left_out(each * unit).argmax(1) == labels).sum()) for each in config.penalties}
+    best = max(hits, key=lambda penalty: (hits[penalty], penalty))
+    return found.scores(test.astype(np.float64), best * unit).argmax(1)
+
+
+def _value(predictions: Int64[np.ndarray, "m"], labels: Int64[np.ndarray, "m"], metric: str) -> float:
+    hits = predictions == labels
+    return 100 * (mean_per_class(hits, labels) if metric == "mean_per_class" else float(hits.mean()))
