@@ -28,7 +28,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path):
             for metric, value in scores.items():
                 assert two[task][metric] == pytest.approx(value, rel=1e-3, abs=1e-4), (task, metric)
     extracted = sorted((tmp_path / "one" / "cache" / "features").glob("*.npy"))
-    assert len(extracted) == 2
+    assert len(extracted) == 5
     for path in extracted:
         other = folder / "cache" / "features" / path.name
         np.testing.assert_allclose(np.load(path), np.load(other), rtol=1e-4, atol=1e-5)
