@@ -1,22 +1,26 @@
 """Multinomial logistic regression with scikit-learn's objective, fitted by L-BFGS in the metric of the features."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-ROWS = 2**22
-"""How many numbers a work array may hold."""
+BLOCK = 2**20
+"""How many numbers of the features are worked on together: few enough to be in the cache when they are read again."""
 PER_COLUMN = 16
 """The features' second moments are estimated from so many rows a column, at most."""
+TRUST = 1e-5
+"""A gradient's components are right in float32 to far below this, times the features' root mean square."""
 MEMORY = 10
 """Pairs of steps and gradient changes that L-BFGS looks back on."""
 
 Parameters = Float64[Tensor, "c e"]
 Metric = Callable[[Parameters], Parameters]
+Pair = tuple[Parameters, Parameters]
+"""A step and the change of the gradient over it."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,30 @@ class Problem:
         few = torch.cat([few, few.new_ones(len(few), 1)], 1)
         return cls(rows, labels, int(labels.max()) + 1, (few.T @ few).double() / len(few))
 
-    def fit(self, strength: float, tolerance: float, most: int, start: Parameters | None = None) -> Fit:
-        """The minimum for C = `strength`, where no component of the gradient exceeds `tolerance` or after `most` steps.
+    def fit(self, strength: float, tolerance: float, most: int) -> Fit:
+        """The minimum for C = `strength`, where no component of the gradient exceeds `tolerance` or after `most` steps."""
+        return self.path([strength], tolerance, most)[0]
 
-        In float32 as far as that goes, then in float64, which also says whether the fit has converged.
+    def path(self, strengths: Sequence[float], tolerance: float, most: int) -> list[Fit]:
+        """A fit for each C in turn, each from where the one before ended and with what that has learnt of the curvature.
+
+        In float32 as far as that goes, then in float64 unless the gradient is far larger than what float32 can lose.
         """
-        penalty = 1 / (strength * len(self.rows))
         count = 1 if self.classes == 2 else self.classes
-        parameters = torch.zeros(count, len(self.moments), dtype=torch.float64, device=self.rows.device)
-        metric, used = self._metric(penalty), 0
-        point = parameters if start is None else start
-        for rows in (self.rows.float(), self.rows.double()):
-            objective = _Objective(rows, self.labels, self.classes, penalty)
-            point, loss, slope, steps = _minimise(objective, point, metric, tolerance, most - used)
-            used += steps
-        return Fit(point, loss, used, bool(slope.abs().max() <= tolerance))
+        point = torch.zeros(count, len(self.moments), dtype=torch.float64, device=self.rows.device)
+        fits, pairs, before = [], [], 0.0
+        for strength in strengths:
+            penalty = 1 / (strength * len(self.rows))
+            pairs = [(step, _with(change, step, penalty - before)) for step, change in pairs]
+            metric, used, before = self._metric(penalty), 0, penalty
+            for dtype in (torch.float32, torch.float64):
+                objective = _Objective(self.rows.to(dtype), self.labels, self.classes, penalty)
+                point, loss, slope, steps = _minimise(objective, point, metric, pairs, tolerance, most - used)
+                used, steepest = used + steps, float(slope.abs().max())
+                if steepest <= tolerance and tolerance >= TRUST * float(self.moments.diagonal().max()) ** 0.5:
+                    break
+            fits.append(Fit(point, loss, used, steepest <= tolerance))
+        return fits
 
     def _metric(self, penalty: float) -> Metric:
         """What turns a gradient into a step: the inverse of a bound of the Hessian.
@@ -95,12 +108,13 @@ class _Objective:
         """Loss and gradient."""
         weight, bias = parameters[:, :-1].to(self.rows.dtype), parameters[:, -1].to(self.rows.dtype)
         gradient, loss = torch.zeros_like(parameters), torch.zeros((), dtype=torch.float64, device=parameters.device)
-        step = max(1, ROWS // max(self.classes, self.rows.shape[1] // 4))
+        step = max(1, BLOCK // max(self.classes, self.rows.shape[1]))
         for rows, labels in zip(self.rows.split(step), self.labels.split(step), strict=True):
             logits = torch.addmm(bias, rows, weight.T)
             if self.classes == 2:
                 logits = torch.cat([torch.zeros_like(logits), logits], 1)
-            logs = logits.log_softmax(1)
+            # What log_softmax does, in a third of its time for few classes.
+            logs = logits.sub_(logits.logsumexp(1, keepdim=True))
             own = labels[:, None]
             loss -= logs.gather(1, own).sum(dtype=torch.float64)
             slope = logs.exp_().scatter_add_(1, own, -torch.ones_like(logs[:, :1]))[:, -len(parameters) :]
@@ -112,15 +126,19 @@ class _Objective:
         return float(loss) / len(self.rows) + self.penalty * float(parameters[:, :-1].square().sum()) / 2, gradient
 
 
+def _with(change: Parameters, step: Parameters, penalty: float) -> Parameters:
+    """The change of the gradient over a step when the penalty is larger by so much."""
+    return torch.cat([change[:, :-1] + penalty * step[:, :-1], change[:, -1:]], 1)
+
+
 def _minimise(
-    objective: _Objective, point: Parameters, metric: Metric, tolerance: float, most: int
+    objective: _Objective, point: Parameters, metric: Metric, pairs: list[Pair], tolerance: float, most: int
 ) -> tuple[Parameters, float, Parameters, int]:
     """L-BFGS from `point` until the gradient is small, nothing is gained any more or `most` steps are made.
 
-    Returns where it ended, loss and gradient there, and the number of steps.
+    Returns where it ended, loss and gradient there, and the number of steps; `pairs` then holds the last ones.
     """
     loss, slope = objective(point)
-    pairs: list[tuple[Parameters, Parameters]] = []
     for done in range(most):
         if slope.abs().max() <= tolerance:
             return point, loss, slope, done
@@ -130,12 +148,12 @@ def _minimise(
             return point, loss, slope, done
         further, loss, other = found
         if float(((further - point) * (other - slope)).sum()) > 0:
-            pairs = [*pairs[-MEMORY + 1 :], (further - point, other - slope)]
+            pairs[:] = [*pairs[-MEMORY + 1 :], (further - point, other - slope)]
         point, slope = further, other
     return point, loss, slope, most
 
 
-def _quasi_newton(slope: Parameters, pairs: list[tuple[Parameters, Parameters]], metric: Metric) -> Parameters:
+def _quasi_newton(slope: Parameters, pairs: list[Pair], metric: Metric) -> Parameters:
     """The gradient times the inverse Hessian that the pairs (step, gradient change) tell of, from `metric` on."""
     found, shares = slope.clone(), []
     for step, change in reversed(pairs):
@@ -143,6 +161,9 @@ def _quasi_newton(slope: Parameters, pairs: list[tuple[Parameters, Parameters]],
         found -= share * change
         shares.append(share)
     found = metric(found)
+    if pairs:  # As much shorter as the last step has shown the curvature to be below its bound.
+        step, change = pairs[-1]
+        found *= float((step * change).sum() / (change * metric(change)).sum())
     for (step, change), share in zip(pairs, reversed(shares), strict=True):
         found += (share - float((change * found).sum() / (step * change).sum())) * step
     return found
