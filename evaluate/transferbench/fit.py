@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32, Float64
-from torch import Tensor, nn
+from torch import Tensor
 
 from transferbench import settings, state
 from transferbench.batchnorm import synchronise
@@ -23,7 +23,7 @@ from transferbench.data.transforms import training
 from transferbench.errors import UserError
 from transferbench.features import Report, evaluating, extract, forward, stream, width
 from transferbench.metrics import top_k_hits
-from transferbench.probe import Epoch, Fitted, Probe, Tuning
+from transferbench.probe import Epoch, Fitted, Probe, Tuning, initial
 from transferbench.runtime import Runtime, seeded
 
 
@@ -98,7 +98,7 @@ class _Fitting:
         self.identity = _identity(candidate, train, test, recipe, seed)
         candidate.backbone.to(self.runtime.device)
         features = width(candidate, test, self.runtime)
-        self.head = _head(features, len(train.info.classes), seed).to(self.runtime.device)
+        self.head = initial(features, len(train.info.classes), seed).to(self.runtime.device)
         groups = [{"params": list(self.head.parameters()), "base": recipe.lr_head * recipe.batch_size / 256}]
         self.tuned = isinstance(recipe, Tuning)
         if isinstance(recipe, Tuning):
@@ -198,14 +198,6 @@ def _identity(candidate: Candidate, train: LabelledImages, test: LabelledImages,
             "test": test.fingerprint,
         }
     )
-
-
-def _head(features: int, classes: int, seed: int) -> nn.Linear:
-    """A linear classifier with weights from N(0, 0.01) and bias 0 (spec 2.1, [code])."""
-    head = nn.Linear(features, classes, device="meta").to_empty(device="cpu")
-    nn.init.normal_(head.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
-    nn.init.zeros_(head.bias)
-    return head
 
 
 def _plans(n: int, batch_size: int, epoch: int, seed: int, processes: int, even: bool) -> list[Plan]:

@@ -10,6 +10,7 @@ import pydantic
 import torch
 from jaxtyping import Float32
 from pydantic import Field
+from torch import nn
 
 from transferbench import optim
 from transferbench.features import Precision
@@ -100,3 +101,11 @@ class Fitted:
     def best_epoch(self) -> Epoch:
         """The first epoch of the highest test accuracy."""
         return max(self.curve, key=lambda epoch: epoch.test_top1)
+
+
+def initial(features: int, classes: int, seed: int) -> nn.Linear:
+    """A linear classifier with weights from N(0, 0.01) and bias 0 (spec 2.1, [code])."""
+    head = nn.Linear(features, classes, device="meta").to_empty(device="cpu")
+    nn.init.normal_(head.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(head.bias)
+    return head

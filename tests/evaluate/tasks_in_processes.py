@@ -18,7 +18,15 @@ from transferbench.tasks import TASKS, Bench, Dataset
 
 SETTINGS = {
     "knn": {"ks": (3, 20), "k": 3},
+    "knn-few": {"preset": "wmse5", "per_class": 5},
+    "knn-again": {"preset": "dino"},
     "linear": {"epochs": 2, "batch_size": 8, "lr_head": 6.4},
+    "linear-lars": {"preset": "simsiam", "epochs": 2, "batch_size": 8, "lr_head": 640},
+    "linear_fast": {"epochs": 3, "batch_size": 8, "lr_head": 6.4, "crops": 2},
+    "linear_small": {"epochs": 3, "batch_size": 16},
+    "linear_sweep": {"epochs": 2, "batch_size": 8, "lrs": (0.3, 30), "weight_decays": (0, 1e-2, 1), "crops": 2},
+    "logistic": {"choose_C": (1e-6, 1.0)},
+    "semi_logistic": {"percent": 50},
     "semi": {"epochs": 2, "batch_size": 8, "lr_head": 6.4, "lr_backbone": 0.3, "percent": 50},
     "fewshot": {"shots": 3, "others": (1,), "layer": "layer3"},
     "logistic": {},
@@ -49,7 +57,7 @@ def measure(here: Runtime, folder: Path) -> dict[str, dict[str, list[float]]]:
     dataset = Dataset(images(45, "train"), images(19, "test"))
     found = {}
     for name, chosen in SETTINGS.items():
-        task = TASKS.load(name)
+        task = TASKS.load(name.partition("-")[0])
         bench = Bench(here, folder / "cache", folder / name)
         outcome = task.run(candidate, dataset, task.Config(**chosen), 0, bench)
         found[name] = {score.metric: score.value for score in outcome.scores}

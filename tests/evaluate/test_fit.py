@@ -9,7 +9,7 @@ from transferbench import fit as fitting
 from transferbench.checkpoints import digest
 from transferbench.errors import UserError
 from transferbench.fit import fit
-from transferbench.probe import Probe, Tuning
+from transferbench.probe import Probe, Tuning, initial
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench
 
@@ -139,12 +139,12 @@ def test_one_training_image_is_refused(tiny_candidate, tiny_images, bench):
 
 def test_the_head_starts_from_small_normal_weights_of_the_seed():
     state = torch.random.get_rng_state()
-    head = fitting._head(200, 100, seed=3)
+    head = initial(200, 100, seed=3)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert float(head.weight.detach().std()) == pytest.approx(0.01, rel=0.05)
     assert not head.bias.detach().any()
-    assert torch.equal(head.weight, fitting._head(200, 100, seed=3).weight)
-    assert not torch.equal(head.weight, fitting._head(200, 100, seed=4).weight)
+    assert torch.equal(head.weight, initial(200, 100, seed=3).weight)
+    assert not torch.equal(head.weight, initial(200, 100, seed=4).weight)
 
 
 def test_schedules_give_the_published_rates():

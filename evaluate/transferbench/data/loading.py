@@ -85,6 +85,11 @@ def _order(n: int, epoch: int, seed: int) -> Int64[np.ndarray, "n"]:
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
+def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """What image `index` is transformed by in an epoch."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, epoch << 40 | index], dtype=np.uint64)))
+
+
 def batches(
     images: LabelledImages, transform: Transform, plans: Sequence[Plan], seed: int = 0, workers: int = 0
 ) -> Iterator[Batch]:
@@ -128,8 +133,7 @@ class _Planned(Dataset[Batch | Exception]):
         return Batch(views, torch.from_numpy(self.images.labels[plan.indices]), torch.from_numpy(plan.indices))
 
     def _sample(self, epoch: int, index: int) -> Sequence[Tensor]:
-        key = np.array([self.seed % 2**64, epoch << 40 | index], dtype=np.uint64)
-        return self.transform(self.images.image(index), np.random.Generator(np.random.Philox(key=key)))
+        return self.transform(self.images.image(index), generator(self.seed, epoch, index))
 
 
 def _start_worker(worker: int) -> None:

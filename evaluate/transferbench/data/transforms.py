@@ -64,12 +64,14 @@ class Training:
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> tuple[Float[Tensor, "3 h w"]]:
         """A random view of the image as one tensor, in a tuple."""
+        return (normalised(self.view(image, rng), self.preprocess),)
+
+    def view(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """A random view of the image, not yet normalised."""
         top, left, height, width = crop_box(image.width, image.height, self.scale, RATIO, rng)
         side = [self.preprocess.crop] * 2
         image = F.resized_crop(image, top, left, height, width, side, _mode(self.preprocess))  # pyright: ignore
-        if rng.random() < self.flip:
-            image = ImageOps.mirror(image)
-        return (normalised(image, self.preprocess),)
+        return ImageOps.mirror(image) if rng.random() < self.flip else image  # pyright: ignore
 
 
 def evaluation(preprocess: Preprocess) -> Evaluation:

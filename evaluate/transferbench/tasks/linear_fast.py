@@ -1,0 +1,37 @@
+"""`linear` on cached features of a few random crops of each image: minutes, and a close lower bound of it."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from transferbench.checkpoints import Candidate
+from transferbench.crops import passes
+from transferbench.heads import Seen, fit, sgd
+from transferbench.tasks import Bench, Dataset, Outcome, linear, trained
+
+VERSION = "1"
+FROZEN = True
+PRIMARY = "top1"
+
+
+class Config(linear.Config):
+    """As `linear`, with its presets; epoch e sees the crops of epoch e modulo `crops`."""
+
+    PRESETS: ClassVar = linear.Config.PRESETS
+
+    crops: int = Field(4, ge=1, description="random crops of each image; as many as epochs make it `linear` itself")
+
+
+def label(config: Config) -> str:
+    """What leaderboards call the task with these settings."""
+    name = config.preset()
+    return f"linear-fast ({name})" if name else "linear-fast"
+
+
+def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """Accuracy after the last epoch, and of the best epoch as the papers report it."""
+    crops = passes(candidate, dataset.train, min(config.crops, config.epochs), config, seed, bench)
+    seen = Seen.of(crops, dataset.train.labels, len(dataset.train.info.classes), bench.runtime)
+    test = bench.features(candidate, dataset.test, config.precision)
+    setting = (config.lr_head * config.batch_size / 256, config.weight_decay)
+    return trained(fit(seen, test, setting, sgd(config), seed, bench), dataset.test, bench)

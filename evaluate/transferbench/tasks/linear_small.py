@@ -1,0 +1,46 @@
+"""A linear classifier trained by Adam on features without augmentation: the whitening papers' small-set probe."""
+
+from pydantic import Field
+
+from transferbench.checkpoints import Candidate
+from transferbench.features import Precision
+from transferbench.heads import Rule, Seen, fit
+from transferbench.settings import Settings
+from transferbench.tasks import Bench, Dataset, Outcome, trained
+
+VERSION = "1"
+FROZEN = True
+PRIMARY = "top1"
+
+
+class Config(Settings):
+    """As in INTL's and CW-RGP's small-set evaluation: un-normalised features (spec 2.3, [code]).
+
+    Theirs leaves out what 1000 does not divide; here the last batch of an epoch is smaller instead.
+    """
+
+    epochs: int = Field(500, ge=1)
+    batch_size: int = Field(1000, ge=1)
+    lr: float = Field(1e-2, gt=0)
+    lr_end: float = Field(1e-6, gt=0, description="what lr falls to, by an equal factor each epoch")
+    weight_decay: float = Field(5e-6, ge=0, description="added to the gradient")
+    precision: Precision = Field("float32", description="what the backbone computes in")
+
+
+def label(config: Config) -> str:
+    """What leaderboards call the task with these settings."""
+    return "linear-small"
+
+
+def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """Accuracy after the last epoch, as published, and of the best epoch."""
+    train = bench.features(candidate, dataset.train, config.precision)
+    test = bench.features(candidate, dataset.test, config.precision)
+    seen = Seen.of([train.features], train.labels, len(dataset.train.info.classes), bench.runtime)
+    return trained(fit(seen, test, (config.lr, config.weight_decay), rule(config), seed, bench), dataset.test, bench)
+
+
+def rule(config: Config) -> Rule:
+    """Adam with a rate that falls by an equal factor each epoch."""
+    fall = (config.lr_end / config.lr) ** (1 / config.epochs)
+    return Rule("adam", config.epochs, config.batch_size, lambda epoch, step, steps: fall**epoch)

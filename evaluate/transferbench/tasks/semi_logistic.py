@@ -1,0 +1,32 @@
+"""Logistic regression on frozen features of a part of the labels, 1 % unless told otherwise."""
+
+from pydantic import Field
+
+from transferbench.checkpoints import Candidate
+from transferbench.tasks import Bench, Dataset, Outcome, logistic, semi
+
+VERSION = "1"
+FROZEN = True
+PRIMARY = "top1"
+
+
+class Config(logistic.Config):
+    """`logistic` on the labels that `semi` sees: the published list, or a part of each class drawn by the seed."""
+
+    percent: int = Field(1, ge=1, le=100, description="share of the training labels")
+
+
+def label(config: Config) -> str:
+    """What leaderboards call the task with these settings."""
+    return f"logistic {config.percent} %"
+
+
+def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """As `logistic`.
+
+    Raises:
+        UserError: when the labels are of one class only.
+    """
+    train = bench.features(candidate, semi.labelled(dataset.train, config.percent, seed), config.precision)
+    test = bench.features(candidate, dataset.test, config.precision)
+    return logistic.judged(train, dataset, test, config, seed, bench)

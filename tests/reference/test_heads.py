@@ -1,0 +1,125 @@
+"""Heads on cached features against published numbers, and against float64 loops written from the specification."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transferbench import heads
+from transferbench.data.loading import shuffled
+from transferbench.features import FeatureSet
+from transferbench.fit import fit
+from transferbench.heads import Heads, Rule, Seen
+from transferbench.probe import Epoch, initial
+from transferbench.runtime import Runtime
+from transferbench.tasks import Bench, Dataset, linear, linear_fast, linear_small
+
+GOLDEN = Path(__file__).parent / "golden"
+# From index_eval.json: INTL's Adam-500 probe, top-1 of three seeds in per cent.
+PUBLISHED = {"a": (96.2, 96.1, 96.4), "b": (97.6, 98.4, 98.0)}
+HERE = Runtime(torch.device("cpu"))
+
+
+@pytest.fixture
+def bench(tmp_path, cache) -> Bench:
+    return Bench(HERE, cache, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_adam_500_scores_as_the_published_code(name: str, bench):
+    given = np.load(GOLDEN / f"features_{name}.npz")
+    train, test = (given[split].astype(np.float32) for split in ("train", "test"))
+    labels, test_labels = (given[f"{split}_labels"].astype(np.int64) for split in ("train", "test"))
+    config = linear_small.Config()
+    seen, shown = Seen.of([train], labels, int(labels.max()) + 1, HERE), FeatureSet(test, test_labels)
+    setting, rule = (config.lr, config.weight_decay), linear_small.rule(config)
+    found = [heads.fit(seen, shown, setting, rule, seed, bench).curve[-1].test_top1 for seed in range(3)]
+    assert abs(np.mean(found) - np.mean(PUBLISHED[name])) <= 0.5
+
+
+def data(n: int = 53, d: int = 6, classes: int = 3):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, n)
+    centres = rng.normal(size=(classes, d))
+    return (centres[labels] + rng.normal(size=(n, d))).astype(np.float32), labels
+
+
+def literal(rows, labels, rate: float, decay: float, rule: Rule, seed: int) -> np.ndarray:
+    """Weights and bias after every update is spelt out, in float64."""
+    classes = int(labels.max()) + 1
+    start = initial(rows.shape[1], classes, seed)
+    w, b = start.weight.detach().double().numpy().copy(), np.zeros(classes)
+    first, second = [np.zeros_like(w), np.zeros_like(b)], [np.zeros_like(w), np.zeros_like(b)]
+    count = 0
+    for epoch in range(rule.epochs):
+        plans = shuffled(len(rows), rule.batch_size, epoch, seed, drop_last=False)
+        for step, plan in enumerate(plans):
+            gw, gb, count = np.zeros_like(w), np.zeros_like(b), count + 1
+            for i in plan.indices:
+                x = rows[i].astype(np.float64)
+                p = np.exp(w @ x + b) / np.exp(w @ x + b).sum()
+                p[labels[i]] -= 1
+                gw, gb = gw + np.outer(p, x) / len(plan.indices), gb + p / len(plan.indices)
+            lr = rate * rule.factor(epoch, step, len(plans))
+            for j, (value, gradient) in enumerate(((w, gw), (b, gb))):
+                sizes = np.linalg.norm(value), np.linalg.norm(gradient)
+                own = 1.0
+                if rule.optimizer == "lars" and min(sizes) > 0:
+                    own = rule.trust * sizes[0] / (sizes[1] + decay * sizes[0])
+                gradient = (gradient + decay * value) * own
+                if rule.optimizer == "adam":
+                    first[j] = 0.9 * first[j] + 0.1 * gradient
+                    second[j] = 0.999 * second[j] + 0.001 * gradient**2
+                    value -= lr * (first[j] / (1 - 0.9**count)) / (np.sqrt(second[j] / (1 - 0.999**count)) + 1e-8)
+                else:
+                    first[j] = rule.momentum * first[j] + gradient
+                    value -= lr * first[j]
+    return np.concatenate([w, b[:, None]], 1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars", "adam"])
+def test_each_of_many_heads_is_what_it_would_be_alone_written_out(optimizer):
+    rows, labels = data()
+    rule = Rule(optimizer, 4, 8, lambda epoch, step, steps: 0.7 ** (epoch + step / steps), 0.9, 0.01)
+    rates = [0.05, 0.5, 0.2] if optimizer != "lars" else [5.0, 50.0, 20.0]
+    decays = [0.0, 1e-2, 0.1]
+    together = Heads(Seen.of([rows], labels, 3, HERE), list(zip(rates, decays, strict=True)), rule, 7)
+    for epoch in range(4):
+        loss, top1 = together.epoch(epoch)
+    for head, (rate, decay) in enumerate(zip(rates, decays, strict=True)):
+        expected = literal(rows, labels, rate, decay, rule, 7)
+        found = torch.cat(together.parameters, 1)[3 * head : 3 * head + 3].numpy()
+        np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+        logits = rows @ expected[:, :-1].T + expected[:, -1]
+        np.testing.assert_allclose(together.logits(torch.from_numpy(rows), head), logits, atol=1e-3)
+        shares = together.accuracies(torch.from_numpy(rows), torch.from_numpy(labels))
+        assert shares[head] == pytest.approx(100 * (logits.argmax(1) == labels).mean())
+    assert loss.shape == top1.shape == (3,)
+
+
+def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images():
+    rows, labels = data()
+    rule = Rule("sgd", 1, 8, lambda epoch, step, steps: 1.0)
+    loss, top1 = Heads(Seen.of([rows], labels, 3, HERE), [(0.0, 0.0)], rule, 7).epoch(0)
+    logits = rows @ initial(6, 3, 7).weight.detach().numpy().T
+    own = np.log(np.exp(logits).sum(1)) - logits[range(len(rows)), labels]
+    assert float(loss) == pytest.approx(own.mean(), rel=1e-5)
+    assert float(top1) == pytest.approx(100 * (logits.argmax(1) == labels).mean())
+
+
+@pytest.mark.parametrize("preset", ["intl", "simsiam"])
+def test_with_as_many_crops_as_epochs_the_fast_probe_is_the_linear_one(preset, tiny_candidate, tiny_images, bench):
+    dataset = Dataset(tiny_images(20), tiny_images(9, split="test"))
+    changed = {"preset": preset, "epochs": 3, "batch_size": 8, "lr_head": 6.4 if preset == "intl" else 640}
+    slow = fit(tiny_candidate, dataset.train, dataset.test, linear.Config(**changed), 4, bench)
+    outcome = linear_fast.run(tiny_candidate, dataset, linear_fast.Config(**changed, crops=3), 4, bench)
+    kept = np.load(outcome.artifacts["predictions"])["predictions"]
+    lines = outcome.artifacts["curve"].read_text()
+    assert kept.tolist() == slow.logits.argmax(1).tolist()
+    for ours, theirs in zip([Epoch(**json.loads(line)) for line in lines.splitlines()], slow.curve, strict=True):
+        assert dataclasses.astuple(ours) == pytest.approx(dataclasses.astuple(theirs), rel=1e-3)
+    few = linear_fast.run(tiny_candidate, dataset, linear_fast.Config(**changed, crops=1), 4, bench)
+    assert few.artifacts["curve"].read_text() != lines
