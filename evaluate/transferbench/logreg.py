@@ -58,11 +58,11 @@ class Problem:
         return cls(rows, labels, int(labels.max()) + 1, (few.T @ few).double() / len(few))
 
     def fit(self, strength: float, tolerance: float, most: int) -> Fit:
-        """The minimum for C = `strength`, where no component of the gradient exceeds `tolerance` or after `most` steps."""
+        """The minimum for C = `strength`: no component of the gradient above `tolerance`, or `most` steps taken."""
         return self.path([strength], tolerance, most)[0]
 
     def path(self, strengths: Sequence[float], tolerance: float, most: int) -> list[Fit]:
-        """A fit for each C in turn, each from where the one before ended and with what that has learnt of the curvature.
+        """A fit for each C in turn, each from where the one before ended, with what that learnt of the curvature.
 
         In float32 as far as that goes, then in float64 unless the gradient is far larger than what float32 can lose.
         """

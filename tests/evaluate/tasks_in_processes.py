@@ -29,7 +29,6 @@ SETTINGS = {
     "semi_logistic": {"percent": 50},
     "semi": {"epochs": 2, "batch_size": 8, "lr_head": 6.4, "lr_backbone": 0.3, "percent": 50},
     "fewshot": {"shots": 3, "others": (1,), "layer": "layer3"},
-    "logistic": {},
     "spectrum": {},
 }
 

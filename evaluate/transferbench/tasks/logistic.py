@@ -88,11 +88,7 @@ def path(train: FeatureSet, strengths: list[float], config: Config, runtime: Run
     """A fit for each C, each started where the one before ended; the main process's, everywhere."""
     _, labels = np.unique(train.labels, return_inverse=True)
     problem = Problem.of(on_device(train.features, runtime), torch.from_numpy(labels).to(runtime.device))
-    fits: list[Fit] = []
-    for strength in strengths:
-        start = fits[-1].parameters if fits else None
-        fits.append(problem.fit(strength, config.tolerance, config.max_iterations, start))
-    return runtime.gather_objects(fits)[0]
+    return runtime.gather_objects(problem.path(strengths, config.tolerance, config.max_iterations))[0]
 
 
 def scored(
