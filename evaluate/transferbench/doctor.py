@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from transferbench import runtime
-from transferbench.data import SOURCES, open_split
+from transferbench.data import SOURCES, STORED, open_split
 from transferbench.errors import UserError
 
 PYTHON = (3, 11)
@@ -118,7 +118,7 @@ def package(name: str, purpose: str, mend: str, is_required: bool = False) -> Ch
 
 def data(root: Path) -> list[Check]:
     """The data sets that open, by name, or from a folder or zip under `root`."""
-    named = [name for name in SOURCES.names() if name != "folder"]
+    named = [name for name in SOURCES.names() if name not in STORED]
     own = [
         path for path in sorted(root.glob("*")) if path.stem not in named and (path.is_dir() or path.suffix == ".zip")
     ]

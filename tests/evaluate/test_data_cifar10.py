@@ -114,5 +114,5 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_data_set_without_a_source_is_named_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Unknown data set 'tiny-imagenet'.*--data /path/to/tiny-imagenet"):
-        open_split("tiny-imagenet", "train", tmp_path)
+    with pytest.raises(UserError, match=r"Unknown data set 'my-birds'.*--data /path/to/my-birds"):
+        open_split("my-birds", "train", tmp_path)

@@ -16,6 +16,8 @@ from transferbench.errors import UserError, unknown
 HUB = "hf:"
 
 SOURCES = plugins.Room("transferbench.data.sources", "data set")
+STORED = ("folder", "huggingface", "parquet", "webdataset")
+"""Those of the sources that are ways to store any data set, named by where it lies."""
 
 Metric = Literal["top1", "mean_per_class", "map11"]
 """What a data set is reported in: accuracy, the mean of the classes' accuracies, or, for several labels an image, the
