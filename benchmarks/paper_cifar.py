@@ -3,8 +3,8 @@
     python benchmarks/paper_cifar.py runs/cifar/backbone.safetensors $DATA/cifar10-jpeg.zip [LIMIT]
 
 Every call starts with an empty cache and keeps no records. A line gives a part's wall time and CPU time (of all threads
-and loader processes) within the whole call and in a call of its own. Fine-tuning reads no features that another part has,
-so it is measured once and counted in both sums.
+and loader processes) within the whole call and in a call of its own. Fine-tuning reads no features that another part
+has, so it is measured once and counted in both sums.
 """
 
 import os

@@ -150,6 +150,12 @@ def test_parquet_files_that_hold_something_else_are_refused(tmp_path: Path):
         parquet.open_split(tmp_path, "test")
 
 
+@pytest.mark.parametrize("file", ["birds-train.parquet", "train-000.tar"])
+def test_of_one_file_the_error_names_its_folder(file: str, tmp_path: Path):
+    with pytest.raises(UserError, match=f"is one file.*--data {tmp_path}/"):
+        open_split(str(tmp_path / file), "train", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("package", "cure"), [("pyarrow", r"transferbench\[parquet\]"), ("datasets", "pip install datasets")]
 )
