@@ -134,7 +134,9 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
     if "/" in data or path.suffix == ".zip":
         kinds = {"parquet": ".parquet", "webdataset": ".tar"}
         if path.suffix in kinds.values():
-            raise UserError(f"{path} is one file. Expected the folder with the files of all splits: --data {path.parent}/")
+            raise UserError(
+                f"{path} is one file. Expected the folder with the files of all splits: --data {path.parent}/"
+            )
         kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), "folder")
         return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
