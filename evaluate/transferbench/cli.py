@@ -16,7 +16,7 @@ from transferbench.listing import TASKS, facts, listings
 if TYPE_CHECKING:
     from transferbench.api import Evaluation
     from transferbench.records import Record
-    from transferbench.tables import Leaderboard
+    from transferbench.tables import Form, Leaderboard
 
 ABOUT = """
 Judge self-supervised checkpoints on the protocols the field publishes.
@@ -35,6 +35,8 @@ evaluate doctor                               what works on this machine
 RUN = "What is run"
 PLACE = "Where and how it runs (cannot change the result)"
 JUDGE = "all"
+PAPERS = "Papers' numbers"
+FORM = "How it is laid out"
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
@@ -159,10 +161,33 @@ def judge(
 def table(
     folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="In this order: knn, cifar10.*, spectrum.stable_rank, *.top5.")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="rank, name, epochs, or a column: its best first.")] = "rank",
     limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
+    published: Annotated[
+        bool, typer.Option("--published/--no-published", help="Papers' numbers beside.", rich_help_panel=PAPERS)
+    ] = True,
+    context: Annotated[
+        bool, typer.Option("--context", help="Rows of what was published otherwise.", rich_help_panel=PAPERS)
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="How far from a paper's number is within.", rich_help_panel=PAPERS)
+    ] = 1.0,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="One column for all protocols of a task.", rich_help_panel=FORM)
+    ] = False,
+    ranks: Annotated[bool, typer.Option("--ranks", help="Mean rank, Borda, average.", rich_help_panel=FORM)] = False,
+    transpose: Annotated[bool, typer.Option("--transpose", help="Tasks as lines.", rich_help_panel=FORM)] = False,
+    caption: Annotated[str, typer.Option(help="What the table is called.", rich_help_panel=FORM)] = "",
+    label: Annotated[str, typer.Option(help="LaTeX's label.", rich_help_panel=FORM)] = "",
 ) -> None:
-    """Build CSV, LaTeX and Markdown tables from records, and print the leaderboard."""
-    from transferbench import records, tables
+    """Build CSV, LaTeX, Markdown, HTML and JSON tables from records, and print the leaderboard."""
+    from transferbench import comparison, records, tables
 
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Run `evaluate all CHECKPOINT --out {folder}` first.")
@@ -173,10 +198,26 @@ def table(
         raise UserError(f"No records below {folder}: {len(bad)} JSON file(s) that hold none.")
     for reason in bad:
         print(f"Left out: {reason}", file=sys.stderr)
-    board = tables.leaderboard(good, limited, len(bad))
-    _show(board)
-    for path in tables.write(out or folder, good, board):
+    choice = tables.Choice(
+        tuple(where or ()), tuple(columns or ()), sort, limited, published, context, tolerance, merge
+    )
+    form = tables.Form(ranks, transpose, caption, label)
+    board = tables.leaderboard(good, choice, len(bad), lambda record: comparison.hits(record, folder))
+    _show(board, form)
+    for path in tables.write(out or folder, good, board, form):
         print(f"wrote {path}")
+
+
+@app.command("published")
+def published_(
+    method: Annotated[str, typer.Option(help="Such as intl; * stands for anything.")] = "*",
+    data: Annotated[str, typer.Option(help="The data set it was judged on.")] = "*",
+    task: Annotated[str, typer.Option(help="Such as linear, knn, semi, detect.")] = "*",
+) -> None:
+    """List the numbers that papers report, with their sources."""
+    from transferbench.listing import published
+
+    print("\n".join(published(method, data, task)))
 
 
 @app.command("inspect")
@@ -302,7 +343,7 @@ def _conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
 
     failed = [record for record in found if record.status == "failed"]
     if is_main:
-        _show(tables.leaderboard(found, limited=True))
+        _show(tables.leaderboard(found, tables.Choice(limited=True)))
         print(f"Records lie in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown of all that lie there.")
         for record in failed:
             print(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
@@ -310,18 +351,19 @@ def _conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
         raise typer.Exit(1 if any(record.is_bug for record in failed) else 2)
 
 
-def _show(board: "Leaderboard") -> None:
+def _show(board: "Leaderboard", form: "Form | None" = None) -> None:
     """Print a leaderboard: drawn on a terminal, as Markdown elsewhere."""
     from rich.console import Console
 
     from transferbench import tables
 
+    laid = (form or tables.Form()).laid(board)
     if not board.columns:
-        print("\n".join(["Nothing to rank.", *tables.notes(board)]))
+        print("\n".join(["Nothing to rank.", *laid.notes]))
     elif sys.stdout.isatty():
-        Console().print(tables.terminal(board))
+        Console().print(tables.terminal(laid))
     else:
-        print(tables.markdown(board))
+        print(tables.markdown(laid))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from transferbench import intervals
 from transferbench.errors import UserError
@@ -38,6 +39,15 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
         raise UserError(f"{first.candidate} and {second.candidate} were tested on different labels.")
     by_class = labels if first.primary == "mean_per_class" else None
     return intervals.compare(predictions == labels, found == labels, by_class)
+
+
+def hits(record: Record, out: Path) -> Bool[np.ndarray, "n"] | None:
+    """Which test images the result got right; None where its predictions were not kept as they were recorded."""
+    try:
+        labels, predictions = _kept(record, out)
+    except UserError:
+        return None
+    return labels == predictions
 
 
 def _kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:

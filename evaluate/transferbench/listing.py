@@ -1,12 +1,15 @@
 """What there is to choose from, found without importing it; and what is known of a checkpoint."""
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from transferbench.errors import UserError, unknown
 from transferbench.plugins import Room
 
 if TYPE_CHECKING:
     from transferbench.checkpoints.inspect import Inspection
+    from transferbench.published import Published
 
 ROOMS = {
     "tasks": Room("transferbench.tasks", "task"),
@@ -61,3 +64,40 @@ def facts(found: "Inspection") -> dict[str, str]:
         "not executed": ", ".join(found.inert),
     }
     return {name: text for name, text in said.items() if text}
+
+
+def published(method: str = "*", data: str = "*", task: str = "*") -> list[str]:
+    """The published numbers of a method, data set and task, one a line; the unverified ones apart.
+
+    Raises:
+        UserError: when none fits, with what there is.
+    """
+    from transferbench.published import numbers
+
+    wanted = {"method": method, "dataset": data, "task": task}
+    for name, pattern in wanted.items():
+        known = {getattr(number, name) for number in numbers()}
+        if not any(fnmatchcase(each, pattern) for each in known):
+            raise unknown(name, pattern, sorted(known))
+    found = [n for n in numbers() if all(fnmatchcase(getattr(n, name), pattern) for name, pattern in wanted.items())]
+    if not found:
+        raise UserError(
+            f"Nothing was published for method {method}, data set {data} and task {task}, as far as we know."
+        )
+    rows = [("method", "network", "pretrained", "judged on", "value", "source"), *map(_published, found)]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return ["  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
+
+
+def _published(number: "Published") -> tuple[str, ...]:
+    spread = f" ± {number.std:g}" if number.std is not None else ""
+    settings = ",".join(f"{name}={value}" for name, value in number.settings)
+    doubts = (number.note, number.status if number.status != "verified" else "")
+    return (
+        " ".join(filter(None, (number.method, number.variant))),
+        number.arch,
+        f"{number.pretrain_data}, {number.epochs or '?'} epochs" if number.pretrain_data else "not",
+        f"{number.dataset} {number.task} {settings}".strip(),
+        f"{number.value:g}{spread} {number.metric}",
+        "; ".join(filter(None, (number.source, *doubts))),
+    )

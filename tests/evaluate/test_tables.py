@@ -6,50 +6,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from recorded import NETWORK, a_record
 from rich.console import Console
 
 from transferbench import tables
-from transferbench.backbones import Architecture, complete
-from transferbench.checkpoints import Card, LoadReport, Origin
+from transferbench.checkpoints import Card, Origin
 from transferbench.data.transforms import Preprocess
-from transferbench.records import Record, Score
-from transferbench.tables import Leaderboard, leaderboard
-from transferbench.tables.writers import latex, markdown, wide
-
-NETWORK = complete(Architecture(family="resnet", arguments={"depth": 18}))
-
-
-def a_record(name: str = "INTL", value: float = 50.0, seed: int | None = 0, **changes: Any) -> Record:
-    """A sealed record; `seed` is the checkpoint's, None for weights of unknown origin."""
-    origin = Origin() if seed is None else Origin(method=name.lower(), seed=seed)
-    primary = changes.pop("metric", "top1")
-    score = Score(metric=primary, value=value, n=100, higher_is_better=changes.pop("higher_is_better", True))
-    values = {
-        "status": "ok",
-        "task": "knn",
-        "label": "k-NN",
-        "version": "1",
-        "primary": primary,
-        "dataset": "digits",
-        "dataset_revision": "1",
-        "data_fingerprint": {"train": "a"},
-        "chance": 10.0,
-        "candidate": name,
-        "digest": f"{name}{seed}".encode().hex().ljust(64, "0"),
-        "file_sha256": None,
-        "card": Card(architecture=NETWORK, preprocess=Preprocess(), origin=origin),
-        "load_report": LoadReport(format="random-init" if name == "random-init" else "test", matched=1, parameters=1),
-        "config": {"k": 5, "note": "a,b"},
-        "protocol_sha256": "p" * 64,
-        "seed": 0,
-        "limit": None,
-        "scores": (score, Score(metric="extra", value=1.5, n=3, interval=(1.0, 2.0))),
-        "seconds": 1.0,
-        "peak_memory_mb": 1.0,
-        "written": "2026-01-01T00:00:00+00:00",
-        "environment": {"commit": "c0ffee"},
-    }
-    return Record(**(values | changes)).sealed()
+from transferbench.records import Record
+from transferbench.tables import Choice, Leaderboard, grid, latex, leaderboard, markdown, wide
 
 
 def numbers(board: Leaderboard) -> dict[str, list[tuple[float, int]]]:
@@ -85,7 +49,7 @@ def test_other_preprocessing_or_network_is_another_row():
     ids=["protocol", "data", "limit"],
 )
 def test_other_protocols_or_data_are_never_merged_and_told_apart(change: dict[str, Any], labels: list[str]):
-    board = leaderboard([a_record(), a_record(value=60.0, **change)], limited=True)
+    board = leaderboard([a_record(), a_record(value=60.0, **change)], Choice(limited=True))
     found = sorted(column.label for column in board.columns)
     assert len(found) == 2
     assert all(re.fullmatch(want, got) for want, got in zip(labels, found, strict=True))
@@ -103,7 +67,7 @@ def test_what_is_left_out_is_counted_by_reason():
     board = leaderboard([a_record(), *others], unreadable=2)
     assert board.left_out == {"failed": 1, "skipped": 1, "limited": 1, "edited or unreadable": 3}
     assert numbers(board)["INTL"] == [(50.0, 1)]
-    assert "3 edited or unreadable, 1 failed, 1 limited, 1 skipped" in markdown(board)
+    assert "3 edited or unreadable, 1 failed, 1 limited, 1 skipped" in markdown(grid(board))
 
 
 def test_chance_and_control_stand_first_and_win_nothing():
@@ -117,7 +81,7 @@ def test_lower_is_better_where_the_score_says_so():
     board = leaderboard([a_record("A", 5.0, higher_is_better=False), a_record("B", 6.0, higher_is_better=False)])
     assert [row.name for row in board.rows[1:]] == ["A", "B"]
     assert board.place(board.rows[1], board.columns[0]) == 1
-    assert "k-NN ↓" in markdown(board)
+    assert "k-NN ↓" in markdown(grid(board))
 
 
 def test_chance_is_shown_for_accuracies_only():
@@ -127,7 +91,7 @@ def test_chance_is_shown_for_accuracies_only():
 
 def test_the_order_of_records_does_not_matter():
     found = [a_record(name, value) for name, value in (("A", 1.0), ("B", 2.0), ("C", 3.0), ("random-init", 4.0))]
-    assert latex(leaderboard(found)) == latex(leaderboard(found[::-1]))
+    assert latex(grid(leaderboard(found))) == latex(grid(leaderboard(found[::-1])))
     assert tables.frame(found).equals(tables.frame(found[::-1]))
 
 
@@ -140,9 +104,12 @@ BOARD = [
 
 
 def test_latex_is_a_sound_table():
-    text = latex(leaderboard(BOARD))
-    assert r"A\_1 \& Co & resnet18 & \textbf{91.00} $\pm$ 1.41" in text
-    assert r"\underline{80.00}" in text
+    text = latex(grid(leaderboard(BOARD)), "Digits & photos.", "tab:digits")
+    assert r"A\_1 \& Co & resnet18 & \bfseries 91.00 +- 1.41" in text
+    assert r"{\underline{\num{80.00}}}" in text
+    assert r"\caption{Digits \& photos. $\pm$ is the standard" in text
+    assert r"\label{tab:digits}" in text
+    assert "{llS[table-format=2.2(3)]S[table-format=2.2]}" in text
     assert r"10 \%" in text
     assert text.count("{") == text.count("}")
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
@@ -152,7 +119,7 @@ def test_latex_is_a_sound_table():
 
 
 def test_markdown_marks_best_and_second_and_keeps_its_columns():
-    text = markdown(leaderboard(BOARD))
+    text = markdown(grid(leaderboard(BOARD)))
     assert "**91.00** ± 1.41" in text
     assert "<u>80.00</u>" in text
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {5}
@@ -162,7 +129,7 @@ def test_markdown_marks_best_and_second_and_keeps_its_columns():
 def test_the_terminal_table_shows_the_same_numbers():
     console = Console(width=120, record=True, file=None)
     with console.capture() as shown:
-        console.print(tables.terminal(leaderboard(BOARD)))
+        console.print(tables.terminal(grid(leaderboard(BOARD))))
     for text in ("91.00 ± 1.41", "80.00", "random-init", "chance", "A_1 & Co"):
         assert text in shown.get()
 
@@ -171,7 +138,10 @@ def test_wide_holds_numbers_and_long_holds_everything(tmp_path: Path):
     board = leaderboard(BOARD)
     paths = tables.write(tmp_path, BOARD, board)
     assert sorted(path.name for path in paths) == [
+        "leaderboard-table.tex",
         "leaderboard.csv",
+        "leaderboard.html",
+        "leaderboard.json",
         "leaderboard.md",
         "leaderboard.tex",
         "records.csv",
@@ -179,7 +149,10 @@ def test_wide_holds_numbers_and_long_holds_everything(tmp_path: Path):
     numbers_ = pd.read_csv(tmp_path / "leaderboard.csv").set_index("name")
     assert numbers_.loc["A_1 & Co", "digits k-NN mean"] == 91.0
     assert numbers_.loc["A_1 & Co", "digits k-NN n"] == 2
-    assert wide(board).shape == (4, 2 + 3 * 2)
+    assert set(wide(board)) == {
+        *("kind", "name", "architecture", "method", "mean_rank", "borda", "average"),
+        *(f"digits {label} {part}" for label in ("k-NN", "10 %") for part in ("mean", "std", "n")),
+    }
     long = pd.read_csv(tmp_path / "records.csv")
     assert len(long) == len(BOARD)
     told = set(long.columns)

@@ -1,6 +1,8 @@
-"""Records as tables: every column of every record, and the leaderboard, as CSV, LaTeX and Markdown."""
+"""Records as tables: every column of every record, and the leaderboard, in every format that people ask for."""
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,61 @@ import pandas as pd
 
 from transferbench import settings, state
 from transferbench.records import Record
-from transferbench.tables.leaderboard import Leaderboard, leaderboard
+from transferbench.tables.board import Leaderboard
+from transferbench.tables.choice import Choice
+from transferbench.tables.grid import Grid, grid, notes
+from transferbench.tables.latex import document, latex
+from transferbench.tables.leaderboard import leaderboard
 from transferbench.tables.lines import line, loaded
-from transferbench.tables.writers import latex, markdown, notes, terminal, wide
+from transferbench.tables.markup import html, markdown, terminal
+from transferbench.tables.numbers import plain, wide
 
-__all__ = ["Leaderboard", "frame", "leaderboard", "line", "loaded", "markdown", "notes", "terminal", "write"]
+__all__ = [
+    "Choice",
+    "Form",
+    "Grid",
+    "Leaderboard",
+    "frame",
+    "grid",
+    "html",
+    "latex",
+    "leaderboard",
+    "line",
+    "loaded",
+    "markdown",
+    "notes",
+    "terminal",
+    "wide",
+    "write",
+]
 
 SUMMARY = ("scores", "card", "load_report", "data_fingerprint", "config", "artifacts", "environment")
 """The fields of a record that are no single value."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a leaderboard is laid out.
+
+    Attributes:
+        ranks: add mean rank, Borda and average.
+        transpose: tasks as lines, models as columns.
+        caption: what the table is called, before its notes.
+        label: LaTeX's label.
+    """
+
+    ranks: bool = False
+    transpose: bool = False
+    caption: str = ""
+    label: str = ""
+
+    def laid(self, board: Leaderboard) -> Grid:
+        """The leaderboard's grid."""
+        found = grid(board, self.ranks)
+        return found.transposed() if self.transpose else found
+
+
+PLAIN = Form()
 
 
 def frame(found: Iterable[Record]) -> pd.DataFrame:
@@ -25,13 +74,21 @@ def frame(found: Iterable[Record]) -> pd.DataFrame:
     return table.sort_values(["candidate", "dataset", "task", "identity"], ignore_index=True) if lines else table
 
 
-def write(folder: Path, found: Sequence[Record], board: Leaderboard) -> list[Path]:
-    """Write `records.csv` (long) and `leaderboard.csv`, `.tex` and `.md`; returns where."""
+def write(folder: Path, found: Sequence[Record], board: Leaderboard, form: Form = PLAIN) -> list[Path]:
+    r"""Write `records.csv` (long) and the leaderboard as `.csv`, `.json`, `.md`, `.html` and LaTeX; returns where.
+
+    `leaderboard.tex` compiles as it stands; the table in it is also in `leaderboard-table.tex`, to \input.
+    """
+    laid = form.laid(board)
+    table = latex(laid, form.caption, form.label)
     texts = {
         "records.csv": frame(found).to_csv(index=False),
         "leaderboard.csv": wide(board).to_csv(index=False),
-        "leaderboard.tex": latex(board),
-        "leaderboard.md": markdown(board),
+        "leaderboard.json": json.dumps(plain(board), indent=1) + "\n",
+        "leaderboard.tex": document(table),
+        "leaderboard-table.tex": table,
+        "leaderboard.md": markdown(laid),
+        "leaderboard.html": html(laid, form.caption),
     }
     for name, text in texts.items():
         state.write(folder / name, text)

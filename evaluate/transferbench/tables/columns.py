@@ -1,0 +1,85 @@
+"""The columns of a leaderboard: one a protocol on a data set, told apart where their labels would not."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from transferbench import settings
+from transferbench.errors import unknown
+from transferbench.records import Record, Score
+from transferbench.tables.board import Column
+from transferbench.tables.choice import Choice, score_names
+
+
+def column_of(record: Record, score: Score) -> Column:
+    """The column a score belongs to, with the label of its task."""
+    return Column(
+        dataset=record.dataset,
+        task=record.task,
+        label=record.label,
+        metric=score.metric,
+        unit=score.unit,
+        higher_is_better=score.higher_is_better,
+        protocol_sha256=record.protocol_sha256,
+        data_sha256=settings.sha256(record.data_fingerprint),
+        limit=record.limit,
+    )
+
+
+def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
+    """Each column that is asked for, and the same with a label that tells it apart from all others.
+
+    Raises:
+        UserError: when nothing answers to one of the patterns.
+    """
+    alike: dict[tuple[str, str, bool], set[Column]] = defaultdict(set)
+    met: set[int] = set()
+    for record in kept:
+        for score in record.scores:
+            place = choice.place(record, score)
+            if place is not None:
+                met.add(place)
+                is_main = score.metric == record.primary
+                alike[record.dataset, record.label if is_main else score.metric, is_main].add(column_of(record, score))
+    for place, pattern in enumerate(choice.columns):
+        if place not in met:
+            names = {f"{record.task}.{score.metric}" for record in kept for score in record.scores}
+            raise unknown("column", pattern, sorted(names))
+    return {
+        column: _apart(named, set(names.values()))
+        for (_, what, is_main), group in alike.items()
+        for names in [{column: replace(column, label=_label(column, what, group, is_main)) for column in group}]
+        for column, named in names.items()
+    }
+
+
+def _label(column: Column, what: str, alike: set[Column], is_main: bool) -> str:
+    """What a column is called: its task's label or, of another than the main score, the metric."""
+    tasks = {other.label for other in alike}
+    return what if is_main or len(tasks) == 1 else f"{column.label} {what}"
+
+
+def _apart(column: Column, group: set[Column]) -> Column:
+    """The column with as much added to its label as tells it apart from those alike; smoke runs always say so."""
+    limit = [f"{column.limit} images"] if column.limit else []
+    marks = {"protocol_sha256": column.protocol_sha256[:6], "data_sha256": f"data {column.data_sha256[:6]}"}
+    same = [other for other in group if (other.label, other.limit) == (column.label, column.limit)]
+    added = limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
+    return replace(column, label=" ".join([column.label, *(f"[{mark}]" for mark in added)]))
+
+
+def asked(column: Column, choice: Choice) -> int:
+    """The place of the first pattern that asks for a column."""
+    names = score_names(column.dataset, column.task, column.label, column.metric, True)
+    fitting = (i for i, wanted in enumerate(choice.columns) if any(fnmatchcase(name, wanted) for name in names))
+    return next(fitting, len(choice.columns))
+
+
+def order_of(column: Column) -> tuple[object, ...]:
+    """By data set, then task, then label with its numbers as numbers: 1 % before 10 %."""
+    natural = tuple(
+        (int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", column.label) if part
+    )
+    return column.dataset, column.task, natural, column.protocol_sha256, column.data_sha256, column.limit or 0

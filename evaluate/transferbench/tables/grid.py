@@ -1,0 +1,136 @@
+"""A leaderboard as text in lines, before any format: what stands where, what is marked, and the notes below."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from transferbench.tables.board import DECIMALS, Cell, Column, Leaderboard, Row
+
+ABSENT = "\N{EN DASH}"
+AHEAD = "*"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number and what belongs to it; `spread` begins with ±."""
+
+    text: str
+    spread: str = ""
+    marks: str = ""
+    style: Literal["", "best", "second"] = ""
+    is_number: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's name in one or more columns, and its entries."""
+
+    kind: str
+    stub: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: `heads` are a group's and a column's name each."""
+
+    stub: tuple[str, ...]
+    heads: tuple[tuple[str, str], ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+    def transposed(self) -> "Grid":
+        """Columns as lines and lines as columns, which are named by the first of their names."""
+        lines = tuple(
+            Line("candidate", head, tuple(line.entries[i] for line in self.lines)) for i, head in enumerate(self.heads)
+        )
+        return replace(self, stub=("Data", "Task"), heads=tuple(("", line.stub[0]) for line in self.lines), lines=lines)
+
+
+def grid(board: Leaderboard, with_ranks: bool = False) -> Grid:
+    """The grid of a leaderboard; epochs, published numbers and ranks only where there are any."""
+    has_epochs = any(row.epochs is not None for row in board.rows)
+    ranked = with_ranks and any(row.ranking for row in board.rows)
+    heads: list[tuple[str, str]] = []
+    for column in board.columns:
+        heads.append((column.dataset, heading(column)))
+        heads += [(column.dataset, f"{column.label}, published")] if _is_referenced(board, column) else []
+    heads += [("", name) for name in ("mean rank", "Borda", "average")] if ranked else []
+    stub = ("Model", "Architecture", "Epochs") if has_epochs else ("Model", "Architecture")
+    lines = []
+    for row in board.rows:
+        named = (row.name, row.architecture, "" if row.epochs is None else str(row.epochs))
+        entries = [*_entries(board, row), *(_ranks(row) if ranked else [])]
+        lines.append(Line(row.kind, named[: len(stub)], tuple(entries)))
+    return Grid(stub, tuple(heads), tuple(lines), tuple(notes(board)))
+
+
+def _is_referenced(board: Leaderboard, column: Column) -> bool:
+    return any(cell.reference for row in board.rows if (cell := row.cells.get(column)))
+
+
+def _entries(board: Leaderboard, row: Row) -> Iterator[Entry]:
+    counts = {cell.n for each in board.rows for cell in each.cells.values() if cell.n > 1}
+    for column in board.columns:
+        cell = row.cells.get(column)
+        style = ("", "best", "second")[board.place(row, column) or 0]
+        yield _entry(cell, len(counts) > 1, style) if cell else Entry(ABSENT, is_number=False)  # pyright: ignore[reportArgumentType]
+        if _is_referenced(board, column):
+            yield _published(cell) if cell and cell.reference else Entry("", is_number=False)
+
+
+def _entry(cell: Cell, with_count: bool, style: Literal["", "best", "second"]) -> Entry:
+    count = f" ({cell.n})" if with_count and cell.std is not None and cell.n else ""
+    spread = "" if cell.std is None else f"± {cell.std:.{DECIMALS}f}{count}"
+    return Entry(f"{cell.mean:.{DECIMALS}f}", spread, cell.mark + (AHEAD if cell.is_ahead else ""), style)
+
+
+def _published(cell: Cell) -> Entry:
+    found = cell.reference
+    assert found is not None
+    sign = MINUS if found.difference < 0 else "+"
+    text = f"{found.number.value:g} ({sign}{abs(found.difference):.{DECIMALS}f}, {found.band})"
+    return Entry(text, is_number=False)
+
+
+def _ranks(row: Row) -> list[Entry]:
+    if row.ranking is None:
+        return [Entry("", is_number=False)] * 3
+    average = row.ranking.average
+    return [
+        Entry(f"{row.ranking.mean_rank:.2f}"),
+        Entry(f"{row.ranking.borda:.2f}"),
+        Entry(f"{average:.2f}") if average is not None else Entry(ABSENT, is_number=False),
+    ]
+
+
+def heading(column: Column) -> str:
+    """A column's label; an arrow says that lower is better."""
+    return column.label if column.higher_is_better else f"{column.label} ↓"
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """What a reader has to know: what ± is over, which way is better, what marks say, what was left out and why."""
+    measured = [cell for row in board.rows for cell in row.cells.values()]
+    runs = sorted({cell.n for cell in measured if cell.n > 1})
+    lower = [f"{column.dataset} {column.label}" for column in board.columns if not column.higher_is_better]
+    found = []
+    if runs:
+        how = f"{runs[0]} runs." if len(runs) == 1 else "as many runs as stand in brackets."
+        found.append(f"± is the standard deviation over {how}")
+    if lower:
+        found.append(f"Lower is better: {', '.join(lower)}.")
+    if any(cell.is_ahead for cell in measured):
+        found.append(
+            f"{AHEAD} better than the second, p < 0.05: McNemar's test over test images, or a paired t test over seeds."
+        )
+    if any(cell.reference for cell in measured):
+        found.append(
+            f"Published: the paper's number, and measured less published; within: at most {board.tolerance:g} away."
+        )
+    found += [f"{mark} {text}" for mark, text in board.footnotes.items()]
+    if board.left_out:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(board.left_out.items()))
+        found.append(f"Left out: {counts}.")
+    return found

@@ -1,0 +1,76 @@
+"""A grid as Markdown, as HTML and as a table for the terminal."""
+
+from html import escape
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from transferbench.tables.grid import Entry, Grid
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem; color-scheme: light dark; }
+table { border-collapse: collapse; } th, td { padding: .25rem .75rem; } td { text-align: right; }
+tbody th { text-align: left; font-weight: normal; } thead th { border-bottom: 2px solid; vertical-align: bottom; }
+tr:not(.candidate) { opacity: .7; } .best { font-weight: bold; } .second { text-decoration: underline; }
+"""
+
+
+def markdown(grid: Grid) -> str:
+    """A table, best in bold and second underlined, and below it what one has to know."""
+    marked = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
+
+    def text(entry: Entry) -> str:
+        parts = [marked[entry.style].format(entry.text) + entry.marks.replace("*", "\\*"), entry.spread]
+        return " ".join(part for part in parts if part)
+
+    rows = [[*grid.stub, *(" ".join(part for part in head if part) for head in grid.heads)]]
+    rows.append([*("---" for _ in grid.stub), *("---:" for _ in grid.heads)])
+    rows += [[*line.stub, *map(text, line.entries)] for line in grid.lines]
+    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    below = ["", *(f"- {note.replace('*', chr(92) + '*')}" for note in grid.notes)] if grid.notes else []
+    return "\n".join([*lines, *below]) + "\n"
+
+
+def html(grid: Grid, caption: str = "") -> str:
+    """A page with the table and nothing that is fetched from elsewhere."""
+
+    def cell(entry: Entry) -> str:
+        marks = f"<sup>{escape(entry.marks)}</sup>" if entry.marks else ""
+        spread = f" {escape(entry.spread)}" if entry.spread else ""
+        kind = f' class="{entry.style}"' if entry.style else ""
+        return f"<td><span{kind}>{escape(entry.text)}</span>{marks}{spread}</td>"
+
+    heads = [*grid.stub, *(" ".join(part for part in head if part) for head in grid.heads)]
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    body = "\n".join(
+        f'<tr class="{line.kind}">'
+        + "".join(f'<th scope="row">{escape(name)}</th>' for name in line.stub)
+        + "".join(map(cell, line.entries))
+        + "</tr>"
+        for line in grid.lines
+    )
+    named = f"<caption>{escape(caption)}</caption>" if caption else ""
+    below = "".join(f"<li>{escape(note)}</li>" for note in grid.notes)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(caption or 'Leaderboard')}</title><style>{STYLE}</style></head>\n<body>\n<table>{named}\n"
+        f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n<ul>{below}</ul>\n</body>\n</html>\n"
+    )
+
+
+def terminal(grid: Grid) -> Table:
+    """The table for rich to print."""
+    table = Table(box=box.SIMPLE_HEAD, caption="\n".join(grid.notes), caption_justify="left")
+    for _ in grid.stub:
+        table.add_column("")
+    for group, name in grid.heads:
+        table.add_column(f"{group}\n{name}", justify="right")
+    styles = {"": "", "best": "bold", "second": "underline"}
+    for line in grid.lines:
+        cells = [
+            Text(f"{entry.text}{entry.marks} {entry.spread}".strip(), styles[entry.style]) for entry in line.entries
+        ]
+        table.add_row(*map(Text, line.stub), *cells, style="" if line.kind == "candidate" else "dim")
+    return table
