@@ -78,7 +78,10 @@ def test_a_task_is_judged_recorded_and_tabulated(evaluate: Run, checkpoint: Path
     code, out, _ = evaluate("table", "res", "--out", "tables")
     assert code == 0
     assert sorted(path.name for path in Path("tables").iterdir()) == [
+        "leaderboard-table.tex",
         "leaderboard.csv",
+        "leaderboard.html",
+        "leaderboard.json",
         "leaderboard.md",
         "leaderboard.tex",
         "records.csv",
