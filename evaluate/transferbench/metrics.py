@@ -108,6 +108,19 @@ def numerical_rank(values: Eigenvalues, tolerance: float) -> int:
     return int((values > tolerance * values[0]).sum()) if values.any() else 0
 
 
+def power_law(values: Eigenvalues, tolerance: float) -> float:
+    """α of λ_i = c / i^α, fitted to the logarithms of the eigenvalues above `tolerance` times the largest (spec 4.2).
+
+    0 where fewer than two are; the larger, the fewer directions matter.
+    """
+    kept = values[: numerical_rank(values, tolerance)]
+    if len(kept) < 2:
+        return 0.0
+    place = np.log(np.arange(1, len(kept) + 1))
+    place -= place.mean()
+    return float(-(place @ np.log(kept / kept[0])) / (place @ place))
+
+
 def log_condition(values: Eigenvalues, floor: float) -> float:
     """log10 of the largest over the smallest eigenvalue, the latter at least `floor` times the former (spec 4.2).
 
@@ -132,6 +145,42 @@ def mean_absolute_correlation(deviations: Float64[np.ndarray, "n d"]) -> float:
 def standard_deviations(deviations: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d"]:
     """The unbiased standard deviation of each dimension of centred features (spec 4.3)."""
     return np.sqrt((deviations**2).sum(0) / max(1, len(deviations) - 1))
+
+
+def uniformity(features: Float32[np.ndarray, "n d"]) -> float:
+    """log of the mean of exp(-2 distance^2) over pairs of different samples of length 1: 0 at a point, lower is wider.
+
+    Wang and Isola's measure (spec 4.3 names it and what Hua et al. have instead). Samples that are zero stay there.
+    """
+    unit = _unit(features)
+    n, squares = len(unit), (unit**2).sum(1)
+    total = 0.0
+    for start in range(0, n, 1024):
+        part = slice(start, start + 1024)
+        distances = squares[part, None] + squares - 2 * unit[part] @ unit.T
+        total += float(np.exp(-2 * np.maximum(distances, 0)).sum())
+    return math.log(max(total - n, np.finfo(np.float64).tiny) / (n * (n - 1))) if n > 1 else 0.0
+
+
+def class_alignment(features: Float32[np.ndarray, "n d"], labels: Int64[np.ndarray, "n"]) -> float:
+    """Mean squared distance of samples of length 1 to others of their class: 0 where classes are points.
+
+    Alignment (spec 4.3) with images of a class for the two views; 0 where no class has two samples.
+    """
+    unit = _unit(features)
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), unit.shape[1]))
+    np.add.at(sums, labels, unit)
+    lengths = np.bincount(labels, (unit**2).sum(1), len(counts))
+    pairs = (counts * (counts - 1)).sum()
+    return float(2 * (counts * lengths - (sums**2).sum(1)).sum() / pairs) if pairs else 0.0
+
+
+def _unit(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
+    """Each sample over its length, in float64; zeros stay zeros."""
+    double = features.astype(np.float64)
+    norms = np.sqrt((double**2).sum(1, keepdims=True))
+    return np.divide(double, norms, out=np.zeros_like(double), where=norms > 0)
 
 
 def mean_cosine(features: Float32[np.ndarray, "n d"]) -> float:

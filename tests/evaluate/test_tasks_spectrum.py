@@ -34,6 +34,9 @@ def test_directions_and_units_are_said(tiny_candidate, tiny_images, bench):
     assert {score.metric for score in scores if not score.higher_is_better} == {
         "log10_condition",
         "mean_abs_correlation",
+        "power_law",
+        "uniformity",
+        "class_alignment",
     }
 
 
@@ -46,4 +49,6 @@ def test_a_collapsed_network_has_finite_scores(weights, tiny_candidate, tiny_ima
     found = {score.metric: score.value for score in run(tiny_candidate, tiny_images, bench).scores}
     assert found["rankme"] == found["stable_rank"] == found["numerical_rank"] == found["mean_std"] == 0
     assert found["log10_condition"] == 12
+    assert found["power_law"] == found["class_alignment"] == 0
+    assert found["uniformity"] == pytest.approx(0, abs=1e-9)
     assert all(np.isfinite(value) for value in found.values())

@@ -146,3 +146,37 @@ def test_correlations_of_many_dimensions_are_summed_in_parts_to_the_same():
     rho = np.abs(np.corrcoef(x.astype(np.float64).T))
     expected = (rho.sum() - 1500) / (1500 * 1499)
     assert metrics.mean_absolute_correlation(metrics.centred(x)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.7, 2.0])
+def test_the_power_law_of_exact_powers_is_found(decay: float):
+    assert metrics.power_law(3.0 / np.arange(1, 40) ** decay, 1e-6) == pytest.approx(decay, abs=1e-12)
+
+
+def test_the_power_law_is_the_least_squares_slope_of_what_is_above_the_tolerance():
+    values = np.array([5.0, 3.0, 1.0, 0.2, 1e-9])
+    slope = np.polyfit(np.log([1, 2, 3, 4]), np.log(values[:4]), 1)[0]
+    assert metrics.power_law(values, 1e-6) == pytest.approx(-slope)
+    assert metrics.power_law(np.array([1.0, 1e-9]), 1e-6) == 0
+
+
+def literal_unit(features) -> list[list[float]]:
+    rows = [[float(v) for v in row] for row in features]
+    return [[v / math.sqrt(sum(w * w for w in row)) for v in row] if any(row) else row for row in rows]
+
+
+def literal_distance(a, b) -> float:
+    return sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(("n", "d"), [(9, 4), (4, 9), (2, 1), (1030, 2)])
+def test_uniformity_and_alignment_are_over_every_pair(n: int, d: int):
+    x = features(n, d) - 5
+    x[0] = 0
+    rows, labels = literal_unit(x), [i % 3 for i in range(n)]
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    kernel = [math.exp(-2 * literal_distance(rows[i], rows[j])) for i, j in pairs]
+    assert metrics.uniformity(x) == pytest.approx(math.log(math.fsum(kernel) / len(pairs)), rel=1e-9, abs=1e-12)
+    within = [literal_distance(rows[i], rows[j]) for i, j in pairs if labels[i] == labels[j]]
+    expected = math.fsum(within) / len(within) if within else 0.0
+    assert metrics.class_alignment(x, np.array(labels)) == pytest.approx(expected, rel=1e-9)

@@ -1,5 +1,6 @@
 """How many dimensions the features of the test images really use: rank measures of their covariance."""
 
+import numpy as np
 from pydantic import Field
 
 from transferbench import metrics
@@ -8,20 +9,23 @@ from transferbench.features import Reading
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, Outcome
 
-VERSION = "1"
+VERSION = "2"
 FROZEN = True
 LABELS = "any"
 PRIMARY = "rankme"
 
 
 class Config(Reading):
-    """Measures of spec 4.2 and 4.3 on centred backbone features."""
+    """Measures of spec 4.2 and 4.3 on backbone features, centred but for uniformity and class_alignment."""
 
     rank_tolerance: float = Field(
         1e-6, gt=0, lt=1, description="an eigenvalue counts for numerical_rank above this part of the largest"
     )
     condition_floor: float = Field(
         1e-12, gt=0, lt=1, description="the smallest eigenvalue is taken to be at least this part of the largest"
+    )
+    paired: int = Field(
+        4096, ge=2, description="uniformity is over the pairs of at most so many images, spread evenly over the split"
     )
 
 
@@ -32,7 +36,9 @@ def label(config: Config) -> str:
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """The measures as scores, the spectrum as an artifact. Constant features have every rank 0. Nothing is random."""
-    features = bench.features(candidate, dataset.test, config).features
+    found = bench.features(candidate, dataset.test, config)
+    features, labels = found.features, found.labels
+    spread_evenly = np.unique(np.linspace(0, len(features) - 1, min(config.paired, len(features))).astype(np.int64))
     deviations = metrics.centred(features)
     values = metrics.eigenvalues(deviations)
     spread = metrics.standard_deviations(deviations)
@@ -48,7 +54,11 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     lower_is_better = {
         "log10_condition": metrics.log_condition(values, config.condition_floor),
         "mean_abs_correlation": metrics.mean_absolute_correlation(deviations),
+        "power_law": metrics.power_law(values, config.rank_tolerance),
+        "uniformity": metrics.uniformity(features[spread_evenly]),
     }
+    if dataset.test.targets is None:
+        lower_is_better["class_alignment"] = metrics.class_alignment(features, labels)
     scores = [_score(name, value, True, len(features)) for name, value in higher_is_better.items()]
     scores += [_score(name, value, False, len(features)) for name, value in lower_is_better.items()]
     kept = bench.keep("spectrum.npz", {"eigenvalues": values, "std": spread})
