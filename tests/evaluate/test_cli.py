@@ -1,5 +1,6 @@
 """The command line: what it prints, where it writes, and its exit codes."""
 
+import re
 import subprocess
 import sys
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import a_record
 
-from transferbench import cli
+from transferbench import cli, records
 from transferbench.backbones import build
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.save import save
@@ -86,6 +88,27 @@ def test_a_task_is_judged_recorded_and_tabulated(evaluate: Run, checkpoint: Path
         "leaderboard.tex",
         "records.csv",
     ]
+
+
+def test_a_table_shows_what_is_asked_for(evaluate: Run, tmp_path: Path):
+    for name, value in (("intl", 40.0), ("simclr", 60.0)):
+        records.write(tmp_path / "records", a_record(name, value))
+    asked = ("--where", "method!=byol", "--columns", "knn", "--columns", "knn.extra", "--sort", "name", "--ranks")
+    code, out, _ = evaluate("table", str(tmp_path), *asked, "--caption", "Small")
+    assert code == 0
+    assert re.search(r"intl \| resnet18 \| <u>40.00</u> \| .*\n\| simclr", out)
+    assert "mean rank" in out
+    assert "Small" in (tmp_path / "leaderboard-table.tex").read_text()
+    code, _, err = evaluate("table", str(tmp_path), "--columns", "kn")
+    assert code == 2
+    assert "Unknown column 'kn'" in err
+
+
+def test_published_numbers_are_listed_with_their_source(evaluate: Run):
+    code, out, _ = evaluate("published", "--method", "intl", "--data", "cifar10")
+    assert code == 0
+    assert "90.03 top1" in out
+    assert evaluate("published", "--method", "intll")[0] == 2
 
 
 def test_the_second_call_runs_nothing_again(

@@ -4,13 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from transferbench import settings
 from transferbench.errors import unknown
 from transferbench.records import Record, Score
 from transferbench.tables.board import Column
-from transferbench.tables.choice import Choice, score_names
+from transferbench.tables.choice import Choice
 
 
 def column_of(record: Record, score: Score) -> Column:
@@ -29,30 +28,29 @@ def column_of(record: Record, score: Score) -> Column:
 
 
 def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
-    """Each column that is asked for, and the same with a label that tells it apart from all others.
+    """Each column that is asked for, in order, and the same with a label that tells it apart from all others.
 
     Raises:
         UserError: when nothing answers to one of the patterns.
     """
     alike: dict[tuple[str, str, bool], set[Column]] = defaultdict(set)
-    met: set[int] = set()
+    places: dict[Column, int] = {}
     for record in kept:
         for score in record.scores:
             place = choice.place(record, score)
             if place is not None:
-                met.add(place)
-                is_main = score.metric == record.primary
-                alike[record.dataset, record.label if is_main else score.metric, is_main].add(column_of(record, score))
+                column, is_main = column_of(record, score), score.metric == record.primary
+                places[column] = min(place, places.get(column, place))
+                alike[record.dataset, record.label if is_main else score.metric, is_main].add(column)
     for place, pattern in enumerate(choice.columns):
-        if place not in met:
+        if place not in places.values():
             names = {f"{record.task}.{score.metric}" for record in kept for score in record.scores}
             raise unknown("column", pattern, sorted(names))
-    return {
-        column: _apart(named, set(names.values()))
-        for (_, what, is_main), group in alike.items()
-        for names in [{column: replace(column, label=_label(column, what, group, is_main)) for column in group}]
-        for column, named in names.items()
-    }
+    named: dict[Column, Column] = {}
+    for (_, what, is_main), group in alike.items():
+        names = {column: replace(column, label=_label(column, what, group, is_main)) for column in group}
+        named |= {column: _apart(names[column], set(names.values())) for column in group}
+    return dict(sorted(named.items(), key=lambda each: (places[each[0]], *order_of(each[1]))))
 
 
 def _label(column: Column, what: str, alike: set[Column], is_main: bool) -> str:
@@ -68,13 +66,6 @@ def _apart(column: Column, group: set[Column]) -> Column:
     same = [other for other in group if (other.label, other.limit) == (column.label, column.limit)]
     added = limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
     return replace(column, label=" ".join([column.label, *(f"[{mark}]" for mark in added)]))
-
-
-def asked(column: Column, choice: Choice) -> int:
-    """The place of the first pattern that asks for a column."""
-    names = score_names(column.dataset, column.task, column.label, column.metric, True)
-    fitting = (i for i, wanted in enumerate(choice.columns) if any(fnmatchcase(name, wanted) for name in names))
-    return next(fitting, len(choice.columns))
 
 
 def order_of(column: Column) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from transferbench.errors import unknown
 from transferbench.records import Record
 from transferbench.tables.board import Cell, Column, Leaderboard, Row
 from transferbench.tables.choice import ORDERS, Choice, filtered, score_names
-from transferbench.tables.columns import asked, column_of, columns_of, order_of
+from transferbench.tables.columns import column_of, columns_of
 from transferbench.tables.merging import merged
 from transferbench.tables.ranking import Hits, ranked, tested
 from transferbench.tables.references import context, referenced
@@ -52,7 +52,7 @@ def leaderboard(
         [(min(r.digest for r in group), _row(group, columns, choice)) for _, group in sorted(groups.items())]
     )
     rows = [row for row in rows if row.cells]
-    ordered = sorted(set(columns.values()), key=lambda column: (asked(column, choice), *order_of(column)))
+    ordered = list(columns.values())
     controls = sorted((row for row in rows if row.kind == "control"), key=lambda row: (row.architecture, row.name))
     candidates = ranked([row for row in rows if row.kind == "candidate"], ordered)
     board = Leaderboard(
