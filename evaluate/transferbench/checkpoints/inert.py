@@ -142,6 +142,10 @@ def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *rest: Any) ->
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
 
 
+def _size(sizes: Any = ()) -> Any:
+    return tuple(sizes) if isinstance(sizes, list | tuple) else Inert()
+
+
 def _first(value: Any, *rest: Any) -> Any:
     return value
 
@@ -171,7 +175,7 @@ FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch._tensor", "_rebuild_from_type_v2"): _from_type,
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): _size,
     ("_codecs", "encode"): _encode,
 }
 NUMPY_FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {

@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 import operator
 import pickle
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from transferbench.checkpoints import containers
 from transferbench.checkpoints.archives import Archive, flat, mapped
-from transferbench.checkpoints.inert import Inert, NumpyArray, is_attack, meaning
+from transferbench.checkpoints.inert import Allowed, Inert, NumpyArray, is_attack, meaning
 from transferbench.errors import UserError
 
 Storage = Callable[[torch.dtype, str, int], Tensor]
@@ -80,6 +81,8 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
     def find_class(self, module: str, name: str) -> Any:
         if is_attack(module, name):
             raise _AttackError(f"{module}.{name}")
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return Allowed(_stored)
         found = meaning(module, name)
         if isinstance(found, type) and issubclass(found, Inert):
             self.inert.add(found.origin)
@@ -119,8 +122,19 @@ def _read_zip(path: Path) -> Contents:
 
 
 def _read_legacy(path: Path) -> Contents:
+    tree, unpickler = _legacy(mapped(path))
+    return _settled(path, "torch legacy", tree, unpickler)
+
+
+def _stored(content: bytes) -> Any:
+    """A storage as it lies in a bare pickle of tensors: a legacy file of its own."""
+    memory = mmap.mmap(-1, len(content))
+    memory[:] = content
+    return _legacy(memory)[0]
+
+
+def _legacy(memory: mmap.mmap) -> tuple[Any, _Unpickler]:
     """torch before 1.6: three pickles of formalities, the tree, the storages' keys, then the storages one by one."""
-    memory = mapped(path)
     for _ in range(3):
         _Unpickler(memory).load()
     tree_at = memory.tell()
@@ -142,7 +156,7 @@ def _read_legacy(path: Path) -> Contents:
         position += 8 + count * dtype.itemsize
     memory.seek(tree_at)
     unpickler = _Unpickler(memory, lambda dtype, key, count: flat(memory, dtype, position_of[key], count))
-    return _settled(path, "torch legacy", unpickler.load(), unpickler)
+    return unpickler.load(), unpickler
 
 
 def _read_pickle(path: Path) -> Contents:
