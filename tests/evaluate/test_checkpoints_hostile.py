@@ -135,4 +135,4 @@ def test_ten_bytes_cannot_take_gigabytes(tmp_path: Path) -> None:
     for index in (1 << 26, 0xFFFFFFFF):
         path.write_bytes(b"\x80\x02Nr" + struct.pack("<I", index) + b".")
         assert reading.read(path).tree is None
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
