@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from transferbench.backbones import Architecture, build
 from transferbench.checkpoints.load import load
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognise
@@ -49,7 +50,7 @@ BROKEN = [pytest.param(name, marks=[] if name in SOME else pytest.mark.slow) for
 REFUSED = {
     "dinov3_vit_tiny": "rotary position embeddings",
     "hf_dinov3_vit_tiny": "rotary position embeddings",
-    "dino_linear_head_only": r"No network .* among 2 tensors: .*linear\.weight.*a head without its backbone",
+    "dino_linear_head_only": r"no network .* among 2 tensors: .*linear\.weight.*a head without its backbone",
     "variant_no_bn_buffers_resnet18": r"missing bn1\.running_mean(.|\n)*No batch-norm statistics",
     "pycontrast_cmc_resnet50": "two networks of half the width",
     "simclrv2_separius_r50_1x_sk1": "selective kernels",
@@ -182,3 +183,20 @@ def test_an_unknown_prefix_on_all_names_is_the_same_network_of_unknown_source(na
     assert match.report.format == "unknown"
     assert any("source is unknown" in line for line in match.report.assumed)
     assert len(expected & {tensor.data_ptr() for tensor in match.weights.values()}) > len(expected) // 2
+
+
+def test_registers_that_are_missing_are_told_where_anything_tells(tmp_path: Path) -> None:
+    shape = {"dim": 64, "heads": 1, "depth": 2, "patch_size": 14, "image_size": 56, "layer_scale": True}
+    timm = Architecture(family="vit", arguments={**shape, "registers": 2, "position_for_prefix": False})
+    weights = dict(build(timm, seed=1).state_dict())
+    assert recognise(Contents(tmp_path / "x.pth", "torch zip", weights)).card.architecture.arguments["registers"] == 2
+    del weights["reg_token"]
+    with pytest.raises(UserError, match="reg_token is missing"):
+        recognise(Contents(tmp_path / "x.pth", "torch zip", weights))
+    tree = blank(CASES["hf_dinov2_with_registers_tiny"])
+    contents = Contents(tmp_path / "model.safetensors", "safetensors", tree)
+    (tmp_path / "config.json").write_text('{"num_register_tokens": 4}')
+    assert recognise(contents).report.format == "huggingface"
+    del tree["embeddings.register_tokens"]
+    with pytest.raises(UserError, match=r"embeddings\.register_tokens is missing"):
+        recognise(contents)

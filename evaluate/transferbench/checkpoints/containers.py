@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 from transferbench.errors import UserError
@@ -18,12 +19,7 @@ def kind(path: Path) -> str:
     Raises:
         UserError: for anything else, saying what it is and what to do.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; expected a checkpoint file. Name the file in it.")
-    if not path.is_file():
-        raise UserError(f"No checkpoint file at {path}.")
-    with path.open("rb") as file:
-        head = file.read(512)
+    head = _head(path)
     if not head:
         raise UserError(f"{path} is empty (0 bytes). {AGAIN}")
     if head.startswith(b"PK"):
@@ -37,6 +33,18 @@ def kind(path: Path) -> str:
     if head[0] == 0x80 and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return "pickle"
     raise UserError(f"{path} is {_foreign(head)}; expected a checkpoint (.pth, .pt, .ckpt, .safetensors, .pkl).")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except FileNotFoundError:
+        raise UserError(f"No checkpoint file at {path}.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; expected a checkpoint file. Name the file in it.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}). Check who may read it and its folder.") from None
 
 
 def shards(path: Path) -> list[Path]:
@@ -61,6 +69,9 @@ def _foreign(head: bytes) -> str:
         return "a tar archive (unpack it first)"
     if head.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer (run `git lfs pull`)"
-    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
-        return f"a text file (it begins '{head[:40].decode().strip()}')"
+    if re.match(rb"\W*<(?:!doctype|html|head|\?xml)", head, re.IGNORECASE):
+        return "a web page, which servers send in place of a file one may not have (log in, then download it again)"
+    text = head.decode(errors="ignore")
+    if len(text.encode()) > len(head) - 4 and all(letter.isprintable() or letter in "\t\r\n" for letter in text):
+        return f"a text file (it begins '{text[:40].strip()}')"
     return f"of no known kind (it begins {head[:8].hex(' ')})"

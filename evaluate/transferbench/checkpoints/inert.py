@@ -1,6 +1,7 @@
 """What the names in a pickle become when nothing may be executed: plain values and inert stand-ins."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ class Inert:
     """Stands for an object of a class or function that is not allowed: swallows all it is given, does nothing."""
 
     origin = ""
+    state: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Inert":  # noqa: D102
         return object.__new__(cls)
@@ -140,6 +142,10 @@ def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *rest: Any) ->
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
 
 
+def _size(sizes: Any = ()) -> Any:
+    return tuple(sizes) if isinstance(sizes, list | tuple) else Inert()
+
+
 def _first(value: Any, *rest: Any) -> Any:
     return value
 
@@ -169,7 +175,7 @@ FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch._tensor", "_rebuild_from_type_v2"): _from_type,
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): _size,
     ("_codecs", "encode"): _encode,
 }
 NUMPY_FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
@@ -186,6 +192,24 @@ CLASSES: dict[tuple[str, str], type] = {
     ("argparse", "Namespace"): Fields,
     ("numpy", "dtype"): NumpyType,
 }
+
+
+ATTACKS = re.compile(
+    r"""(?:os|posix|nt)\.(?:system|startfile|fork\w*|(?:popen|exec|spawn|posix_spawn)\w*|(?:re)?(?:move|name|place)\w*
+            |unlink|rmdir|mkdir|open|write|kill|putenv)
+    |(?:builtins|__builtin__)\.(?:exec|execfile|eval|compile|open|__import__|breakpoint)
+    |(?:_?io|codecs)\.open|commands\.get(?:status)?output
+    |(?:subprocess|shutil|runpy|webbrowser|pty|ctypes)\.\w+
+    |(?:importlib|_frozen_importlib|imp)\.(?:import_module|__import__|_gcd_import|load_\w+)
+    |(?:_?pickle|marshal|torch|torch\.serialization)\.loads?""",
+    re.VERBOSE,
+)
+"""What runs commands or code, or changes files. A list for warning people: what is not on it is not executed either."""
+
+
+def is_attack(module: str, name: str) -> bool:
+    """Whether no honest checkpoint names this."""
+    return ATTACKS.fullmatch(f"{module}.{name}") is not None
 
 
 def meaning(module: str, name: str) -> Any:

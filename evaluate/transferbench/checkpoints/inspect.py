@@ -9,6 +9,7 @@ from torch import Tensor
 from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import LoadReport, Origin, load, reading
+from transferbench.checkpoints.inert import Inert
 from transferbench.checkpoints.networks import distinct
 from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
@@ -79,4 +80,6 @@ def _others(tree: Any) -> dict[str, str]:
 def _phrase(value: Any) -> str:
     if isinstance(value, dict | list | tuple):
         return f"{len(value)} entries"
+    if isinstance(value, Inert):
+        return value.origin or "an object"
     return repr(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__

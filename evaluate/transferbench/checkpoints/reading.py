@@ -3,8 +3,8 @@
 import io
 import json
 import mmap
+import operator
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from transferbench.checkpoints import containers
-from transferbench.checkpoints.inert import Inert, NumpyArray, meaning
+from transferbench.checkpoints.archives import Archive, flat, mapped
+from transferbench.checkpoints.inert import Allowed, Inert, NumpyArray, is_attack, meaning
 from transferbench.errors import UserError
 
 Storage = Callable[[torch.dtype, str, int], Tensor]
@@ -36,7 +37,7 @@ def read(path: Path) -> Contents:
     """Everything a checkpoint file holds. The container is recognised by its content, never by its extension.
 
     Raises:
-        UserError: when there is no such file, it is no checkpoint, or it is truncated or damaged.
+        UserError: when there is no such file, it is no checkpoint, or it is truncated, damaged or malicious.
     """
     container = containers.kind(path)
     reader = {
@@ -50,6 +51,11 @@ def read(path: Path) -> Contents:
         return reader(path)
     except UserError:
         raise
+    except _AttackError as error:
+        raise UserError(
+            f"{path} is malicious: its pickle names {error}, which no checkpoint needs. Nothing in it was executed. "
+            "Do not open it with anything else, and tell whoever offers it."
+        ) from None
     except Exception as error:  # cut or hostile bytes can raise anything, and no more is known than that they did
         raise UserError(
             f"{path} looks like a checkpoint ({container}) but is truncated or damaged "
@@ -57,8 +63,15 @@ def read(path: Path) -> Contents:
         ) from None
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves every global through `inert.meaning`, so nothing outside that module is ever called."""
+class _AttackError(Exception):
+    """A pickle names what only an attack needs."""
+
+
+class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+    """Resolves every global through `inert.meaning`, so nothing outside that module is ever called.
+
+    The one in Python: in C, ten bytes that name a far memo slot take 64 GB.
+    """
 
     def __init__(self, file: Any, storage: Storage | None = None) -> None:
         super().__init__(file, encoding="latin1")
@@ -66,6 +79,10 @@ class _Unpickler(pickle.Unpickler):
         self.inert: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
+        if is_attack(module, name):
+            raise _AttackError(f"{module}.{name}")
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return Allowed(_stored)
         found = meaning(module, name)
         if isinstance(found, type) and issubclass(found, Inert):
             self.inert.add(found.origin)
@@ -76,20 +93,9 @@ class _Unpickler(pickle.Unpickler):
             return pid[1]
         if pid[0] != "storage" or self._storage is None or not isinstance(pid[1], torch.dtype):
             raise pickle.UnpicklingError(f"unknown reference {pid[0]!r}")
-        whole = self._storage(pid[1], str(pid[2]), int(pid[4]))
+        whole = self._storage(pid[1], str(pid[2]), operator.index(pid[4]))
         view = pid[5] if len(pid) > 5 else None
         return whole if view is None else whole[view[1] : view[1] + view[2]]
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    """The file as private memory: pages are read when touched, writes never reach the disk."""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-
-
-def _flat(memory: mmap.mmap, dtype: torch.dtype, start: int, count: int) -> Tensor:
-    """`count` values that begin at byte `start`, as a view of the file."""
-    return torch.frombuffer(memory, dtype=dtype, count=count, offset=start) if count else torch.empty(0, dtype=dtype)
 
 
 def _read_safetensors(path: Path) -> Contents:
@@ -107,55 +113,8 @@ def _read_shards(path: Path) -> Contents:
     return Contents(path, "sharded safetensors", tensors)
 
 
-class _Archive:
-    """torch's zip file: a pickle `data.pkl` and one uncompressed member a storage, which are mapped where they lie."""
-
-    def __init__(self, path: Path) -> None:
-        with zipfile.ZipFile(path) as archive:
-            self.members = {member.filename: member for member in archive.infolist()}
-        if any(name.endswith("/constants.pkl") or "/code/" in name for name in self.members):
-            raise UserError(
-                f"{path} is a TorchScript archive: reading it would run the code in it. "
-                "Save the weights alone: torch.save(torch.jit.load(FILE).state_dict(), OUT)."
-            )
-        pickles = [name for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
-        if len(pickles) != 1:
-            raise UserError(f"{path} is a zip without a checkpoint's data.pkl. Unpack it and name the file in it.")
-        self.path = path
-        self.root = pickles[0].removesuffix("data.pkl")
-        self.memory = _mapped(path)
-        self.storages: dict[str, Tensor] = {}
-
-    def span(self, name: str) -> tuple[int, int]:
-        """First byte and size of a member."""
-        member = self.members[self.root + name]
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-            raise UserError(f"{self.path}: '{member.filename}' is compressed, which no checkpoint is. Refused.")
-        local = member.header_offset
-        names = int.from_bytes(self.memory[local + 26 : local + 28], "little")
-        extra = int.from_bytes(self.memory[local + 28 : local + 30], "little")
-        start = local + 30 + names + extra
-        if start + member.file_size > len(self.memory):
-            raise EOFError(member.filename)
-        return start, member.file_size
-
-    def content(self, name: str) -> bytes:
-        """A member's bytes."""
-        start, size = self.span(name)
-        return self.memory[start : start + size]
-
-    def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
-        """A storage as a flat tensor, the same one each time."""
-        if key not in self.storages:
-            start, size = self.span(f"data/{key}")
-            if count * dtype.itemsize > size:
-                raise EOFError(f"storage {key}")
-            self.storages[key] = _flat(self.memory, dtype, start, count)
-        return self.storages[key]
-
-
 def _read_zip(path: Path) -> Contents:
-    archive = _Archive(path)
+    archive = Archive(path)
     if archive.root + "byteorder" in archive.members and archive.content("byteorder") != b"little":
         raise UserError(f"{path} was written on a big-endian machine. Save it again on a little-endian one.")
     unpickler = _Unpickler(io.BytesIO(archive.content("data.pkl")), archive.storage)
@@ -163,8 +122,19 @@ def _read_zip(path: Path) -> Contents:
 
 
 def _read_legacy(path: Path) -> Contents:
+    tree, unpickler = _legacy(mapped(path))
+    return _settled(path, "torch legacy", tree, unpickler)
+
+
+def _stored(content: bytes) -> Any:
+    """A storage as it lies in a bare pickle of tensors: a legacy file of its own."""
+    memory = mmap.mmap(-1, len(content))
+    memory[:] = content
+    return _legacy(memory)[0]
+
+
+def _legacy(memory: mmap.mmap) -> tuple[Any, _Unpickler]:
     """torch before 1.6: three pickles of formalities, the tree, the storages' keys, then the storages one by one."""
-    memory = _mapped(path)
     for _ in range(3):
         _Unpickler(memory).load()
     tree_at = memory.tell()
@@ -185,12 +155,12 @@ def _read_legacy(path: Path) -> Contents:
         position_of[key] = position + 8
         position += 8 + count * dtype.itemsize
     memory.seek(tree_at)
-    unpickler = _Unpickler(memory, lambda dtype, key, count: _flat(memory, dtype, position_of[key], count))
-    return _settled(path, "torch legacy", unpickler.load(), unpickler)
+    unpickler = _Unpickler(memory, lambda dtype, key, count: flat(memory, dtype, position_of[key], count))
+    return unpickler.load(), unpickler
 
 
 def _read_pickle(path: Path) -> Contents:
-    unpickler = _Unpickler(_mapped(path))
+    unpickler = _Unpickler(mapped(path))
     return _settled(path, "pickle", unpickler.load(), unpickler)
 
 

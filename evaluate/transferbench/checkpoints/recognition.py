@@ -13,7 +13,7 @@ from transferbench.checkpoints.networks import Network, Reading
 from transferbench.checkpoints.overrides import applied
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
-from transferbench.checkpoints.states import StateDict, state_dicts
+from transferbench.checkpoints.states import StateDict, instead, state_dicts
 from transferbench.checkpoints.values import classifier, completed, is_buffer
 from transferbench.errors import UserError, unknown
 
@@ -47,9 +47,8 @@ def recognise(contents: Contents, encoder: str | None = None, overrides: Sequenc
     """
     states = state_dicts(contents.tree)
     if not states:
-        found = getattr(contents.tree, "origin", type(contents.tree).__name__)
         raise UserError(
-            f"{contents.path} holds no state dict but a {found}, which is never executed. "
+            f"{contents.path} holds no state dict but {instead(contents.tree)}. "
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
     every = networks.found(states)
@@ -69,10 +68,10 @@ def _readings(contents: Contents, states: list[StateDict], every: list[Network])
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
     if not found and not every:
         names = [".".join((*state.path, name)) for state in states for name in state.written.values()]
-        few = " They may be a head without its backbone." if len(names) < networks.SMALLEST else ""
+        few = ". They may be a head without its backbone" if len(names) < networks.SMALLEST else ""
         raise UserError(
-            f"No network of a known architecture among {len(names)} tensors: {_listed(names, 6)}.{few} "
-            f"Known families: {', '.join(backbones.FAMILIES.names())}."
+            f"{contents.path}: no network of a known architecture among {len(names)} tensors: "
+            f"{_listed(names, 6)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
         )
     return found or [networks.unlisted(every, networks.lost_places(contents, states))]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from transferbench.checkpoints.inert import Inert
+
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 RESERVED = re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 COUNTERS = ("n_averaged", "steps")
@@ -60,6 +62,21 @@ def state_dicts(tree: Any) -> list[StateDict]:
             found.append(_unwrapped(path, tensors))
         waiting.extend(((*path, key), value) for key, value in named.items() if isinstance(value, dict))
     return found
+
+
+def instead(tree: Any) -> str:
+    """What a tree without state dicts is, in words: a whole module, which nobody can use unexecuted, or its keys."""
+    parts = tree if isinstance(tree, dict) else {}
+    places = [("", tree), *((f" ('{key}')", value) for key, value in parts.items() if _is_module(value))]
+    place, found = places[-1]
+    if isinstance(found, Inert):
+        return f"a {found.origin}{place}, which is never executed"
+    keys = f" of: {', '.join(map(str, list(parts)[:8]))}" if parts else ""
+    return f"a {type(found).__name__}{keys}"
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, Inert) and "_modules" in (value.state or {})
 
 
 def _unwrapped(path: tuple[str, ...], tensors: dict[str, Tensor]) -> StateDict:

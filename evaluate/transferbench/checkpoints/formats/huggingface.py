@@ -30,10 +30,20 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
     return usual
 
 
+def lost_registers(file: File) -> bool:
+    """`config.json` counts registers that the file lacks; without them it would fit the DINOv2 that has none."""
+    return bool(file.beside("config.json").get("num_register_tokens")) and not file.has(r"(.*\.)?register_tokens")
+
+
 PATCHES = r"(.*\.)?embeddings\.patch_embeddings\.projection\.weight"
 NAMES = ("", "vit.", "dinov2.", "dinov2_with_registers.", "ijepa.", "model.")
 
 LAYOUTS = (
+    Layout(
+        evidence=(PATCHES,),
+        when=lost_registers,
+        refusal="embeddings.register_tokens is missing, which its config.json counts",
+    ),
     Layout(
         tuple(Encoder("backbone", name) for name in NAMES),
         evidence=(PATCHES, r"(.*\.)?encoder\.layer\.0\.attention\.attention\.query\.weight"),

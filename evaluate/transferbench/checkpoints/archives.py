@@ -1,0 +1,71 @@
+"""Where a file's storages lie: memory that is read from the disk when it is touched."""
+
+import mmap
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transferbench.errors import UserError
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """The file as private memory: pages are read when touched, writes never reach the disk."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def flat(memory: mmap.mmap, dtype: torch.dtype, start: int, count: int) -> Tensor:
+    """`count` values that begin at byte `start`, as a view of the file."""
+    return torch.frombuffer(memory, dtype=dtype, count=count, offset=start) if count else torch.empty(0, dtype=dtype)
+
+
+class Archive:
+    """torch's zip file: a pickle `data.pkl` and one uncompressed member a storage, which are mapped where they lie."""
+
+    def __init__(self, path: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            self.members = {member.filename: member for member in archive.infolist()}
+        if any(name.endswith("/constants.pkl") or "/code/" in name for name in self.members):
+            raise UserError(
+                f"{path} is a TorchScript archive: reading it would run the code in it. "
+                "Save the weights alone: torch.save(torch.jit.load(FILE).state_dict(), OUT)."
+            )
+        pickles = [name for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
+        if len(pickles) != 1:
+            raise UserError(f"{path} is a zip without a checkpoint's data.pkl. Unpack it and name the file in it.")
+        self.path = path
+        self.root = pickles[0].removesuffix("data.pkl")
+        self.memory = mapped(path)
+        self.storages: dict[str, Tensor] = {}
+
+    def span(self, name: str) -> tuple[int, int]:
+        """First byte and size of a member."""
+        member = self.members[self.root + name]
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise UserError(
+                f"{self.path}: '{member.filename}' is compressed, which in a checkpoint nothing is, and may expand "
+                "without end. Save the checkpoint again with torch.save."
+            )
+        local = member.header_offset
+        names = int.from_bytes(self.memory[local + 26 : local + 28], "little")
+        extra = int.from_bytes(self.memory[local + 28 : local + 30], "little")
+        start = local + 30 + names + extra
+        if start + member.file_size > len(self.memory):
+            raise EOFError(member.filename)
+        return start, member.file_size
+
+    def content(self, name: str) -> bytes:
+        """A member's bytes."""
+        start, size = self.span(name)
+        return self.memory[start : start + size]
+
+    def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
+        """A storage as a flat tensor, the same one each time."""
+        if key not in self.storages:
+            start, size = self.span(f"data/{key}")
+            if not 0 <= count * dtype.itemsize <= size:
+                raise EOFError(f"storage {key}")
+            self.storages[key] = flat(self.memory, dtype, start, count)
+        return self.storages[key]
