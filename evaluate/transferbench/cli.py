@@ -25,6 +25,7 @@ Judge self-supervised checkpoints on the protocols the field publishes.
 evaluate all runs/intl/backbone.safetensors   on the embedded digits
 evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
 evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
+evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
 evaluate table results                        CSV, LaTeX and Markdown
 evaluate inspect a.pth                        what a file is
@@ -35,6 +36,7 @@ evaluate doctor                               what works on this machine
 RUN = "What is run"
 PLACE = "Where and how it runs (cannot change the result)"
 JUDGE = "all"
+SOURCE = "A checkpoint's file, or a library's name: torchvision:NAME[/WEIGHTS], timm:NAME, hf:ORG/NAME[@REVISION]."
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
@@ -87,7 +89,7 @@ app = typer.Typer(
 
 @app.command(JUDGE)
 def judge(
-    checkpoints: Annotated[list[str], typer.Argument(help="Files; NAME=FILE names the row.", show_default=False)],
+    checkpoints: Annotated[list[str], typer.Argument(help=f"{SOURCE} ROW=... names the row.", show_default=False)],
     data: Annotated[list[str] | None, typer.Option(help="A data set's name, or a folder or zip of images.")] = None,
     suite: Annotated[str | None, typer.Option(help="A suite's name or YAML file. Default: the data set's own.")] = None,
     task: Annotated[
@@ -181,7 +183,7 @@ def table(
 
 @app.command("inspect")
 def inspect_(
-    file: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    file: Annotated[str, typer.Argument(help=SOURCE)],
     encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
     as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
     hashes: Annotated[bool, typer.Option("--sha256", help="Hash the whole file too.")] = False,
@@ -195,7 +197,7 @@ def inspect_(
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    file: Annotated[str, typer.Argument(help=SOURCE)],
     out: Annotated[Path, typer.Argument(help="What to write: .safetensors, .pth, or a folder for huggingface.")],
     to: Annotated[str, typer.Option(help="transferbench, torchvision, timm, detectron2 or huggingface.")],
     encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
@@ -214,7 +216,9 @@ def convert(
 
 @app.command()
 def ls(
-    kind: Annotated[str | None, typer.Argument(help="tasks, formats, targets, data, suites or backbones.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="tasks, formats, libraries, targets, data, suites or backbones.")
+    ] = None,
 ) -> None:
     """List what there is to choose from."""
     known = listings()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 ROOMS = {
     "tasks": Room("transferbench.tasks", "task"),
     "formats": Room("transferbench.checkpoints.formats", "checkpoint format"),
+    "libraries": Room("transferbench.checkpoints.downloads", "library"),
     "targets": Room("transferbench.checkpoints.targets", "target"),
     "data": Room("transferbench.data.sources", "data set"),
     "backbones": Room("transferbench.backbones", "backbone family"),
@@ -56,7 +57,7 @@ def facts(found: "Inspection") -> dict[str, str]:
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
         **{f"dropped, {reason}": ", ".join(names) for reason, names in found.report.dropped.items()},
         "assumed": "; ".join(found.report.assumed),
-        "said by --as": "; ".join(found.report.overridden),
+        "overridden": "; ".join(found.report.overridden),
         "also there": ", ".join(f"{name}: {value}" for name, value in found.others.items()),
         "not executed": ", ".join(found.inert),
     }

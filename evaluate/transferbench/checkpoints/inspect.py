@@ -8,9 +8,9 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, load, reading
+from transferbench.checkpoints import LoadReport, Origin, load
+from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.networks import distinct
-from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
 
@@ -41,14 +41,16 @@ class Inspection(Settings):
     """Only where it was asked for: it takes as long as reading the whole file."""
 
 
-def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False) -> Inspection:
-    """Recognise a file and prove that its network fits, as `load` would.
+def inspect(
+    file: str | Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False
+) -> Inspection:
+    """Recognise a file, or what a library's name stands for, and prove that its network fits, as `load` would.
 
     Raises:
         UserError: as `load` does.
     """
-    contents = reading.read(path)
-    match = recognise(contents, encoder, overrides)
+    located, contents, match = opened(file, encoder, overrides)
+    path = located.path
     return Inspection(
         path=str(path),
         size_mb=path.stat().st_size / 1e6,

@@ -56,6 +56,8 @@ class Target:
     write: Callable[[Path, Weights, Card], None] = field(default=plain)
     inside: str = ""
     """The file with the weights, in a folder."""
+    keeps_card: bool = False
+    """Whether it writes all of the card, where weights come from too; only then is the source hashed."""
 
     def misfits(self, architecture: Architecture) -> list[str]:
         """Every property of the network that the target cannot compute; empty when it can."""
