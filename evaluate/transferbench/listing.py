@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from transferbench.plugins import Room
 
 if TYPE_CHECKING:
+    from transferbench.checkpoints.filters import Filters
     from transferbench.checkpoints.inspect import Inspection
 
 ROOMS = {
@@ -52,6 +53,7 @@ def facts(found: "Inspection") -> dict[str, str]:
         "encoders": ", ".join(f"{label} ({place})" for label, place in found.encoders.items()),
         "architecture": f"{found.architecture_name}, {found.parameters:,} parameters, {found.width} features",
         "preprocess": ", ".join(f"{name} {value}" for name, value in preprocess.items()),
+        "first conv": _filters(found.filters) if found.filters else "",
         "digest": found.digest,
         "sha256": found.file_sha256 or "",
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
@@ -62,3 +64,11 @@ def facts(found: "Inspection") -> dict[str, str]:
         "not executed": ", ".join(found.inert),
     }
     return {name: text for name, text in said.items() if text}
+
+
+def _filters(found: "Filters") -> str:
+    """Filters beside random ones."""
+    return (
+        f"neighbouring weights correlate {found.correlation:.2f} (random init 0.00 ± {found.random_deviation:.2f}), "
+        f"effective rank {found.rank:.1f} of {found.full_rank} (random init {found.random_rank:.1f})"
+    )

@@ -1,5 +1,6 @@
 """The command line: what it prints, where it writes, and its exit codes."""
 
+import re
 import subprocess
 import sys
 import time
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from transferbench import cli
-from transferbench.backbones import build
+from transferbench import backbones, cli
+from transferbench.backbones import Architecture, build
 from transferbench.checkpoints import Candidate
+from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.save import save
 
 Run = Callable[..., tuple[int, str, str]]
@@ -180,6 +183,35 @@ def test_inspect_says_what_a_file_is(evaluate: Run, checkpoint: Path):
     assert code == 0
     for text in ("transferbench", "resnet10-w0.125-cifar", "64 features", "crop 16", "digest"):
         assert text in out
+    assert re.search(
+        r"first conv +neighbouring weights correlate -?0\.\d\d \(random init 0\.00 ± 0\.06\), effective ", out
+    )
+
+
+def test_convert_writes_what_reads_back_and_says_what_the_file_cannot(evaluate: Run, checkpoint: Path):
+    code, out, err = evaluate("convert", checkpoint, "b.safetensors", "--to", "transferbench")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(
+        r"wrote b\.safetensors: resnet10-w0\.125-cifar for transferbench, 72 tensors, digest [0-9a-f]{64}\n"
+        r"built by transferbench\.checkpoints\.load\.load\(path\)\.backbone\n",
+        out,
+    )
+    assert inspect("b.safetensors").digest == inspect(checkpoint).digest
+    plain = backbones.build(Architecture(family="resnet", arguments={"depth": 18, "width": 1}))
+    torch.save(plain.state_dict(), "plain.pth")
+    code, out, _ = evaluate("convert", "plain.pth", "c.pth", "--to", "detectron2", "--as", "crop=96")
+    assert code == 0
+    assert "note: the file does not say crop: --as crop=96" in out
+    for arguments, told in {
+        ("plain.pth", "c.pth", "--to", "detectron2"): "c.pth is there already",
+        (checkpoint, "d.pth", "--to", "torchvision"): "torchvision has no network that computes",
+        (checkpoint, "d.pth", "--to", "torchvisio"): "Did you mean 'torchvision'",
+        ("timm:nothing_like_it", "d.pth", "--to", "timm"): "timm has no weights 'nothing_like_it'",
+    }.items():
+        code, _, err = evaluate("convert", *arguments)
+        assert (code, told in err, "Traceback" in err) == (2, True, False), err
+    assert evaluate("convert", "plain.pth", "c.pth", "--to", "detectron2", "--force")[0] == 0
+    assert not Path("d.pth").exists()
 
 
 def test_ls_lists_every_kind(evaluate: Run):

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, load
+from transferbench.checkpoints import LoadReport, Origin, filters, load
 from transferbench.checkpoints.downloads import opened
+from transferbench.checkpoints.filters import Filters
 from transferbench.checkpoints.networks import distinct
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
@@ -33,6 +34,7 @@ class Inspection(Settings):
     digest: str
     origin: Origin
     report: LoadReport
+    filters: Filters | None
     others: dict[str, str]
     """What else lies at the top of the file."""
     inert: tuple[str, ...]
@@ -66,6 +68,7 @@ def inspect(
         digest=match.digest,
         origin=match.card.origin,
         report=match.report,
+        filters=filters.first(match.weights, match.card.architecture),
         others=_others(contents.tree),
         inert=contents.inert,
         file_sha256=load.sha256(path) if hashes else None,
