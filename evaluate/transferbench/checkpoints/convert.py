@@ -53,10 +53,9 @@ def convert(
     _check_place(out, target, found, force)
     located, _, match = opened(file, *choice)
     architecture = match.card.architecture
-    misfits = found.misfits(architecture)
-    if misfits:
+    kind, misfits = found.kind(architecture), found.misfits(architecture)
+    if misfits or kind is None:
         raise UserError(f"{target} has no network that computes {architecture.name}: {'; '.join(misfits)}.")
-    kind = found.kinds[architecture.family]
     arguments = canonical(architecture)
     weights = spelt(match.weights, kind, kind.shapes(arguments), target)
     card = _signed(match.card, located.path) if found.keeps_card else match.card
