@@ -4,6 +4,7 @@ Nothing is downloaded: the libraries' downloaders are replaced by ones that writ
 except where no network is what is tested.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -21,13 +22,16 @@ from huggingface_hub import errors
 from PIL import Image
 from torch import Tensor, nn
 
-from transferbench.checkpoints import Candidate, digest
+import transferbench
+from transferbench import records
+from transferbench.checkpoints import Candidate, Origin, digest
 from transferbench.checkpoints.convert import convert
 from transferbench.checkpoints.downloads import locate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load, sha256
 from transferbench.data import transforms
 from transferbench.errors import UserError
+from transferbench.records import Record
 
 CLOSE = 1e-5
 """Of the largest feature."""
@@ -313,3 +317,48 @@ def test_inspect_and_convert_take_names_too(urls: dict[str, Any], tmp_path: Path
     assert card.origin.source == loaded.card.origin.source
     assert card.origin.source_sha256 == loaded.file_sha256 == sha256(Path(urls["path"]))
     assert card.preprocess == loaded.card.preprocess
+
+
+@pytest.mark.parametrize("row", ["", "mine="])
+def test_every_record_says_file_digest_format_encoder_and_origin(
+    row: str, urls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "features"))
+    urls["network"] = lively(torchvision.models.resnet18())
+    loaded = load("torchvision:resnet18")
+    pictures(tmp_path / "imgs")
+    found = transferbench.evaluate(
+        f"{row}torchvision:resnet18",
+        "quick",
+        str(tmp_path / "imgs"),
+        out=tmp_path / "res",
+        overrides=["knn.ks=[1]", "knn.k=1", "linear.epochs=1"],
+        device="cpu",
+    )
+    kept = dict(records.read_all(tmp_path / "res" / "records"))
+    ours = [record for record in kept.values() if isinstance(record, Record) and record.file_sha256]
+    assert {record.task for record in ours} == {record.task for record in found}
+    for record in ours:
+        assert record.candidate == (row.rstrip("=") or "resnet18.IMAGENET1K_V1")
+        assert record.file_sha256 == hashlib.sha256(Path(urls["path"]).read_bytes()).hexdigest()
+        assert record.digest == digest({n: t for n, t in urls["network"].state_dict().items() if n[:2] != "fc"})
+        assert (record.load_report.format, record.load_report.encoder) == ("torchvision", "backbone (top level)")
+        assert record.card.origin.source == loaded.card.origin.source == urls["url"]
+        assert record.is_intact()
+    controls = [record for record in kept.values() if isinstance(record, Record) and not record.file_sha256]
+    assert {record.candidate for record in controls} == {"random-init"}
+
+
+def pictures(folder: Path) -> None:
+    """Two classes of four images in each of two splits."""
+    for split in ("train", "val"):
+        for label, level in (("dark", 40), ("light", 200)):
+            place = folder / split / label
+            place.mkdir(parents=True)
+            for i in range(4):
+                Image.fromarray(np.full((16, 16, 3), level + i, np.uint8)).save(place / f"{i}.png")
+
+
+def test_records_of_local_files_and_older_ones_have_no_source() -> None:
+    assert "source" not in Origin().model_dump()
+    assert Origin(source="x").model_dump()["source"] == "x"
