@@ -321,9 +321,8 @@ def test_inspect_and_convert_take_names_too(urls: dict[str, Any], tmp_path: Path
 
 @pytest.mark.parametrize("row", ["", "mine="])
 def test_every_record_says_file_digest_format_encoder_and_origin(
-    row: str, urls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    row: str, urls: dict[str, Any], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "features"))
     urls["network"] = lively(torchvision.models.resnet18())
     loaded = load("torchvision:resnet18")
     pictures(tmp_path / "imgs")
