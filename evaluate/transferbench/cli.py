@@ -36,7 +36,7 @@ evaluate doctor                               what works on this machine
 RUN = "What is run"
 PLACE = "Where and how it runs (cannot change the result)"
 JUDGE = "all"
-SOURCE = "A checkpoint's file, or a library's name: torchvision:NAME[/WEIGHTS], timm:NAME, hf:ORG/NAME[@REVISION]."
+SOURCE = "A checkpoint's file, or a name: torchvision:NAME, timm:NAME or hf:ORG/NAME."
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
 

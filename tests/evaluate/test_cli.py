@@ -70,6 +70,13 @@ def test_help_teaches_quickly_and_without_torch():
     assert seconds < 10, "a second on an idle machine; torch alone takes longer than this under load"
 
 
+@pytest.mark.parametrize("command", ["all", "knn", "table", "inspect", "convert", "ls", "download", "doctor"])
+def test_every_command_has_help(command: str, evaluate: Run):
+    code, out, err = evaluate(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"evaluate {command} " in out
+
+
 def test_a_task_is_judged_recorded_and_tabulated(evaluate: Run, checkpoint: Path, imgs: Path):
     code, out, err = evaluate("knn", f"ours={checkpoint}", "--data", imgs, "--out", "res", *SMALL)
     assert (code, err) == (0, "")
