@@ -17,6 +17,7 @@ from transferbench.backbones import Architecture, build
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.save import save
+from transferbench.cli import printing
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -256,10 +257,10 @@ def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs
 
 def test_a_long_run_is_announced_with_its_plan(evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch):
     arguments = ("knn", f"ours={checkpoint}", "--data", imgs, "--no-control", *SMALL)
-    monkeypatch.setattr(cli, "LONG", 0.0)
+    monkeypatch.setattr(printing, "LONG", 0.0)
     assert "1 job(s), about" in evaluate(*arguments)[1]
     assert "0 job(s), about 0 s" in evaluate(*arguments)[1]
-    monkeypatch.setattr(cli, "LONG", 1e9)
+    monkeypatch.setattr(printing, "LONG", 1e9)
     assert "job(s), about" not in evaluate(*arguments, "--again")[1]
 
 
