@@ -34,7 +34,7 @@ class Request:
     """What is to be judged, and on what.
 
     Attributes:
-        models: files, `NAME=file` to name a row, or live modules.
+        models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, or live modules.
         data: data sets by name or path; none takes those that the suite names, else the digits.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
@@ -124,7 +124,8 @@ def evaluate(
     """Run a suite on checkpoints or live modules.
 
     Args:
-        model_or_path: a checkpoint file, `NAME=file`, a module from images `b 3 h w` to features `b d`, or several.
+        model_or_path: a checkpoint file, a library's name for one (`timm:NAME`), `NAME=file`, a module from images
+            `b 3 h w` to features `b d`, or several.
         suite: a suite, its name or its file; None takes the data set's own.
         data: names or paths of data sets; none takes those that the suite names, else the digits.
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
@@ -198,8 +199,8 @@ def _candidate(model: Model, request: Request, shelf: Shelf) -> Candidate:
         return wrap(model, type(model).__name__, request.preprocess or _native(request.data, shelf))
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
-        return load(Path(path).expanduser(), name, request.encoder, request.stated)
-    return load(Path(model).expanduser(), None, request.encoder, request.stated)
+        return load(path, name, request.encoder, request.stated)
+    return load(model, None, request.encoder, request.stated)
 
 
 def _native(data: Sequence[str], shelf: Shelf) -> Preprocess:

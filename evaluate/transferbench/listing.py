@@ -8,12 +8,14 @@ from transferbench.errors import UserError, unknown
 from transferbench.plugins import Room
 
 if TYPE_CHECKING:
+    from transferbench.checkpoints.filters import Filters
     from transferbench.checkpoints.inspect import Inspection
     from transferbench.published import Published
 
 ROOMS = {
     "tasks": Room("transferbench.tasks", "task"),
     "formats": Room("transferbench.checkpoints.formats", "checkpoint format"),
+    "libraries": Room("transferbench.checkpoints.downloads", "library"),
     "targets": Room("transferbench.checkpoints.targets", "target"),
     "data": Room("transferbench.data.sources", "data set"),
     "backbones": Room("transferbench.backbones", "backbone family"),
@@ -54,12 +56,13 @@ def facts(found: "Inspection") -> dict[str, str]:
         "encoders": ", ".join(f"{label} ({place})" for label, place in found.encoders.items()),
         "architecture": f"{found.architecture_name}, {found.parameters:,} parameters, {found.width} features",
         "preprocess": ", ".join(f"{name} {value}" for name, value in preprocess.items()),
+        "first conv": _filters(found.filters) if found.filters else "",
         "digest": found.digest,
         "sha256": found.file_sha256 or "",
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
         **{f"dropped, {reason}": ", ".join(names) for reason, names in found.report.dropped.items()},
         "assumed": "; ".join(found.report.assumed),
-        "said by --as": "; ".join(found.report.overridden),
+        "overridden": "; ".join(found.report.overridden),
         "also there": ", ".join(f"{name}: {value}" for name, value in found.others.items()),
         "not executed": ", ".join(found.inert),
     }
@@ -100,4 +103,12 @@ def _published(number: "Published") -> tuple[str, ...]:
         f"{number.dataset} {number.task} {settings}".strip(),
         f"{number.value:g}{spread} {number.metric}",
         "; ".join(filter(None, (number.source, *doubts))),
+    )
+
+
+def _filters(found: "Filters") -> str:
+    """Filters beside random ones."""
+    return (
+        f"neighbouring weights correlate {found.correlation:.2f} (random init 0.00 ± {found.random_deviation:.2f}), "
+        f"effective rank {found.rank:.1f} of {found.full_rank} (random init {found.random_rank:.1f})"
     )

@@ -1,10 +1,12 @@
 """A converted network computes what it computed before, in the target's own modules where they are installed."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm.layers.mlp
@@ -13,6 +15,7 @@ import timm.models.swin_transformer
 import timm.models.vision_transformer
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 
 from transferbench import backbones
@@ -22,6 +25,7 @@ from transferbench.checkpoints.convert import convert
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load, sha256
 from transferbench.checkpoints.save import save
+from transferbench.data import transforms
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 
@@ -33,7 +37,16 @@ RESNETS: dict[str, dict[str, Any]] = {
     "plain": {"depth": 10},
     "bottleneck": {"depth": 26},
     "grouped": {"depth": 26, "groups": 4, "width_per_group": 8},
+    "ResNet-18": {"depth": 18},
+    "ResNet-50": {"depth": 50},
 }
+BLOCKS = {
+    10: ("BasicBlock", (1,) * 4),
+    18: ("BasicBlock", (2,) * 4),
+    26: ("Bottleneck", (2,) * 4),
+    50: ("Bottleneck", (3, 4, 6, 3)),
+}
+VIT_S = {"image_size": 64, "patch_size": 16, "dim": 384, "depth": 12, "heads": 6}
 
 
 def network(family: str, arguments: dict[str, Any], seed: int = 1) -> Backbone:
@@ -58,15 +71,15 @@ def images(size: int = 32) -> Tensor:
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def difference(ours: nn.Module, theirs: nn.Module, inputs: Tensor) -> float:
+def difference(ours: nn.Module, theirs: Callable[[Tensor], Tensor], inputs: Tensor) -> float:
     """The largest difference of features, over the largest feature."""
     with torch.no_grad():
-        before, after = ours(inputs), theirs.eval()(inputs)
+        before, after = ours(inputs), (theirs.eval() if isinstance(theirs, nn.Module) else theirs)(inputs)
     return float((before - after).abs().max() / before.abs().max())
 
 
 def resnet(module: Any, arguments: dict[str, Any], **more: Any) -> nn.Module:
-    kind, layers = {10: ("BasicBlock", (1,) * 4), 26: ("Bottleneck", (2,) * 4)}[arguments["depth"]]
+    kind, layers = BLOCKS[arguments["depth"]]
     return module.ResNet(getattr(module, kind), list(layers), **more)
 
 
@@ -100,17 +113,19 @@ def test_a_resnet_computes_the_same_in_timms_own_module(name: str, more: dict[st
     assert difference(ours, theirs, images()) <= CLOSE
 
 
-def test_a_vit_computes_the_same_in_torchvisions_own_module(tmp_path: Path) -> None:
-    ours = network("vit", {**VIT, "norm_eps": 1e-3})
+@pytest.mark.parametrize("shape", [VIT, VIT_S])
+def test_a_vit_computes_the_same_in_torchvisions_own_module(shape: dict[str, Any], tmp_path: Path) -> None:
+    ours = network("vit", {**shape, "norm_eps": 1e-3})
     done = convert(source(ours, tmp_path), tmp_path / "out.pth", "torchvision")
     layer = partial(nn.LayerNorm, eps=1e-3)
-    theirs = torchvision.models.VisionTransformer(32, 8, 2, 4, 64, 256, norm_layer=layer)
+    sizes = [shape[name] for name in ("image_size", "patch_size", "depth", "heads", "dim")]
+    theirs = torchvision.models.VisionTransformer(*sizes, 4 * shape["dim"], norm_layer=layer)
     theirs.heads = nn.Sequential()
     theirs.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True), strict=True)
-    assert difference(ours, theirs, images()) <= CLOSE
-    assert "num_heads=4" in done.built
+    assert difference(ours, theirs, images(shape["image_size"])) <= CLOSE
+    assert f"num_heads={shape['heads']}" in done.built
     assert "eps=0.001" in done.built
-    assert any("--as heads=4" in note for note in done.notes)
+    assert any("--as heads=4" in note for note in done.notes) == (shape["heads"] == 4)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +136,7 @@ def test_a_vit_computes_the_same_in_torchvisions_own_module(tmp_path: Path) -> N
         {"mlp": "swiglu", "mlp_ratio": 5.5},
         {"class_token": False, "pooling": "mean"},
         {"pooling": "mean", "norm_pooled": True},
+        VIT_S,
     ],
 )
 def test_a_vit_computes_the_same_in_timms_own_module(more: dict[str, Any], tmp_path: Path) -> None:
@@ -128,7 +144,7 @@ def test_a_vit_computes_the_same_in_timms_own_module(more: dict[str, Any], tmp_p
     done = convert(source(ours, tmp_path), tmp_path / "out.safetensors", "timm")
     theirs = eval(done.built, {"partial": partial, "torch": torch, "timm": timm})  # what a person is told to build
     theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "out.safetensors"), strict=True)
-    assert difference(ours, theirs, images()) <= CLOSE
+    assert difference(ours, theirs, images(ours.architecture.arguments["image_size"])) <= CLOSE
 
 
 def test_a_swin_computes_the_same_in_timms_own_module(tmp_path: Path) -> None:
@@ -138,6 +154,75 @@ def test_a_swin_computes_the_same_in_timms_own_module(tmp_path: Path) -> None:
     theirs = eval(done.built, {"timm": timm})
     theirs.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True), strict=True)
     assert difference(ours, theirs, images(64)) <= CLOSE
+
+
+class Frozen(nn.Module):
+    """A batch norm by its statistics, without a counter."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, mean, var = (each[:, None, None] for each in self.buffers())
+        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+
+class Normed(nn.Conv2d):
+    """A convolution that holds its norm."""
+
+    def __init__(self, channels: int, out: int, size: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(channels, out, size, stride, size // 2, groups=groups, bias=False)
+        self.norm = Frozen(out)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.norm(super().forward(input))
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int, inner: int, out: int, stride: int, given: dict[str, Any]) -> None:
+        super().__init__()
+        if given["depth"] < 50:
+            self.conv1, self.conv2 = Normed(channels, out, 3, stride), Normed(out, out, 3)
+        else:
+            first, second = (stride, 1) if given.get("stride_in_1x1") else (1, stride)
+            self.conv1 = Normed(channels, inner, 1, first)
+            self.conv2 = Normed(inner, inner, 3, second, given.get("groups", 1))
+            self.conv3 = Normed(inner, out, 1)
+        self.shortcut = Normed(channels, out, 1, stride) if channels != out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self.shortcut(x) if self.shortcut else x
+        x = self.conv2(self.conv1(x).relu())
+        x = self.conv3(x.relu()) if hasattr(self, "conv3") else x
+        return (x + kept).relu()
+
+
+class Detectron2(nn.Module):
+    """Its ResNet, literally from what its names, settings and C4 features mean (spec/checkpoints.md 2b and 3)."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        depth, groups = given["depth"], given.get("groups", 1)
+        channels = stem = int(64 * given.get("width", 1))
+        inner = int(groups * given.get("width_per_group", 64) * given.get("width", 1))
+        self.stem = nn.Module()
+        self.stem.conv1 = Normed(3, stem, 7, 2)
+        self.stem.conv1.padding = (3, 3)
+        for stage, count in enumerate(BLOCKS[depth][1]):
+            out = stem * 2**stage * (4 if depth >= 50 else 1)
+            blocks = []
+            for i in range(count):
+                blocks.append(Block(channels, inner * 2**stage, out, 2 if stage and not i else 1, given))
+                channels = out
+            self.add_module(f"res{stage + 2}", nn.Sequential(*blocks))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(self.stem.conv1(images).relu(), 3, 2, 1)
+        for stage in range(2, 6):
+            x = getattr(self, f"res{stage}")(x)
+        return x.mean((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -157,12 +242,10 @@ def test_detectron2_gets_bare_names_without_counters_and_gives_the_features_back
     done = convert(source(ours, tmp_path), tmp_path / "out.pth", "detectron2")
     tree = torch.load(tmp_path / "out.pth", weights_only=True)
     assert tree["matching_heuristics"] is True
-    names = set(tree["model"])
-    counters = [name for name in ours.state_dict() if name.endswith("num_batches_tracked")]
-    assert len(names) == len(ours.state_dict()) - len(counters)
-    assert {"stem.conv1.weight", "stem.conv1.norm.running_var", "res5.1.conv2.norm.bias"} <= names
-    assert ("res2.0.shortcut.weight" in names) == (arguments["depth"] == 50)
-    assert torch.equal(tree["model"]["res3.0.shortcut.norm.weight"], ours.state_dict()["layer2.0.downsample.1.weight"])
+    theirs = Detectron2(**arguments)
+    assert tree["model"].keys() == theirs.state_dict().keys()
+    theirs.load_state_dict(tree["model"], strict=True)
+    assert difference(ours, theirs, images(64)) <= CLOSE
     stride = arguments.get("stride_in_1x1", False)
     assert f"MODEL.RESNETS.STRIDE_IN_1X1 {stride}" in done.built
     again = load(tmp_path / "out.pth", overrides=[f"stride_in_1x1={str(stride).lower()}"])
@@ -175,27 +258,62 @@ def test_detectron2_gets_bare_names_without_counters_and_gives_the_features_back
         ("resnet", {"depth": 10, "width": 0.25}),
         ("resnet", {"depth": 26, "width": 0.25, "stride_in_1x1": True}),
         ("vit", {**VIT, "norm_eps": 1e-12, "resampling": "plain"}),
-        ("vit", {**VIT, "qkv_bias": False}),
+        ("vit", {**VIT, "qkv_bias": False, "resampling": "plain"}),
+        ("vit", {**VIT, "layer_scale": True, "resampling": "plain"}),
     ],
 )
 def test_hugging_face_gets_a_folder_that_says_heads_epsilon_and_normalisation(
     family: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     ours = network(family, arguments)
-    done = convert(source(ours, tmp_path, mean=(0.1, 0.2, 0.3)), tmp_path / "out", "huggingface")
+    images_said = {"mean": (0.1, 0.2, 0.3), "size": 40, "crop": 32, "interpolation": "bicubic"}
+    done = convert(source(ours, tmp_path, **images_said), tmp_path / "out", "huggingface")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "config.json",
         "model.safetensors",
         "preprocessor_config.json",
     ]
     said = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert said["model_type"] == family
+    assert said["model_type"] == ("dinov2" if arguments.get("layer_scale") else family)
     again = load(tmp_path / "out" / "model.safetensors")
     assert done.digest == again.digest
-    if family == "vit":
-        assert again.card.architecture.arguments["heads"] == 4
-        assert again.card.preprocess.mean == (0.1, 0.2, 0.3)
-        assert difference(ours, again.backbone, images()) == 0
+    assert done.notes == ()
+    assert again.card.architecture == ours.architecture
+    assert again.card.preprocess == Preprocess(**images_said)
+    assert difference(ours, again.backbone, images()) == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [
+        ("resnet", {"depth": 18}),
+        ("resnet", {"depth": 50}),
+        ("resnet", {"depth": 50, "stride_in_1x1": True}),
+        ("vit", VIT_S),
+        ("vit", {**VIT_S, "heads": 12, "norm_eps": 1e-12}),
+        ("vit", {**VIT_S, "patch_size": 14, "image_size": 70, "layer_scale": True}),
+    ],
+)
+def test_transformers_own_class_computes_the_same_on_the_same_images(
+    family: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    ours = network(family, arguments)
+    size = arguments.get("image_size", 64)
+    path = source(ours, tmp_path, size=80, crop=size, mean=(0.1, 0.2, 0.3), interpolation="bicubic")
+    convert(path, tmp_path / "out", "huggingface")
+    theirs, told = transformers.AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not told["unexpected_keys"]
+    assert all(name.startswith("pooler.") for name in told["missing_keys"])
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    (image,) = transforms.evaluation(load(path).card.preprocess)(picture, np.random.default_rng(0))
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "out", use_fast=False)
+    own = processor(picture, return_tensors="pt")["pixel_values"]
+    assert (own - image).abs().max() <= 1e-5
+    with torch.no_grad():
+        found = theirs.eval()(image[None])
+    pooled = found.pooler_output.flatten(1) if family == "resnet" else found.last_hidden_state[:, 0]
+    assert difference(ours, lambda inputs: pooled, image[None]) <= CLOSE
 
 
 @pytest.mark.parametrize("target", targets.TARGETS.names())
@@ -245,7 +363,9 @@ def test_the_encoder_and_what_the_person_says_are_honoured(tmp_path: Path) -> No
         ("detectron2", "resnet", {"depth": 18, "width": 0.5}, "width=0.5"),
         ("detectron2", "vit", VIT, "family vit"),
         ("huggingface", "resnet", {"depth": 26, "groups": 2}, "groups=2"),
-        ("huggingface", "vit", {**VIT, "layer_scale": True}, "layer_scale=True"),
+        ("huggingface", "vit", {**VIT, "registers": 1}, "registers=1"),
+        ("huggingface", "vit", {**VIT, "layer_scale": True, "mlp_ratio": 2.5}, "mlp_ratio=2.5 with layer scales"),
+        ("huggingface", "vit", {**VIT, "layer_scale": True, "mlp": "swiglu"}, "mlp=swiglu"),
     ],
 )
 def test_what_a_target_cannot_compute_is_refused_by_property(

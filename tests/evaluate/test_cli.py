@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from recorded import a_record
 
-from transferbench import cli, records
-from transferbench.backbones import build
+from transferbench import backbones, cli, records
+from transferbench.backbones import Architecture, build
 from transferbench.checkpoints import Candidate
+from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.save import save
+from transferbench.cli import printing
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -67,6 +70,13 @@ def test_help_teaches_quickly_and_without_torch():
     for text in ("evaluate all", "table", "inspect", "doctor", "knn", "semi", "spectrum"):
         assert text in done.stdout
     assert seconds < 10, "a second on an idle machine; torch alone takes longer than this under load"
+
+
+@pytest.mark.parametrize("command", ["all", "knn", "table", "inspect", "convert", "ls", "download", "doctor"])
+def test_every_command_has_help(command: str, evaluate: Run):
+    code, out, err = evaluate(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"evaluate {command} " in out
 
 
 def test_a_task_is_judged_recorded_and_tabulated(evaluate: Run, checkpoint: Path, imgs: Path):
@@ -206,6 +216,35 @@ def test_inspect_says_what_a_file_is(evaluate: Run, checkpoint: Path):
     assert code == 0
     for text in ("transferbench", "resnet10-w0.125-cifar", "64 features", "crop 16", "digest"):
         assert text in out
+    assert re.search(
+        r"first conv +neighbouring weights correlate -?0\.\d\d \(random init 0\.00 ± 0\.06\), effective ", out
+    )
+
+
+def test_convert_writes_what_reads_back_and_says_what_the_file_cannot(evaluate: Run, checkpoint: Path):
+    code, out, err = evaluate("convert", checkpoint, "b.safetensors", "--to", "transferbench")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(
+        r"wrote b\.safetensors: resnet10-w0\.125-cifar for transferbench, 72 tensors, digest [0-9a-f]{64}\n"
+        r"built by transferbench\.checkpoints\.load\.load\(path\)\.backbone\n",
+        out,
+    )
+    assert inspect("b.safetensors").digest == inspect(checkpoint).digest
+    plain = backbones.build(Architecture(family="resnet", arguments={"depth": 18, "width": 1}))
+    torch.save(plain.state_dict(), "plain.pth")
+    code, out, _ = evaluate("convert", "plain.pth", "c.pth", "--to", "detectron2", "--as", "crop=96")
+    assert code == 0
+    assert "note: the file does not say crop: --as crop=96" in out
+    for arguments, told in {
+        ("plain.pth", "c.pth", "--to", "detectron2"): "c.pth is there already",
+        (checkpoint, "d.pth", "--to", "torchvision"): "torchvision has no network that computes",
+        (checkpoint, "d.pth", "--to", "torchvisio"): "Did you mean 'torchvision'",
+        ("timm:nothing_like_it", "d.pth", "--to", "timm"): "timm has no weights 'nothing_like_it'",
+    }.items():
+        code, _, err = evaluate("convert", *arguments)
+        assert (code, told in err, "Traceback" in err) == (2, True, False), err
+    assert evaluate("convert", "plain.pth", "c.pth", "--to", "detectron2", "--force")[0] == 0
+    assert not Path("d.pth").exists()
 
 
 def test_ls_lists_every_kind(evaluate: Run):
@@ -243,10 +282,10 @@ def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs
 
 def test_a_long_run_is_announced_with_its_plan(evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch):
     arguments = ("knn", f"ours={checkpoint}", "--data", imgs, "--no-control", *SMALL)
-    monkeypatch.setattr(cli, "LONG", 0.0)
+    monkeypatch.setattr(printing, "LONG", 0.0)
     assert "1 job(s), about" in evaluate(*arguments)[1]
     assert "0 job(s), about 0 s" in evaluate(*arguments)[1]
-    monkeypatch.setattr(cli, "LONG", 1e9)
+    monkeypatch.setattr(printing, "LONG", 1e9)
     assert "job(s), about" not in evaluate(*arguments, "--again")[1]
 
 

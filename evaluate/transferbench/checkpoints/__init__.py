@@ -27,6 +27,12 @@ class Origin(Settings):
     commit: str | None = None
     source_sha256: str | None = None
     license: str | None = None
+    source: str | None = Field(default=None, description="the URL, or repository, commit and file, of a download")
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without `source` where there is none: earlier records keep their checksum."""
+        return {name: value for name, value in plain(self).items() if name != "source" or value is not None}
 
 
 class Card(Settings):
@@ -49,7 +55,7 @@ class LoadReport(Settings):
         default={}, description="reason -> names of tensors that are no part of the backbone"
     )
     assumed: list[str] = Field(default=[], description="what the file does not say and was taken for granted")
-    overridden: list[str] = Field(default=[], description="what was said with --as")
+    overridden: list[str] = Field(default=[], description="what was said with --as, or by the library a name is of")
 
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

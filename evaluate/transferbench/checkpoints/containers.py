@@ -55,11 +55,16 @@ def shards(path: Path) -> list[Path]:
     """
     if not path.name.endswith(INDEX):
         return [path]
-    names = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+    names = named(path)
     for name in names:
         if Path(name).name != name or not path.with_name(name).is_file():
             raise UserError(f"{path} names the shard '{name}', which does not lie beside it. {AGAIN}")
     return [path.with_name(name) for name in names]
+
+
+def named(index: Path) -> list[str]:
+    """The names of the shards in an index, each once."""
+    return sorted(set(json.loads(index.read_text())["weight_map"].values()))
 
 
 def _foreign(head: bytes) -> str:

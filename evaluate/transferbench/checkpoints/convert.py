@@ -9,6 +9,7 @@ from pathlib import Path
 from transferbench import backbones
 from transferbench.backbones import COUNTER, Shapes
 from transferbench.checkpoints import Card, reading
+from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.load import sha256
 from transferbench.checkpoints.naming import SCHEMES, Weights
 from transferbench.checkpoints.recognition import Match, recognise
@@ -33,12 +34,12 @@ class Conversion:
 
 
 def convert(
-    path: Path, out: Path, target: str, choice: tuple[str | None, Sequence[str]] = (None, ()), force: bool = False
+    file: str | Path, out: Path, target: str, choice: tuple[str | None, Sequence[str]] = (None, ()), force: bool = False
 ) -> Conversion:
     """Write the network of a checkpoint for another library, weights only, in one step: whole or not at all.
 
     Args:
-        path: a checkpoint of any known container and layout.
+        file: a checkpoint of any known container and layout, or a library's name for one (`timm:NAME`).
         out: a file that ends as the target's do, or a folder for targets that take one.
         target: a name of `TARGETS`.
         choice: as for `load`: which network of the file, and `NAME=VALUE` that the file does not tell.
@@ -50,16 +51,15 @@ def convert(
     """
     found: Target = TARGETS.load(target).TARGET
     _check_place(out, target, found, force)
-    match = recognise(reading.read(path), *choice)
+    located, _, match = opened(file, *choice)
     architecture = match.card.architecture
-    misfits = found.misfits(architecture)
-    if misfits:
+    kind, misfits = found.kind(architecture), found.misfits(architecture)
+    if misfits or kind is None:
         raise UserError(f"{target} has no network that computes {architecture.name}: {'; '.join(misfits)}.")
-    kind = found.kinds[architecture.family]
     arguments = canonical(architecture)
     weights = spelt(match.weights, kind, kind.shapes(arguments), target)
-    origin = match.card.origin.model_copy(update={"source_sha256": sha256(path)})
-    again = _written(found, out, weights, match.card.model_copy(update={"origin": origin}), match)
+    card = _signed(match.card, located.path) if found.keeps_card else match.card
+    again = _written(found, out, weights, card, match)
     notes = tuple(_unsaid(match.card, again.card))
     tensors = len(weights)
     return Conversion(out, target, architecture.name, tensors, again.digest, kind.built(arguments), notes)
@@ -88,6 +88,11 @@ def spelt(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weight
             f"The names do not fit {target}'s own network: {', '.join(differing[:SHOWN])}. Nothing written."
         )
     return renamed
+
+
+def _signed(card: Card, path: Path) -> Card:
+    """The card with the hash of the file it is of."""
+    return card.model_copy(update={"origin": card.origin.model_copy(update={"source_sha256": sha256(path)})})
 
 
 def _kept(weights: Weights, has_counters: bool) -> Iterator[int]:

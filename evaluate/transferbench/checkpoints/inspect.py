@@ -8,10 +8,11 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, load, reading
+from transferbench.checkpoints import LoadReport, Origin, filters, load
+from transferbench.checkpoints.downloads import opened
+from transferbench.checkpoints.filters import Filters
 from transferbench.checkpoints.inert import Inert
 from transferbench.checkpoints.networks import distinct
-from transferbench.checkpoints.recognition import recognise
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
 
@@ -34,6 +35,7 @@ class Inspection(Settings):
     digest: str
     origin: Origin
     report: LoadReport
+    filters: Filters | None
     others: dict[str, str]
     """What else lies at the top of the file."""
     inert: tuple[str, ...]
@@ -42,14 +44,16 @@ class Inspection(Settings):
     """Only where it was asked for: it takes as long as reading the whole file."""
 
 
-def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False) -> Inspection:
-    """Recognise a file and prove that its network fits, as `load` would.
+def inspect(
+    file: str | Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False
+) -> Inspection:
+    """Recognise a file, or what a library's name stands for, and prove that its network fits, as `load` would.
 
     Raises:
         UserError: as `load` does.
     """
-    contents = reading.read(path)
-    match = recognise(contents, encoder, overrides)
+    located, contents, match = opened(file, encoder, overrides)
+    path = located.path
     return Inspection(
         path=str(path),
         size_mb=path.stat().st_size / 1e6,
@@ -65,6 +69,7 @@ def inspect(path: Path, encoder: str | None = None, overrides: Sequence[str] = (
         digest=match.digest,
         origin=match.card.origin,
         report=match.report,
+        filters=filters.first(match.weights, match.card.architecture),
         others=_others(contents.tree),
         inert=contents.inert,
         file_sha256=load.sha256(path) if hashes else None,

@@ -9,19 +9,21 @@ from torch import Tensor, nn
 
 from transferbench import backbones
 from transferbench.backbones import LIVE, Architecture, Backbone
-from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, containers, digest, reading
-from transferbench.checkpoints.recognition import recognise
+from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, containers, digest
+from transferbench.checkpoints.downloads import opened
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
 
-def load(path: Path, name: str | None = None, encoder: str | None = None, overrides: Sequence[str] = ()) -> Candidate:
+def load(
+    file: str | Path, name: str | None = None, encoder: str | None = None, overrides: Sequence[str] = ()
+) -> Candidate:
     """The network in a checkpoint, with every backbone tensor used or the file refused.
 
     Args:
-        path: a checkpoint of any known container and layout.
+        file: a checkpoint of any known container and layout, or a library's name for one (`timm:NAME`).
         name: what tables call it; by default what its card or its file is called.
         encoder: which network of the file, by its label; by default the one its source evaluates.
         overrides: `NAME=VALUE`, arguments of the architecture or of its images that the file does not tell.
@@ -29,19 +31,19 @@ def load(path: Path, name: str | None = None, encoder: str | None = None, overri
     Raises:
         UserError: when the file cannot be read or does not fit exactly, naming the tensors.
     """
-    match = recognise(reading.read(path), encoder, overrides)
+    located, _, match = opened(file, encoder, overrides)
     backbone = backbones.build(match.card.architecture)
     backbone.load_state_dict(match.weights, strict=True)
     backbone.eval()
     origin = match.card.origin
     return Candidate(
-        name=name or origin.recipe or _own_method(match.report, origin) or stem(path),
+        name=name or origin.recipe or _own_method(match.report, origin) or located.name or stem(located.path),
         backbone=backbone,
         card=match.card,
         digest=match.digest,
         report=match.report,
-        file_sha256=sha256(path),
-        path=path,
+        file_sha256=sha256(located.path),
+        path=located.path,
     )
 
 

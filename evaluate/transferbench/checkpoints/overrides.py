@@ -19,7 +19,6 @@ def applied(
     """
     network: dict[str, Any] = dict(architecture.arguments)
     images: dict[str, Any] = dict(preprocess)
-    said: list[str] = []
     for override in overrides:
         if "=" not in override:
             raise UserError(f"--as takes NAME=VALUE, for example heads=12; found '{override}'.")
@@ -32,7 +31,9 @@ def applied(
                 f"--as {override}: no such argument of a {architecture.family} or of its images."
                 f"{nearest(name, names)} Known: {', '.join(names)}."
             )
-        said.append(f"{name} is {value}, not {place[name]}")
         place[name] = value
     arguments = read(FAMILIES.load(architecture.family).Arguments, network).model_dump(mode="json")
-    return Architecture(family=architecture.family, arguments=arguments), read(Preprocess, images), said
+    preprocess_said = read(Preprocess, images)
+    before, after = {**architecture.arguments, **dict(preprocess)}, {**arguments, **dict(preprocess_said)}
+    said = [f"{name} is {after[name]}, not {value}" for name, value in before.items() if after[name] != value]
+    return Architecture(family=architecture.family, arguments=arguments), preprocess_said, said

@@ -4,14 +4,16 @@ from transferbench.backbones import Architecture
 from transferbench.checkpoints.formats import Encoder, File, Layout, Settled, imagenet
 from transferbench.data.transforms import Preprocess
 
+RESAMPLE = {2: "bilinear", 3: "bicubic"}
+"""PIL's numbers."""
 RESAMPLED = "positions for images of another size are resampled as transformers does (resampling=plain)"
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
     """Heads and epsilon from `config.json`, else transformers' defaults (spec/checkpoints.md 3, [code])."""
-    if architecture.family != "vit":
-        return Settled()
     config = file.beside("config.json")
+    if architecture.family != "vit":
+        return Settled({"stride_in_1x1": True} if config.get("downsample_in_bottleneck") else {})
     is_dinov2 = bool(architecture.arguments["layer_scale"])
     eps, heads = config.get("layer_norm_eps"), config.get("num_attention_heads")
     said = [RESAMPLED] if eps and heads else [RESAMPLED, "no config.json beside the file says heads and epsilon"]
@@ -20,14 +22,23 @@ def settle(architecture: Architecture, file: File) -> Settled:
 
 
 def preprocess(architecture: Architecture, file: File) -> Preprocess:
-    """From `preprocessor_config.json` where it lies beside, else ImageNet's; DINOv2 at 224 pixels."""
+    """From `preprocessor_config.json` where it lies beside, else ImageNet's; DINOv2 at 224 pixels.
+
+    Size and crop only where it resizes the shorter side and crops the centre, as everything here does.
+    """
     usual = imagenet(architecture)
     if architecture.arguments.get("layer_scale"):
         usual = Preprocess(size=256, crop=224, interpolation="bicubic")
-    said = file.beside("preprocessor_config.json")
+    said, changed = file.beside("preprocessor_config.json"), {}
     if len(said.get("image_mean", ())) == len(said.get("image_std", ())) == 3:
-        return usual.model_copy(update={"mean": tuple(said["image_mean"]), "std": tuple(said["image_std"])})
-    return usual
+        changed |= {"mean": tuple(said["image_mean"]), "std": tuple(said["image_std"])}
+    if said.get("resample") in RESAMPLE:
+        changed["interpolation"] = RESAMPLE[said["resample"]]
+    size, crop = said.get("size"), said.get("crop_size")
+    if isinstance(crop, dict) and said.get("do_center_crop"):
+        edge = size.get("shortest_edge") if isinstance(size, dict) else None
+        changed |= {"crop": crop["height"], "size": edge if said.get("do_resize") else None}
+    return usual.model_copy(update=changed)
 
 
 def lost_registers(file: File) -> bool:
@@ -53,5 +64,7 @@ LAYOUTS = (
     Layout(
         (Encoder(), Encoder("backbone", "resnet."), Encoder("backbone", "model.")),
         evidence=(r"(.*\.)?embedder\.embedder\.convolution\.weight", r"(.*\.)?encoder\.stages\.0\.[\w.]+"),
+        settle=settle,
+        preprocess=preprocess,
     ),
 )

@@ -35,6 +35,8 @@ class Kind:
     """The naming scheme, read backwards; canonical names without one."""
     cannot: Callable[[Arguments], list[str]] = _nothing
     """What else the target cannot compute."""
+    scaled: "Kind | None" = None
+    """Networks with layer scales, where the target has a class of its own for them."""
 
 
 def plain(path: Path, weights: Weights, card: Card) -> None:
@@ -56,10 +58,17 @@ class Target:
     write: Callable[[Path, Weights, Card], None] = field(default=plain)
     inside: str = ""
     """The file with the weights, in a folder."""
+    keeps_card: bool = False
+    """Whether it writes all of the card, where weights come from too; only then is the source hashed."""
+
+    def kind(self, architecture: Architecture) -> Kind | None:
+        """The kind that a network belongs to; None for a family the target does not have."""
+        found = self.kinds.get(architecture.family)
+        return found.scaled if found and found.scaled and architecture.arguments.get("layer_scale") else found
 
     def misfits(self, architecture: Architecture) -> list[str]:
         """Every property of the network that the target cannot compute; empty when it can."""
-        kind = self.kinds.get(architecture.family)
+        kind = self.kind(architecture)
         if kind is None:
             return [f"family {architecture.family} (only {', '.join(self.kinds)})"]
         usual = backbones.complete(Architecture(family=architecture.family, arguments={})).arguments

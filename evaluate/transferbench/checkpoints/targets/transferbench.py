@@ -28,4 +28,5 @@ TARGET = Target(
     {name: _kind(name) for name in FAMILIES.names()},
     (".safetensors",),
     write,
+    keeps_card=True,
 )

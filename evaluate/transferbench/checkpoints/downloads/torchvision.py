@@ -1,0 +1,57 @@
+"""torchvision's own weights: `torchvision:resnet50`, or `torchvision:resnet50/IMAGENET1K_V1` to choose."""
+
+import json
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from transferbench.checkpoints.downloads import Located, _urls
+from transferbench.errors import unknown
+from transferbench.runtime import seeded
+
+HEADS = ("fc", "heads", "head", "classifier")
+
+
+def find(name: str) -> Located:
+    """The default weights of a model, or those named behind a `/`.
+
+    Raises:
+        UserError: for a model or weights that torchvision does not have, or when the download fails.
+    """
+    model, _, chosen = name.partition("/")
+    models = torchvision.models.list_models(module=torchvision.models)
+    if model not in models:
+        raise unknown("model of torchvision", model, models)
+    every = torchvision.models.get_model_weights(model)
+    if chosen and chosen not in every.__members__:
+        raise unknown(f"weights of torchvision's {model}", chosen, every.__members__)
+    weights = every[chosen] if chosen else every.DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    return Located(
+        _urls.fetched(weights.url),
+        f"{model}.{weights.name}",
+        weights.url,
+        overrides(weights.transforms()),
+        (f"size, crop, interpolation, mean and std are those of torchvision's {weights}",),
+        lambda: network(model),
+    )
+
+
+def overrides(images: Any) -> tuple[str, ...]:
+    """The preset of weights (`weights.transforms()`) as `NAME=VALUE`."""
+    return (
+        f"size={images.resize_size[0]}",
+        f"crop={images.crop_size[0]}",
+        f"interpolation={images.interpolation.value}",
+        f"mean={json.dumps(images.mean)}",
+        f"std={json.dumps(images.std)}",
+    )
+
+
+def network(model: str) -> nn.Module:
+    """torchvision's network without its classifier; the weights are to be filled in."""
+    with seeded(0):
+        built = torchvision.models.get_model(model, weights=None)
+    head = next(head for head in HEADS if hasattr(built, head))
+    setattr(built, head, nn.Identity())
+    return built

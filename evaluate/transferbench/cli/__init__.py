@@ -1,0 +1,94 @@
+"""The `evaluate` command: its name, what it offers and its exit codes."""
+
+import copy
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from transferbench.cli import files, judging, tabulating
+from transferbench.errors import UserError, unknown
+from transferbench.listing import TASKS
+
+ABOUT = """
+Judge self-supervised checkpoints on the protocols the field publishes.
+
+\b
+evaluate all runs/intl/backbone.safetensors   on the embedded digits
+evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
+evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
+evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
+evaluate knn a.pth --set knn.k=5              one task, one setting changed
+evaluate table results                        CSV, LaTeX, Markdown, HTML
+evaluate published --method intl              what papers report
+evaluate inspect a.pth                        what a file is
+evaluate convert a.pth b.pth --to torchvision the same weights, other names
+evaluate ls                                   what there is to choose from
+evaluate doctor                               what works on this machine
+"""
+JUDGE = "all"
+
+
+class Commands(TyperGroup):
+    """The commands, and one for each file in the folder of tasks, which is not imported for it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command's name; tasks last."""
+        return [*super().list_commands(ctx), *TASKS.names()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, which for a task is `all` under the task's name.
+
+        Raises:
+            UserError: when there is none, with the nearest name.
+        """
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        if "." not in cmd_name and cmd_name.replace("-", "_") not in TASKS.names():
+            raise unknown("command", cmd_name, self.list_commands(ctx))
+        judging = super().get_command(ctx, JUDGE)
+        assert judging is not None
+        return _for_task(judging, cmd_name)
+
+
+def _for_task(judging: Any, name: str) -> Any:
+    """The command `all` with its option `--task` set."""
+    command = copy.copy(judging)
+    command.name, command.short_help = name, None
+    command.help = TASKS.summary(name.replace("-", "_")) if "." not in name else f"The task {name}."
+    command.rich_help_panel = "Tasks: as `all`, with this task only"
+    command.params = [copy.copy(param) for param in judging.params]
+    for param in command.params:
+        if param.name == "task":
+            param.default, param.hidden = name, True
+    return command
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=ABOUT,
+    no_args_is_help=True,
+)
+
+app.command(JUDGE)(judging.judge)
+app.command()(tabulating.table)
+app.command("published")(tabulating.published_)
+app.command("inspect")(files.inspect_)
+app.command()(files.convert)
+app.command()(files.ls)
+app.command()(files.download)
+app.command()(files.doctor)
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told bare, with exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,84 @@
+"""What is told while checkpoints are judged, and afterwards."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from transferbench.api import Evaluation
+    from transferbench.records import Record
+    from transferbench.tables import Form, Leaderboard
+
+LONG = 120
+"""Seconds from which on a run is announced with its plan."""
+
+
+def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
+    """Print the plan when it is asked for or the run is long; whether it is all that was asked for."""
+    from transferbench import forecast
+
+    if is_main:
+        estimates = work.plan()
+        if is_all or sum(each.seconds for each in estimates) >= LONG:
+            print("\n".join(forecast.lines(estimates)), flush=True)
+    return is_all
+
+
+def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
+    """Run the work, printing what was read and each result as it comes."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from transferbench import records, tables
+
+    for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
+        print(text, flush=True)
+    started, found = records.now(), []
+    names = [f"{candidate.name} {job.data} {job.id}" for candidate in work.candidates for job in work.jobs]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *times, disable=not (is_main and sys.stdout.isatty()), transient=True) as progress:
+        bar = progress.add_task(names[0], total=len(names))
+        for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):
+            found.append(record)
+            if is_main:
+                print(tables.line(record, is_old=record.written < started), flush=True)
+            progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
+    return found
+
+
+def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
+    """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after what a person can mend."""
+    from transferbench import tables
+
+    failed = [record for record in found if record.status == "failed"]
+    if is_main:
+        show(tables.leaderboard(found, tables.Choice(limited=True)))
+        print(f"Records lie in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown of all that lie there.")
+        for record in failed:
+            print(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1 if any(record.is_bug for record in failed) else 2)
+
+
+def show(board: "Leaderboard", form: "Form | None" = None) -> None:
+    """Print a leaderboard: drawn on a terminal, as Markdown elsewhere."""
+    from rich.console import Console
+
+    from transferbench import tables
+
+    laid = (form or tables.Form()).laid(board)
+    if not board.columns:
+        print("\n".join(["Nothing to rank.", *laid.notes]))
+    elif sys.stdout.isatty():
+        Console().print(tables.terminal(laid))
+    else:
+        print(tables.markdown(laid))
