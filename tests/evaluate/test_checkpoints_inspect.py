@@ -94,6 +94,8 @@ def test_ranks_and_correlations_are_those_of_their_definitions() -> None:
     assert filters.effective_rank(kernel) == pytest.approx(float(shares.sum() ** 2 / (shares**2).sum()), rel=1e-5)
     assert filters.effective_rank(torch.ones(5, 2, 3, 4)) == pytest.approx(1)
     assert filters.correlation(torch.ones(5, 2, 3, 4)) == pytest.approx(1)
+    stripes = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 1, 3, 3)
+    assert filters.correlation(stripes) == pytest.approx(1), "each filter beside itself, never beside another"
     board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(2, 2)[None, None]
     assert filters.correlation(board) == pytest.approx(-1)
     assert filters.correlation(torch.zeros(5, 2, 3, 4)) == filters.effective_rank(torch.zeros(5, 2, 3, 4)) == 0
