@@ -103,7 +103,7 @@ def test_a_task_is_judged_recorded_and_tabulated(evaluate: Run, checkpoint: Path
 def test_a_table_shows_what_is_asked_for(evaluate: Run, tmp_path: Path):
     for name, value in (("intl", 40.0), ("simclr", 60.0)):
         records.write(tmp_path / "records", a_record(name, value))
-    asked = ("--where", "method!=byol", "--columns", "knn", "--columns", "knn.extra", "--sort", "name", "--ranks")
+    asked = ("--where", "method!=byol", "--columns", "knn,knn.extra", "--sort", "name", "--ranks")
     code, out, _ = evaluate("table", str(tmp_path), *asked, "--caption", "Small")
     assert code == 0
     assert re.search(r"intl \| resnet18 \| <u>40.00</u> \| .*\n\| simclr", out)

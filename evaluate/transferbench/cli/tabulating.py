@@ -20,7 +20,7 @@ def table(
         list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
     ] = None,
     columns: Annotated[
-        list[str] | None, typer.Option(help="In this order: knn, cifar10.*, spectrum.stable_rank, *.top5.")
+        list[str] | None, typer.Option(help="In this order: knn,cifar10.*,spectrum.stable_rank,*.top5")
     ] = None,
     sort: Annotated[str, typer.Option(help="rank, name, epochs, or a column: its best first.")] = "rank",
     limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
@@ -54,7 +54,7 @@ def table(
     for reason in bad:
         print(f"Left out: {reason}", file=sys.stderr)
     choice = tables.Choice(
-        tuple(where or ()), tuple(columns or ()), sort, limited, published, context, tolerance, merge
+        tuple(where or ()), tuple(part.strip() for text in columns or () for part in text.split(",")), sort, limited, published, context, tolerance, merge
     )
     form = tables.Form(ranks, transpose, caption, label)
     board = tables.leaderboard(good, choice, len(bad), lambda record: comparison.hits(record, folder))
