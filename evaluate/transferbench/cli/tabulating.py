@@ -53,9 +53,8 @@ def table(
         raise UserError(f"No records below {folder}: {len(bad)} JSON file(s) that hold none.")
     for reason in bad:
         print(f"Left out: {reason}", file=sys.stderr)
-    choice = tables.Choice(
-        tuple(where or ()), tuple(part.strip() for text in columns or () for part in text.split(",")), sort, limited, published, context, tolerance, merge
-    )
+    shown = tuple(part.strip() for text in columns or () for part in text.split(","))
+    choice = tables.Choice(tuple(where or ()), shown, sort, limited, published, context, tolerance, merge)
     form = tables.Form(ranks, transpose, caption, label)
     board = tables.leaderboard(good, choice, len(bad), lambda record: comparison.hits(record, folder))
     printing.show(board, form)
