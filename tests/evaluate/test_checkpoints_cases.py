@@ -185,6 +185,13 @@ def test_an_unknown_prefix_on_all_names_is_the_same_network_of_unknown_source(na
     assert len(expected & {tensor.data_ptr() for tensor in match.weights.values()}) > len(expected) // 2
 
 
+def test_a_misshapen_norm_of_a_swin_is_named() -> None:
+    case = CASES["simmim_swin_tiny_w6_192"]
+    name = "encoder.patch_embed.norm.weight"
+    with pytest.raises(UserError, match=name):
+        read(case, changed(case, lambda state: state.update({name: torch.ones(97)})))
+
+
 def test_registers_that_are_missing_are_told_where_anything_tells(tmp_path: Path) -> None:
     shape = {"dim": 64, "heads": 1, "depth": 2, "patch_size": 14, "image_size": 56, "layer_scale": True}
     timm = Architecture(family="vit", arguments={**shape, "registers": 2, "position_for_prefix": False})

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -66,6 +67,10 @@ def build(arguments: Arguments) -> Swin:
     return Swin(arguments)
 
 
+FIRST_NORM = re.compile(r"patch_embed\.norm\.\w+|layers\.0\.blocks\.\d+\.norm\d\.\w+")
+"""Vectors as wide as the network begins: most of them are right where one is misshapen."""
+
+
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
     """Read width, depths, heads and window off the shapes; the image is 8 windows wide, as in published networks."""
     blocks = {
@@ -82,7 +87,8 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     first = min(tables)
     window = (math.isqrt(tables[first][0]) + 1) // 2
     patch = next((s for n in ("patch_embed.proj.weight",) if len(s := shapes.get(n, ())) == 4), (96, 3, 4, 4))
-    dim = next((s[0] for n in ("patch_embed.norm.weight", "patch_embed.proj.bias") if (s := shapes.get(n))), patch[0])
+    norms = Counter(shape[0] for name, shape in shapes.items() if FIRST_NORM.fullmatch(name) and shape)
+    dim = norms.most_common(1)[0][0] if norms else patch[0]
     return [
         {
             "image_size": window * 2 ** (stages - 1) * patch[2],
