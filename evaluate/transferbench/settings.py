@@ -38,8 +38,16 @@ class Settings(pydantic.BaseModel):
         """The values of a preset, which may depend on what is `given` beside it."""
         return cls.PRESETS[name]
 
+    @classmethod
+    def preset_stated(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values of the preset that `given` names; none where it is no preset for these."""
+        try:
+            return cls.preset_values(given["preset"], given)
+        except (KeyError, ValueError):
+            return {}
+
     def preset(self) -> str | None:
-        """The names of the presets whose every value is here, with what else differs; None for settings of one's own."""
+        """The names of the presets whose values are all here, and what else differs; None for settings of one's own."""
         given = self.model_dump(include=self.preset_depends_on())
         named: dict[str, list[str]] = {}
         for name in self.PRESETS:

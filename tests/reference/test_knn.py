@@ -13,8 +13,10 @@ PUBLISHED = {"a": 0.926, "b": 0.910}
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-@pytest.mark.parametrize("engine", ["torch", "auto"])
+@pytest.mark.parametrize("engine", ["torch", "torch_bf16", "faiss", "auto"])
 def test_five_nearest_neighbours_score_as_the_published_code(name: str, engine):
+    if engine == "faiss":
+        pytest.importorskip("faiss")
     given = np.load(GOLDEN / f"features_{name}.npz")
     found = search(given["train"], given["test"], 5, "euclidean", engine)
     labels = given["train_labels"][found.indices]
