@@ -41,9 +41,11 @@ def effort(config: Any, n: int, m: int, classes: int) -> Effort:
     if isinstance(config, Tuning):
         part = round(n * getattr(config, "percent", 100) / 100)
         return Effort((), epochs * m, epochs * part, batch=config.batch_size, reading=reading)
+    if crops := int(getattr(config, "crops", 0)):
+        heads = len(getattr(config, "lrs", (0,))) * len(getattr(config, "weight_decays", (0,)))
+        splits = ("train", "test") if hasattr(config, "held_out") else ("test",)
+        return Effort(splits, min(crops, epochs) * n, products=epochs * heads * fitting, reading=reading)
     if isinstance(config, Probe):
         return Effort(("test",), epochs * n, products=epochs * fitting, batch=config.batch_size, reading=reading)
-    if crops := int(getattr(config, "crops", 0)):
-        return Effort(("test",), crops * n, products=epochs * fitting, reading=reading)
     products = n * m if hasattr(config, "ks") else (epochs or ROUNDS) * fitting
     return Effort(("train", "test"), products=products, reading=reading)

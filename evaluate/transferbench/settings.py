@@ -57,7 +57,9 @@ class Settings(pydantic.BaseModel):
                 continue
             changed = [field for field in type(self).model_fields if getattr(self, field) != getattr(pure, field)]
             if not set(changed) & set(stated):
-                named.setdefault(", ".join(f"{field}={getattr(self, field)}" for field in changed), []).append(name)
+                named.setdefault(", ".join(f"{field}={_short(getattr(self, field))}" for field in changed), []).append(
+                    name
+                )
         fewest = min(named, key=len, default="")
         return ", ".join([*named[fewest], fewest] if fewest else named[fewest]) if named else None
 
@@ -125,6 +127,10 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         return name.split("."), yaml.safe_load(value)
     except yaml.YAMLError:
         return name.split("."), value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _copied(source: Mapping[str, Any]) -> dict[str, Any]:

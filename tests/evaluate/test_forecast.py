@@ -24,6 +24,10 @@ def test_each_protocol_is_counted_by_what_it_does():
     assert effort(config("knn"), 100, 20, 10).products == 100 * 20
     linear = effort(config("linear", epochs=7), 100, 20, 10)
     assert (linear.splits, linear.passes, linear.updates) == (("test",), 700, 0)
+    fast = effort(config("linear_fast", epochs=7, crops=4), 100, 20, 10)
+    assert (fast.splits, fast.passes, fast.products) == (("test",), 400, linear.products)
+    sweep = effort(config("linear_sweep", epochs=7, crops=9, lrs=(1, 2, 3), weight_decays=(0, 1)), 100, 20, 10)
+    assert (sweep.splits, sweep.passes, sweep.products) == (("train", "test"), 700, 6 * linear.products)
     semi = effort(config("semi", epochs=7, percent=10), 100, 20, 10)
     assert (semi.splits, semi.passes, semi.updates) == ((), 7 * 20, 7 * 10)
     assert effort(config("fewshot", layer="layer3"), 100, 20, 10).reading == Reading(layer="layer3")

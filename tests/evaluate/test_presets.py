@@ -100,7 +100,7 @@ def test_a_preset_takes_the_place_of_what_the_suite_states():
     )
     linear_job, semi_job = plan({"digits": short}, ["linear.preset=moco", "semi.preset=swav"])
     assert linear_job.config == linear.Config(preset="moco", flip=0)
-    assert linear.label(linear_job.config) == "linear (moco, flip=0.0)"
+    assert linear.label(linear_job.config) == "linear (moco, flip=0)"
     assert semi_job.config == semi.Config(percent=1, preset="swav")
     assert plan({"digits": short}, ["linear.preset=moco", "linear.epochs=3"])[0].config.epochs == 3
     assert plan({"digits": short})[0].config.epochs == 15
