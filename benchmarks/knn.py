@@ -5,9 +5,9 @@
     python benchmarks/knn.py --memory        # what searches need beside their data: five minutes, 5.3 GB of disk
 
 Times: a line gives the median CPU time a query (all ways alternate, 3 times), the medians of the quotients of the plain
-formulation's and FAISS's time and its own, the goals for them where there are any, and the share of the true neighbours among those found,
-by all pairs in float64 for 100 queries. Every way includes the vote and, for FAISS, filling the index. `auto` is what a
-task takes here. One thread.
+formulation's and FAISS's time and its own, the goals for them where there are any, and the share of the true neighbours
+that were found, by all pairs in float64 for 100 queries. Every way includes the vote and, for FAISS, filling the index.
+`auto` is what a task takes here. One thread.
 
 The plain formulation does what INTL's and CW-RGP's evaluation does (spec 2.3): `torch.cdist`, the least k, and one
 query's vote after the other in Python; 500 queries at a time, which it does not, and which helps it.
