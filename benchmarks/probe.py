@@ -127,7 +127,7 @@ def without_the_backbone() -> str:
         (
             f"ResNet-18, {IMAGES} images of 32 x 32, {EPOCHS} epochs",
             f"measured: {1e3 * image:.2f} ms an image in the backbone, {epoch:.3f} s an epoch of the probe",
-            f"by multiplication: {again:.0f} s with the backbone in every epoch, {cached:.0f} s with it once, {verdict}",
+            f"multiplied: {again:.0f} s with the backbone in every epoch, {cached:.0f} s with it once, {verdict}",
         )
     )
 

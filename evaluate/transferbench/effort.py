@@ -23,6 +23,8 @@ class Effort:
         updates: images that the backbone is trained on.
         products: multiplications of a feature vector with another vector, by the head or search on top.
         batch: images held at once by what trains; 0 when nothing does.
+        views: feature vectors of augmented images that are kept, beside those of `splits`.
+        neighbours: how many are looked for at most, for each test image, by a search that leaves features on disk.
     """
 
     splits: tuple[str, ...] = ()
@@ -30,6 +32,8 @@ class Effort:
     updates: int = 0
     products: int = 0
     batch: int = 0
+    views: int = 0
+    neighbours: int = 0
     reading: Reading = PLAIN
 
 
@@ -44,8 +48,10 @@ def effort(config: Any, n: int, m: int, classes: int) -> Effort:
     if crops := int(getattr(config, "crops", 0)):
         heads = len(getattr(config, "lrs", (0,))) * len(getattr(config, "weight_decays", (0,)))
         splits = ("train", "test") if hasattr(config, "held_out") else ("test",)
-        return Effort(splits, min(crops, epochs) * n, products=epochs * heads * fitting, reading=reading)
+        views = min(crops, epochs) * n
+        return Effort(splits, views, products=epochs * heads * fitting, views=views, reading=reading)
     if isinstance(config, Probe):
         return Effort(("test",), epochs * n, products=epochs * fitting, batch=config.batch_size, reading=reading)
-    products = n * m if hasattr(config, "ks") else (epochs or ROUNDS) * fitting
-    return Effort(("train", "test"), products=products, reading=reading)
+    if ks := getattr(config, "ks", ()):
+        return Effort(("train", "test"), products=n * m, neighbours=min(n, max(ks)), reading=reading)
+    return Effort(("train", "test"), products=(epochs or ROUNDS) * fitting, reading=reading)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ def chosen(engine: Engine, device: torch.device) -> Scan:
     if asked not in get_args(Engine):
         raise unknown("k-NN engine", asked, get_args(Engine))
     if asked != "auto":
-        return asked
+        return cast(Scan, asked)
     if fast_precision(device) == "bfloat16":
         return "torch_bf16"
     return "faiss" if device.type == "cpu" and importlib.util.find_spec("faiss") else "torch"
