@@ -32,7 +32,7 @@ from transferbench.heads import Heads, Rule, Seen, Setting
 from transferbench.probe import initial
 from transferbench.runtime import Runtime
 
-REPEATS, BATCH, IMAGES, EPOCHS, AGAIN = 5, 256, 50_000, 100, 50.0
+REPEATS, BATCH, ROWS, IMAGES, EPOCHS, AGAIN = 5, 256, 10_000, 50_000, 100, 50.0
 SETTINGS = [(lr, decay) for lr in np.logspace(-4, -2, 10).tolist() for decay in (0, 1e-6, 1e-5, 1e-4, 1e-3)]
 RULE = Rule("sgd", 1, BATCH, lambda epoch, step, steps: 1.0, momentum=0.9)
 ERROR = 1e-4
@@ -103,8 +103,9 @@ def settings_at_once(line: Line, rows: int) -> list[str]:
     shape, found = f"{n} x {line.d} -> {line.classes}", []
     once = statistics.median(third for _, _, third in spent)
     for i, name in enumerate(("torch, one by one", "ours, one by one")):
+        judged = i == 0 and rows == ROWS
         ratio = statistics.median(each[i] / each[2] for each in spent)
-        goal = f"{line.goal:g}x {'met' if ratio >= line.goal else 'MISSED'}" if line.goal and i == 0 else ""
+        goal = f"{line.goal:g}x {'met' if ratio >= line.goal else 'MISSED'}" if line.goal and judged else ""
         alone = statistics.median(each[i] for each in spent)
         found.append(f"{shape:21} {name:18} {alone:9.2f} {once:9.2f} {ratio:8.2f}x  {goal:10} {error:.0e}{gate}")
     return found
@@ -134,7 +135,7 @@ def without_the_backbone() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=ROWS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     print(
