@@ -23,6 +23,8 @@ class Effort:
         updates: images that the backbone is trained on.
         products: multiplications of a feature vector with another vector, by the head or search on top.
         batch: images held at once by what trains; 0 when nothing does.
+        views: feature vectors of augmented images that are kept, beside those of `splits`.
+        neighbours: how many are looked for at most, for each test image, by a search that leaves features on disk.
     """
 
     splits: tuple[str, ...] = ()
@@ -30,6 +32,8 @@ class Effort:
     updates: int = 0
     products: int = 0
     batch: int = 0
+    views: int = 0
+    neighbours: int = 0
     reading: Reading = PLAIN
 
 
@@ -41,9 +45,13 @@ def effort(config: Any, n: int, m: int, classes: int) -> Effort:
     if isinstance(config, Tuning):
         part = round(n * getattr(config, "percent", 100) / 100)
         return Effort((), epochs * m, epochs * part, batch=config.batch_size, reading=reading)
+    if crops := int(getattr(config, "crops", 0)):
+        heads = len(getattr(config, "lrs", (0,))) * len(getattr(config, "weight_decays", (0,)))
+        splits = ("train", "test") if hasattr(config, "held_out") else ("test",)
+        views = min(crops, epochs) * n
+        return Effort(splits, views, products=epochs * heads * fitting, views=views, reading=reading)
     if isinstance(config, Probe):
         return Effort(("test",), epochs * n, products=epochs * fitting, batch=config.batch_size, reading=reading)
-    if crops := int(getattr(config, "crops", 0)):
-        return Effort(("test",), crops * n, products=epochs * fitting, reading=reading)
-    products = n * m if hasattr(config, "ks") else (epochs or ROUNDS) * fitting
-    return Effort(("train", "test"), products=products, reading=reading)
+    if ks := getattr(config, "ks", ()):
+        return Effort(("train", "test"), products=n * m, neighbours=min(n, max(ks)), reading=reading)
+    return Effort(("train", "test"), products=(epochs or ROUNDS) * fitting, reading=reading)

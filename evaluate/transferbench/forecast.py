@@ -19,6 +19,7 @@ from transferbench.data.transforms import evaluation
 from transferbench.effort import UPDATE, Effort, effort
 from transferbench.errors import UserError
 from transferbench.features import BATCH, evaluating, forward, place
+from transferbench.neighbours import memory
 from transferbench.run import Shelf
 from transferbench.suite import Job
 from transferbench.tasks import Bench, Dataset
@@ -27,6 +28,8 @@ LOOKED_AT = 8
 """How many images are put through the backbone."""
 SIDE = 512
 """Of the matrices whose product says how fast heads and searches are."""
+VOTES = 32
+"""Bytes that a vote needs for each neighbour."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,18 @@ def _estimate(
     compute = speed.compute * computed
     backbone = max(load, compute) if bench.workers else load + compute
     weights = sum(tensor.nbytes for tensor in candidate.backbone.state_dict().values())
-    features = 4 * speed.width * sum(len(_split(dataset, name)) for name in need.splits)
+    if need.neighbours:
+        n, m = len(dataset.train), len(dataset.test)
+        held = memory(n, m, speed.width, need.neighbours) + VOTES * m * need.neighbours
+    else:
+        held = 2 * 4 * speed.width * (need.views + sum(len(_split(dataset, name)) for name in need.splits))
     at_once = need.batch * speed.outputs if need.updates else BATCH * speed.outputs // 4
     return Estimate(
         candidate.name,
         job,
         loaded,
         backbone / bench.runtime.world_size + speed.multiply * need.products * speed.width,
-        (4 * weights if need.updates else 0) + at_once + 2 * features,
+        (4 * weights if need.updates else 0) + at_once + held,
     )
 
 

@@ -144,6 +144,9 @@ def _minimise(
             return point, loss, slope, done
         direction = -_quasi_newton(slope, pairs, metric)
         found = _descended(objective, point, loss, slope, direction)
+        if found is None and pairs and objective.rows.dtype == torch.float64:
+            pairs.clear()  # What was learnt in float32 can mislead so near the end.
+            continue
         if found is None:
             return point, loss, slope, done
         further, loss, other = found

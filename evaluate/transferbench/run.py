@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transferbench import records, runtime, state
-from transferbench.checkpoints import Candidate, digest
+from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
@@ -195,17 +196,23 @@ def _outcome(trial: Trial, bench: Bench) -> Outcome | str:
     task: Task = TASKS.load(trial.job.task)
     backbone = trial.candidate.backbone
     weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
-    before = digest(weights)
     try:
         outcome = task.run(trial.candidate, trial.dataset, trial.job.config, trial.job.seed, bench)
-        if task.FROZEN and digest(backbone.state_dict()) != before:
-            raise RuntimeError(f"'{trial.job.task}' promises a frozen backbone, but its weights changed")
+        changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
+        if task.FROZEN and changed:
+            raise RuntimeError(f"'{trial.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
     except UserError as error:
         outcome = str(error)
     except Exception:
         outcome = traceback.format_exc()
     backbone.load_state_dict(weights)
     return outcome
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors, wherever they lie, are the same to the bit."""
+    first, second = (x.detach().cpu().flatten().view(torch.uint8) for x in (a, b))
+    return torch.equal(first, second)
 
 
 def _kept(outcome: Outcome, folder: Path, blank: Record) -> dict[str, Artifact]:

@@ -167,6 +167,11 @@ def data_root() -> Path:
     return Path(os.environ.get("TRANSFERBENCH_DATA", "data")).expanduser()
 
 
+def knn_engine() -> str:
+    """What searches for neighbours, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
+    return os.environ.get("TRANSFERBENCH_KNN", "auto")
+
+
 def worker_count() -> int:
     """How many loader processes suit this machine, for each training process."""
     return max(1, min(8, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))

@@ -38,21 +38,35 @@ class Settings(pydantic.BaseModel):
         """The values of a preset, which may depend on what is `given` beside it."""
         return cls.PRESETS[name]
 
+    @classmethod
+    def preset_stated(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values of the preset that `given` names; none where it is no preset for these."""
+        try:
+            return cls.preset_values(given["preset"], given)
+        except (KeyError, ValueError):
+            return {}
+
     def preset(self) -> str | None:
-        """The names of the presets whose settings these are, wholly; None for settings of one's own."""
+        """The names of the presets whose values are all here, and what else differs; None for settings of one's own."""
         given = self.model_dump(include=self.preset_depends_on())
-        return ", ".join(name for name in self.PRESETS if self._is_of(name, given)) or None
+        named: dict[str, list[str]] = {}
+        for name in self.PRESETS:
+            try:
+                pure, stated = type(self)(**{"preset": name, **given}), self.preset_values(name, given)
+            except ValueError:
+                continue
+            changed = [field for field in type(self).model_fields if getattr(self, field) != getattr(pure, field)]
+            if not set(changed) & set(stated):
+                named.setdefault(", ".join(f"{field}={_short(getattr(self, field))}" for field in changed), []).append(
+                    name
+                )
+        fewest = min(named, key=len, default="")
+        return ", ".join([*named[fewest], fewest] if fewest else named[fewest]) if named else None
 
     @classmethod
     def preset_depends_on(cls) -> set[str]:
         """The settings that choose among a preset's values and are not part of it."""
         return set()
-
-    def _is_of(self, name: str, given: Mapping[str, Any]) -> bool:
-        try:
-            return type(self)(**{"preset": name, **given}) == self
-        except pydantic.ValidationError:
-            return False
 
 
 Model = TypeVar("Model", bound=Settings)
@@ -113,6 +127,10 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         return name.split("."), yaml.safe_load(value)
     except yaml.YAMLError:
         return name.split("."), value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _copied(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,17 +26,27 @@ class Entry(Settings):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _named(cls, values: Any) -> Any:
-        return {"id": values.get("task"), **values} if isinstance(values, dict) else values
+        if not isinstance(values, dict) or "task" not in values:
+            return values
+        name = str(values["task"])
+        return {"id": name, **values, "task": name if "." in name else name.replace("-", "_")}
 
     def answers_to(self, name: str) -> bool:
         """Whether `name` is this job's id or task (`-` and `_` are the same here)."""
         return name.replace("-", "_") in (self.id.replace("-", "_"), self.task.replace("-", "_"))
 
     def changed(self, overrides: Iterable[str]) -> "Entry":
-        """This job with those of the overrides that reach it (`JOB.KEY=VALUE`) laid over its settings."""
+        """This job with those of the overrides that reach it (`JOB.KEY=VALUE`) laid over its settings.
+
+        A preset takes the place of what the job states of its own of the preset's settings.
+        """
         split = [override.partition(".") for override in overrides]
         mine = [rest for head, _, rest in split if "=" not in head and self.answers_to(head)]
-        return self.model_copy(update={"settings": merged(self.settings, mine)})
+        asked, stated = merged({}, mine), self.settings
+        if "preset" in asked:
+            values = TASKS.load(self.task).Config.preset_stated({**stated, **asked})
+            stated = {key: value for key, value in stated.items() if key not in values}
+        return self.model_copy(update={"settings": merged(stated, mine)})
 
 
 class Suite(Settings):

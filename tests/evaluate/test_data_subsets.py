@@ -76,8 +76,15 @@ def test_named_refuses_names_that_two_images_bear(tmp_path: Path) -> None:
     assert len(named(images(["a/0000.jpg", "a/1.jpg", "b/1.jpg"]), listing)) == 1
 
 
+SHA256 = {
+    1: "71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17",
+    10: "6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091",
+}
+
+
 @pytest.mark.parametrize(("percent", "lines", "blob"), [(1, 12_811, "a41c9e9f"), (10, 128_116, "1ca337e2")])
 def test_the_imagenet_lists_are_simclrs_to_the_byte(percent: int, lines: int, blob: str) -> None:
     content = (SPLITS / f"imagenet_{percent}percent.txt").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == SHA256[percent]
     assert hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest().startswith(blob)
     assert len(content.split()) == lines == len(set(content.split()))

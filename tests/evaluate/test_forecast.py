@@ -9,6 +9,7 @@ from transferbench import forecast
 from transferbench.effort import effort
 from transferbench.errors import UserError
 from transferbench.features import Reading
+from transferbench.neighbours import memory
 from transferbench.run import Shelf
 from transferbench.runtime import Runtime
 from transferbench.suite import Job
@@ -24,6 +25,12 @@ def test_each_protocol_is_counted_by_what_it_does():
     assert effort(config("knn"), 100, 20, 10).products == 100 * 20
     linear = effort(config("linear", epochs=7), 100, 20, 10)
     assert (linear.splits, linear.passes, linear.updates) == (("test",), 700, 0)
+    fast = effort(config("linear_fast", epochs=7, crops=4), 100, 20, 10)
+    assert (fast.splits, fast.passes, fast.products) == (("test",), 400, linear.products)
+    sweep = effort(config("linear_sweep", epochs=7, crops=9, lrs=(1, 2, 3), weight_decays=(0, 1)), 100, 20, 10)
+    assert (sweep.splits, sweep.passes, sweep.products) == (("train", "test"), 700, 6 * linear.products)
+    assert (fast.views, sweep.views, linear.views) == (400, 700, 0)
+    assert (effort(config("knn"), 1000, 20, 10).neighbours, effort(config("knn"), 100, 20, 10).neighbours) == (200, 100)
     semi = effort(config("semi", epochs=7, percent=10), 100, 20, 10)
     assert (semi.splits, semi.passes, semi.updates) == ((), 7 * 20, 7 * 10)
     assert effort(config("fewshot", layer="layer3"), 100, 20, 10).reading == Reading(layer="layer3")
@@ -87,6 +94,16 @@ def test_time_grows_with_images_and_memory_with_what_is_trained(shelf, tiny_cand
     assert tuned.seconds == pytest.approx(0.01 * 56 + 0.02 * (16 + 3 * 40))
     weights = sum(tensor.nbytes for tensor in tiny_candidate.backbone.state_dict().values())
     assert tuned.memory == 4 * weights + 8 * 1000
+
+
+def test_a_search_leaves_features_on_disk_and_a_head_holds_them(shelf, tiny_candidate, tmp_path, monkeypatch):
+    speed = forecast.Speed(load=0.0, compute=0.0, multiply=0.0, outputs=0, width=2048)
+    monkeypatch.setattr(forecast, "measured", lambda *arguments: speed)
+    jobs = [job("knn", preset="dino"), job("linear_fast", epochs=9, crops=2), job("linear_fast", epochs=9, crops=4)]
+    search, two, four = forecast.forecast(jobs, tiny_candidate, shelf, bench(tmp_path))
+    assert four.memory - two.memory == 2 * 2 * 40 * 4 * 2048
+    assert search.memory == memory(40, 16, 2048, 40) + 32 * 16 * 40
+    assert memory(1_281_167, 50_000, 2048, 200) < 4 * 2**30 < 1_281_167 * 2048 * 4
 
 
 def test_what_is_measured_is_this_backbone(shelf, tiny_candidate, tmp_path):

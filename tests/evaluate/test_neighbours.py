@@ -1,4 +1,5 @@
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferbench import neighbours
+from transferbench.errors import UserError
 from transferbench.neighbours import chosen, exact, proposals, search
 from transferbench.neighbours.space import Space
 
@@ -186,7 +188,35 @@ def test_features_whose_squares_leave_the_range_of_float32(size, engine):
         np.testing.assert_array_equal(found.indices, expected[1])
 
 
+def test_the_environment_says_what_auto_is(monkeypatch):
+    monkeypatch.setenv("TRANSFERBENCH_KNN", "torch")
+    assert chosen("auto", torch.device("cpu")) == "torch"
+    assert chosen("torch_bf16", torch.device("cpu")) == "torch_bf16"
+    monkeypatch.setenv("TRANSFERBENCH_KNN", "torhc")
+    with pytest.raises(UserError, match="Did you mean 'torch'"):
+        chosen("auto", torch.device("cpu"))
+
+
+def test_faiss_searches_where_the_device_is(monkeypatch):
+    faiss = pytest.importorskip("faiss")
+    built = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+    for name in ("GpuIndexFlatConfig", "StandardGpuResources"):
+        monkeypatch.setattr(faiss, name, SimpleNamespace, raising=False)
+    monkeypatch.setattr(
+        faiss, "GpuIndexFlatIP", lambda *given: built.append(given) or faiss.IndexFlatIP(given[1]), False
+    )
+    index = proposals._faiss_index(8, torch.device("cuda", 1))
+    assert (index.d, built[0][1], built[0][2].device) == (8, 8, 1)
+    assert isinstance(proposals._faiss_index(8, torch.device("cpu")), faiss.IndexFlatIP)
+    assert len(built) == 1
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    with pytest.raises(UserError, match="GPU wheel"):
+        proposals._faiss_index(8, torch.device("cuda"))
+
+
 def test_auto_takes_what_is_fastest_here(monkeypatch):
+    monkeypatch.delenv("TRANSFERBENCH_KNN", raising=False)
     monkeypatch.setattr(neighbours, "fast_precision", lambda device: "bfloat16")
     assert chosen("auto", torch.device("cpu")) == chosen("auto", torch.device("cuda")) == "torch_bf16"
     monkeypatch.setattr(neighbours, "fast_precision", lambda device: "float32")

@@ -6,7 +6,7 @@ from transferbench import settings
 from transferbench.errors import UserError
 from transferbench.records import protocol_sha256
 from transferbench.suite import Entry, Suite, plan
-from transferbench.tasks import TASKS, knn, linear, semi, spectrum
+from transferbench.tasks import TASKS, knn, linear, linear_fast, semi, spectrum
 
 # From peers D.7 and spec 2.1, 2.2, 2.5: epochs, batch size, rate for 256 images, decay, optimizer, schedule.
 LINEAR = {
@@ -90,6 +90,33 @@ def test_set_reaches_a_preset_and_what_lies_over_it():
     assert plan({"digits": suite}, ["knn.preset=dino"])[0].config.ks == (10, 20, 100, 200)
 
 
+def test_a_preset_takes_the_place_of_what_the_suite_states():
+    short = Suite(
+        name="s",
+        jobs=(
+            Entry(task="linear", settings={"epochs": 15, "flip": 0}),
+            Entry(task="semi", id="semi-1", settings={"percent": 1, "preset": "intl", "epochs": 15}),
+        ),
+    )
+    linear_job, semi_job = plan({"digits": short}, ["linear.preset=moco", "semi.preset=swav"])
+    assert linear_job.config == linear.Config(preset="moco", flip=0)
+    assert linear.label(linear_job.config) == "linear (moco, flip=0)"
+    assert semi_job.config == semi.Config(percent=1, preset="swav")
+    assert plan({"digits": short}, ["linear.preset=moco", "linear.epochs=3"])[0].config.epochs == 3
+    assert plan({"digits": short})[0].config.epochs == 15
+    with pytest.raises(UserError, match="vicreg is for percent 1 and 10, found 7"):
+        plan({"digits": short}, ["semi.preset=vicreg", "semi.percent=7"])
+    with pytest.raises(UserError, match="Did you mean 'moco'"):
+        plan({"digits": short}, ["linear.preset=mocco"])
+
+
+@pytest.mark.parametrize("name", ["linear-fast", "linear_fast"])
+def test_one_task_is_the_same_however_its_name_is_written(name: str):
+    [job] = plan({"digits": Suite(name="s", jobs=(Entry(task="knn"),)).only(name)}, ["linear-fast.preset=moco"])
+    assert (job.task, job.config) == ("linear_fast", linear_fast.Config(preset="moco"))
+    assert linear_fast.label(job.config) == "linear-fast (moco)"
+
+
 def test_an_unknown_preset_is_met_with_the_nearest():
     with pytest.raises(UserError, match=r"Unknown preset 'simsam'. Did you mean 'simsiam'\?"):
         settings.read(linear.Config, {"preset": "simsam"})
@@ -100,6 +127,8 @@ def test_an_unknown_preset_is_met_with_the_nearest():
 def test_settings_of_ones_own_have_no_preset():
     assert linear.Config(epochs=15).preset() is None
     assert linear.label(linear.Config(epochs=15)) == "linear"
+    assert linear.label(linear.Config(preset="moco", precision="bfloat16")) == "linear (moco, precision=bfloat16)"
+    assert linear_fast.label(linear_fast.Config(preset="simclr", crops=8)) == "linear-fast (simclr, crops=8)"
     assert linear.Config(preset="swav").preset() == "barlow, swav"
     assert semi.Config(percent=10).preset() is None
 

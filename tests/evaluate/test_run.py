@@ -194,6 +194,30 @@ def test_a_frozen_task_that_changes_the_weights_fails_and_the_weights_are_put_ba
     assert digest(stage.candidate.backbone.state_dict()) == stage.candidate.digest
 
 
+@pytest.mark.parametrize("change", ["counter", "sign of zero", "running mean"])
+def test_frozen_is_proved_to_the_bit_for_every_parameter_and_buffer(change, stage: Stage):
+    weights = stage.candidate.backbone.state_dict()
+    weights["conv1.weight"].view(-1)[0] = 0.0
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+
+    def touch(candidate: Candidate, bench: Bench) -> None:
+        state = candidate.backbone.state_dict()
+        if change == "counter":
+            state["bn1.num_batches_tracked"].add_(1)
+        elif change == "sign of zero":
+            state["conv1.weight"].view(-1)[0] = -0.0
+        else:
+            state["bn1.running_mean"].add_(1e-12)
+
+    stage.task("touching", StandIn(touch))
+    (record,) = stage.run(stage.jobs("touching"))
+    name = {"counter": "bn1.num_batches_tracked", "sign of zero": "conv1.weight", "running mean": "bn1.running_mean"}
+    assert record.status == "failed"
+    assert f"promises a frozen backbone, but changed {name[change]}" in (record.error or "")
+    after = stage.candidate.backbone.state_dict()
+    assert all(before[key].numpy().tobytes() == tensor.numpy().tobytes() for key, tensor in after.items())
+
+
 def test_a_tuning_task_may_change_the_weights_and_the_next_job_sees_the_old_ones(stage: Stage):
     stage.task("tuning", StandIn(bend, frozen=False))
     (record,) = stage.run(stage.jobs("tuning"))

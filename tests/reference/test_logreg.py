@@ -50,13 +50,19 @@ def test_a_fit_cut_short_has_not_converged():
     assert short.loss > whole.loss
 
 
-def test_a_warm_start_ends_at_the_same_minimum_sooner():
+def test_a_path_ends_at_the_minima_of_single_fits_and_sooner():
     rows, labels = draw(300, 6, 4)
     problem = Problem.of(torch.from_numpy(rows), torch.from_numpy(labels))
-    first = problem.fit(1.0, 1e-6, 1000)
-    cold, warm = problem.fit(1.1, 1e-6, 1000), problem.fit(1.1, 1e-6, 1000, first.parameters)
-    assert warm.iterations < cold.iterations
-    assert warm.loss == pytest.approx(cold.loss, rel=1e-6)
+    strengths = [0.01, 0.1, 0.11, 10.0, 1.0]
+    for strength, cold, warm in zip(
+        strengths, (problem.fit(c, 1e-7, 1000) for c in strengths), problem.path(strengths, 1e-7, 1000), strict=True
+    ):
+        weights = warm.parameters.numpy()
+        assert warm.converged
+        assert warm.loss == pytest.approx(cold.loss, rel=1e-9)
+        assert warm.loss == pytest.approx(objective(rows, labels, weights[:, :-1], weights[:, -1], strength), rel=1e-9)
+    steps = sum(fit.iterations for fit in problem.path(strengths, 1e-4, 1000))
+    assert steps < 0.8 * sum(problem.fit(c, 1e-4, 1000).iterations for c in strengths)
 
 
 def test_features_that_are_constant_or_linked_do_no_harm():

@@ -2,18 +2,19 @@
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 
+from transferbench.errors import unknown
 from transferbench.neighbours import proposals
 from transferbench.neighbours.coding import Scan
 from transferbench.neighbours.exact import Exact, Ranked
 from transferbench.neighbours.proposals import MARGIN, propose
 from transferbench.neighbours.space import SAMPLE, Matrix, Metric, Space
-from transferbench.runtime import fast_precision
+from transferbench.runtime import fast_precision, knn_engine
 
 __all__ = ["Engine", "Matrix", "Metric", "Neighbours", "chosen", "memory", "search"]
 
@@ -85,11 +86,17 @@ def memory(n: int, m: int, d: int, k: int) -> int:
 def chosen(engine: Engine, device: torch.device) -> Scan:
     """The engine that `auto` stands for here; any other name stands for itself.
 
-    The fastest by `benchmarks/knn.py`: torch in bfloat16 where the device has instructions for it; else torch on a
-    GPU, and on a CPU FAISS if it is installed.
+    It is the one that the environment asks for, if it does, else the fastest by `benchmarks/knn.py`: torch in bfloat16
+    where the device has instructions for it; else torch on a GPU, and on a CPU FAISS if it is installed.
+
+    Raises:
+        UserError: when the environment asks for an engine that there is not.
     """
-    if engine != "auto":
-        return engine
+    asked = knn_engine() if engine == "auto" else engine
+    if asked not in get_args(Engine):
+        raise unknown("k-NN engine", asked, get_args(Engine))
+    if asked != "auto":
+        return cast(Scan, asked)
     if fast_precision(device) == "bfloat16":
         return "torch_bf16"
     return "faiss" if device.type == "cpu" and importlib.util.find_spec("faiss") else "torch"

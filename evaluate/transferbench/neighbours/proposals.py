@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from transferbench.errors import UserError
 from transferbench.neighbours import coding
 from transferbench.neighbours.coding import Asked, Lost, Scan, coded
 from transferbench.neighbours.space import Matrix, Space, sample
@@ -133,11 +135,24 @@ def _best(
 
 
 def _scan_faiss(asked: Tensor, tile: Tensor, count: int) -> tuple[Float32[np.ndarray, "m c"], Int64[np.ndarray, "m c"]]:
+    index = _faiss_index(tile.shape[1], tile.device)
+    index.add(tile.cpu().numpy())
+    return index.search(asked.cpu().numpy(), count)
+
+
+def _faiss_index(d: int, device: torch.device) -> Any:
+    """An empty exact index of FAISS's, where the device is."""
     import faiss
 
-    index = faiss.IndexFlatIP(tile.shape[1])
-    index.add(tile.numpy())  # pyright: ignore[reportCallIssue]
-    return index.search(asked.numpy(), count)  # pyright: ignore[reportCallIssue]
+    if device.type == "cpu":
+        return faiss.IndexFlatIP(d)
+    if not faiss.get_num_gpus():
+        raise UserError(
+            "FAISS sees no GPU. Install its GPU wheel (the extra faiss-gpu), or leave the engine to `auto`."
+        )
+    config = faiss.GpuIndexFlatConfig()  # pyright: ignore[reportAttributeAccessIssue]
+    config.device = device.index or 0
+    return faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), d, config)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _scan_torch(asked: Tensor, tile: Tensor, count: int) -> tuple[Float32[np.ndarray, "m c"], Int64[np.ndarray, "m c"]]:
