@@ -256,6 +256,29 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A name or digest in --in, a checkpoint, record or folder.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; differences are B less A.")],
+    in_: Annotated[Path, typer.Option("--in", help="Where records are looked for.")] = Path("results"),
+    samples: Annotated[int, typer.Option(min=0, help="List so many of the images that changed.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write it: .csv or .json.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie (for --samples).")] = None,
+) -> None:
+    """Compare two candidates on every task that both have: differences, intervals, paired tests."""
+    from transferbench import runtime
+    from transferbench.comparison import samples as images
+    from transferbench.comparison import texts
+    from transferbench.comparison.pairs import between
+
+    with between(a, b, in_) as found:
+        changed = images.changed(found, data_root or runtime.data_root())[:samples] if samples else []
+    print(texts.text(found, changed))
+    if out:
+        texts.write(out, found, changed)
+        print(f"\nwrote {out}")
+
+
 def _planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
     """Print the plan when it is asked for or the run is long; whether it is all that was asked for."""
     from transferbench import forecast
