@@ -1,4 +1,4 @@
-"""Folders as one file: a zip whose manifest holds the sha256 of everything in it, the same bytes for the same content."""
+"""Many files as one: a zip whose manifest holds the sha256 of each; the same content is the same bytes."""
 
 import hashlib
 import io
@@ -78,9 +78,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
             return {str(name): str(sha256) for name, sha256 in manifest["files"].items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         pass
-    raise UserError(
-        f"{path} is no archive of results: it has no {MANIFEST} of {FORMAT}. Expected one of `evaluate pack`."
-    )
+    raise UserError(f"{path} is no archive of `evaluate pack`: it holds no {MANIFEST} that says '{FORMAT}'.")
 
 
 def _why_not(entry: zipfile.ZipInfo) -> str | None:

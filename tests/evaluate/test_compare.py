@@ -97,7 +97,7 @@ def test_seeds_are_paired_and_tested_as_seeds(evaluate: Run, tmp_path: Path):
             judged(tmp_path / "results", name, list(range(count)), origin_seed=seed)
     code, out, _ = evaluate("compare", "one", "two", "--out", "found.csv")
     assert code == 0
-    (line,) = csv.DictReader(Path("found.csv").open())
+    (line,) = csv.DictReader(Path("found.csv").read_text().splitlines())
     differences = [5, 2, 6]
     mean, std = np.mean(differences), np.std(differences, ddof=1)
     t = mean / (std / math.sqrt(3))

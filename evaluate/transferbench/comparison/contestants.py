@@ -51,7 +51,8 @@ def contestant(text: str, folder: Path, stack: ExitStack) -> Contestant:
         chosen = [each for each in found if each.record.digest == digest]
         if not chosen:
             raise UserError(
-                f"{folder} holds no result of {text} (digest {digest[:12]}). Make them: evaluate all {text} --out {folder}"
+                f"{folder} holds no result of {text} (digest {digest[:12]}). "
+                f"Make them: evaluate all {text} --out {folder}"
             )
         return Contestant(chosen[0].record.candidate, tuple(chosen), text)
     return Contestant(*_named(text, found, folder), text)
@@ -79,5 +80,5 @@ def _named(text: str, found: Sequence[Found], folder: Path) -> tuple[str, tuple[
         return f"{same[0].record.candidate} [{digests[0][:6]}]", same
     names = sorted({each.record.candidate for each in found})
     raise UserError(
-        f"'{text}' is no file, and no candidate in {folder}.{nearest(text, names)} Candidates there: {', '.join(names)}."
+        f"'{text}' is no file, and no candidate in {folder}.{nearest(text, names)} There are: {', '.join(names)}."
     )

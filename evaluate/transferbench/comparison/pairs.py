@@ -11,8 +11,9 @@ from transferbench import intervals
 from transferbench.collection import Found
 from transferbench.comparison import compare
 from transferbench.comparison.contestants import Contestant, contestant
+from transferbench.comparison.reasons import apart, place, unfinished
 from transferbench.errors import UserError
-from transferbench.experiments import Experiment, cure, differences, experiment, nearest
+from transferbench.experiments import Experiment, experiment
 from transferbench.intervals import Comparison, Interval
 from transferbench.records import Record
 
@@ -84,7 +85,7 @@ def between(a: str, b: str, folder: Path) -> Iterator[Versus]:
 def versus(a: Contestant, b: Contestant, out: str) -> Versus:
     """Compare two candidates; commands that would make missing results write to `out`."""
     ours, theirs = _by_experiment(a), _by_experiment(b)
-    shared = sorted(ours.keys() & theirs.keys(), key=lambda key: _place(ours[key][0].record))
+    shared = sorted(ours.keys() & theirs.keys(), key=lambda key: place(ours[key][0].record))
     paired = {key: _paired(ours[key], theirs[key]) for key in shared}
     lines = [_line(ours[key], theirs[key], paired[key]) for key in shared]
     known = [line.p_value for line in lines if line.p_value is not None]
@@ -93,7 +94,7 @@ def versus(a: Contestant, b: Contestant, out: str) -> Versus:
     alone = [
         [each for key, found in side.items() if key not in paired for each in found[:1]] for side in (ours, theirs)
     ]
-    reasons = [*_apart(alone[0], alone[1], (a, b), out), *_unfinished("A", a), *_unfinished("B", b)]
+    reasons = [*apart(alone[0], alone[1], (a, b), out), *unfinished("A", a), *unfinished("B", b)]
     return Versus(a, b, tuple(lines), paired, tuple(dict.fromkeys(reasons)))
 
 
@@ -170,37 +171,6 @@ def _counted(line: Line, pairs: Pairs) -> Line:
 def _tested(line: Line, found: Comparison) -> Line:
     low, high = (100 * bound for bound in found.interval)
     return replace(line, test="McNemar, exact", interval=(low, high), p_value=found.p_value)
-
-
-def _apart(ours: Sequence[Found], theirs: Sequence[Found], sides: tuple[Contestant, Contestant], out: str) -> list[str]:
-    """Why results that only one side has can be compared with none of the other's."""
-    left, lines = [each.record for each in theirs], []
-    for record in sorted((each.record for each in ours), key=_place):
-        if match := nearest(record, left):
-            left.remove(match)
-            reasons = ", ".join(differences(record, match)) or "the protocol's hash"
-            lines.append(f"{_what(record)}: A -> B differs in {reasons}")
-        else:
-            lines.append(f"{_what(record)}: B has no result. Make it: {cure(record, sides[1].file, out)}")
-    missing = (f"{_what(r)}: A has no result. Make it: {cure(r, sides[0].file, out)}" for r in sorted(left, key=_place))
-    return [*lines, *missing]
-
-
-def _unfinished(name: str, side: Contestant) -> list[str]:
-    bad = [each.record for each in side.found if each.record.status != "ok"]
-    return [f"{_what(record)}: {name} {record.status}: {_last(record.error)}" for record in bad]
-
-
-def _last(error: str | None) -> str:
-    return ((error or "").strip().splitlines() or ["no reason"])[-1]
-
-
-def _what(record: Record) -> str:
-    return f"{record.dataset} {record.label}"
-
-
-def _place(record: Record) -> tuple[str, ...]:
-    return record.dataset, record.task, record.label, record.protocol_sha256
 
 
 def _value(record: Record) -> float:
