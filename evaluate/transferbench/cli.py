@@ -15,6 +15,7 @@ from transferbench.listing import TASKS, facts, listings
 
 if TYPE_CHECKING:
     from transferbench.api import Evaluation
+    from transferbench.collection import Collection
     from transferbench.records import Record
     from transferbench.tables import Leaderboard
 
@@ -277,6 +278,45 @@ def compare(
     if out:
         texts.write(out, found, changed)
         print(f"\nwrote {out}")
+
+
+@app.command()
+def gate(
+    new: Annotated[Path, typer.Argument(help="The new records: a folder or an archive.")] = Path("results"),
+    against: Annotated[Path, typer.Option(help="The baseline's: a folder or an archive.", show_default=False)] = ...,
+    tolerance: Annotated[
+        list[str] | None, typer.Option(help="How much worse is allowed, in the score's unit; TASK=N for one task.")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(min=0, help="So many std over the baseline's seeds instead.")] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="What is not there passes.")] = False,
+    both_sides: Annotated[bool, typer.Option("--both-sides", help="Better than the band fails too.")] = False,
+    every_score: Annotated[bool, typer.Option("--every-score", help="Not the main scores alone.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML.")] = None,
+) -> None:
+    """Hold new results against a baseline; exit 1 when a number left its band or is missing."""
+    from transferbench import collection
+    from transferbench import gate as gates
+    from transferbench.gate import texts
+
+    band = gates.band(tolerance or (), sigma, both_sides, every_score)
+    if new.resolve() == against.resolve():
+        raise UserError(f"{new} would be held against itself. Name the baseline's folder with --against.")
+    with collection.opened([against], without=new) as old, collection.opened([new], without=against) as found:
+        _tell_unreadable(old, found)
+        verdicts = gates.gate(old.records, found.records, band, allow_missing, str(new))
+    print(texts.text(verdicts))
+    if junit:
+        texts.write_junit(junit, verdicts)
+    if any(verdict.fails for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _tell_unreadable(*collections: "Collection") -> None:
+    for each in collections:
+        for reason in each.unreadable:
+            print(f"Left out: {reason}", file=sys.stderr)
+        for note in each.notes:
+            print(f"Note: {note}", file=sys.stderr)
 
 
 def _planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:

@@ -50,7 +50,7 @@ def opened(paths: Sequence[Path], without: Path | None = None) -> Iterator[Colle
 
     Args:
         paths: where to look.
-        without: a folder whose records are left out, should it lie inside another.
+        without: a folder whose records are left out, should it lie inside one of those.
 
     Raises:
         UserError: when a path is not there, or an archive was changed.
@@ -60,8 +60,9 @@ def opened(paths: Sequence[Path], without: Path | None = None) -> Iterator[Colle
         unreadable: list[str] = []
         for path in paths:
             folder = stack.enter_context(archive.unpacked(path)) if _is_archive(path) else path
+            inner = without.resolve() if without and path.resolve() in without.resolve().parents else None
             for file, each in _read(folder):
-                if without and file.resolve().is_relative_to(without.resolve()):
+                if inner and inner in file.resolve().parents:
                     continue
                 if isinstance(each, Record):
                     found.append(Found(each, output_of(file)))

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from transferbench import cli, intervals, records, settings, state
+from transferbench import intervals, records, settings, state
 from transferbench.checkpoints import Card, Origin
 from transferbench.checkpoints.save import save
 from transferbench.records import Artifact, Record, Score
@@ -24,21 +23,6 @@ shared = runpy.run_path(str(Path(__file__).with_name("test_records.py")))
 a_record, ARCHITECTURE = shared["a_record"], shared["ARCHITECTURE"]
 LABELS = np.arange(100, dtype=np.int64) % 4
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def judged(out: Path, name: str, wrong: list[int], **changes: Any) -> Record:
