@@ -22,7 +22,7 @@ KIND = zipfile.ZIP_DEFLATED
 
 def write(path: Path, files: Mapping[str, bytes]) -> None:
     """Write files by their names in the archive, sorted, with the manifest first and no times of their own."""
-    hashes = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    hashes = {name: sha256(files[name]) for name in sorted(files)}
     manifest = json.dumps({"format": FORMAT, "files": hashes}, indent=2).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", KIND) as archive:
@@ -31,6 +31,11 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content, KIND)
     state.write(path, buffer.getvalue())
+
+
+def sha256(content: bytes) -> str:
+    """Hex sha256."""
+    return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
@@ -63,9 +68,10 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     for what, names in odd.items():
         if names:
             raise UserError(f"{path} was changed after it was packed: it {what} '{min(names)}'.")
-    for name, sha256 in expected.items():
+    (folder / MANIFEST).write_bytes(archive.read(MANIFEST))
+    for name, hashed in expected.items():
         content = archive.read(name)
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if sha256(content) != hashed:
             raise UserError(f"{path} was changed after it was packed: '{name}' is not what its manifest says.")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -75,7 +81,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
     try:
         manifest = json.loads(archive.read(MANIFEST))
         if manifest["format"] == FORMAT:
-            return {str(name): str(sha256) for name, sha256 in manifest["files"].items()}
+            return {str(name): str(hashed) for name, hashed in manifest["files"].items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         pass
     raise UserError(f"{path} is no archive of `evaluate pack`: it holds no {MANIFEST} that says '{FORMAT}'.")

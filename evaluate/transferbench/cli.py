@@ -158,26 +158,28 @@ def judge(
 
 @app.command()
 def table(
-    folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same.")] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same, if it is one.")
+    ] = None,
     limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
 ) -> None:
     """Build CSV, LaTeX and Markdown tables from records, and print the leaderboard."""
-    from transferbench import records, tables
+    from transferbench import collection, tables
 
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Run `evaluate all CHECKPOINT --out {folder}` first.")
-    found = dict(records.read_all(folder))
-    good = [record for record in found.values() if not isinstance(record, ValueError)]
-    bad = [record for record in found.values() if isinstance(record, ValueError)]
+    places = folders or [Path("results")]
+    with collection.opened(places) as there:
+        good, bad = there.records, there.unreadable
     if not good:
-        raise UserError(f"No records below {folder}: {len(bad)} JSON file(s) that hold none.")
-    for reason in bad:
-        print(f"Left out: {reason}", file=sys.stderr)
+        raise UserError(f"No records below {', '.join(map(str, places))}: {len(bad)} JSON file(s) that hold none.")
+    _tell_unreadable(there)
     board = tables.leaderboard(good, limited, len(bad))
     _show(board)
-    for path in tables.write(out or folder, good, board):
+    place = out or (places[0] if len(places) == 1 and places[0].is_dir() else None)
+    for path in tables.write(place, good, board) if place else ():
         print(f"wrote {path}")
+    if place is None:
+        print("Nothing was written: say where with --out FOLDER.")
 
 
 @app.command("inspect")
@@ -281,9 +283,25 @@ def compare(
 
 
 @app.command()
+def pack(
+    out: Annotated[Path, typer.Argument(help="The archive to write, .zip.")],
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
+    artifacts: Annotated[
+        str, typer.Option(help="What goes with the records: all, predictions or none.")
+    ] = "predictions",
+) -> None:
+    """Put records, predictions, tables and versions into one file; `evaluate table` reads it as it is."""
+    from transferbench import sharing
+
+    for note in sharing.pack(out, folders or [Path("results")], artifacts):
+        print(f"Note: {note}", file=sys.stderr)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+@app.command()
 def gate(
-    new: Annotated[Path, typer.Argument(help="The new records: a folder or an archive.")] = Path("results"),
-    against: Annotated[Path, typer.Option(help="The baseline's: a folder or an archive.", show_default=False)] = ...,
+    against: Annotated[Path, typer.Option(help="The baseline's records: a folder or an archive.")],
+    new: Annotated[Path, typer.Argument(help="The new ones: a folder or an archive.")] = Path("results"),
     tolerance: Annotated[
         list[str] | None, typer.Option(help="How much worse is allowed, in the score's unit; TASK=N for one task.")
     ] = None,

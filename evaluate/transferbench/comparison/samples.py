@@ -72,7 +72,7 @@ def _changed(results: Sequence[tuple[str, Pairs]], root: Path) -> list[Sample]:
         Sample(
             dataset=record.dataset,
             index=int(i),
-            name=images.names[i] if images else str(i),
+            name=images.names[int(i)] if images else str(i),
             label=named(int(labels[i])),
             gained=int(gained[i]),
             of=count,

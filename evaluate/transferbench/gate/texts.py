@@ -31,7 +31,8 @@ def write_junit(path: Path, verdicts: Sequence[Verdict]) -> None:
     failing = [verdict for verdict in verdicts if verdict.fails]
     skipped = [verdict for verdict in verdicts if verdict.state == "missing" and not verdict.fails]
     counts = {"tests": len(verdicts), "failures": len(failing), "skipped": len(skipped)}
-    suite = ElementTree.Element("testsuite", name="evaluate gate", **{key: str(n) for key, n in counts.items()})
+    attributes = {"name": "evaluate gate", **{key: str(n) for key, n in counts.items()}}
+    suite = ElementTree.Element("testsuite", attributes)
     for verdict in verdicts:
         names = {"classname": f"{verdict.candidate}.{verdict.dataset}", "name": f"{verdict.label} {verdict.metric}"}
         case = ElementTree.SubElement(suite, "testcase", names)
