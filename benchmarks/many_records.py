@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from transferbench import records, settings, tables
+from transferbench import collection, records, settings, tables
 from transferbench.records import Record
 
 ORIGINAL = Path(__file__).parents[1] / "results" / "digits" / "records"
@@ -58,6 +58,7 @@ def main() -> None:
         found = [record for _, record in timed("read", lambda: list(records.read_all(folder)))]
         good = [record for record in found if isinstance(record, Record)]
         assert len(good) == count, next(each for each in found if not isinstance(each, Record))
+        timed("merged", lambda: collection.merged([collection.Found(record, folder) for record in good], ()))
         board = timed("leaderboard", lambda: tables.leaderboard(good))
         timed("written", lambda: tables.write(folder, good, board))
         print(

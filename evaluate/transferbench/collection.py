@@ -68,7 +68,7 @@ def opened(paths: Sequence[Path], without: Path | None = None) -> Iterator[Colle
                     found.append(Found(each, output_of(file)))
                 else:
                     unreadable.append(str(each).replace(str(folder), str(path)))
-        yield _merged(found, unreadable)
+        yield merged(found, unreadable)
 
 
 def output_of(file: Path) -> Path:
@@ -92,25 +92,27 @@ def _read(path: Path) -> Iterable[tuple[Path, Record | ValueError]]:
         return [(path, error)]
 
 
-def _merged(found: Sequence[Found], unreadable: Sequence[str]) -> Collection:
+def merged(found: Sequence[Found], unreadable: Sequence[str]) -> Collection:
+    """One result for each experiment and name, by the rule of `opened`."""
     alike: dict[object, list[Found]] = defaultdict(list)
     for each in found:
         alike[_experiment(each.record)].append(each)
     kept: list[Found] = []
     notes: list[str] = []
-    for group in alike.values():
-        for same in _by_identity(group):
-            chosen = max(same, key=lambda each: (_worth(each.record), each.record.written))
-            kept.append(chosen)
-            notes += _difference(chosen.record, [each.record for each in same])
-    here = {_question(each.record) for each in kept if each.record.data_fingerprint}
-    answered = [each for each in kept if each.record.data_fingerprint or _question(each.record) not in here]
+    for same in (same for group in alike.values() for same in _by_identity(group)):
+        chosen = max(same, key=lambda each: (_worth(each.record), each.record.written)) if len(same) > 1 else same[0]
+        kept.append(chosen)
+        notes += _difference(chosen.record, [each.record for each in same]) if len(same) > 1 else []
+    absent = {_question(each.record) for each in kept if not each.record.data_fingerprint}
+    if absent:
+        absent &= {_question(each.record) for each in kept if each.record.data_fingerprint}
+    answered = [each for each in kept if each.record.data_fingerprint or _question(each.record) not in absent]
     return Collection(tuple(answered), tuple(unreadable), tuple(notes))
 
 
 def _experiment(record: Record) -> tuple[object, ...]:
     """All of the identity but the card, and the name."""
-    data = tuple(sorted(record.data_fingerprint.items()))
+    data = frozenset(record.data_fingerprint.items())
     return record.candidate, record.digest, record.task, data, record.protocol_sha256, record.seed, record.limit
 
 
