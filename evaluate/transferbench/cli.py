@@ -165,11 +165,18 @@ def table(
     limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
 ) -> None:
     """Build CSV, LaTeX and Markdown tables from records, and print the leaderboard."""
-    from transferbench import collection, tables
+    from transferbench import collection, records
 
     places = folders or [Path("results")]
-    with collection.opened(places) as there:
-        good, bad = there.records, there.unreadable
+    with records.uncollected(), collection.opened(places) as there:
+        _tabulate(there, places, out, limited)
+
+
+def _tabulate(there: "Collection", places: list[Path], out: Path | None, limited: bool) -> None:
+    """Print the leaderboard and write the tables."""
+    from transferbench import tables
+
+    good, bad = there.records, there.unreadable
     if not good:
         raise UserError(f"No records below {', '.join(map(str, places))}: {len(bad)} JSON file(s) that hold none.")
     _tell_unreadable(there)

@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -190,12 +191,18 @@ def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
     """Every JSON file below `folder`, as a record or as the reason why it is none, in name order.
 
     Left out is what lies in a folder of artifacts or of unfinished work, and what another process takes away meanwhile.
-    Garbage is not collected in between: walking what was read, over and over, would cost more than reading it.
     """
+    with uncollected():
+        return iter([each for path in sorted(folder.rglob("*.json")) for each in _read_below(folder, path)])
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Garbage is not looked for inside the block: among many records that takes as long as reading them."""
     was_on = gc.isenabled()
     gc.disable()
     try:
-        return iter([each for path in sorted(folder.rglob("*.json")) for each in _read_below(folder, path)])
+        yield
     finally:
         if was_on:
             gc.enable()
