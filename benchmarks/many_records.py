@@ -54,16 +54,19 @@ def main() -> None:
             path = records.path_of(folder / records.RECORDS, record)
             path.parent.mkdir(exist_ok=True)
             path.write_text(record.model_dump_json(indent=2))
-        start = time.process_time()
-        found = [record for _, record in timed("read", lambda: list(records.read_all(folder)))]
-        good = [record for record in found if isinstance(record, Record)]
-        assert len(good) == count, next(each for each in found if not isinstance(each, Record))
-        timed("merged", lambda: collection.merged([collection.Found(record, folder) for record in good], ()))
-        board = timed("leaderboard", lambda: tables.leaderboard(good))
-        timed("written", lambda: tables.write(folder, good, board))
-        print(
-            f"{'in all':12} {time.process_time() - start:6.2f} s: {len(board.rows)} rows, {len(board.columns)} columns"
-        )
+        with records.uncollected():  # as `evaluate table` does
+            tabulate(folder, count)
+
+
+def tabulate(folder: Path, count: int) -> None:
+    start = time.process_time()
+    found = [record for _, record in timed("read", lambda: list(records.read_all(folder)))]
+    good = [record for record in found if isinstance(record, Record)]
+    assert len(good) == count, next(each for each in found if not isinstance(each, Record))
+    timed("merged", lambda: collection.merged([collection.Found(record, folder) for record in good], ()))
+    board = timed("leaderboard", lambda: tables.leaderboard(good))
+    timed("written", lambda: tables.write(folder, good, board))
+    print(f"{'in all':12} {time.process_time() - start:6.2f} s: {len(board.rows)} rows, {len(board.columns)} columns")
 
 
 if __name__ == "__main__":
