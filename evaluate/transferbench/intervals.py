@@ -4,7 +4,7 @@ Drawing n samples with replacement and counting those of each kind is one multin
 bootstrap of anything that depends on counts alone needs no pass over the samples and is exact.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,41 @@ def mcnemar(only_first: int, only_second: int) -> float:
         tail += ways
         ways = ways * (tosses - i) // (i + 1)
     return min(1.0, 2 * tail / 2**tosses)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: each at or below α keeps the chance of any false alarm at or below α.
+
+    The i-th smallest of m (from 0) is multiplied by m - i, and none is below one that was smaller.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = least
+    return corrected
+
+
+def over_seeds(first: Sequence[float], second: Sequence[float], paired: bool) -> tuple[Interval, float] | None:
+    """The 95 % interval of the mean difference, second less first, over seeds, and the p-value of Student's t test.
+
+    Args:
+        first: one value a seed.
+        second: the same; in the same order of seeds when paired.
+        paired: test the differences of equal seeds; otherwise Welch's test of two independent samples.
+
+    Returns:
+        None where the seeds do not spread or a side has one alone, so that there is nothing to judge a difference by.
+    """
+    from scipy import stats
+
+    differences = [b - a for a, b in zip(first, second, strict=True)] if paired else []
+    spreads = np.ptp(differences) > 0 if paired else np.ptp(first) + np.ptp(second) > 0
+    if min(len(first), len(second)) < 2 or not spreads:
+        return None
+    found = stats.ttest_rel(second, first) if paired else stats.ttest_ind(second, first, equal_var=False)
+    low, high = found.confidence_interval(0.95)  # pyright: ignore[reportAttributeAccessIssue]
+    return (float(low), float(high)), float(found.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _counts(kinds: Int64[np.ndarray, "n"], groups: Labels, count: int) -> Int64[np.ndarray, "g k"]:

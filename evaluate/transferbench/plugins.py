@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +34,8 @@ class Room:
         if "." in name:
             return self._outside(name)
         entry = name.replace("-", "_")
-        if entry not in self.names():
+        known = not entry.startswith("_") and f"{self.package}.{entry}" in sys.modules
+        if not known and entry not in self.names():
             raise unknown(self.kind, name, self.names())
         return importlib.import_module(f"{self.package}.{entry}")
 

@@ -1,7 +1,9 @@
 """One result as one JSON file that says everything the number depends on."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,8 @@ RECORDS = "records"
 ARTIFACTS = "artifacts"
 UNFINISHED = "unfinished"
 """The folders inside an output folder."""
+CHECKSUM = "record_sha256"
+"""The field that holds the sha256 of all others."""
 
 
 class Score(Settings):
@@ -114,7 +118,7 @@ class Record(Settings):
         return self.record_sha256 == self._checksum()
 
     def _checksum(self) -> str:
-        return settings.sha256(self.model_dump(mode="json", exclude={"record_sha256"}))
+        return settings.sha256(self.model_dump(mode="json", exclude={CHECKSUM}))
 
 
 def identity(
@@ -171,10 +175,14 @@ def read(path: Path) -> Record:
         ValueError: when the file holds none, or one edited since it was written.
     """
     try:
-        record = Record.model_validate(json.loads(path.read_text()))
-    except (pydantic.ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        values = json.loads(path.read_bytes())
+        record = Record.model_validate(values)
+        found = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
+    except FileNotFoundError:
+        raise
+    except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is not a record: {str(error).splitlines()[0]}") from None
-    if not record.is_intact():
+    if found != record.record_sha256:
         raise ValueError(f"{path} was changed after it was written (its checksum does not match)")
     return record
 
@@ -182,12 +190,30 @@ def read(path: Path) -> Record:
 def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
     """Every JSON file below `folder`, as a record or as the reason why it is none, in name order.
 
-    Left out is what lies in a folder of artifacts or of unfinished work.
+    Left out is what lies in a folder of artifacts or of unfinished work, and what another process takes away meanwhile.
     """
-    for path in sorted(folder.rglob("*.json")):
-        if {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
-            continue
-        try:
-            yield path, read(path)
-        except ValueError as error:
-            yield path, error
+    with uncollected():
+        return iter([each for path in sorted(folder.rglob("*.json")) for each in _read_below(folder, path)])
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Garbage is not looked for inside the block: among many records that takes as long as reading them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read_below(folder: Path, path: Path) -> list[tuple[Path, Record | ValueError]]:
+    if {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
+        return []
+    try:
+        return [(path, read(path))]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        return [(path, error)]

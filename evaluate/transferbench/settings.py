@@ -70,6 +70,7 @@ class Settings(pydantic.BaseModel):
 
 
 Model = TypeVar("Model", bound=Settings)
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def read(model: type[Model], source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Model:
@@ -110,7 +111,7 @@ def from_file(path: Path) -> dict[str, Any]:
 def canonical_json(value: Settings | Mapping[str, Any]) -> str:
     """One text for one value: sorted keys, no spaces. The input of every settings hash."""
     plain = value.model_dump(mode="json") if isinstance(value, Settings) else value
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return CANONICAL.encode(plain)
 
 
 def sha256(value: Settings | Mapping[str, Any]) -> str:

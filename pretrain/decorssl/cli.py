@@ -24,6 +24,8 @@ pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
 pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
 pretrain intl --resume                    go on with a stopped run
+pretrain intl --log tensorboard           curves beside the run's own files
+pretrain log RUN --log tensorboard        the same of a run that is there
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
@@ -34,8 +36,10 @@ PLACE = "Where and how it runs (cannot change the result)"
 
 @app.command(help=ABOUT)
 def pretrain(
-    method: Annotated[str, typer.Argument(help="A method's name, `ls`, or a study's name (`collapse`).")],
-    of: Annotated[str | None, typer.Argument(help="After `ls`: the method to list.", show_default=False)] = None,
+    method: Annotated[str, typer.Argument(help="A method's name, `ls`, `log`, or a study (`collapse`).")],
+    of: Annotated[
+        str | None, typer.Argument(help="After `ls` a method, after `log` a run folder.", show_default=False)
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.")
     ] = None,
@@ -53,17 +57,24 @@ def pretrain(
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
+    log: Annotated[
+        str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
+    ] = None,
 ) -> None:
     """Wire the options to a session."""
     if method == "ls":
         _list(of)
+        return
+    places = tuple(filter(None, (log or "").split(",")))
+    if method == "log":
+        _send(Path(of or "."), places or ("tensorboard",))
         return
     if of is not None:
         raise UserError(f"'{of}' is one word too many: after the method come options, each with two dashes.")
     from decorssl import recipe as recipes
     from decorssl import session, study
 
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds)
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, places)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:
@@ -80,6 +91,18 @@ def pretrain(
 
 def _say(message: str) -> None:
     print(message, flush=True)
+
+
+def _send(folder: Path, names: tuple[str, ...]) -> None:
+    """Send the lines of a run that is there."""
+    from decorssl import curves, runlog
+    from transferbench import settings
+
+    if not (folder / runlog.STEPS).is_file():
+        raise UserError(f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder.")
+    with curves.opened(folder, names, settings.from_file(folder / runlog.RECIPE)) as sinks:
+        sinks.replay(folder, runlog.FILES)
+    print(f"sent the steps of {folder} to {', '.join(names)}")
 
 
 def _list(method: str | None) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from decorssl.curves import Curves
 from decorssl.diagnosis import diagnosis, is_finite, message
 from decorssl.loop import Step, Training
 from decorssl.recipe import PROSE, Recipe
@@ -15,18 +16,19 @@ from transferbench.errors import UserError
 
 RECIPE, ENVIRONMENT, FAILURE = "recipe.json", "environment.json", "failure.json"
 STEPS, SPECTRA = "steps.jsonl", "spectra.jsonl"
+FILES = (STEPS, SPECTRA)
 STATE, BACKBONE, TEACHER = "state.safetensors", "backbone.safetensors", "teacher.safetensors"
 
 
 class RunLog:
     """One run's folder, written by the main process. Losses are read off the device one step late, without waiting."""
 
-    def __init__(self, folder: Path, training: Training) -> None:
-        self.folder, self.training = folder, training
+    def __init__(self, folder: Path, training: Training, curves: Curves) -> None:
+        self.folder, self.training, self.curves = folder, training, curves
         self.pending: Step | None = None
         self.last: Step | None = None
         self.saved_at = time.monotonic()
-        names = (STEPS, SPECTRA) if training.runtime.is_main else ()
+        names = FILES if training.runtime.is_main else ()
         self.files = {name: (folder / name).open("a", buffering=1) for name in names}
 
     def add(self, step: Step) -> None:
@@ -86,6 +88,7 @@ class RunLog:
     def _write(self, entry: dict[str, Any], name: str) -> None:
         if self.training.runtime.is_main:
             self.files[name].write(json.dumps(entry) + "\n")
+            self.curves.add(entry, name)
 
 
 def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -108,8 +111,11 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
 
 
-def open_run(folder: Path, training: Training) -> RunLog:
-    """Prepare the run's folder, and go on from the state that lies there, if one does."""
+def open_run(folder: Path, training: Training, curves: Curves | None = None) -> RunLog:
+    """Prepare the run's folder, and go on from the state that lies there, if one does.
+
+    `curves` are sent what the folder holds of steps already made, and every line from then on.
+    """
     if training.runtime.is_main:
         state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
         state.write_json(folder / ENVIRONMENT, runtime.environment())
@@ -117,10 +123,12 @@ def open_run(folder: Path, training: Training) -> RunLog:
     if (folder / STATE).is_file():
         training.restore(state.load(folder / STATE))
     if training.runtime.is_main:
-        for name in (STEPS, SPECTRA):
+        for name in FILES:
             _drop_steps_after(folder / name, training.done)
         (folder / FAILURE).unlink(missing_ok=True)
-    return RunLog(folder, training)
+    curves = curves or Curves()
+    curves.replay(folder, FILES)
+    return RunLog(folder, training, curves)
 
 
 def card(training: Training, name: str) -> Card:

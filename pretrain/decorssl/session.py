@@ -10,7 +10,7 @@ from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import runlog
+from decorssl import curves, runlog
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
@@ -32,6 +32,7 @@ class Place:
     knn_every: int = 10
     watch_every: int = 1
     save_seconds: float = 60.0
+    log: tuple[str, ...] = ()
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
@@ -53,6 +54,7 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
 
 def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> bool:
     folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
+    curves.check(place.log)
     runlog.check_folder(folder, recipe, resume)
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
@@ -62,15 +64,25 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
     training = Training(recipe, images, here, workers)
-    log = runlog.open_run(folder, training)
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = place.log if here.is_main else ()
+    with curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks:
+        log = runlog.open_run(folder, training, sinks)
+        return _trained(training, log, place, root, say)
+
+
+def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say) -> bool:
+    """Train, watch and leave the backbone."""
+    recipe, images, folder = training.recipe, training.images, log.folder
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
     say(f"{recipe.about}\n{plan}, in {folder}")
     if training.done:
         say(f"Going on after step {training.done}")
-    watched = place.knn_every and here.is_main and (images.labels >= 0).any()
+    is_main = training.runtime.is_main
+    watched = place.knn_every and is_main and (images.labels >= 0).any()
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, place.knn_every)
-    watch = Watch(training, place.watch_every if here.is_main else 0)
+    watch = Watch(training, place.watch_every if is_main else 0)
     if not _train(training, log, (monitor, watch), place.save_seconds, say):
         say("Stopped and saved. The same command with --resume goes on.")
         return False

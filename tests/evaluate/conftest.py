@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,23 @@ def ranks(
     told = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], "\n".join(told)
     return [state.load(folder / f"rank{rank}") for rank in range(2)]
+
+
+@pytest.fixture
+def evaluate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """`evaluate(*arguments)`: the exit code and what stood on stdout and stderr; runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        from transferbench import cli
+
+        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stop.value.code or 0), printed.out, printed.err
+
+    return call

@@ -1,5 +1,6 @@
 """A record is whole, says everything its number depends on, and notices when it was changed."""
 
+import gc
 import json
 import multiprocessing
 from pathlib import Path
@@ -159,6 +160,38 @@ def test_two_processes_write_to_one_folder_and_nothing_is_lost(tmp_path: Path):
         (name, seed) for name in ("both", "one", "two") for seed in range(25)
     )
     assert [path for path in tmp_path.iterdir() if path.suffix != ".json"] == []
+
+
+def test_a_record_that_another_process_takes_away_meanwhile_is_not_missed(tmp_path: Path, monkeypatch):
+    gone, kept = records.write(tmp_path, a_record()), records.write(tmp_path, a_record(seed=1))
+    both = [gone, kept]
+    gone.unlink()
+    monkeypatch.setattr(Path, "rglob", lambda folder, pattern: both)
+    assert [path for path, _ in records.read_all(tmp_path)] == [kept]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"config": NaN}', "[" * 100_000, '"a"', "\xff"], ids=["nan", "deep", "word", "bytes"]
+)
+def test_what_is_no_record_is_told_and_never_raised(tmp_path: Path, text: str):
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    (tmp_path / "folder.json").mkdir()
+    found = dict(records.read_all(tmp_path))
+    assert len(found) == 2
+    assert all("is not a record" in str(error) for error in found.values())
+
+
+def test_a_number_that_json_lacks_is_no_intact_record(tmp_path: Path):
+    path = records.write(tmp_path, a_record(config={"k": 5}))
+    path.write_text(path.read_text().replace('"k": 5', '"k": NaN'))
+    with pytest.raises(ValueError, match="is not a record"):
+        records.read(path)
+
+
+def test_collection_of_garbage_goes_on_after_reading(tmp_path: Path):
+    gc.enable()
+    list(records.read_all(tmp_path))
+    assert gc.isenabled()
 
 
 def test_only_a_traceback_is_a_bug():

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import files, judging, tabulating
+from transferbench.cli import files, holding, judging, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 
@@ -22,6 +22,8 @@ evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
 evaluate table results                        CSV, LaTeX, Markdown, HTML
 evaluate published --method intl              what papers report
+evaluate compare INTL MoCo                    task by task, with paired tests
+evaluate gate results --against baseline      exit 1 when a number got worse
 evaluate inspect a.pth                        what a file is
 evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate ls                                   what there is to choose from
@@ -78,6 +80,9 @@ app = typer.Typer(
 app.command(JUDGE)(judging.judge)
 app.command()(tabulating.table)
 app.command("published")(tabulating.published_)
+app.command()(holding.compare)
+app.command()(holding.gate)
+app.command()(holding.pack)
 app.command("inspect")(files.inspect_)
 app.command()(files.convert)
 app.command()(files.ls)

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from transferbench.api import Evaluation
+    from transferbench.collection import Collection
     from transferbench.records import Record
     from transferbench.tables import Form, Leaderboard
 
@@ -82,3 +83,12 @@ def show(board: "Leaderboard", form: "Form | None" = None) -> None:
         Console().print(tables.terminal(laid))
     else:
         print(tables.markdown(laid))
+
+
+def unreadable(*collections: "Collection") -> None:
+    """Say on stderr what is left out of collections and what is told of them."""
+    for each in collections:
+        for reason in each.unreadable:
+            print(f"Left out: {reason}", file=sys.stderr)
+        for note in each.notes:
+            print(f"Note: {note}", file=sys.stderr)

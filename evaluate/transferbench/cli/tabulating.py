@@ -1,21 +1,26 @@
 """Commands about numbers: tables of records, and what was published."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferbench.cli import printing
 from transferbench.errors import UserError
 
+if TYPE_CHECKING:
+    from transferbench.collection import Collection
+    from transferbench.tables import Choice, Form
+
 PAPERS = "Papers' numbers"
 FORM = "How it is laid out"
 
 
 def table(
-    folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same.")] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same, if it is one.")
+    ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
     ] = None,
@@ -42,24 +47,37 @@ def table(
     label: Annotated[str, typer.Option(help="LaTeX's label.", rich_help_panel=FORM)] = "",
 ) -> None:
     """Build CSV, LaTeX, Markdown, HTML and JSON tables from records, and print the leaderboard."""
-    from transferbench import comparison, records, tables
+    from transferbench import collection, records
+    from transferbench.tables import Choice, Form
 
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Run `evaluate all CHECKPOINT --out {folder}` first.")
-    found = dict(records.read_all(folder))
-    good = [record for record in found.values() if not isinstance(record, ValueError)]
-    bad = [record for record in found.values() if isinstance(record, ValueError)]
-    if not good:
-        raise UserError(f"No records below {folder}: {len(bad)} JSON file(s) that hold none.")
-    for reason in bad:
-        print(f"Left out: {reason}", file=sys.stderr)
     shown = tuple(part.strip() for text in columns or () for part in text.split(","))
-    choice = tables.Choice(tuple(where or ()), shown, sort, limited, published, context, tolerance, merge)
-    form = tables.Form(ranks, transpose, caption, label)
-    board = tables.leaderboard(good, choice, len(bad), lambda record: comparison.hits(record, folder))
+    choice = Choice(tuple(where or ()), shown, sort, limited, published, context, tolerance, merge)
+    places = folders or [Path("results")]
+    with records.uncollected(), collection.opened(places) as there:
+        if not there.found:
+            found = f"{len(there.unreadable)} JSON file(s) that hold none"
+            raise UserError(f"No records below {', '.join(map(str, places))}: {found}.")
+        printing.unreadable(there)
+        place = out or (places[0] if len(places) == 1 and places[0].is_dir() else None)
+        _tabulate(there, choice, Form(ranks, transpose, caption, label), place)
+
+
+def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path | None) -> None:
+    """Print the leaderboard and write the tables, if it is known where."""
+    from transferbench import comparison, tables
+
+    outputs = {each.record.record_sha256: each.out for each in there.found}
+    board = tables.leaderboard(
+        there.records,
+        choice,
+        len(there.unreadable),
+        lambda record: comparison.hits(record, outputs[record.record_sha256]),
+    )
     printing.show(board, form)
-    for path in tables.write(out or folder, good, board, form):
+    for path in tables.write(place, there.records, board, form) if place else ():
         print(f"wrote {path}")
+    if place is None:
+        print("Nothing was written: say where with --out FOLDER.")
 
 
 def published_(

@@ -1,4 +1,4 @@
-"""Two results on the same test images, compared image by image."""
+"""Two results on the same test images, compared image by image; in the folder, two candidates task by task."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from transferbench.errors import UserError
 from transferbench.intervals import Comparison
 from transferbench.records import Record
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "hits", "kept"]
 
 
 def compare(first: Record, second: Record, out: Path, second_out: Path | None = None) -> Comparison:
@@ -33,8 +33,8 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
             f"{first.candidate} and {second.candidate} cannot be compared image by image: they differ in "
             f"{', '.join(differing)}. Expected two results of one task under one protocol on the same images."
         )
-    labels, predictions = _kept(first, out)
-    others, found = _kept(second, second_out or out)
+    labels, predictions = kept(first, out)
+    others, found = kept(second, second_out or out)
     if not np.array_equal(labels, others):
         raise UserError(f"{first.candidate} and {second.candidate} were tested on different labels.")
     by_class = labels if first.primary == "mean_per_class" else None
@@ -44,14 +44,18 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
 def hits(record: Record, out: Path) -> Bool[np.ndarray, "n"] | None:
     """Which test images the result got right; None where its predictions were not kept as they were recorded."""
     try:
-        labels, predictions = _kept(record, out)
+        labels, predictions = kept(record, out)
     except UserError:
         return None
     return labels == predictions
 
 
-def _kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The labels and the predictions that a record keeps."""
+def kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The labels and the predictions that a record keeps, one a test image.
+
+    Raises:
+        UserError: when they are not in `out` as they were recorded, or are of another kind.
+    """
     artifact = record.artifacts.get("predictions")
     path = out / artifact.path if artifact else None
     if artifact is None or path is None or not path.is_file():

@@ -1,0 +1,97 @@
+"""Many files as one: a zip whose manifest holds the sha256 of each; the same content is the same bytes."""
+
+import hashlib
+import io
+import json
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from transferbench import state
+from transferbench.errors import UserError
+
+MANIFEST = "manifest.json"
+FORMAT = "transferbench-archive-1"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time a zip can hold; every file bears it."""
+KIND = zipfile.ZIP_DEFLATED
+
+
+def write(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their names in the archive, sorted, with the manifest first and no times of their own."""
+    hashes = {name: sha256(files[name]) for name in sorted(files)}
+    manifest = json.dumps({"format": FORMAT, "files": hashes}, indent=2).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", KIND) as archive:
+        for name, content in [(MANIFEST, manifest), *((name, files[name]) for name in hashes)]:
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content, KIND)
+    state.write(path, buffer.getvalue())
+
+
+def sha256(content: bytes) -> str:
+    """Hex sha256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A temporary folder with what an archive holds, all of it checked against the manifest.
+
+    Raises:
+        UserError: naming the entry that was changed, is not in the manifest, is missing, or would leave the folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="transferbench-") as name:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _unpack(archive, path, Path(name))
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            raise UserError(f"{path} is not a whole archive: {error}. Have it made again: `evaluate pack`.") from None
+        yield Path(name)
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
+    entries = archive.infolist()
+    for entry in entries:
+        if reason := _why_not(entry):
+            raise UserError(f"{path} is refused: its entry '{entry.filename}' {reason}. Nothing was unpacked.")
+    expected, found = _manifest(archive, path), [entry.filename for entry in entries]
+    odd = {
+        "holds twice": [name for name in set(found) if found.count(name) > 1],
+        "holds and its manifest does not name": set(found) - {*expected, MANIFEST},
+        "lacks": set(expected) - set(found),
+    }
+    for what, names in odd.items():
+        if names:
+            raise UserError(f"{path} was changed after it was packed: it {what} '{min(names)}'.")
+    (folder / MANIFEST).write_bytes(archive.read(MANIFEST))
+    for name, hashed in expected.items():
+        content = archive.read(name)
+        if sha256(content) != hashed:
+            raise UserError(f"{path} was changed after it was packed: '{name}' is not what its manifest says.")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
+    try:
+        manifest = json.loads(archive.read(MANIFEST))
+        if manifest["format"] == FORMAT:
+            return {str(name): str(hashed) for name, hashed in manifest["files"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{path} is no archive of `evaluate pack`: it holds no {MANIFEST} that says '{FORMAT}'.")
+
+
+def _why_not(entry: zipfile.ZipInfo) -> str | None:
+    """Why an entry may not be unpacked; None when it may."""
+    place = PurePosixPath(entry.filename)
+    if place.is_absolute() or ".." in place.parts or "\\" in entry.filename or ":" in entry.filename:
+        return "would leave the folder"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "is a link"
+    return "is a folder" if entry.is_dir() else None

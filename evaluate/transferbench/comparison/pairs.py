@@ -1,0 +1,178 @@
+"""Two candidates on every task that both have: values, difference, interval, test; and why the rest has none."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transferbench import intervals
+from transferbench.collection import Found
+from transferbench.comparison import compare
+from transferbench.comparison.contestants import Contestant, contestant
+from transferbench.comparison.reasons import apart, place, unfinished
+from transferbench.errors import UserError
+from transferbench.experiments import Experiment, experiment
+from transferbench.intervals import Comparison, Interval
+from transferbench.records import Record
+
+ROUNDING = 1e-6
+"""Points by which a value and the predictions it was measured on may disagree."""
+Pairs = tuple[tuple[Found, Found], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One experiment of both; values, difference (B less A) and interval in `unit`.
+
+    Attributes:
+        a: the mean over A's runs, of which there are `runs_a`.
+        interval: 95 %: over test images where there is one run each (paired bootstrap), else over seeds.
+        p_value: of `test`; `p_holm` is corrected over all lines.
+        only_a: on how many test images A alone is right, summed over the pairs of runs.
+        n: of how many.
+        note: why something is not known.
+    """
+
+    dataset: str
+    task: str
+    label: str
+    metric: str
+    unit: str
+    higher_is_better: bool
+    protocol_sha256: str
+    a: float
+    b: float
+    runs_a: int
+    runs_b: int
+    difference: float
+    test: str = "none"
+    interval: Interval | None = None
+    p_value: float | None = None
+    p_holm: float | None = None
+    only_a: int | None = None
+    only_b: int | None = None
+    n: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A against B: a line for each experiment of both, the runs behind it, and what cannot be compared with why."""
+
+    a: Contestant
+    b: Contestant
+    lines: tuple[Line, ...]
+    pairs: dict[Experiment, Pairs]
+    not_compared: tuple[str, ...]
+
+
+@contextmanager
+def between(a: str, b: str, folder: Path) -> Iterator[Versus]:
+    """The comparison of what `a` and `b` stand for, records being looked for in `folder`.
+
+    Raises:
+        UserError: when one stands for nothing or for several candidates, or when nothing of both can be compared.
+    """
+    with ExitStack() as stack:
+        found = versus(contestant(a, folder, stack), contestant(b, folder, stack), str(folder))
+        if not found.lines:
+            raise UserError("\n".join([f"Nothing of {a} and {b} can be compared.", *found.not_compared]))
+        yield found
+
+
+def versus(a: Contestant, b: Contestant, out: str) -> Versus:
+    """Compare two candidates; commands that would make missing results write to `out`."""
+    ours, theirs = _by_experiment(a), _by_experiment(b)
+    shared = sorted(ours.keys() & theirs.keys(), key=lambda key: place(ours[key][0].record))
+    paired = {key: _paired(ours[key], theirs[key]) for key in shared}
+    lines = [_line(ours[key], theirs[key], paired[key]) for key in shared]
+    known = [line.p_value for line in lines if line.p_value is not None]
+    corrected = iter(intervals.holm(known))
+    lines = [line if line.p_value is None else replace(line, p_holm=next(corrected)) for line in lines]
+    alone = [
+        [each for key, found in side.items() if key not in paired for each in found[:1]] for side in (ours, theirs)
+    ]
+    reasons = [*apart(alone[0], alone[1], (a, b), out), *unfinished("A", a), *unfinished("B", b)]
+    return Versus(a, b, tuple(lines), paired, tuple(dict.fromkeys(reasons)))
+
+
+def _by_experiment(side: Contestant) -> dict[Experiment, list[Found]]:
+    """The finished results by experiment, in the order of seeds; runs that found the same of one network count once."""
+    groups: dict[Experiment, dict[str, Found]] = defaultdict(dict)
+    for each in sorted(side.found, key=lambda found: _seeds(found.record)):
+        if each.record.status == "ok" and each.record.score(each.record.primary):
+            same = f"{each.record.digest} {[score.value for score in each.record.scores]}"
+            groups[experiment(each.record)].setdefault(same, each)
+    return {key: list(found.values()) for key, found in groups.items()}
+
+
+def _seeds(record: Record) -> tuple[int, int]:
+    """Of the checkpoint and of the task; -1 where nobody said."""
+    origin = record.card.origin.seed
+    return -1 if origin is None else origin, record.seed
+
+
+def _paired(ours: Sequence[Found], theirs: Sequence[Found]) -> Pairs:
+    """Runs of equal seeds; one run each is a pair whatever its seed. Empty where the seeds are not the same."""
+    if len(ours) == len(theirs) == 1:
+        return ((ours[0], theirs[0]),)
+    mine, other = ([_seeds(each.record) for each in side] for side in (ours, theirs))
+    return tuple(zip(ours, theirs, strict=True)) if mine == other and len(set(mine)) == len(mine) else ()
+
+
+def _line(ours: Sequence[Found], theirs: Sequence[Found], pairs: Pairs) -> Line:
+    first, second = ([_value(each.record) for each in side] for side in (ours, theirs))
+    record = theirs[0].record
+    score = record.score(record.primary)
+    assert score is not None, "_by_experiment keeps no record without its main score"
+    line = Line(
+        dataset=record.dataset,
+        task=record.task,
+        label=record.label,
+        metric=score.metric,
+        unit=score.unit,
+        higher_is_better=score.higher_is_better,
+        protocol_sha256=record.protocol_sha256,
+        a=statistics.fmean(first),
+        b=statistics.fmean(second),
+        runs_a=len(first),
+        runs_b=len(second),
+        difference=statistics.fmean(second) - statistics.fmean(first),
+    )
+    line = _counted(line, pairs)
+    if len(first) == len(second) == 1:
+        return line
+    found = intervals.over_seeds(first, second, paired=bool(pairs))
+    if found is None:
+        return replace(line, test="none", interval=None, p_value=None, note="too few seeds, or no spread over them")
+    test = f"t, paired, {len(pairs)} seeds" if pairs else f"Welch's t, {len(first)} and {len(second)} seeds"
+    return replace(line, test=test, interval=found[0], p_value=found[1])
+
+
+def _counted(line: Line, pairs: Pairs) -> Line:
+    """With the images that one side alone gets right; of one pair also interval and McNemar's test."""
+    if line.unit != "%":
+        return replace(line, note="no accuracy: nothing to count")
+    try:
+        found = [compare(a.record, b.record, a.out, b.out) for a, b in pairs]
+    except UserError as error:
+        return replace(line, note=str(error))
+    if not found:
+        return line
+    if abs(100 * statistics.fmean(each.difference for each in found) - line.difference) > ROUNDING:
+        return replace(line, note="the predictions kept are of another score")
+    only_a, only_b = sum(each.only_first for each in found), sum(each.only_second for each in found)
+    line = replace(line, only_a=only_a, only_b=only_b, n=sum(each.n for each in found))
+    return _tested(line, found[0]) if len(found) == 1 else line
+
+
+def _tested(line: Line, found: Comparison) -> Line:
+    low, high = (100 * bound for bound in found.interval)
+    return replace(line, test="McNemar, exact", interval=(low, high), p_value=found.p_value)
+
+
+def _value(record: Record) -> float:
+    score = record.score(record.primary)
+    return score.value if score else float("nan")

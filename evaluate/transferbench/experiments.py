@@ -1,0 +1,67 @@
+"""Which results are of the same experiment on other weights, and what keeps the others apart."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pydantic
+
+from transferbench import settings
+from transferbench.errors import UserError
+from transferbench.records import Record
+from transferbench.tasks import TASKS
+
+Experiment = tuple[str, str, str, int | None, str]
+
+
+def experiment(record: Record) -> Experiment:
+    """What two results share that may be compared: task, protocol, data, limit and main score."""
+    data = settings.canonical_json(record.data_fingerprint)
+    return record.task, record.protocol_sha256, data, record.limit, record.primary
+
+
+def differences(first: Record, second: Record) -> list[str]:
+    """What keeps two results of one task apart, each as `name a -> b`; empty when nothing does."""
+    settings_differ = [
+        f"{name} {a} -> {b}"
+        for name in sorted({*first.config, *second.config})
+        if (a := first.config.get(name, "(not there)")) != (b := second.config.get(name, "(not there)"))
+    ]
+    others: dict[str, tuple[Any, Any]] = {
+        "the task's version": (first.version, second.version),
+        "limit": (first.limit, second.limit),
+        "the main score": (first.primary, second.primary),
+    }
+    data = [
+        f"the images of {split}"
+        for split in sorted({*first.data_fingerprint, *second.data_fingerprint})
+        if first.data_fingerprint.get(split) != second.data_fingerprint.get(split)
+    ]
+    return settings_differ + [f"{name} {a} -> {b}" for name, (a, b) in others.items() if a != b] + data
+
+
+def nearest(record: Record, others: Iterable[Record]) -> Record | None:
+    """The one of the same task and data set that differs in the least; None when there is none."""
+    alike = [other for other in others if (other.task, other.dataset) == (record.task, record.dataset)]
+    return min(alike, key=lambda other: len(differences(record, other)), default=None)
+
+
+def cure(record: Record, file: str, out: str) -> str:
+    """The command that makes a result like this one, of the weights in `file`."""
+    changed = [f"--set '{record.task}.{name}={_yaml(value)}'" for name, value in _changed(record).items()]
+    seeds = [f"--seeds {record.seed + 1}"] if record.seed else []
+    limit = [f"--limit {record.limit}"] if record.limit else []
+    task = f"evaluate {record.task.replace('_', '-')} {file} --data {record.dataset}"
+    return " ".join([task, *changed, *seeds, *limit, f"--out {out}"])
+
+
+def _changed(record: Record) -> dict[str, Any]:
+    """The settings that are not the task's own."""
+    try:
+        own = TASKS.load(record.task).Config().model_dump(mode="json")
+    except (UserError, pydantic.ValidationError):
+        return record.config
+    return {name: value for name, value in record.config.items() if own.get(name) != value}
+
+
+def _yaml(value: Any) -> str:
+    return settings.CANONICAL.encode(value)
