@@ -19,6 +19,8 @@ RECORDS = "records"
 ARTIFACTS = "artifacts"
 UNFINISHED = "unfinished"
 """The folders inside an output folder."""
+LEADERBOARD = "leaderboard.json"
+"""The one JSON file there that is made from records."""
 CHECKSUM = "record_sha256"
 """The field that holds the sha256 of all others."""
 
@@ -190,7 +192,8 @@ def read(path: Path) -> Record:
 def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
     """Every JSON file below `folder`, as a record or as the reason why it is none, in name order.
 
-    Left out is what lies in a folder of artifacts or of unfinished work, and what another process takes away meanwhile.
+    Left out are the leaderboard, what lies in a folder of artifacts or of unfinished work, and what another process
+    takes away meanwhile.
     """
     with uncollected():
         return iter([each for path in sorted(folder.rglob("*.json")) for each in _read_below(folder, path)])
@@ -209,7 +212,7 @@ def uncollected() -> Iterator[None]:
 
 
 def _read_below(folder: Path, path: Path) -> list[tuple[Path, Record | ValueError]]:
-    if {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
+    if path.name == LEADERBOARD or {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
         return []
     try:
         return [(path, read(path))]

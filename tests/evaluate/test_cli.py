@@ -109,6 +109,7 @@ def test_a_table_shows_what_is_asked_for(evaluate: Run, tmp_path: Path):
     assert re.search(r"intl \| resnet18 \| <u>40.00</u> \| .*\n\| simclr", out)
     assert "mean rank" in out
     assert "Small" in (tmp_path / "leaderboard-table.tex").read_text()
+    assert evaluate("table", str(tmp_path))[2] == ""
     code, _, err = evaluate("table", str(tmp_path), "--columns", "kn")
     assert code == 2
     assert "Unknown column 'kn'" in err

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from transferbench import settings, state
-from transferbench.records import Record
+from transferbench.records import LEADERBOARD, Record
 from transferbench.tables.board import Leaderboard
 from transferbench.tables.choice import Choice
 from transferbench.tables.grid import Grid, grid, notes
@@ -84,7 +84,7 @@ def write(folder: Path, found: Sequence[Record], board: Leaderboard, form: Form 
     texts = {
         "records.csv": frame(found).to_csv(index=False),
         "leaderboard.csv": wide(board).to_csv(index=False),
-        "leaderboard.json": json.dumps(plain(board), indent=1) + "\n",
+        LEADERBOARD: json.dumps(plain(board), indent=1) + "\n",
         "leaderboard.tex": document(table),
         "leaderboard-table.tex": table,
         "leaderboard.md": markdown(laid),
@@ -111,9 +111,10 @@ def _line(record: Record) -> dict[str, Any]:
         "machine": machine.get("gpu") or machine.get("cpu"),
         **{name: settings.canonical_json(value) for name, value in nested.items() if name != "scores"},
     }
-    for score in record.scores:
-        for name, value in score.model_dump(mode="json", exclude={"metric", "interval", "bootstrap"}).items():
-            line[score.metric if name == "value" else f"{score.metric}_{name}"] = value
+    for score, dumped in zip(record.scores, nested["scores"], strict=True):
+        for name, value in dumped.items():
+            if name not in ("metric", "interval", "bootstrap"):
+                line[score.metric if name == "value" else f"{score.metric}_{name}"] = value
         line[f"{score.metric}_low"], line[f"{score.metric}_high"] = score.interval or (None, None)
         if score.bootstrap:
             line[f"{score.metric}_bootstrap_low"], line[f"{score.metric}_bootstrap_high"] = score.bootstrap
