@@ -1,0 +1,57 @@
+"""Where words beside points go, so that they cover neither each other nor the points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GLYPH = 6.2
+"""The mean width of a letter at the size that charts use, in pixels."""
+LINE = 12.0
+APART = 7.0
+
+
+@dataclass(frozen=True)
+class Word:
+    """A text and where its middle stands, on the baseline."""
+
+    text: str
+    x: float
+    y: float
+
+
+Box = tuple[float, float, float, float]
+
+
+def beside(points: Sequence[tuple[float, float, str]], width: float, height: float) -> list[Word]:
+    """A place for the text of each point (x, y, text): right, left, above or below it, where it covers least."""
+    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y, _ in points]
+    words = []
+    for x, y, text in points:
+        half = len(text) * GLYPH / 2
+        sides = [
+            (x + APART + half, y + 4),
+            (x - APART - half, y + 4),
+            (x, y - APART - 2),
+            (x, y + APART + LINE - 2),
+            (x + APART + half, y - APART),
+            (x + APART + half, y + APART + LINE / 2),
+            (x - APART - half, y - APART),
+            (x - APART - half, y + APART + LINE / 2),
+        ]
+        boxes = [(a - half, b - LINE + 3, a + half, b + 3) for a, b in sides]
+        costs = [sum(_shared(box, other) for other in taken) + 3 * _outside(box, width, height) for box in boxes]
+        best = costs.index(min(costs))
+        taken.append(boxes[best])
+        words.append(Word(text, *sides[best]))
+    return words
+
+
+def _shared(one: Box, other: Box) -> float:
+    """The area that two boxes share."""
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(wide, 0.0) * max(high, 0.0)
+
+
+def _outside(box: Box, width: float, height: float) -> float:
+    """The area of a box that lies outside the drawing."""
+    return (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (0, 0, width, height))

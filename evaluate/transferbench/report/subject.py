@@ -1,0 +1,53 @@
+"""What a section of the page is about: a row of the leaderboard, its records, and those of the rows it is seen beside."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from transferbench.records import Record
+from transferbench.tables.board import Leaderboard, Row
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row with records: `key` names it in links and files; `rivals` are the other rows' names and records."""
+
+    key: str
+    row: Row
+    records: tuple[Record, ...]
+    rivals: tuple[tuple[str, tuple[Record, ...]], ...] = ()
+
+
+def subjects(board: Leaderboard) -> list[Subject]:
+    """The rows that something was measured for, in the leaderboard's order."""
+    found = [(row, records_of(row)) for row in board.rows if records_of(row)]
+    taken: dict[str, int] = defaultdict(int)
+    keys = []
+    for row, _ in found:
+        key = slug(row.name)
+        taken[key] += 1
+        keys.append(f"{key}-{taken[key]}" if taken[key] > 1 else key)
+    return [
+        Subject(key, row, own, tuple((other.name, theirs) for other, theirs in found if other is not row))
+        for key, (row, own) in zip(keys, found, strict=True)
+    ]
+
+
+def records_of(row: Row) -> tuple[Record, ...]:
+    """A row's records, each once, in the order of its columns."""
+    found = {record.record_sha256: record for cell in row.cells.values() for record in cell.records}
+    return tuple(found.values())
+
+
+def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by the name of their data set."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.dataset].append(record)
+    return found
+
+
+def slug(text: str) -> str:
+    """A text as a name for files and links: letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"
