@@ -27,6 +27,7 @@ evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
 evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
 evaluate table results                        CSV, LaTeX and Markdown
+evaluate report results                       all of it as one HTML page
 evaluate inspect a.pth                        what a file is
 evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate ls                                   what there is to choose from
@@ -205,6 +206,33 @@ def table(
     board = tables.leaderboard(good, choice, len(bad), lambda record: comparison.hits(record, folder))
     _show(board, form)
     for path in tables.write(out or folder, good, board, form):
+        print(f"wrote {path}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG and PDF.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
+    ] = None,
+    limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Neighbours as images.")] = True,
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+) -> None:
+    """Make one HTML page of all that was recorded: leaderboard, curves, spectra, maps, confusions, neighbours."""
+    from transferbench import report as reports
+    from transferbench import runtime, tables
+
+    found = reports.read(folder)
+    for reason in found.values():
+        if isinstance(reason, ValueError):
+            print(f"Left out: {reason}", file=sys.stderr)
+    sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
+    made = reports.build(found, tables.Choice(tuple(where or ()), limited=limited), sources)
+    for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
         print(f"wrote {path}")
 
 

@@ -10,18 +10,18 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from transferbench.records import Record
-from transferbench.report.charts import Missing
+from transferbench.report.charts import MissingError
 
 
 def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
     """The labels and the predicted classes of the test images.
 
     Raises:
-        Missing: when they were not kept, or are not what was.
+        MissingError: when they were not kept, or are not what was.
     """
     arrays = _arrays(record, "predictions", folder)
     if not {"labels", "predictions"} <= set(arrays):
-        raise Missing(f"{_what(record)}: its predictions hold no class for each image.", again(record))
+        raise MissingError(f"{_what(record)}: its predictions hold no class for each image.", again(record))
     return arrays["labels"], arrays["predictions"]
 
 
@@ -29,11 +29,11 @@ def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
     """The eigenvalues of the features' covariance, largest first.
 
     Raises:
-        Missing: when they were not kept, or are not what was.
+        MissingError: when they were not kept, or are not what was.
     """
     arrays = _arrays(record, "spectrum", folder)
     if "eigenvalues" not in arrays:
-        raise Missing(f"{_what(record)}: its spectrum holds no eigenvalues.", again(record))
+        raise MissingError(f"{_what(record)}: its spectrum holds no eigenvalues.", again(record))
     return np.sort(arrays["eigenvalues"])[::-1]
 
 
@@ -41,13 +41,13 @@ def curve(record: Record, folder: Path) -> list[dict[str, float]]:
     """What was measured after each epoch.
 
     Raises:
-        Missing: when it was not kept, or is not what was.
+        MissingError: when it was not kept, or is not what was.
     """
     content = _content(record, "curve", folder)
     try:
         return [json.loads(line) for line in content.decode().splitlines()]
     except ValueError:
-        raise Missing(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
+        raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
 
 
 def again(record: Record, task: str = "") -> str:
@@ -61,19 +61,21 @@ def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as found:
             return {key: found[key] for key in found}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        raise Missing(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
+        raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
 
 
 def _content(record: Record, name: str, folder: Path) -> bytes:
     artifact = record.artifacts.get(name)
     if artifact is None:
-        raise Missing(f"{_what(record)}: no {name} was kept.", again(record))
+        raise MissingError(f"{_what(record)}: no {name} was kept.", again(record))
     path = folder / artifact.path
     if not path.is_file():
-        raise Missing(f"{_what(record)}: {artifact.path} is not in {folder}.", again(record))
+        raise MissingError(f"{_what(record)}: {artifact.path} is not in {folder}.", again(record))
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != artifact.sha256:
-        raise Missing(f"{_what(record)}: {artifact.path} was changed or cut short, and is left out.", again(record))
+        raise MissingError(
+            f"{_what(record)}: {artifact.path} was changed or cut short, and is left out.", again(record)
+        )
     return content
 
 

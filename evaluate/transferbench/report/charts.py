@@ -51,6 +51,15 @@ class Chart:
         """Each series with those points only that have a place on both axes."""
         return tuple(_placed(each, self.x.is_log, self.y.is_log) for each in self.series)
 
+    def legend(self) -> list[tuple[str, Series]]:
+        """The series that need a name, each with the number that stands at the end of its line."""
+        named = [each for each in self.series if each.name and each.style != "faint" and not each.labels]
+        return [(str(i + 1) if len(named) > 1 else "", each) for i, each in enumerate(named)]
+
+    def others(self) -> list[str]:
+        """The names of what is only drawn to compare with."""
+        return [each.name for each in self.series if each.style == "faint"]
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -101,7 +110,7 @@ class Gallery:
 Figure = Chart | Matrix | Gallery
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """Something that a page would show and cannot.
 
     Attributes:
@@ -120,7 +129,7 @@ class Panel:
 
     title: str
     figures: tuple[Figure, ...] = ()
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingError, ...] = ()
 
 
 def _placed(series: Series, is_log_x: bool, is_log_y: bool) -> Series:

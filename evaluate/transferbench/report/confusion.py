@@ -4,7 +4,7 @@ import numpy as np
 
 from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Matrix, Missing, Panel
+from transferbench.report.charts import Matrix, MissingError, Panel
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
@@ -14,19 +14,21 @@ TITLE = "Confusion matrix"
 def panel(subject: Subject, library: Library) -> Panel:
     """A matrix for each data set, of the result with the best main score whose predictions can be read."""
     figures: list[Matrix] = []
-    missing: list[Missing] = []
+    missing: list[MissingError] = []
     kept = [each for each in subject.records if "predictions" in each.artifacts]
-    for dataset, records in by_dataset(kept).items():
-        reasons: list[Missing] = []
+    for records in by_dataset(kept).values():
+        reasons: list[MissingError] = []
         for record in sorted(records, key=_main, reverse=True):
             try:
                 figures.append(_matrix(subject, record, library))
                 break
-            except Missing as reason:
+            except MissingError as reason:
                 reasons.append(reason)
         missing += reasons
     if not figures and not missing:
-        missing.append(Missing("No classifier's predictions were kept.", artifacts.again(subject.records[0], "knn")))
+        missing.append(
+            MissingError("No classifier's predictions were kept.", artifacts.again(subject.records[0], "knn"))
+        )
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
@@ -40,10 +42,10 @@ def _matrix(subject: Subject, record: Record, library: Library) -> Matrix:
     count = int(max(labels.max(initial=0), found.max(initial=0))) + 1
     try:
         classes = library.dataset(record).test.info.classes
-    except Missing:
+    except MissingError:
         classes = tuple(map(str, range(count)))
     if min(labels.min(initial=0), found.min(initial=0)) < 0 or count > len(classes):
-        raise Missing(
+        raise MissingError(
             f"{record.dataset} {record.label}: its predictions are of other classes.", artifacts.again(record)
         )
     counts = np.bincount(labels * len(classes) + found, minlength=len(classes) ** 2)

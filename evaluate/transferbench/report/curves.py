@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Axis, Chart, Missing, Panel, Series
+from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
@@ -27,18 +27,18 @@ class Told:
 def panel(subject: Subject, library: Library) -> Panel:
     """Accuracy and loss over the epochs, a chart each for every data set."""
     figures: list[Chart] = []
-    missing: list[Missing] = []
+    missing: list[MissingError] = []
     for dataset, records in by_dataset(each for each in subject.records if "curve" in each.artifacts).items():
         told = []
         for record in records:
             try:
                 told.append(Told(_name(record, records), artifacts.curve(record, library.folder(record))))
-            except Missing as reason:
+            except MissingError as reason:
                 missing.append(reason)
         figures += [*_charts(subject, dataset, told)] if told else []
     if not figures and not missing:
         first = subject.records[0]
-        missing.append(Missing("No head was trained epoch by epoch.", artifacts.again(first, "linear")))
+        missing.append(MissingError("No head was trained epoch by epoch.", artifacts.again(first, "linear")))
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from transferbench.layers import Reading
 from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Axis, Chart, Missing, Panel, Series
+from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
@@ -24,14 +24,16 @@ FEW = 5
 def panel(subject: Subject, library: Library) -> Panel:
     """A chart for each data set, of the first run whose features are in the cache."""
     figures: list[Chart] = []
-    missing: list[Missing] = []
+    missing: list[MissingError] = []
     for dataset, records in by_dataset(each for each in subject.records if read_by(each)).items():
         try:
             figures.append(_first(subject, dataset, records, library))
-        except Missing as reason:
+        except MissingError as reason:
             missing.append(reason)
     if not figures and not missing:
-        missing.append(Missing("No task read the frozen features.", artifacts.again(subject.records[0], "spectrum")))
+        missing.append(
+            MissingError("No task read the frozen features.", artifacts.again(subject.records[0], "spectrum"))
+        )
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
@@ -59,7 +61,7 @@ def _first(subject: Subject, dataset: str, records: list[Record], library: Libra
         try:
             images = library.dataset(record).test
             found = library.features(record, images, read_by(record) or Reading())
-        except Missing as reason:
+        except MissingError as reason:
             reasons.append(reason)
             continue
         return _chart(subject, dataset, found.features, found.labels, images.info.classes)
@@ -74,7 +76,7 @@ def _chart(
     classes: tuple[str, ...],
 ) -> Chart:
     if len(labels) < FEW:
-        raise Missing(f"{dataset} has only {len(labels)} test images: too few for a map.")
+        raise MissingError(f"{dataset} has only {len(labels)} test images: too few for a map.")
     shown = np.unique(np.linspace(0, len(labels) - 1, min(POINTS, len(labels))).astype(int))
     places, own = project(np.asarray(features[shown])), labels[shown]
     named = np.argsort(-np.bincount(own[own >= 0], minlength=len(classes)), kind="stable")[:COLOURED]

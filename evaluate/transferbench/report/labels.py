@@ -45,6 +45,15 @@ def beside(points: Sequence[tuple[float, float, str]], width: float, height: flo
     return words
 
 
+def apart(words: Sequence[Word]) -> list[Word]:
+    """Words that stand above each other, moved down as far as they would touch."""
+    found: list[Word] = []
+    for word in sorted(words, key=lambda each: each.y):
+        lowest = found[-1].y + LINE - 2 if found and abs(found[-1].x - word.x) < LINE else word.y
+        found.append(Word(word.text, word.x, max(word.y, lowest)))
+    return found
+
+
 def _shared(one: Box, other: Box) -> float:
     """The area that two boxes share."""
     wide = min(one[2], other[2]) - max(one[0], other[0])

@@ -13,7 +13,7 @@ from transferbench.errors import UserError
 from transferbench.features import FeatureSet, Precision, Reading
 from transferbench.records import Record
 from transferbench.report.artifacts import again
-from transferbench.report.charts import Missing
+from transferbench.report.charts import MissingError
 from transferbench.run import Shelf
 from transferbench.tasks import Dataset
 
@@ -51,14 +51,14 @@ class Library:
         """The images a record was measured on.
 
         Raises:
-            Missing: when they are not here, or are other ones.
+            MissingError: when they are not here, or are other ones.
         """
         try:
             found = self._shelf.take(self._located(record.dataset), record.limit)
         except UserError as error:
-            raise Missing(f"The images of {record.dataset} are not here. {error}") from None
+            raise MissingError(f"The images of {record.dataset} are not here. {error}") from None
         if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:
-            raise Missing(
+            raise MissingError(
                 f"{record.dataset} in {self.data_root} is not the data that {record.candidate} was judged on.",
                 "evaluate report --data-root FOLDER",
             )
@@ -68,12 +68,12 @@ class Library:
         """The features of some images as a record's checkpoint sees them.
 
         Raises:
-            Missing: when they are not in the cache.
+            MissingError: when they are not in the cache.
         """
         without_weights = Candidate(record.candidate, nn.Identity(), record.card, record.digest, record.load_report)
         found = features.cached(without_weights, images, self.cache, asked)
         if found is None:
-            raise Missing(
+            raise MissingError(
                 f"The features of {record.dataset}'s {images.split} images are not in {self.cache}.", again(record)
             )
         return found

@@ -11,7 +11,7 @@ from transferbench.errors import UserError
 from transferbench.neighbours import Neighbours, search
 from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Gallery, Missing, Panel, Picture
+from transferbench.report.charts import Gallery, MissingError, Panel, Picture
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
@@ -26,27 +26,27 @@ QUALITY = 80
 def panel(subject: Subject, library: Library) -> Panel:
     """A gallery for each data set, of the first k-NN result whose features are in the cache."""
     if not library.with_images:
-        return Panel(TITLE, (), (Missing("Images were left out: --no-images."),))
+        return Panel(TITLE, (), (MissingError("Images were left out: --no-images."),))
     figures: list[Gallery] = []
-    missing: list[Missing] = []
+    missing: list[MissingError] = []
     judged = [each for each in subject.records if each.task == "knn" and not each.config.get("per_class")]
     for dataset, records in by_dataset(judged).items():
-        reasons: list[Missing] = []
+        reasons: list[MissingError] = []
         for record in records:
             try:
                 figures.append(_gallery(subject, dataset, record, library))
                 break
-            except Missing as reason:
+            except MissingError as reason:
                 reasons.append(reason)
         else:
             missing += reasons[:1]
     if not figures and not missing:
-        missing.append(Missing("Its neighbours were not looked for.", artifacts.again(subject.records[0], "knn")))
+        missing.append(MissingError("Its neighbours were not looked for.", artifacts.again(subject.records[0], "knn")))
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
 def chosen(labels: Int64[np.ndarray, "n"], count: int = QUERIES) -> Int64[np.ndarray, "m"]:
-    """Positions at even distances once the images are in the order of their classes: no image is picked for its look."""
+    """Positions at even distances in the order of classes: no image is picked for its look."""
     order = np.argsort(labels, kind="stable")
     steps = np.floor((np.arange(min(count, len(labels))) + 0.5) * len(labels) / max(min(count, len(labels)), 1))
     return order[steps.astype(np.int64)]
@@ -71,10 +71,10 @@ def _gallery(subject: Subject, dataset: str, record: Record, library: Library) -
     try:
         lines = [_line(split.train, split.test, int(query), found, i) for i, query in enumerate(queries)]
     except UserError as error:
-        raise Missing(str(error)) from None
+        raise MissingError(str(error)) from None
     size = sum(len(each.content) for query, near in lines for each in (query, *near))
     if size > library.image_bytes:
-        raise Missing(
+        raise MissingError(
             f"{dataset}: the page's room for images is used up.",
             f"evaluate report --where 'candidate={subject.row.name}'",
         )

@@ -58,7 +58,11 @@ def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy:
     if len(placed["candidate"]) + len(placed["control"]) < LEAST:
         return
     rho = correlation([(x, y) for x, y, _ in placed["candidate"]])
-    told = f" Spearman's ρ over the {len(placed['candidate'])} checkpoints: {rho:.2f}." if rho is not None else ""
+    told = (
+        f" Spearman's rank correlation over the {len(placed['candidate'])} checkpoints: {rho:.2f}."
+        if rho is not None
+        else ""
+    )
     hollow = " Hollow: controls." if placed["control"] else ""
     yield Chart(
         f"rank-{slug(accuracy.dataset)}-{slug(measure)}-{slug(accuracy.label)}",

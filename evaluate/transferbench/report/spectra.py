@@ -5,7 +5,7 @@ from jaxtyping import Float64
 
 from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Axis, Chart, Missing, Panel, Series
+from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
@@ -20,7 +20,7 @@ FLOOR = 1e-14
 def panel(subject: Subject, library: Library) -> Panel:
     """A chart for each data set: this one's spectra drawn out, those of the other checkpoints faint."""
     figures: list[Chart] = []
-    missing: list[Missing] = []
+    missing: list[MissingError] = []
     for dataset, records in by_dataset(each for each in subject.records if each.task == "spectrum").items():
         own, reasons = _read(subject.row.name, records, library)
         missing += reasons
@@ -28,7 +28,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         if own:
             figures.append(chart(f"{subject.key}-spectrum-{slug(dataset)}", dataset, [*rivals[:OTHERS], *own]))
     if not figures and not missing:
-        missing.append(Missing("No spectrum was recorded.", artifacts.again(subject.records[0], "spectrum")))
+        missing.append(MissingError("No spectrum was recorded.", artifacts.again(subject.records[0], "spectrum")))
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
@@ -68,12 +68,12 @@ def _first(name: str, records: tuple[Record, ...], like: Record, library: Librar
     return [Series(each.name, each.xs, each.ys, "faint") for each in found]
 
 
-def _read(name: str, records: list[Record], library: Library) -> tuple[list[Series], list[Missing]]:
+def _read(name: str, records: list[Record], library: Library) -> tuple[list[Series], list[MissingError]]:
     series, missing = [], []
     for i, record in enumerate(records):
         try:
             values = artifacts.eigenvalues(record, library.folder(record))
-        except Missing as reason:
+        except MissingError as reason:
             missing.append(reason)
             continue
         called = f"{name}, run {i + 1}" if len(records) > 1 else name

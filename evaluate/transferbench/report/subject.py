@@ -1,4 +1,4 @@
-"""What a section of the page is about: a row of the leaderboard, its records, and those of the rows it is seen beside."""
+"""What a section of the page is about: a row of the leaderboard, its records and its rivals."""
 
 import re
 from collections import defaultdict

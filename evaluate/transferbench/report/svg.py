@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from html import escape
 
 from transferbench.report.charts import Chart, Series
-from transferbench.report.labels import Word, beside
+from transferbench.report.labels import Word, apart, beside
 from transferbench.report.scales import Scale
 
 WIDTH, HEIGHT = 420, 290
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 42
+MINUS = "\N{MINUS SIGN}"
 PALETTE = 10
 """Colours that the page knows."""
 
@@ -24,7 +25,7 @@ def svg(chart: Chart) -> str:
     for each in series:
         places = [(x.place(a), high - y.place(b)) for a, b in zip(each.xs, each.ys, strict=True)]
         parts += _marks(each, places)
-    parts += [_text(word) for word in _words(series, x, y)]
+    parts += [_text(word) for word in [*_words(series, x, y), *_numbers(chart, series, x, y)]]
     name = escape(f"{chart.title}. {chart.caption}", quote=True)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">'
@@ -60,7 +61,7 @@ def _power(text: str) -> str:
     base, e, exponent = text.partition("1e")
     if base or not e:
         return escape(text)
-    return f'10<tspan class="power" dy="-4">{escape(exponent.replace("-", "−"))}</tspan>'
+    return f'10<tspan class="power" dy="-4">{escape(exponent).replace("-", MINUS)}</tspan>'
 
 
 def _marks(series: Series, places: list[tuple[float, float]]) -> list[str]:
@@ -85,6 +86,17 @@ def _words(series: tuple[Series, ...], x: Scale, y: Scale) -> list[Word]:
             columns = [sorted(column)[len(places) // 2] for column in zip(*places, strict=True)]
             middles.append(Word(each.labels[0], columns[0], columns[1] + 4))
     return [*beside(points, x.length, y.length), *middles]
+
+
+def _numbers(chart: Chart, series: tuple[Series, ...], x: Scale, y: Scale) -> list[Word]:
+    """The legend's numbers at the ends of lines."""
+    marks = {id(each): mark for mark, each in chart.legend()}
+    ends = [
+        Word(marks[id(given)], x.place(each.xs[-1]) + 9, y.length - y.place(each.ys[-1]) + 4)
+        for given, each in zip(chart.series, series, strict=True)
+        if marks.get(id(given)) and each.xs
+    ]
+    return apart(ends)
 
 
 def _text(word: Word) -> str:
