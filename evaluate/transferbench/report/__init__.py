@@ -84,17 +84,19 @@ def build(found: Mapping[Path, Record | ValueError], choice: tables.Choice, sour
         raise UserError("\n".join(["No result to show.", *tables.notes(board)]))
     listed = subjects(board)
     sections = [_section(subject, library) for subject in listed]
-    overview, missing = ranks.charts(board), []
-    if not overview:
+    plots, missing = ranks.charts(board), []
+    if not plots:
         missing.append(
             MissingError(
                 "A plot of rank against accuracy needs an accuracy and a spectrum of two checkpoints on one data set.",
                 f"evaluate spectrum CHECKPOINT... --data {board.columns[0].dataset}",
             )
         )
-    overview = [*overview, *spectra.overview(listed, library)]
-    shown = Page("transferbench report", _made(listed), standings(board, listed), overview, missing, sections, bad)
-    return Report(render(shown), {figure.key: figure for figure in _figures(overview, sections)})
+    overview = [*spectra.overview(listed, library), *plots.pop("RankMe", [])]
+    more = [chart for charts in plots.values() for chart in charts]
+    table = standings(board, listed)
+    shown = Page("transferbench report", _made(listed), table, overview, more, missing, sections, bad)
+    return Report(render(shown), {figure.key: figure for figure in _figures([*overview, *more], sections)})
 
 
 def _folder(path: Path) -> Path:

@@ -132,6 +132,11 @@ class Panel:
     missing: tuple[MissingError, ...] = ()
 
 
+def several(name: str, runs: int) -> str:
+    """A name, and how many runs share it when there are more than one."""
+    return name if runs == 1 else f"{name} ({runs} runs)"
+
+
 def _placed(series: Series, is_log_x: bool, is_log_y: bool) -> Series:
     def fits(value: float, is_log: bool) -> bool:
         return bool(np.isfinite(value)) and (value > 0 or not is_log)

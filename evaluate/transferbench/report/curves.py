@@ -3,24 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
+from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series, Style, several
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
 TITLE = "Learning curves"
-TRAINED = ("linear", "semi")
-"""The tasks that train a head epoch by epoch: their names begin so."""
 MOST = 200
 """How many points of a curve are drawn."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A line of the legend and the epochs behind it."""
+    """What a run of a task told of its epochs."""
 
-    name: str
+    label: str
     epochs: list[dict[str, float]]
 
 
@@ -32,7 +29,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         told = []
         for record in records:
             try:
-                told.append(Told(_name(record, records), artifacts.curve(record, library.folder(record))))
+                told.append(Told(record.label, artifacts.curve(record, library.folder(record))))
             except MissingError as reason:
                 missing.append(reason)
         figures += [*_charts(subject, dataset, told)] if told else []
@@ -42,48 +39,39 @@ def panel(subject: Subject, library: Library) -> Panel:
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
-def _name(record: Record, records: list[Record]) -> str:
-    alike = [other for other in records if other.label == record.label]
-    if len(alike) == 1:
-        return record.label
-    seeds = dict.fromkeys((other.card.origin.seed, other.seed) for other in alike)
-    return f"{record.label}, run {list(seeds).index((record.card.origin.seed, record.seed)) + 1}"
-
-
 def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]:
     name = subject.row.name
-    accuracies = [series for i, each in enumerate(told) for series in _accuracy(each, i)]
-    if accuracies:
+    tested, trained = _series(told, "test_top1", "line"), _series(told, "train_top1", "dashed")
+    if tested or trained:
         yield Chart(
             f"{subject.key}-accuracy-{slug(dataset)}",
             f"{dataset}: accuracy of the heads while they train",
             f"{name}. On test images, drawn through; on the training images as they were augmented, dashed.",
             Axis("epoch"),
             Axis("top-1 accuracy, %"),
-            tuple(accuracies),
+            (*tested, *trained),
         )
-    losses = [_series(each.name, each.epochs, "loss", i) for i, each in enumerate(told)]
-    if any(series.xs for series in losses):
+    if losses := _series(told, "loss", "line"):
         yield Chart(
             f"{subject.key}-loss-{slug(dataset)}",
             f"{dataset}: training loss of the heads",
             f"{name}. The mean over each epoch.",
             Axis("epoch"),
             Axis("cross-entropy"),
-            tuple(losses),
+            losses,
         )
 
 
-def _accuracy(told: Told, colour: int) -> Iterator[Series]:
-    tested = _series(told.name, told.epochs, "test_top1", colour)
-    trained = _series("", told.epochs, "train_top1", colour)
-    if tested.xs:
-        yield tested
-    if trained.xs:
-        yield Series("", trained.xs, trained.ys, "dashed", colour)
-
-
-def _series(name: str, epochs: list[dict[str, float]], key: str, colour: int) -> Series:
-    points = [(each["epoch"], each[key]) for each in epochs if key in each and "epoch" in each]
-    points = points[:: -(-len(points) // MOST) or 1]
-    return Series(name, tuple(x for x, _ in points), tuple(y for _, y in points), "line", colour)
+def _series(told: list[Told], key: str, style: Style) -> tuple[Series, ...]:
+    """A line a run; runs of one task share a colour, and the first of them stands in the legend."""
+    labels, found = list(dict.fromkeys(each.label for each in told)), []
+    for each in told:
+        points = [(epoch["epoch"], epoch[key]) for epoch in each.epochs if key in epoch and "epoch" in epoch]
+        points = points[:: max(1, -(-len(points) // MOST))]
+        is_named = style == "line" and not any(other.colour == labels.index(each.label) for other in found)
+        runs = sum(other.label == each.label for other in told)
+        name = several(each.label, runs) if is_named else ""
+        if points:
+            xs, ys = zip(*points, strict=True)
+            found.append(Series(name, xs, ys, style, labels.index(each.label)))
+    return tuple(found)

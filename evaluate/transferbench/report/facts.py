@@ -73,7 +73,7 @@ def environments(records: Sequence[Record]) -> list[Facts]:
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         found[json.dumps(record.environment, sort_keys=True)].append(record)
-    return [Facts(_results(len(group)), tuple(_environment(group[0]))) for group in found.values()]
+    return [Facts(_where(group), tuple(_environment(group[0]))) for group in found.values()]
 
 
 def told(value: Any) -> str:
@@ -121,5 +121,12 @@ def _environment(record: Record) -> list[tuple[str, str]]:
     return found
 
 
-def _results(count: int) -> str:
-    return "1 result" if count == 1 else f"{count} results"
+def _where(group: Sequence[Record]) -> str:
+    """How many results were made on what, by which commit."""
+    environment = group[0].environment
+    machine, packages = environment.get("machine") or {}, environment.get("packages") or {}
+    torch = f"torch {packages['torch']}" if "torch" in packages else ""
+    commit = f"commit {environment['commit'][:7]}" if environment.get("commit") else ""
+    made = [machine.get("gpu") or machine.get("cpu") or "", torch, commit]
+    count = "1 result" if len(group) == 1 else f"{len(group)} results"
+    return " · ".join(part for part in (count, *made) if part)

@@ -40,6 +40,7 @@ class Page:
     made: str
     standings: Standings
     overview: Sequence[Chart]
+    more: Sequence[Chart]
     overview_missing: Sequence[MissingError]
     sections: Sequence[Section]
     left_out: Sequence[str]

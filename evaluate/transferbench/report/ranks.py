@@ -14,17 +14,17 @@ CORRELATED = 4
 """From so many checkpoints on the rank correlation is told."""
 
 
-def charts(board: Leaderboard) -> list[Chart]:
-    """A chart for each measure of rank, protocol it was taken under and accuracy on the same data set."""
+def charts(board: Leaderboard) -> dict[str, list[Chart]]:
+    """By measure of rank, a chart for each protocol it was taken under and each accuracy on the same data set."""
     taken = [column for column in board.columns if column.task == "spectrum"]
     accuracies = [column for column in board.columns if column.unit == "%" and column.task != "spectrum"]
-    found = []
+    found: dict[str, list[Chart]] = {}
     for measure, name in MEASURES.items():
         for spectrum in dict.fromkeys((column.dataset, column.protocol_sha256) for column in taken):
             for accuracy in accuracies:
                 if accuracy.dataset == spectrum[0]:
-                    found += _chart(board, measure, name, spectrum[1], accuracy)
-    return found
+                    found.setdefault(name, []).extend(_chart(board, measure, name, spectrum[1], accuracy))
+    return {name: each for name, each in found.items() if each}
 
 
 def rank_of(row: Row, dataset: str, measure: str, protocol: str) -> float | None:

@@ -5,7 +5,7 @@ from jaxtyping import Float64
 
 from transferbench.records import Record
 from transferbench.report import artifacts
-from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
+from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series, several
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
@@ -70,20 +70,19 @@ def _first(name: str, records: tuple[Record, ...], like: Record, library: Librar
 
 def _read(name: str, records: list[Record], library: Library) -> tuple[list[Series], list[MissingError]]:
     series, missing = [], []
-    for i, record in enumerate(records):
+    for record in records:
         try:
             values = artifacts.eigenvalues(record, library.folder(record))
         except MissingError as reason:
             missing.append(reason)
             continue
-        called = f"{name}, run {i + 1}" if len(records) > 1 else name
-        series.append(_thinned(called, values, i))
+        series.append(_thinned("" if series else several(name, len(records)), values))
     return series, missing
 
 
-def _thinned(name: str, values: Float64[np.ndarray, "d"], colour: int) -> Series:
+def _thinned(name: str, values: Float64[np.ndarray, "d"]) -> Series:
     """A spectrum over its largest value, in so many points as can be seen."""
     shares = values / values[0] if len(values) and values[0] > 0 else values[:0]
     kept = np.unique(np.linspace(0, max(len(shares) - 1, 0), min(POINTS, len(shares))).astype(int))
     kept = kept[shares[kept] > FLOOR] if len(shares) else kept[:0]
-    return Series(name, tuple((kept + 1).tolist()), tuple(shares[kept].tolist()), "line", colour)
+    return Series(name, tuple((kept + 1).tolist()), tuple(shares[kept].tolist()))
