@@ -38,15 +38,16 @@ def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
 
 
 def curve(record: Record, folder: Path) -> list[dict[str, float]]:
-    """What was measured after each epoch.
+    """The numbers that were measured after each epoch.
 
     Raises:
         MissingError: when it was not kept, or is not what was.
     """
     content = _content(record, "curve", folder)
     try:
-        return [json.loads(line) for line in content.decode().splitlines()]
-    except ValueError:
+        lines = [json.loads(line) for line in content.decode().splitlines()]
+        return [{str(k): float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
+    except (ValueError, AttributeError):
         raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
 
 

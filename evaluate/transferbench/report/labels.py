@@ -63,4 +63,4 @@ def _shared(one: Box, other: Box) -> float:
 
 def _outside(box: Box, width: float, height: float) -> float:
     """The area of a box that lies outside the drawing."""
-    return (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (0, 0, width, height))
+    return (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (0.0, 0.0, width, height))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-AIM = 5
+AIM = 6
 """About how many ticks an axis has."""
 MARGIN = 0.05
 """The part of an axis left free at each end."""

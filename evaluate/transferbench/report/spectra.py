@@ -85,4 +85,4 @@ def _thinned(name: str, values: Float64[np.ndarray, "d"]) -> Series:
     shares = values / values[0] if len(values) and values[0] > 0 else values[:0]
     kept = np.unique(np.linspace(0, max(len(shares) - 1, 0), min(POINTS, len(shares))).astype(int))
     kept = kept[shares[kept] > FLOOR] if len(shares) else kept[:0]
-    return Series(name, tuple((kept + 1).tolist()), tuple(shares[kept].tolist()))
+    return Series(name, tuple((kept + 1.0).tolist()), tuple(shares[kept].tolist()))

@@ -7,8 +7,8 @@ from transferbench.report.charts import Chart, Series
 from transferbench.report.labels import Word, apart, beside
 from transferbench.report.scales import Scale
 
-WIDTH, HEIGHT = 420, 290
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 42
+WIDTH, HEIGHT = 420.0, 290.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 10.0, 42.0
 MINUS = "\N{MINUS SIGN}"
 PALETTE = 10
 """Colours that the page knows."""
@@ -17,7 +17,7 @@ PALETTE = 10
 def svg(chart: Chart) -> str:
     """The chart as one element, which names itself to a screen reader."""
     bare = not chart.x.label
-    left, right, top, bottom = (6, 6, 6, 6) if bare else (LEFT, RIGHT, TOP, BOTTOM)
+    left, right, top, bottom = (6.0, 6.0, 6.0, 6.0) if bare else (LEFT, RIGHT, TOP, BOTTOM)
     series, wide, high = chart.drawn(), WIDTH - left - right, HEIGHT - top - bottom
     x = Scale.around([value for each in series for value in each.xs], wide, chart.x.is_log)
     y = Scale.around([value for each in series for value in each.ys], high, chart.y.is_log)
@@ -28,8 +28,8 @@ def svg(chart: Chart) -> str:
     parts += [_text(word) for word in [*_words(series, x, y), *_numbers(chart, series, x, y)]]
     name = escape(f"{chart.title}. {chart.caption}", quote=True)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">'
-        f'<g transform="translate({left} {top})">{"".join(parts)}</g></svg>'
+        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{name}">'
+        f'<g transform="translate({left:g} {top:g})">{"".join(parts)}</g></svg>'
     )
 
 
@@ -51,7 +51,7 @@ def _axes(chart: Chart, x: Scale, y: Scale) -> Iterator[str]:
     middle, below = x.length / 2, y.length + 34
     yield f'<text class="label" x="{middle:.0f}" y="{below:.0f}" text-anchor="middle">{escape(chart.x.label)}</text>'
     yield (
-        f'<text class="label" transform="translate({12 - LEFT} {y.length / 2:.0f}) rotate(-90)" '
+        f'<text class="label" transform="translate({12 - LEFT:g} {y.length / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">{escape(chart.y.label)}</text>'
     )
 
