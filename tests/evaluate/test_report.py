@@ -1,7 +1,5 @@
 """The report says what records and artifacts say, names what is missing or damaged, and lets nothing in as HTML."""
 
-import hashlib
-import io
 import re
 import shutil
 from html.parser import HTMLParser
@@ -11,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from recorded import a_record
+from reported import CURVE, fill, npz, put
 
-from transferbench import features, records, report, tables
+from transferbench import features, report, tables
 from transferbench.checkpoints import Card, Origin
 from transferbench.data import open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features import Reading
-from transferbench.records import Artifact, Record, Score
+from transferbench.records import Record
 from transferbench.report import Sources, build, neighbours, read
 from transferbench.report.charts import Axis, Chart, Matrix, Series
 from transferbench.report.features_map import project, read_by
@@ -27,51 +26,7 @@ from transferbench.report.ranks import correlation
 from transferbench.report.scales import Scale, nice
 from transferbench.report.svg import svg
 
-CURVE = (
-    '{"epoch": 1, "loss": 2.0, "train_top1": 30.0, "test_top1": 41.25}\n{"epoch": 2, "loss": 1.0, "test_top1": 52.5}\n'
-)
 NASTY = "<script>alert(1)</script>"
-
-
-def npz(**arrays: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    return buffer.getvalue()
-
-
-def put(out: Path, record: Record, **artifacts: bytes) -> Record:
-    """Write a record with artifacts as `run` does."""
-    kept = {}
-    for name, content in artifacts.items():
-        path = Path(
-            "artifacts", f"{record.candidate}.{record.task}.{record.seed}".replace("<", "").replace("/", ""), name
-        )
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_bytes(content)
-        kept[name] = Artifact(path=path.as_posix(), sha256=hashlib.sha256(content).hexdigest())
-    record = record.model_copy(update={"artifacts": kept})
-    records.write(out / "records", record)
-    return record.sealed()
-
-
-def fill(out: Path, names: tuple[str, ...] = ("A", "B", "C", "D")) -> Path:
-    """Records of four checkpoints and a control on three tasks, with what the tasks keep."""
-    draw = np.random.default_rng(0)
-    labels = np.arange(60) % 3
-    for i, name in enumerate((*names, "random-init")):
-        right = draw.random(60) < 0.4 + 0.1 * i
-        kept = npz(labels=labels, predictions=np.where(right, labels, (labels + 1) % 3))
-        put(out, a_record(name, 40 + 10.125 * i), predictions=kept)
-        head = a_record(name, 52.5, task="linear", label="linear", protocol_sha256="1" * 64)
-        put(out, head, curve=CURVE.encode(), predictions=kept)
-        ranks = Score(metric="effective_rank", value=2.0 * i + 1, unit="", n=100)
-        spectrum = a_record(
-            name, 3.0 * i + 2, task="spectrum", label="RankMe", metric="rankme", protocol_sha256="2" * 64,
-            config={"precision": "float32", "layer": "pooled"}, environment={"machine": {"cpu": "Abacus"}},
-        )  # fmt: skip
-        spectrum = spectrum.model_copy(update={"scores": (spectrum.scores[0].model_copy(update={"unit": ""}), ranks)})
-        put(out, spectrum, spectrum=npz(eigenvalues=0.5 ** np.arange(12.0), std=np.ones(12)))
-    return out
 
 
 def sources(folder: Path, **changes: Any) -> Sources:
@@ -369,3 +324,36 @@ def test_figures_are_written_for_papers(tmp_path: Path):
     assert {path.name for path in written} == {f"{key}.{end}" for key in made.figures for end in ("png", "pdf")}
     starts = {path.suffix: path.read_bytes()[:4] for path in written}
     assert starts == {".png": b"\x89PNG", ".pdf": b"%PDF"}
+
+
+def colours(scheme: str) -> dict[str, tuple[int, ...]]:
+    """The page's colours by their names."""
+    style = (Path(report.__file__).parent / "page.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    found = re.findall(r"--(\w+): #(\w{6})", light if scheme == "light" else dark)
+    return {name: tuple(int(code[i : i + 2], 16) for i in (0, 2, 4)) for name, code in found}
+
+
+def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """WCAG 2.2's contrast ratio of two sRGB colours."""
+
+    def luminance(colour: tuple[int, ...]) -> float:
+        parts = [value / 255 for value in colour]
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_differ_enough_to_be_read(scheme: str):
+    found = colours(scheme)
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
+    for ground in ("page", "card", "wash"):
+        for text in ("ink", "quiet", "accent"):
+            assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
+    for line in ("good", "bad", *(f"c{i}" for i in range(10))):
+        assert contrast(found[line], found["card"]) >= 3, line
+    for text in ("good", "bad"):
+        assert contrast(found[text], found["card"]) >= 4.5, text

@@ -116,7 +116,13 @@ def _section(subject: Subject, library: Library) -> Section:
 
 def _made(listed: list[Subject]) -> str:
     count = sum(len(subject.records) for subject in listed)
-    return f"{len(listed)} checkpoints, {count} results. Made {records.now()[:16].replace('T', ' ')} UTC."
+    rivals = sum(subject.row.kind == "candidate" for subject in listed)
+    parts = [_counted(rivals, "checkpoint"), _counted(len(listed) - rivals, "control"), _counted(count, "result")]
+    return f"{', '.join(filter(None, parts))}. Made {records.now()[:16].replace('T', ' ')} UTC."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
 
 
 def _figures(overview: list[Chart], sections: list[Section]) -> Iterator[Figure]:

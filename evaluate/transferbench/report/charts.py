@@ -125,11 +125,12 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of a checkpoint's section: figures, and what is missing of them."""
+    """One part of a checkpoint's section: figures, and what is missing of them; a wide one has lines of its own."""
 
     title: str
     figures: tuple[Figure, ...] = ()
     missing: tuple[MissingError, ...] = ()
+    is_wide: bool = False
 
 
 def several(name: str, runs: int) -> str:

@@ -29,7 +29,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         missing.append(
             MissingError("No classifier's predictions were kept.", artifacts.again(subject.records[0], "knn"))
         )
-    return Panel(TITLE, tuple(figures), tuple(missing))
+    return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 
 
 def _main(record: Record) -> float:

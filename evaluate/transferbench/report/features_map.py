@@ -10,7 +10,7 @@ from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
-TITLE = "Map of the features"
+TITLE = "map of the features"
 POINTS = 1000
 """How many test images are drawn at most."""
 COLOURED = 10

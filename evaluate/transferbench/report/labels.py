@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-GLYPH = 6.2
+GLYPH = 6.6
 """The mean width of a letter at the size that charts use, in pixels."""
 LINE = 12.0
 APART = 7.0
@@ -46,11 +46,14 @@ def beside(points: Sequence[tuple[float, float, str]], width: float, height: flo
 
 
 def apart(words: Sequence[Word]) -> list[Word]:
-    """Words that stand above each other, moved down as far as they would touch."""
+    """The words, each as far down as those above it leave it free."""
     found: list[Word] = []
     for word in sorted(words, key=lambda each: each.y):
-        lowest = found[-1].y + LINE - 2 if found and abs(found[-1].x - word.x) < LINE else word.y
-        found.append(Word(word.text, word.x, max(word.y, lowest)))
+        y = word.y
+        for other in found:
+            is_near = abs(other.x - word.x) < (len(other.text) + len(word.text)) * GLYPH / 2
+            y = max(y, other.y + LINE - 1) if is_near and y > other.y - LINE else y
+        found.append(Word(word.text, word.x, y))
     return found
 
 

@@ -26,7 +26,7 @@ QUALITY = 80
 def panel(subject: Subject, library: Library) -> Panel:
     """A gallery for each data set, of the first k-NN result whose features are in the cache."""
     if not library.with_images:
-        return Panel(TITLE, (), (MissingError("Images were left out: --no-images."),))
+        return Panel(TITLE, (), (MissingError("Images were left out: --no-images."),), is_wide=True)
     figures: list[Gallery] = []
     missing: list[MissingError] = []
     judged = [each for each in subject.records if each.task == "knn" and not each.config.get("per_class")]
@@ -42,7 +42,7 @@ def panel(subject: Subject, library: Library) -> Panel:
             missing += reasons[:1]
     if not figures and not missing:
         missing.append(MissingError("Its neighbours were not looked for.", artifacts.again(subject.records[0], "knn")))
-    return Panel(TITLE, tuple(figures), tuple(missing))
+    return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 
 
 def chosen(labels: Int64[np.ndarray, "n"], count: int = QUERIES) -> Int64[np.ndarray, "m"]:

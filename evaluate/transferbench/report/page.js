@@ -73,6 +73,7 @@ for (const input of [words, dataset, task]) input.addEventListener("input", filt
 words.form.addEventListener("submit", (event) => event.preventDefault());
 for (const section of document.querySelectorAll(".checkpoint")) {
   section.hidden = true;
+  hint.hidden = false;
   buttonOf(section).addEventListener("click", () => open(section, section.hidden));
   section.querySelector(".close").addEventListener("click", () => open(section, false));
 }

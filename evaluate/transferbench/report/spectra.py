@@ -9,7 +9,7 @@ from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
-TITLE = "Eigenvalue spectrum"
+TITLE = "spectrum"
 OTHERS = 11
 """How many other checkpoints a chart shows at most, the first of the leaderboard."""
 POINTS = 120

@@ -85,7 +85,7 @@ def _words(series: tuple[Series, ...], x: Scale, y: Scale) -> list[Word]:
         elif each.labels:
             columns = [sorted(column)[len(places) // 2] for column in zip(*places, strict=True)]
             middles.append(Word(each.labels[0], columns[0], columns[1] + 4))
-    return [*beside(points, x.length, y.length), *middles]
+    return [*beside(points, x.length, y.length), *apart(middles)]
 
 
 def _numbers(chart: Chart, series: tuple[Series, ...], x: Scale, y: Scale) -> list[Word]:
