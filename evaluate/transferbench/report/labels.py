@@ -23,7 +23,8 @@ Box = tuple[float, float, float, float]
 
 def beside(points: Sequence[tuple[float, float, str]], width: float, height: float) -> list[Word]:
     """A place for the text of each point (x, y, text): right, left, above or below it, where it covers least."""
-    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y, _ in points]
+    dots: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in points]
+    taken: list[Box] = []
     words = []
     for x, y, text in points:
         half = len(text) * GLYPH / 2
@@ -38,11 +39,17 @@ def beside(points: Sequence[tuple[float, float, str]], width: float, height: flo
             (x - APART - half, y + APART + LINE / 2),
         ]
         boxes = [(a - half, b - LINE + 3, a + half, b + 3) for a, b in sides]
-        costs = [sum(_shared(box, other) for other in taken) + 3 * _outside(box, width, height) for box in boxes]
+        costs = [_cost(box, dots, taken, (width, height)) for box in boxes]
         best = costs.index(min(costs))
         taken.append(boxes[best])
         words.append(Word(text, *sides[best]))
     return words
+
+
+def _cost(box: Box, dots: Sequence[Box], words: Sequence[Box], size: tuple[float, float]) -> float:
+    """How bad a place is: a covered point is worse than a covered word, and that worse than to stick out."""
+    covered = 9 * sum(_shared(box, dot) for dot in dots) + 3 * sum(_shared(box, word) for word in words)
+    return covered + (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (0.0, 0.0, *size))
 
 
 def apart(words: Sequence[Word]) -> list[Word]:
@@ -62,8 +69,3 @@ def _shared(one: Box, other: Box) -> float:
     wide = min(one[2], other[2]) - max(one[0], other[0])
     high = min(one[3], other[3]) - max(one[1], other[1])
     return max(wide, 0.0) * max(high, 0.0)
-
-
-def _outside(box: Box, width: float, height: float) -> float:
-    """The area of a box that lies outside the drawing."""
-    return (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (0.0, 0.0, width, height))

@@ -18,7 +18,7 @@ from transferbench.run import Shelf
 from transferbench.tasks import Dataset
 
 IMAGE_BYTES = 3_000_000
-"""What the images of one page may take, so that it stays a file that one can send."""
+"""What the images of one page may take: 4 MB once they are text, so that it stays a file that one can send."""
 
 
 @dataclass

@@ -56,14 +56,15 @@ def render(page: Page) -> str:
 
 @cache
 def _template() -> jinja2.Template:
+    here = jinja2.FunctionLoader(_text)
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["svg"] = lambda chart: Markup(svg.svg(chart))
     environment.filters["swatch"] = lambda series: Markup(svg.swatch(series))
     environment.filters["data_uri"] = lambda content: f"data:image/webp;base64,{base64.b64encode(content).decode()}"
     environment.globals |= {"MOST_CLASSES": MOST_CLASSES, "MISTAKES": MISTAKES}
-    return environment.from_string(_text("page.html"))
+    return environment.get_template("page.html")
 
 
 def _text(name: str) -> str:

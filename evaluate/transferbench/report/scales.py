@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 AIM = 6
 """About how many ticks an axis has."""
-MARGIN = 0.05
+MARGIN = 0.08
 """The part of an axis left free at each end."""
 
 
