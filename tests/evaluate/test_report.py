@@ -69,8 +69,8 @@ def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
 
 def test_a_condition_chooses_what_the_page_shows(tmp_path: Path):
     html = page(fill(tmp_path), tables.Choice(where=("candidate=A",)))
-    assert 'id="a"' in html
-    assert 'id="b"' not in html
+    assert 'id="checkpoint-a"' in html
+    assert 'id="checkpoint-b"' not in html
     with pytest.raises(UserError, match="No result to show"):
         page(tmp_path, tables.Choice(where=("candidate=nobody",)))
 
@@ -141,6 +141,16 @@ def test_what_was_never_made_is_told_with_its_command(tmp_path: Path):
         assert command in html
     with pytest.raises(UserError, match="no folder"):
         read(tmp_path / "nowhere")
+
+
+def test_rows_of_one_name_have_sections_and_files_of_their_own(tmp_path: Path):
+    for name in ("A", "a", "A 2", "board"):
+        put(tmp_path, a_record(name), predictions=npz(labels=np.zeros(3, int), predictions=np.ones(3, int)))
+    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    keys = re.findall(r'<section class="checkpoint" id="checkpoint-([^"]+)"', made.html)
+    assert sorted(keys) == ["a", "a-2", "a-3", "board"]
+    assert {f"{key}-confusion-digits" for key in keys} == set(made.figures)
+    assert len(re.findall(r'id="board"', made.html)) == 1
 
 
 def test_rank_stands_against_accuracy(tmp_path: Path):
@@ -292,4 +302,4 @@ def test_the_command_writes_the_page_and_the_figures(
     told = capsys.readouterr()
     assert f"wrote {out}" in told.out
     assert "half.json is not a record" in told.err
-    assert 'id="a"' in out.read_text()
+    assert 'id="checkpoint-a"' in out.read_text()

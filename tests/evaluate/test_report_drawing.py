@@ -27,6 +27,7 @@ def test_a_scale_places_by_value_and_by_power():
     power = Scale.around([1e-4, 1.0], 100.0, is_log=True)
     assert power.place(1e-2) == pytest.approx(50)
     assert [text for _, text in power.ticks()] == ["1e-4", "1e-3", "1e-2", "1e-1", "1e0"]
+    assert [text for _, text in Scale.around([1.0, 3.0], 100.0, is_whole=True).ticks()] == ["1", "2", "3"]
     assert Scale.around([3.0], 10.0).place(3.0) == pytest.approx(5)
 
 

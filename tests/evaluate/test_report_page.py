@@ -93,15 +93,15 @@ def test_a_task_chooses_columns_and_the_rows_that_have_any(browser: Browser):
 
 
 def test_a_row_opens_and_closes_by_mouse(browser: Browser):
-    shown = "return !document.getElementById('b').hidden"
+    shown = "return !document.getElementById('checkpoint-b').hidden"
     assert not browser.js(shown)
-    browser.click('button[aria-controls="b"]')
+    browser.click('button[aria-controls="checkpoint-b"]')
     assert browser.js(shown)
-    assert browser.js("return document.querySelector('button[aria-controls=b]').ariaExpanded") == "true"
-    assert browser.js("return document.getElementById('b').getBoundingClientRect().top") < 100
-    browser.click("#b .close")
+    assert browser.js("return document.querySelector('button[aria-controls=checkpoint-b]').ariaExpanded") == "true"
+    assert browser.js("return document.getElementById('checkpoint-b').getBoundingClientRect().top") < 100
+    browser.click("#checkpoint-b .close")
     assert not browser.js(shown)
-    assert browser.js("return document.querySelector('button[aria-controls=b]').ariaExpanded") == "false"
+    assert browser.js("return document.querySelector('button[aria-controls=checkpoint-b]').ariaExpanded") == "false"
 
 
 def test_a_row_opens_sorts_and_closes_by_keyboard(browser: Browser):
@@ -116,16 +116,16 @@ def test_a_row_opens_sorts_and_closes_by_keyboard(browser: Browser):
     outline = browser.js("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     browser.type(ENTER)
-    assert browser.js(FOCUSED) == "a"
+    assert browser.js(FOCUSED) == "checkpoint-a"
     browser.type(TAB + ENTER)
-    assert browser.js("return document.getElementById('a').hidden")
+    assert browser.js("return document.getElementById('checkpoint-a').hidden")
     assert browser.js(FOCUSED) == "A"
 
 
 def test_a_link_to_a_checkpoint_opens_it(browser: Browser, written: Path):
     browser.do("POST", "url", url="data:text/html,")
-    browser.do("POST", "url", url=f"{written.resolve().as_uri()}#c")
-    assert not browser.js("return document.getElementById('c').hidden")
+    browser.do("POST", "url", url=f"{written.resolve().as_uri()}#checkpoint-c")
+    assert not browser.js("return document.getElementById('checkpoint-c').hidden")
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -12,7 +12,7 @@ from transferbench.report.charts import Chart, Figure, MissingError
 from transferbench.report.library import Library
 from transferbench.report.page import Page, Section, render
 from transferbench.report.standings import standings
-from transferbench.report.subject import Subject, subjects
+from transferbench.report.subject import Subject, free, subjects
 
 __all__ = ["Report", "Sources", "build", "read"]
 
@@ -96,7 +96,10 @@ def build(found: Mapping[Path, Record | ValueError], choice: tables.Choice, sour
     more = [chart for charts in plots.values() for chart in charts]
     table = standings(board, listed)
     shown = Page("transferbench report", _made(listed), table, overview, more, missing, sections, bad)
-    return Report(render(shown), {figure.key: figure for figure in _figures([*overview, *more], sections)})
+    figures: dict[str, Figure] = {}
+    for figure in _figures([*overview, *more], sections):
+        figures[free(figure.key, figures)] = figure
+    return Report(render(shown), figures)
 
 
 def _folder(path: Path) -> Path:

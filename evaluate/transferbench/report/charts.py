@@ -15,6 +15,7 @@ class Axis:
 
     label: str = ""
     is_log: bool = False
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)

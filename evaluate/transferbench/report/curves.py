@@ -47,7 +47,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
             f"{subject.key}-accuracy-{slug(dataset)}",
             f"{dataset}: accuracy of the heads while they train",
             f"{name}. On test images, drawn through; on the training images as they were augmented, dashed.",
-            Axis("epoch"),
+            Axis("epoch", is_whole=True),
             Axis("top-1 accuracy, %"),
             (*tested, *trained),
         )
@@ -56,7 +56,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
             f"{subject.key}-loss-{slug(dataset)}",
             f"{dataset}: training loss of the heads",
             f"{name}. The mean over each epoch.",
-            Axis("epoch"),
+            Axis("epoch", is_whole=True),
             Axis("cross-entropy"),
             losses,
         )

@@ -10,6 +10,7 @@ from PIL import Image
 from transferbench import state
 from transferbench.errors import UserError
 from transferbench.report.charts import Chart, Figure, Gallery, Matrix, Series
+from transferbench.report.layout import Places, layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 COLOURS = ("#1f5f8b", "#b04a1c", "#2f7a4d", "#77499f", "#8a6200", "#a52f66", "#0c6f86", "#4d5663", "#5f6d10", "#865338")
 """Those of the page in the light."""
 FAINT = "#b3b0a8"
+LINE = "#e1dfda"
 SIZE = (4.2, 3.0)
+"""Inches of a chart without its legend."""
+LEGEND = 1.2
+FIELD = (354.0, 238.0)
+"""Pixels that a chart is laid out on."""
 DOTS = 300
 STYLE: dict[Any, Any] = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
 
@@ -47,40 +53,51 @@ def write(path: Path, figure: Figure) -> Iterator[Path]:
 
 def _chart(chart: Chart, sheet: "Sheet") -> None:
     axes = sheet.subplots()
-    for given, each in zip(chart.series, chart.drawn(), strict=True):
-        _series(axes, each, named=given in [series for _, series in chart.legend()])
+    laid, named = layout(chart, *FIELD), {id(series): f"{mark} {series.name}" for mark, series in chart.legend()}
+    for given, (each, places) in zip(chart.series, laid.series, strict=True):
+        if places:
+            _series(axes, each, places, _plain(named.get(id(given), "").strip()))
+    for word in laid.words:
+        axes.text(word.x, word.y, _plain(word.text), ha="center", fontsize=7, path_effects=_halo())
+    axes.set(xlim=(0, FIELD[0]), ylim=(FIELD[1], 0))
     if chart.x.label:
-        axes.set(xlabel=chart.x.label, ylabel=chart.y.label)
-        axes.set_xscale("log" if chart.x.is_log else "linear")
-        axes.set_yscale("log" if chart.y.is_log else "linear")
-        axes.grid(color="#e1dfda", linewidth=0.5)
+        axes.set(xlabel=_plain(chart.x.label), ylabel=_plain(chart.y.label))
+        axes.set_xticks(*zip(*[(place, _power(text)) for place, text in laid.x.ticks()], strict=True))
+        axes.set_yticks(*zip(*[(FIELD[1] - place, _power(text)) for place, text in laid.y.ticks()], strict=True))
+        axes.grid(color=LINE, linewidth=0.5)
         axes.set_axisbelow(True)
     else:
         axes.set_axis_off()
     if chart.legend():
-        axes.legend(frameon=False, fontsize=7)
+        sheet.legend(loc="outside right upper", frameon=False, fontsize=7)
+        sheet.set_size_inches(SIZE[0] + LEGEND, SIZE[1])
 
 
-def _series(axes: "Axes", each: Series, named: bool) -> None:
-    colour, label = COLOURS[each.colour % len(COLOURS)], each.name if named else None
+def _series(axes: "Axes", each: Series, places: Places, label: str) -> None:
+    colour, (xs, ys) = COLOURS[each.colour % len(COLOURS)], zip(*places, strict=True)
     match each.style:
         case "line" | "dashed":
-            axes.plot(each.xs, each.ys, "-" if each.style == "line" else "--", color=colour, linewidth=1.2, label=label)
+            dashes = "-" if each.style == "line" else "--"
+            axes.plot(xs, ys, dashes, color=colour, linewidth=1.2, label=label or None)
         case "faint":
-            axes.plot(each.xs, each.ys, color=FAINT, linewidth=0.8, zorder=1)
+            axes.plot(xs, ys, color=FAINT, linewidth=0.8, zorder=1)
         case "dust":
-            axes.scatter(each.xs, each.ys, s=3, color=FAINT, linewidths=0)
+            axes.scatter(xs, ys, s=3, color=FAINT, linewidths=0)
         case _:
-            face = "none" if each.style == "hollow" else colour
-            axes.scatter(
-                each.xs, each.ys, s=18 if len(each.xs) < 20 else 4, facecolor=face, edgecolor=colour, label=label
-            )
-    if each.labels and len(each.labels) == len(each.xs):
-        for x, y, text in zip(each.xs, each.ys, each.labels, strict=True):
-            axes.annotate(_plain(text), (x, y), (4, 3), textcoords="offset points", fontsize=7)
-    elif each.labels:
-        middle = sorted(each.xs)[len(each.xs) // 2], sorted(each.ys)[len(each.ys) // 2]
-        axes.annotate(_plain(each.labels[0]), middle, ha="center", va="center", fontsize=8, fontweight="bold")
+            face, size = "none" if each.style == "hollow" else colour, 18 if len(xs) < 20 else 4
+            axes.scatter(xs, ys, s=size, facecolor=face, edgecolor=colour)
+
+
+def _halo() -> list[Any]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=1.5, foreground="white")]
+
+
+def _power(text: str) -> str:
+    """A tick's text; a power of ten has its exponent raised."""
+    base, e, exponent = text.partition("1e")
+    return f"$10^{{{exponent}}}$" if e and not base else text
 
 
 def _matrix(found: Matrix, sheet: "Sheet") -> None:

@@ -12,20 +12,21 @@ MARGIN = 0.08
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis from `low` to `high` on `length` pixels; `is_log` by powers of ten."""
+    """An axis from `low` to `high` on `length` pixels: `is_log` by powers of ten, `is_whole` with ticks at integers."""
 
     low: float
     high: float
     length: float
     is_log: bool = False
+    is_whole: bool = False
 
     @classmethod
-    def around(cls, values: Sequence[float], length: float, is_log: bool = False) -> "Scale":
+    def around(cls, values: Sequence[float], length: float, is_log: bool = False, is_whole: bool = False) -> "Scale":
         """The scale on which all values stand with some room around; 0 to 1 without any."""
         found = [math.log10(value) for value in values] if is_log else list(values)
         low, high = (min(found), max(found)) if found else (0.0, 1.0)
         room = (high - low) * MARGIN or max(abs(high) * MARGIN, MARGIN)
-        return cls(low - room, high + room, length, is_log)
+        return cls(low - room, high + room, length, is_log, is_whole)
 
     def place(self, value: float) -> float:
         """Where a value stands, in pixels from the low end."""
@@ -34,7 +35,8 @@ class Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Places and texts of round numbers."""
-        step = max(1, round((self.high - self.low) / AIM)) if self.is_log else nice((self.high - self.low) / AIM)
+        step = (self.high - self.low) / AIM
+        step = max(1, round(step)) if self.is_log else nice(max(step, 1.0) if self.is_whole else step)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         values = [i * step for i in range(first, last + 1)]
         texts = [f"1e{value:g}" if self.is_log else f"{value:.6g}" for value in values]

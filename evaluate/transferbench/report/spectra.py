@@ -39,7 +39,7 @@ def chart(key: str, dataset: str, series: list[Series]) -> Chart:
         f"{dataset}: spectrum of the features",
         "Eigenvalues of the covariance of the test images' features, each over the largest. "
         "The sooner a line falls, the fewer dimensions are used.",
-        Axis("eigenvalue, from the largest"),
+        Axis("eigenvalue, from the largest", is_whole=True),
         Axis("part of the largest", is_log=True),
         tuple(series),
     )

@@ -2,8 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from itertools import count
 
 from transferbench.records import Record
 from transferbench.tables.board import Leaderboard, Row
@@ -22,12 +23,9 @@ class Subject:
 def subjects(board: Leaderboard) -> list[Subject]:
     """The rows that something was measured for, in the leaderboard's order."""
     found = [(row, records_of(row)) for row in board.rows if records_of(row)]
-    taken: dict[str, int] = defaultdict(int)
-    keys = []
+    keys: list[str] = []
     for row, _ in found:
-        key = slug(row.name)
-        taken[key] += 1
-        keys.append(f"{key}-{taken[key]}" if taken[key] > 1 else key)
+        keys.append(free(slug(row.name), keys))
     return [
         Subject(key, row, own, tuple((other.name, theirs) for other, theirs in found if other is not row))
         for key, (row, own) in zip(keys, found, strict=True)
@@ -46,6 +44,12 @@ def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
     for record in records:
         found[record.dataset].append(record)
     return found
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """The name, with the first number behind it that is not taken when it is."""
+    numbered = (f"{name}-{i}" for i in count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def slug(text: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from html import escape
 
 from transferbench.report.charts import Chart, Series
-from transferbench.report.labels import Word, apart, beside
+from transferbench.report.labels import Word
+from transferbench.report.layout import Places, layout
 from transferbench.report.scales import Scale
 
 WIDTH, HEIGHT = 420.0, 290.0
@@ -18,14 +19,11 @@ def svg(chart: Chart) -> str:
     """The chart as one element, which names itself to a screen reader."""
     bare = not chart.x.label
     left, right, top, bottom = (6.0, 6.0, 6.0, 6.0) if bare else (LEFT, RIGHT, TOP, BOTTOM)
-    series, wide, high = chart.drawn(), WIDTH - left - right, HEIGHT - top - bottom
-    x = Scale.around([value for each in series for value in each.xs], wide, chart.x.is_log)
-    y = Scale.around([value for each in series for value in each.ys], high, chart.y.is_log)
-    parts = [] if bare else list(_axes(chart, x, y))
-    for each in series:
-        places = [(x.place(a), high - y.place(b)) for a, b in zip(each.xs, each.ys, strict=True)]
+    laid = layout(chart, WIDTH - left - right, HEIGHT - top - bottom)
+    parts = [] if bare else list(_axes(chart, laid.x, laid.y))
+    for each, places in laid.series:
         parts += _marks(each, places)
-    parts += [_text(word) for word in [*_words(series, x, y), *_numbers(chart, series, x, y)]]
+    parts += map(_text, laid.words)
     name = escape(f"{chart.title}. {chart.caption}", quote=True)
     return (
         f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{name}">'
@@ -35,7 +33,7 @@ def svg(chart: Chart) -> str:
 
 def swatch(series: Series) -> str:
     """The sign of a series in a legend."""
-    places = [(10.0, 5.0)] if series.style in ("points", "hollow", "dust") else [(0.0, 5.0), (20.0, 5.0)]
+    places = ((10.0, 5.0),) if series.style in ("points", "hollow", "dust") else ((0.0, 5.0), (20.0, 5.0))
     return f'<svg class="swatch" viewBox="0 0 20 10" aria-hidden="true">{"".join(_marks(series, places))}</svg>'
 
 
@@ -64,7 +62,7 @@ def _power(text: str) -> str:
     return f'10<tspan class="power" dy="-4">{escape(exponent).replace("-", MINUS)}</tspan>'
 
 
-def _marks(series: Series, places: list[tuple[float, float]]) -> list[str]:
+def _marks(series: Series, places: Places) -> list[str]:
     if not places:
         return []
     style = f"{series.style} c{series.colour % PALETTE}"
@@ -74,29 +72,6 @@ def _marks(series: Series, places: list[tuple[float, float]]) -> list[str]:
         size = "" if len(places) < 20 else " small"
         return [f'<path class="{style}{size}" d="{"".join(f"M{a:.1f} {b:.1f}h0" for a, b in places)}"/>']
     return [f'<path class="{style}" d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in places)}"/>']
-
-
-def _words(series: tuple[Series, ...], x: Scale, y: Scale) -> list[Word]:
-    points, middles = [], []
-    for each in series:
-        places = [(x.place(a), y.length - y.place(b)) for a, b in zip(each.xs, each.ys, strict=True)]
-        if len(each.labels) == len(places):
-            points += [(a, b, text) for (a, b), text in zip(places, each.labels, strict=True)]
-        elif each.labels:
-            columns = [sorted(column)[len(places) // 2] for column in zip(*places, strict=True)]
-            middles.append(Word(each.labels[0], columns[0], columns[1] + 4))
-    return [*beside(points, x.length, y.length), *apart(middles)]
-
-
-def _numbers(chart: Chart, series: tuple[Series, ...], x: Scale, y: Scale) -> list[Word]:
-    """The legend's numbers at the ends of lines."""
-    marks = {id(each): mark for mark, each in chart.legend()}
-    ends = [
-        Word(marks[id(given)], x.place(each.xs[-1]) + 9, y.length - y.place(each.ys[-1]) + 4)
-        for given, each in zip(chart.series, series, strict=True)
-        if marks.get(id(given)) and each.xs
-    ]
-    return apart(ends)
 
 
 def _text(word: Word) -> str:
