@@ -50,9 +50,16 @@ def test_words_beside_points_do_not_cover_each_other():
             assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
-def test_words_in_one_place_stand_below_each_other():
-    found = apart([Word("ship", 50.0, 20.0), Word("dog", 52.0, 18.0), Word("far", 300.0, 19.0)])
-    assert [(word.text, word.y) for word in found] == [("dog", 18.0), ("far", 19.0), ("ship", 29.0)]
+def test_words_in_one_place_move_apart_evenly_and_keep_their_order():
+    found = {
+        word.text: word.y
+        for word in apart([Word("ship", 50.0, 20.0), Word("dog", 52.0, 18.0), Word("far", 300.0, 19.0)])
+    }
+    assert found == pytest.approx({"dog": 13.5, "far": 19.0, "ship": 24.5})
+    many = apart([Word(str(i), 5.0, 100 + 0.1 * i) for i in range(9)])
+    assert [word.text for word in many] == [str(i) for i in range(9)]
+    assert min(low.y - high.y for high, low in zip(many, many[1:], strict=False)) > 10
+    assert sum(word.y for word in many) / 9 == pytest.approx(100.4)
 
 
 def colours(scheme: str) -> dict[str, tuple[int, ...]]:

@@ -7,6 +7,8 @@ GLYPH = 6.6
 """The mean width of a letter at the size that charts use, in pixels."""
 LINE = 12.0
 APART = 7.0
+ROUNDS = 100
+"""Of moving words apart: enough for a dozen in one place."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,20 @@ def _cost(box: Box, dots: Sequence[Box], words: Sequence[Box], size: tuple[float
 
 
 def apart(words: Sequence[Word]) -> list[Word]:
-    """The words, each as far down as those above it leave it free."""
-    found: list[Word] = []
-    for word in sorted(words, key=lambda each: each.y):
-        y = word.y
-        for other in found:
-            is_near = abs(other.x - word.x) < (len(other.text) + len(word.text)) * GLYPH / 2
-            y = max(y, other.y + LINE - 1) if is_near and y > other.y - LINE else y
-        found.append(Word(word.text, word.x, y))
-    return found
+    """The words, those that touch moved up and down from each other, in the order in which they stood."""
+    order = sorted(words, key=lambda each: each.y)
+    ys = [word.y for word in order]
+    near = [(i, j) for j in range(len(order)) for i in range(j) if _overlap(order[i], order[j])]
+    for _ in range(ROUNDS):
+        for i, j in near:
+            move = max(0.0, LINE - 1 - (ys[j] - ys[i])) / 2
+            ys[i], ys[j] = ys[i] - move, ys[j] + move
+    return [Word(word.text, word.x, y) for word, y in zip(order, ys, strict=True)]
+
+
+def _overlap(one: Word, other: Word) -> bool:
+    """Whether two words would touch on one line."""
+    return abs(one.x - other.x) < (len(one.text) + len(other.text)) * GLYPH / 2
 
 
 def _shared(one: Box, other: Box) -> float:
