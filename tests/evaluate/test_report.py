@@ -12,6 +12,7 @@ from recorded import a_record
 from reported import CURVE, fill, npz, put
 
 from transferbench import features, report, tables
+from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Card, Origin
 from transferbench.cli import main
 from transferbench.data import open_split
@@ -54,8 +55,19 @@ class Table(HTMLParser):
             self.lines[-1][-1] = " ".join(f"{self.lines[-1][-1]} {data}".split())
 
 
+def a_published_run() -> Record:
+    """INTL's backbone for CIFAR-10 under the whitening papers' 5-NN, published as 90.03."""
+    network = complete(Architecture(family="resnet", arguments={"depth": 18, "stem": "cifar"}))
+    origin = Origin(method="intl", data="cifar10", epochs=1000, seed=0)
+    card = Card(architecture=network, preprocess=Preprocess(), origin=origin)
+    config = {"k": 5, "metric": "euclidean", "vote": "majority"}
+    return a_record("INTL", 90.5, card=card, config=config, dataset="cifar10", label="5-NN")
+
+
 def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
     fill(tmp_path)
+    put(tmp_path, a_record("A", 44.5, seed=1))
+    put(tmp_path, a_published_run())
     good = [each for each in read(tmp_path).values() if isinstance(each, Record)]
     laid = tables.grid(tables.leaderboard(good), with_ranks=True)
     shown = Table(page(tmp_path)).lines
@@ -64,7 +76,7 @@ def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
         [*line.stub, *(" ".join(filter(None, (each.text + each.marks, each.spread))) for each in line.entries)]
         for line in laid.lines
     ]
-    assert {"50.12", "60.25"} <= {cell for line in shown for cell in line}
+    assert {"60.25", "42.25 ± 3.18", "90.03 (+0.47, within)"} <= {cell for line in shown for cell in line}
 
 
 def test_a_condition_chooses_what_the_page_shows(tmp_path: Path):
@@ -82,8 +94,15 @@ def test_nothing_that_records_say_becomes_html(tmp_path: Path):
     nasty = a_record(NASTY, label=NASTY, dataset=NASTY, card=card, config={NASTY: NASTY}, environment=environment)
     put(tmp_path, nasty, predictions=npz(labels=np.zeros(3, int), predictions=np.ones(3, int)))
     put(tmp_path, a_record(NASTY, card=card, dataset=NASTY, task="linear", label=NASTY), curve=CURVE.encode())
+    for name, rank in ((NASTY, 5.0), ("other", 7.0)):
+        spectrum = a_record(name, rank, task="spectrum", label=NASTY, dataset=NASTY, metric="rankme", card=card)
+        score = spectrum.scores[0].model_copy(update={"unit": ""})
+        put(tmp_path, spectrum.model_copy(update={"scores": (score,)}), spectrum=npz(eigenvalues=np.ones(3)))
+    put(tmp_path, a_record("other", label=NASTY, dataset=NASTY, card=card))
     (tmp_path / f"{NASTY.replace('/', '')}.json").write_text("{")
-    html = page(tmp_path)
+    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    html = made.html
+    assert any(name.startswith("rank-") for name in made.figures)
     assert html.count("<script") == 1
     assert "alert(1)" in html
     assert "&lt;script&gt;alert(1)" in html

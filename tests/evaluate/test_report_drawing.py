@@ -1,6 +1,7 @@
 """Drawings of the report: round ticks, places that go up for more, words that do not collide, colours one can read."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_words_in_one_place_move_apart_evenly_and_keep_their_order():
     assert found == pytest.approx({"dog": 13.5, "far": 19.0, "ship": 24.5})
     many = apart([Word(str(i), 5.0, 100 + 0.1 * i) for i in range(9)])
     assert [word.text for word in many] == [str(i) for i in range(9)]
-    assert min(low.y - high.y for high, low in zip(many, many[1:], strict=False)) > 10
+    assert min(low.y - high.y for high, low in pairwise(many)) > 10
     assert sum(word.y for word in many) / 9 == pytest.approx(100.4)
 
 
