@@ -23,6 +23,7 @@ from transferbench.records import Record
 from transferbench.report import Sources, build, neighbours, read
 from transferbench.report.charts import Chart, Gallery, Matrix
 from transferbench.report.features_map import read_by
+from transferbench.report.subject import subjects
 from transferbench.report.ranks import correlation
 
 NASTY = "<script>alert(1)</script>"
@@ -162,6 +163,15 @@ def test_what_was_never_made_is_told_with_its_command(tmp_path: Path):
         read(tmp_path / "nowhere")
 
 
+def test_results_stand_in_the_order_of_columns_and_seeds():
+    runs = [a_record("A", 40.0 + seed, seed=seed) for seed in (2, 0, 1)]
+    for percent in (10, 1):
+        runs.append(a_record("A", task="semi", label=f"{percent} %", protocol_sha256=str(percent)[-1] * 64))
+    (subject,) = subjects(tables.leaderboard(runs))
+    found = [(record.label, record.card.origin.seed) for record in subject.records]
+    assert found == [("k-NN", 0), ("k-NN", 1), ("k-NN", 2), ("1 %", 0), ("10 %", 0)]
+
+
 def test_rows_of_one_name_have_sections_and_files_of_their_own(tmp_path: Path):
     for name in ("A", "a", "A 2", "board"):
         put(tmp_path, a_record(name), predictions=npz(labels=np.zeros(3, int), predictions=np.ones(3, int)))
@@ -278,7 +288,7 @@ def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
     board = tables.leaderboard(
         [e for e in read(tmp_path).values() if isinstance(e, Record)], tables.Choice(limited=True)
     )
-    panel = neighbours.panel(report.subjects(board)[0], library)
+    panel = neighbours.panel(subjects(board)[0], library)
     assert not panel.figures
     assert "room for images is used up" in panel.missing[0].what
 

@@ -8,6 +8,7 @@ from itertools import count
 
 from transferbench.records import Record
 from transferbench.tables.board import Leaderboard, Row
+from transferbench.tables.columns import order_of
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,14 @@ def subjects(board: Leaderboard) -> list[Subject]:
 
 
 def records_of(row: Row) -> tuple[Record, ...]:
-    """A row's records, each once, in the order of its columns."""
-    found = {record.record_sha256: record for cell in row.cells.values() for record in cell.records}
+    """A row's records, each once, in the order of its columns and of the seeds in them."""
+    ordered = [row.cells[column] for column in sorted(row.cells, key=order_of)]
+    found = {each.record_sha256: each for cell in ordered for each in sorted(cell.records, key=_seeds)}
     return tuple(found.values())
+
+
+def _seeds(record: Record) -> tuple[int, int]:
+    return record.card.origin.seed or 0, record.seed
 
 
 def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
