@@ -23,8 +23,8 @@ from transferbench.records import Record
 from transferbench.report import Sources, build, neighbours, read
 from transferbench.report.charts import Chart, Gallery, Matrix
 from transferbench.report.features_map import read_by
-from transferbench.report.subject import subjects
 from transferbench.report.ranks import correlation
+from transferbench.report.subject import subjects
 
 NASTY = "<script>alert(1)</script>"
 
