@@ -29,6 +29,7 @@ __all__ = [
     "Precision",
     "Reading",
     "Report",
+    "cached",
     "evaluating",
     "extract",
     "forward",
@@ -83,6 +84,13 @@ def extract(
                 _seal(work.path, path, identity)
         runtime.barrier()
     return FeatureSet(np.load(path, mmap_mode="r"), images.labels)
+
+
+def cached(candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | Reading) -> FeatureSet | None:
+    """Features that lie whole in the cache; None where they do not. The candidate's weights are not looked at."""
+    path = place(candidate, images, cache, asked)
+    is_whole = _is_whole(path, _identity(candidate, images, reading(asked)))
+    return FeatureSet(np.load(path, mmap_mode="r"), images.labels) if is_whole else None
 
 
 def place(candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | Reading) -> Path:

@@ -21,6 +21,7 @@ evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
 evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
 evaluate table results                        CSV, LaTeX, Markdown, HTML
+evaluate report results                       all of it as one HTML page
 evaluate published --method intl              what papers report
 evaluate compare INTL MoCo                    task by task, with paired tests
 evaluate gate results --against baseline      exit 1 when a number got worse
@@ -79,6 +80,7 @@ app = typer.Typer(
 
 app.command(JUDGE)(judging.judge)
 app.command()(tabulating.table)
+app.command()(tabulating.report)
 app.command("published")(tabulating.published_)
 app.command()(holding.compare)
 app.command()(holding.gate)

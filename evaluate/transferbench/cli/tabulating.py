@@ -1,11 +1,13 @@
-"""Commands about numbers: tables of records, and what was published."""
+"""Commands about numbers: tables and a page of records, and what was published."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferbench.cli import printing
+from transferbench.cli.judging import PLACE
 from transferbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,6 +80,32 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
         print(f"wrote {path}")
     if place is None:
         print("Nothing was written: say where with --out FOLDER.")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG and PDF.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
+    ] = None,
+    limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Neighbours as images.")] = True,
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+) -> None:
+    """Make one HTML page of all that was recorded: leaderboard, curves, spectra, maps, confusions, neighbours."""
+    from transferbench import report as reports
+    from transferbench import runtime, tables
+
+    found = reports.read(folder)
+    for reason in found.values():
+        if isinstance(reason, ValueError):
+            print(f"Left out: {reason}", file=sys.stderr)
+    sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
+    made = reports.build(found, tables.Choice(tuple(where or ()), limited=limited), sources)
+    for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
+        print(f"wrote {path}")
 
 
 def published_(

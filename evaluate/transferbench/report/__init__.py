@@ -1,0 +1,135 @@
+"""All that was recorded as one page to look at, and its figures as files for a paper."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferbench import comparison, records, state, tables
+from transferbench.errors import UserError
+from transferbench.records import Record
+from transferbench.report import confusion, curves, facts, features_map, neighbours, ranks, spectra
+from transferbench.report.charts import Chart, Figure, MissingError
+from transferbench.report.library import Library
+from transferbench.report.page import Page, Section, render
+from transferbench.report.standings import standings
+from transferbench.report.subject import Subject, free, subjects
+
+__all__ = ["Report", "Sources", "build", "read"]
+
+PANELS = (curves.panel, spectra.panel, features_map.panel, confusion.panel, neighbours.panel)
+"""The parts of a checkpoint's section, in order; each is a function of a subject and the library."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a report's material lies, and whether images may be shown."""
+
+    data_root: Path
+    cache: Path
+    with_images: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and the figures on it by their names as files."""
+
+    html: str
+    figures: Mapping[str, Figure]
+
+    def write(self, path: Path) -> Path:
+        """Write the page; returns where."""
+        state.write(path, self.html)
+        return path
+
+    def write_figures(self, folder: Path) -> Iterator[Path]:
+        """Write every figure as PNG and as PDF, yielding where.
+
+        Raises:
+            UserError: without matplotlib.
+        """
+        from transferbench.report import paper
+
+        for name, figure in self.figures.items():
+            yield from paper.write(folder / name, figure)
+
+
+def read(folder: Path) -> dict[Path, Record | ValueError]:
+    """Every record below a folder, or the reason why a file holds none.
+
+    Raises:
+        UserError: when there is no record.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Run `evaluate all CHECKPOINT --out {folder}` first.")
+    found = dict(records.read_all(folder))
+    if all(isinstance(each, ValueError) for each in found.values()):
+        raise UserError(f"No records below {folder}: {len(found)} JSON file(s) that hold none.")
+    return found
+
+
+def build(found: Mapping[Path, Record | ValueError], choice: tables.Choice, sources: Sources) -> Report:
+    """The report of some records by the files they lie in.
+
+    Raises:
+        UserError: for a condition that cannot be read, or when no record fulfils them all.
+    """
+    good = {path: each for path, each in found.items() if not isinstance(each, ValueError)}
+    bad = [str(each) for each in found.values() if isinstance(each, ValueError)]
+    folders = {record.record_sha256: _folder(path) for path, record in good.items()}
+    library = Library(folders, sources.data_root, sources.cache, sources.with_images)
+    board = tables.leaderboard(
+        good.values(), choice, len(bad), lambda record: comparison.hits(record, library.folder(record))
+    )
+    if not board.columns:
+        raise UserError("\n".join(["No result to show.", *tables.notes(board)]))
+    listed = subjects(board)
+    sections = [_section(subject, library) for subject in listed]
+    plots, missing = ranks.charts(board), []
+    if not plots:
+        missing.append(
+            MissingError(
+                "A plot of rank against accuracy needs an accuracy and a spectrum of two checkpoints on one data set.",
+                f"evaluate spectrum CHECKPOINT... --data {board.columns[0].dataset}",
+            )
+        )
+    overview = [*spectra.overview(listed, library), *plots.pop("RankMe", [])]
+    more = [chart for charts in plots.values() for chart in charts]
+    table = standings(board, listed)
+    shown = Page("transferbench report", _made(listed), table, overview, more, missing, sections, bad)
+    figures: dict[str, Figure] = {}
+    for figure in _figures([*overview, *more], sections):
+        figures[free(figure.key, figures)] = figure
+    return Report(render(shown), figures)
+
+
+def _folder(path: Path) -> Path:
+    """The output folder that a record lies in: its artifacts' paths begin there."""
+    return path.parent.parent if path.parent.name == records.RECORDS else path.parent
+
+
+def _section(subject: Subject, library: Library) -> Section:
+    return Section(
+        subject,
+        [facts.result(record) for record in subject.records],
+        facts.weights(subject.records),
+        facts.environments(subject.records),
+        [panel(subject, library) for panel in PANELS],
+    )
+
+
+def _made(listed: list[Subject]) -> str:
+    count = sum(len(subject.records) for subject in listed)
+    rivals = sum(subject.row.kind == "candidate" for subject in listed)
+    parts = [_counted(rivals, "checkpoint"), _counted(len(listed) - rivals, "control"), _counted(count, "result")]
+    return f"{', '.join(filter(None, parts))}. Made {records.now()[:16].replace('T', ' ')} UTC."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
+
+
+def _figures(overview: list[Chart], sections: list[Section]) -> Iterator[Figure]:
+    yield from overview
+    for section in sections:
+        for panel in section.panels:
+            yield from panel.figures

@@ -1,0 +1,85 @@
+"""What tasks kept beside their records, read back only as it was recorded."""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from transferbench.records import Record
+from transferbench.report.charts import MissingError
+
+
+def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
+    """The labels and the predicted classes of the test images.
+
+    Raises:
+        MissingError: when they were not kept, or are not what was.
+    """
+    arrays = _arrays(record, "predictions", folder)
+    if not {"labels", "predictions"} <= set(arrays):
+        raise MissingError(f"{_what(record)}: its predictions hold no class for each image.", again(record))
+    return arrays["labels"], arrays["predictions"]
+
+
+def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
+    """The eigenvalues of the features' covariance, largest first.
+
+    Raises:
+        MissingError: when they were not kept, or are not what was.
+    """
+    arrays = _arrays(record, "spectrum", folder)
+    if "eigenvalues" not in arrays:
+        raise MissingError(f"{_what(record)}: its spectrum holds no eigenvalues.", again(record))
+    return np.sort(arrays["eigenvalues"])[::-1]
+
+
+def curve(record: Record, folder: Path) -> list[dict[str, float]]:
+    """The numbers that were measured after each epoch.
+
+    Raises:
+        MissingError: when it was not kept, or is not what was.
+    """
+    content = _content(record, "curve", folder)
+    try:
+        lines = [json.loads(line) for line in content.decode().splitlines()]
+        return [{str(k): float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
+    except (ValueError, AttributeError):
+        raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
+
+
+def again(record: Record, task: str = "") -> str:
+    """The command that makes a record's artifacts and cached features anew; of another task when one is named."""
+    limit = f" --limit {record.limit}" if record.limit else ""
+    return f"evaluate {task or record.task} {record.candidate}=CHECKPOINT --data {record.dataset}{limit} --again"
+
+
+def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as found:
+            return {key: found[key] for key in found}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
+
+
+def _content(record: Record, name: str, folder: Path) -> bytes:
+    artifact = record.artifacts.get(name)
+    if artifact is None:
+        raise MissingError(f"{_what(record)}: no {name} was kept.", again(record))
+    path = folder / artifact.path
+    if not path.is_file():
+        raise MissingError(f"{_what(record)}: {artifact.path} is not in {folder}.", again(record))
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != artifact.sha256:
+        raise MissingError(
+            f"{_what(record)}: {artifact.path} was changed or cut short, and is left out.", again(record)
+        )
+    return content
+
+
+def _what(record: Record) -> str:
+    seed = f" (seed {record.seed})" if record.seed else ""
+    return f"{record.dataset} {record.label}{seed}"

@@ -1,0 +1,86 @@
+"""Data sets and cached features as records name them, opened once each; nothing is computed or fetched for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from transferbench import features
+from transferbench.checkpoints import Candidate
+from transferbench.data import SOURCES, LabelledImages
+from transferbench.errors import UserError
+from transferbench.features import FeatureSet, Precision, Reading
+from transferbench.records import Record
+from transferbench.report.artifacts import again
+from transferbench.report.charts import MissingError
+from transferbench.run import Shelf
+from transferbench.tasks import Dataset
+
+IMAGE_BYTES = 3_000_000
+"""What the images of one page may take: 4 MB once they are text, so that it stays a file that one can send."""
+
+
+@dataclass
+class Library:
+    """Where a report's material lies.
+
+    Attributes:
+        folders: the output folder of each record, by the record's checksum.
+        data_root: where data sets lie, by name or as NAME.zip.
+        cache: where features are kept.
+        with_images: whether images may be opened.
+        image_bytes: what is left of them for the page.
+    """
+
+    folders: Mapping[str, Path]
+    data_root: Path
+    cache: Path
+    with_images: bool = True
+    image_bytes: int = IMAGE_BYTES
+    _shelf: Shelf = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._shelf = Shelf(self.data_root)
+
+    def folder(self, record: Record) -> Path:
+        """Where a record's artifacts lie."""
+        return self.folders[record.record_sha256]
+
+    def dataset(self, record: Record) -> Dataset:
+        """The images a record was measured on.
+
+        Raises:
+            MissingError: when they are not here, or are other ones.
+        """
+        try:
+            found = self._shelf.take(self._located(record.dataset), record.limit)
+        except UserError as error:
+            raise MissingError(f"The images of {record.dataset} are not here. {error}") from None
+        if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:
+            raise MissingError(
+                f"{record.dataset} in {self.data_root} is not the data that {record.candidate} was judged on.",
+                "evaluate report --data-root FOLDER",
+            )
+        return found
+
+    def features(self, record: Record, images: LabelledImages, asked: Precision | Reading) -> FeatureSet:
+        """The features of some images as a record's checkpoint sees them.
+
+        Raises:
+            MissingError: when they are not in the cache.
+        """
+        without_weights = Candidate(record.candidate, nn.Identity(), record.card, record.digest, record.load_report)
+        found = features.cached(without_weights, images, self.cache, asked)
+        if found is None:
+            raise MissingError(
+                f"The features of {record.dataset}'s {images.split} images are not in {self.cache}.", again(record)
+            )
+        return found
+
+    def _located(self, name: str) -> str:
+        """The path of a data set that lies under the root by its own name; a source's name stays what it is."""
+        if name.replace("-", "_") in SOURCES.names():
+            return name
+        found = (path for path in (self.data_root / f"{name}.zip", self.data_root / name) if path.exists())
+        return str(next(found, self.data_root / name).absolute())

@@ -1,0 +1,334 @@
+"""The report says what records and artifacts say, names what is missing or damaged, and lets nothing in as HTML."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recorded import a_record
+from reported import CURVE, fill, npz, put
+
+from transferbench import features, report, tables
+from transferbench.backbones import Architecture, complete
+from transferbench.checkpoints import Card, Origin
+from transferbench.cli import main
+from transferbench.data import open_split
+from transferbench.data.transforms import Preprocess
+from transferbench.errors import UserError
+from transferbench.features import Reading
+from transferbench.records import Record
+from transferbench.report import Sources, build, neighbours, read
+from transferbench.report.charts import Chart, Gallery, Matrix
+from transferbench.report.features_map import read_by
+from transferbench.report.ranks import correlation
+from transferbench.report.subject import subjects
+
+NASTY = "<script>alert(1)</script>"
+
+
+def sources(folder: Path, **changes: Any) -> Sources:
+    return Sources(**({"data_root": folder, "cache": folder / "cache"} | changes))
+
+
+def page(out: Path, choice: tables.Choice = tables.Choice()) -> str:  # noqa: B008
+    return build(read(out), choice, sources(out)).html
+
+
+class Table(HTMLParser):
+    """The texts of the leaderboard's cells, line by line."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.lines: list[list[str]] = []
+        self.feed(html.partition('id="board"')[2].partition("</table>")[0])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.lines.append([])
+        if tag in ("td", "th"):
+            self.lines[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.lines and self.lines[-1]:
+            self.lines[-1][-1] = " ".join(f"{self.lines[-1][-1]} {data}".split())
+
+
+def a_published_run() -> Record:
+    """INTL's backbone for CIFAR-10 under the whitening papers' 5-NN, published as 90.03."""
+    network = complete(Architecture(family="resnet", arguments={"depth": 18, "stem": "cifar"}))
+    origin = Origin(method="intl", data="cifar10", epochs=1000, seed=0)
+    card = Card(architecture=network, preprocess=Preprocess(), origin=origin)
+    config = {"k": 5, "metric": "euclidean", "vote": "majority"}
+    return a_record("INTL", 90.5, card=card, config=config, dataset="cifar10", label="5-NN")
+
+
+def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
+    fill(tmp_path)
+    put(tmp_path, a_record("A", 44.5, seed=1))
+    put(tmp_path, a_published_run())
+    good = [each for each in read(tmp_path).values() if isinstance(each, Record)]
+    laid = tables.grid(tables.leaderboard(good), with_ranks=True)
+    shown = Table(page(tmp_path)).lines
+    assert shown[0] == [*laid.stub, *(f"{group} {name}".strip() for group, name in laid.heads)]
+    assert shown[1:] == [
+        [*line.stub, *(" ".join(filter(None, (each.text + each.marks, each.spread))) for each in line.entries)]
+        for line in laid.lines
+    ]
+    assert {"60.25", "42.25 ± 3.18", "90.03 (+0.47, within)"} <= {cell for line in shown for cell in line}
+
+
+def test_a_condition_chooses_what_the_page_shows(tmp_path: Path):
+    html = page(fill(tmp_path), tables.Choice(where=("candidate=A",)))
+    assert 'id="checkpoint-a"' in html
+    assert 'id="checkpoint-b"' not in html
+    with pytest.raises(UserError, match="No result to show"):
+        page(tmp_path, tables.Choice(where=("candidate=nobody",)))
+
+
+def test_nothing_that_records_say_becomes_html(tmp_path: Path):
+    origin = Origin(method=NASTY, recipe=NASTY, seed=0)
+    card = Card(architecture=a_record().card.architecture, preprocess=Preprocess(), origin=origin)
+    environment = {"command": ["evaluate", NASTY], "machine": {"cpu": NASTY}}
+    nasty = a_record(NASTY, label=NASTY, dataset=NASTY, card=card, config={NASTY: NASTY}, environment=environment)
+    put(tmp_path, nasty, predictions=npz(labels=np.zeros(3, int), predictions=np.ones(3, int)))
+    put(tmp_path, a_record(NASTY, card=card, dataset=NASTY, task="linear", label=NASTY), curve=CURVE.encode())
+    for name, rank in ((NASTY, 5.0), ("other", 7.0)):
+        spectrum = a_record(name, rank, task="spectrum", label=NASTY, dataset=NASTY, metric="rankme", card=card)
+        score = spectrum.scores[0].model_copy(update={"unit": ""})
+        put(tmp_path, spectrum.model_copy(update={"scores": (score,)}), spectrum=npz(eigenvalues=np.ones(3)))
+    put(tmp_path, a_record("other", label=NASTY, dataset=NASTY, card=card))
+    (tmp_path / f"{NASTY.replace('/', '')}.json").write_text("{")
+    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    html = made.html
+    assert any(name.startswith("rank-") for name in made.figures)
+    assert html.count("<script") == 1
+    assert "alert(1)" in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_the_page_forbids_itself_to_fetch_anything(tmp_path: Path):
+    html = page(fill(tmp_path))
+    assert "default-src 'none'; img-src data:" in html.replace("&#39;", "'")
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
+    assert "url(" not in html
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "panel"),
+    [("spectrum", "spectrum", "spectrum"), ("linear", "curve", "accuracy"), ("knn", "predictions", None)],
+)
+def test_what_was_cut_short_is_named_and_left_out(tmp_path: Path, task: str, name: str, panel: str | None):
+    path = fill(tmp_path) / "artifacts" / f"A.{task}.0" / name
+    whole = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    path.write_bytes(path.read_bytes()[:-9])
+    cut = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    if panel:
+        assert f"a-{panel}-digits" in whole.figures
+        assert f"a-{panel}-digits" not in cut.figures
+        assert f"artifacts/A.{task}.0/{name} was changed or cut short" in cut.html
+    else:
+        assert (
+            "k-NN" in whole.figures["b-confusion-digits"].title or "linear" in whole.figures["b-confusion-digits"].title
+        )
+        assert "linear" in cut.figures["a-confusion-digits"].title
+    assert "b-spectrum-digits" in cut.figures
+
+
+def test_records_that_are_none_are_named(tmp_path: Path):
+    fill(tmp_path)
+    (tmp_path / "records" / "half.json").write_text('{"schema_version": 1')
+    assert "half.json is not a record" in page(tmp_path)
+
+
+def test_records_below_several_output_folders_find_their_artifacts(tmp_path: Path):
+    fill(tmp_path / "one", ("A",))
+    fill(tmp_path / "two", ("B",))
+    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    assert {"a-spectrum-digits", "b-spectrum-digits"} <= made.figures.keys()
+
+
+def test_what_was_never_made_is_told_with_its_command(tmp_path: Path):
+    put(tmp_path, a_record("A"))
+    html = page(tmp_path)
+    for command in (
+        "evaluate linear A=CHECKPOINT",
+        "evaluate spectrum A=CHECKPOINT",
+        "evaluate spectrum CHECKPOINT...",
+    ):
+        assert command in html
+    with pytest.raises(UserError, match="no folder"):
+        read(tmp_path / "nowhere")
+
+
+def test_results_stand_in_the_order_of_columns_and_seeds():
+    runs = [a_record("A", 40.0 + seed, seed=seed) for seed in (2, 0, 1)]
+    for percent in (10, 1):
+        runs.append(a_record("A", task="semi", label=f"{percent} %", protocol_sha256=str(percent)[-1] * 64))
+    (subject,) = subjects(tables.leaderboard(runs))
+    found = [(record.label, record.card.origin.seed) for record in subject.records]
+    assert found == [("k-NN", 0), ("k-NN", 1), ("k-NN", 2), ("1 %", 0), ("10 %", 0)]
+
+
+def test_rows_of_one_name_have_sections_and_files_of_their_own(tmp_path: Path):
+    for name in ("A", "a", "A 2", "board"):
+        put(tmp_path, a_record(name), predictions=npz(labels=np.zeros(3, int), predictions=np.ones(3, int)))
+    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    keys = re.findall(r'<section class="checkpoint" id="checkpoint-([^"]+)"', made.html)
+    assert sorted(keys) == ["a", "a-2", "a-3", "board"]
+    assert {f"{key}-confusion-digits" for key in keys} == set(made.figures)
+    assert len(re.findall(r'id="board"', made.html)) == 1
+
+
+def test_rank_stands_against_accuracy(tmp_path: Path):
+    made = build(read(fill(tmp_path)), tables.Choice(), sources(tmp_path)).figures
+    chart = made["rank-digits-rankme-k-nn"]
+    assert isinstance(chart, Chart)
+    candidates, control = chart.series
+    points = dict(zip(candidates.labels, zip(candidates.xs, candidates.ys, strict=True), strict=True))
+    assert points == {name: (3.0 * i + 2, 40 + 10.125 * i) for i, name in enumerate("ABCD")}
+    assert (control.labels, control.xs) == (("random-init",), (14.0,))
+    assert "over the 4 checkpoints: 1.00" in chart.caption
+    other = made["rank-digits-effective-rank-linear"]
+    assert isinstance(other, Chart)
+    assert sorted(other.series[0].xs) == [1, 3, 5, 7]
+
+
+def test_the_rank_correlation_is_that_of_ranks():
+    assert correlation([(1.0, 1.0), (2.0, 8.0), (3.0, 27.0), (4.0, 640.0)]) == pytest.approx(1)
+    assert correlation([(1.0, 4.0), (2.0, 3.0), (3.0, 2.0), (4.0, 1.0)]) == pytest.approx(-1)
+    assert correlation([(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]) is None
+    assert correlation([(1.0, 1.0), (1.0, 2.0), (1.0, 3.0), (1.0, 4.0)]) is None
+
+
+def test_the_confusion_matrix_counts_every_test_image(tmp_path: Path):
+    labels, found = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 0, 0])
+    put(tmp_path, a_record("A"), predictions=npz(labels=labels, predictions=found))
+    matrix = build(read(tmp_path), tables.Choice(), sources(tmp_path)).figures["a-confusion-digits"]
+    assert isinstance(matrix, Matrix)
+    assert matrix.counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]
+    assert matrix.confusions(9) == [("2", "0", 2), ("0", "1", 1)]
+    assert matrix.shares()[2] == pytest.approx([2 / 3, 0, 1 / 3])
+
+
+def cached_digits(out: Path, limit: int = 40) -> Record:
+    """A k-NN record of a checkpoint whose features lie in `out/cache`: the class of each image, and a little noise."""
+    from transferbench.data.subsets import limited
+    from transferbench.report.library import Library
+    from transferbench.run import LIMIT_SEED
+
+    splits = [limited(open_split("digits", split, out), limit, LIMIT_SEED) for split in ("train", "test")]
+    record = a_record(
+        "A", limit=limit, config={"k": 5, "metric": "cosine", "precision": "float32"},
+        data_fingerprint={images.split: images.fingerprint for images in splits},
+    )  # fmt: skip
+    labels = splits[1].labels
+    record = put(out, record, predictions=npz(labels=labels, predictions=labels))
+    for images in splits:
+        rows = np.eye(10)[images.labels] + np.random.default_rng(0).normal(0, 0.01, (len(images), 10))
+        without = features_of(Library({}, out, out / "cache"), record)
+        path = features.place(without, images, out / "cache", Reading())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, rows.astype(np.float32))
+        features._seal(path, path, features._identity(without, images, Reading()))
+    return record
+
+
+def features_of(library: Any, record: Record) -> Any:
+    from torch import nn
+
+    from transferbench.checkpoints import Candidate
+
+    return Candidate(record.candidate, nn.Identity(), record.card, record.digest, record.load_report)
+
+
+def test_neighbours_and_the_map_come_from_cached_features(tmp_path: Path):
+    cached_digits(tmp_path)
+    made = build(read(tmp_path), tables.Choice(limited=True), sources(tmp_path))
+    gallery, chart = made.figures["a-neighbours-digits"], made.figures["a-map-digits"]
+    assert isinstance(gallery, Gallery)
+    assert isinstance(chart, Chart)
+    assert len(gallery.lines) == 12
+    assert len({query.label for query, _ in gallery.lines}) == 10
+    for query, near in gallery.lines:
+        marks = [each.is_right for each in near]
+        assert [each.label == query.label for each in near] == marks
+        assert marks == [True] * 4 + [False]
+    assert sum(len(series.xs) for series in chart.series) == 40
+    assert made.html.count("data:image/webp;base64,") == 12 * 6
+
+
+def test_without_features_data_or_images_the_page_says_so(tmp_path: Path):
+    cached_digits(tmp_path)
+    choice = tables.Choice(limited=True)
+    shutil.rmtree(tmp_path / "cache")
+    gone = build(read(tmp_path), choice, sources(tmp_path)).html
+    assert "images are not in" in gone
+    assert "evaluate knn A=CHECKPOINT --data digits --limit 40 --again" in gone
+    bare = build(read(tmp_path), choice, sources(tmp_path, with_images=False)).html
+    assert "--no-images" in bare
+    put(tmp_path, a_record("B", limit=40, dataset="nowhere"))
+    assert "The images of nowhere are not here." in build(read(tmp_path), choice, sources(tmp_path)).html
+
+
+def test_other_images_than_those_of_the_record_are_not_shown(tmp_path: Path):
+    record = cached_digits(tmp_path)
+    put(tmp_path, record.model_copy(update={"candidate": "B", "data_fingerprint": {"train": "x", "test": "y"}}))
+    made = build(read(tmp_path), tables.Choice(limited=True), sources(tmp_path))
+    assert "b-neighbours-digits" not in made.figures
+    assert "is not the data that B was judged on" in made.html
+
+
+def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
+    cached_digits(tmp_path)
+    library = report.Library({}, tmp_path, tmp_path / "cache", True, 100)
+    library.folders = {each.record_sha256: tmp_path for each in read(tmp_path).values() if isinstance(each, Record)}
+    board = tables.leaderboard(
+        [e for e in read(tmp_path).values() if isinstance(e, Record)], tables.Choice(limited=True)
+    )
+    panel = neighbours.panel(subjects(board)[0], library)
+    assert not panel.figures
+    assert "room for images is used up" in panel.missing[0].what
+
+
+def test_chosen_images_are_even_over_the_classes():
+    labels = np.repeat(np.arange(4), 30)
+    found = neighbours.chosen(labels, 12)
+    assert np.bincount(labels[found]).tolist() == [3, 3, 3, 3]
+    assert neighbours.chosen(np.array([1, 0]), 12).tolist() == [1, 0]
+
+
+def test_only_tasks_that_read_frozen_features_give_a_map():
+    assert read_by(a_record(task="knn", config={"precision": "bfloat16"})) == Reading(precision="bfloat16")
+    assert read_by(a_record(task="semi")) is None
+
+
+def test_figures_are_written_for_papers(tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'transferbench[plots]'")
+    cached_digits(tmp_path)
+    put(tmp_path, a_record("A", 3.0, task="spectrum", label="$\\x", limit=40), spectrum=npz(eigenvalues=np.ones(3)))
+    made = build(read(tmp_path), tables.Choice(limited=True), sources(tmp_path))
+    kinds = {figure.kind for figure in made.figures.values()}
+    written = list(made.write_figures(tmp_path / "figures"))
+    assert kinds == {"chart", "matrix", "gallery"}
+    assert {path.name for path in written} == {f"{key}.{end}" for key in made.figures for end in ("png", "pdf")}
+    starts = {path.suffix: path.read_bytes()[:4] for path in written}
+    assert starts == {".png": b"\x89PNG", ".pdf": b"%PDF"}
+
+
+def test_the_command_writes_the_page_and_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    fill(tmp_path / "res", ("A",))
+    (tmp_path / "res" / "half.json").write_text("{")
+    out = tmp_path / "page.html"
+    monkeypatch.setattr("sys.argv", ["evaluate", "report", str(tmp_path / "res"), "--out", str(out), "--no-images"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    told = capsys.readouterr()
+    assert f"wrote {out}" in told.out
+    assert "half.json is not a record" in told.err
+    assert 'id="checkpoint-a"' in out.read_text()
