@@ -29,6 +29,8 @@ REPORTED = (
     "scikit-learn",
     "faiss-cpu",
     "faiss-gpu",
+    "pycocotools",
+    "faster-coco-eval",
     "detectron2",
 )
 """The distributions whose versions a number may depend on."""
@@ -165,6 +167,12 @@ def cache_root() -> Path:
 def data_root() -> Path:
     """Where data sets lie: `TRANSFERBENCH_DATA`, else `./data`."""
     return Path(os.environ.get("TRANSFERBENCH_DATA", "data")).expanduser()
+
+
+def detection_folder(where: Path) -> Path:
+    """`where` when something is there, else the folder of its name in `DETECTRON2_DATASETS`, if that is set."""
+    other = os.environ.get("DETECTRON2_DATASETS")
+    return Path(other).expanduser() / where.name if other and not where.exists() else where
 
 
 def worker_count() -> int:
