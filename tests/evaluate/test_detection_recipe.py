@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from transferbench.detection.recipe import Recipe, read
 from transferbench.errors import UserError
 from transferbench.resources import resource
