@@ -19,7 +19,9 @@ def library() -> ModuleType:
     try:
         from pycocotools import mask
     except ImportError:
-        raise UserError("Masks and COCO's precision need pycocotools. Install it with: pip install pycocotools") from None
+        raise UserError(
+            "Masks and COCO's precision need pycocotools. Install it with: pip install pycocotools"
+        ) from None
     return mask
 
 

@@ -25,7 +25,7 @@ def factor(recipe: Recipe, iteration: int) -> float:
 
 
 def optimiser(detector: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with `WEIGHT_DECAY_NORM` on the parameters of norms, which is 0 by default; each group holds its `base` rate."""
+    """SGD with `WEIGHT_DECAY_NORM` on norms, 0 by default; each group holds its `base` rate."""
     solver = recipe.SOLVER
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     seen: set[nn.Parameter] = set()

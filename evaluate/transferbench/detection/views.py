@@ -46,7 +46,9 @@ def sample(images: LabelledImages, index: int, shorter: int, longest: int) -> Sa
     return Sample(pixels(image, scaled(size, shorter, longest), False), (height, width))
 
 
-def training_sample(images: LabelledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool) -> Sample:
+def training_sample(
+    images: LabelledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool
+) -> Sample:
     """An image as it is trained on; `limits` are those of the shorter and of the longer side."""
     assert images.annotated is not None
     image = decoded(images, index)
@@ -67,7 +69,7 @@ def decoded(images: LabelledImages, index: int) -> Image.Image:
     image, (height, width) = images.image(index), images.annotated.sizes[index]
     if (image.height, image.width) != (height, width):
         raise UserError(
-            f"The image '{images.names[index]}' of {images.info.name} is {image.width} x {image.height} pixels, and its "
+            f"The image '{images.names[index]}' of {images.info.name} is {image.width} x {image.height} pixels; its "
             f"annotations are for {width} x {height}. Use the image that they were made for."
         )
     return image
@@ -90,7 +92,7 @@ def objects(
     if flips:
         corners[:, [0, 2]] = to[1] - corners[:, [2, 0]]
     corners = np.clip(corners, 0, [to[1], to[0]] * 2).astype(np.float32)
-    solid = ((corners[:, 2:] - corners[:, :2]) > EMPTY).all(1)
+    solid = np.atleast_1d(((corners[:, 2:] - corners[:, :2]) > EMPTY).all(1))
     kept = [each for each, is_solid in zip(found, solid, strict=True) if is_solid]
     boxes = torch.from_numpy(corners[solid])
     labels = torch.tensor([each.label for each in kept], dtype=torch.int64)
