@@ -13,8 +13,12 @@ from transferbench.errors import UserError
 
 COCO = re.compile(r"(^|/)(annotations/[^/]+|instances_[^/]*|_annotations\.coco)\.json$")
 VOC = re.compile(r"(^|/)ImageSets/Main/[^/]+\.txt$")
-DEPTH = 3
-"""How far below a folder annotations are looked for."""
+PLACES = {
+    COCO: ("instances_*.json", "_annotations.coco.json", "*/instances_*.json", "*/_annotations.coco.json",
+           "annotations/*.json", "*/annotations/*.json"),
+    VOC: ("ImageSets/Main/*.txt", "*/ImageSets/Main/*.txt", "*/*/ImageSets/Main/*.txt"),
+}  # fmt: skip
+"""Where in a folder they are looked for: not everywhere, for there may be a million files."""
 
 
 class Bundle:
@@ -39,12 +43,10 @@ class Bundle:
         return {info.filename: info for info in infos if "__MACOSX" not in info.filename}
 
     def matching(self, pattern: re.Pattern[str]) -> list[str]:
-        """The files whose path fits, sorted; of a folder no deeper than `DEPTH` below it."""
+        """The files whose path fits `COCO` or `VOC`, sorted."""
         if not self.root.is_dir():
             return sorted(name for name in self._members if pattern.search(name))
-        levels = ("/".join(["*"] * depth) for depth in range(1, DEPTH + 1))
-        suffix = ".json" if pattern is COCO else ".txt"
-        paths = (path.relative_to(self.root).as_posix() for level in levels for path in self.root.glob(level + suffix))
+        paths = {path.relative_to(self.root).as_posix() for place in PLACES[pattern] for path in self.root.glob(place)}
         return sorted(name for name in paths if pattern.search(name))
 
     def has(self, name: str) -> bool:
