@@ -1,14 +1,14 @@
 """Batch-norm statistics of the population, after training: fvcore's `update_bn_stats`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transferbench.detection.samples import Sample
+Batch = TypeVar("Batch")
 
 
 @dataclass
@@ -38,14 +38,14 @@ class Population:
 
 
 @torch.no_grad()
-def settle(detector: nn.Module, batches: Iterable[list[Sample]], generator: torch.Generator | None) -> None:
-    """Give every batch norm in training the statistics of these batches, passed in training mode; weights stay.
+def settle(network: nn.Module, batches: Iterable[Batch], forward: Callable[[Batch], object]) -> None:
+    """Give every batch norm in training the statistics of these batches, each passed once by `forward`; weights stay.
 
     Raises:
         RuntimeError: when a layer runs more than once or not at all in a pass, for then its statistics are of no one
             population.
     """
-    layers = [each for each in detector.modules() if isinstance(each, _BatchNorm) and each.training]
+    layers = [each for each in network.modules() if isinstance(each, _BatchNorm) and each.training]
     momenta, found = [layer.momentum for layer in layers], [Population() for _ in layers]
     counts: dict[nn.Module, list[int]] = {layer: [] for layer in layers}
 
@@ -57,7 +57,7 @@ def settle(detector: nn.Module, batches: Iterable[list[Sample]], generator: torc
         for layer in layers:
             layer.momentum = 1.0
         for batch in batches:
-            detector.losses(batch, generator)  # pyright: ignore[reportCallIssue]
+            forward(batch)
             for layer, population in zip(layers, found, strict=True):
                 (count,) = _once(counts[layer])
                 assert isinstance(layer.running_mean, Tensor)

@@ -117,8 +117,11 @@ class _Training:
     def settle(self) -> None:
         """Precise statistics, from the batches that training would have gone on with."""
         end, count = self.recipe.SOLVER.MAX_ITER, self.recipe.TEST.PRECISE_BN.NUM_ITER
+        generator = self._generator(end)
         with self._autocast():
-            precise.settle(self.detector, self._batches(end, count), self._generator(end))
+            precise.settle(
+                self.detector, self._batches(end, count), lambda batch: self.detector.losses(batch, generator)
+            )
 
     def save_if_due(self, done: int, is_asked: bool) -> None:
         """Write all that the next iteration depends on, at the recipe's period, after some minutes, or when asked."""
