@@ -1,14 +1,14 @@
-"""The part of a ResNet below the regions: its stem and first three stages, whose map (C4) proposals and regions share."""
+"""The part of a ResNet below the regions: its stem and first three stages, whose map (C4) all else shares."""
 
 from copy import deepcopy
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from transferbench.backbones import Backbone
 from transferbench.backbones.resnet import ResNet
+from transferbench.detection.frozen import with_frozen_norms
 from transferbench.errors import UserError
 
 STEM_STRIDES = {"imagenet": 4, "deep": 4, "small_maxpool": 2, "cifar": 1}
@@ -61,16 +61,3 @@ def resnet(backbone: Backbone) -> ResNet:
         name = backbone.architecture.name
         raise UserError(f"{name} is no ResNet: detectors are built on ResNets' stages only. Leave `detect` out for it.")
     return backbone
-
-
-def with_frozen_norms(module: nn.Module) -> nn.Module:
-    """`module` with every batch normalisation an affine map of its running statistics, which nothing trains."""
-    if isinstance(module, nn.BatchNorm2d):
-        frozen = FrozenBatchNorm2d(module.num_features, module.eps)
-        state = module.state_dict()
-        state.pop("num_batches_tracked", None)
-        frozen.load_state_dict(state)
-        return frozen
-    for name, child in module.named_children():
-        setattr(module, name, with_frozen_norms(child))
-    return module
