@@ -26,9 +26,30 @@ SMALLER = {"anchor_deltas": 0.1, "cls_score": 0.3}
 SEED = 7
 """Of the anchors and regions that are drawn."""
 
-SMALL = ["MODEL.ROI_HEADS.NUM_CLASSES", "3", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "12", "MODEL.RPN.BATCH_SIZE_PER_IMAGE", "64", "MODEL.RPN.PRE_NMS_TOPK_TRAIN", "400", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "64", "MODEL.RPN.PRE_NMS_TOPK_TEST", "300", "MODEL.RPN.POST_NMS_TOPK_TEST", "24", "TEST.DETECTIONS_PER_IMAGE", "8", "MODEL.RESNETS.NORM", "BN"]
-
-GRADIENTS = ["backbone.stem.conv1.weight", "backbone.res2.0.conv1.weight", "backbone.res4.0.conv2.weight", "backbone.res4.0.conv1.norm.bias", "proposal_generator.rpn_head.conv.weight", "proposal_generator.rpn_head.anchor_deltas.bias", "roi_heads.res5.0.conv1.weight", "roi_heads.res5.0.shortcut.norm.weight", "roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.bbox_pred.bias", "roi_heads.mask_head.deconv.weight"]
+SMALL = {
+    "MODEL.ROI_HEADS.NUM_CLASSES": CLASSES,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 12,
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 64,
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 400,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 64,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 300,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 24,
+    "TEST.DETECTIONS_PER_IMAGE": 8,
+    "MODEL.RESNETS.NORM": "BN",
+}
+GRADIENTS = [
+    "backbone.stem.conv1.weight",
+    "backbone.res2.0.conv1.weight",
+    "backbone.res4.0.conv2.weight",
+    "backbone.res4.0.conv1.norm.bias",
+    "proposal_generator.rpn_head.conv.weight",
+    "proposal_generator.rpn_head.anchor_deltas.bias",
+    "roi_heads.res5.0.conv1.weight",
+    "roi_heads.res5.0.shortcut.norm.weight",
+    "roi_heads.box_predictor.cls_score.weight",
+    "roi_heads.box_predictor.bbox_pred.bias",
+    "roi_heads.mask_head.deconv.weight",
+]
 STATISTICS = ("backbone.stem.conv1.norm.running_mean", "roi_heads.res5.1.conv2.norm.running_var")
 
 
@@ -47,7 +68,8 @@ class Case:
     @property
     def words_given(self) -> list[str]:
         """Every KEY VALUE pair over `coco_R_50_C4_1x.yaml`."""
-        return [*overrides(self.architecture), *SMALL, *self.words]
+        small = [str(word) for pair in SMALL.items() for word in pair]
+        return [*overrides(self.architecture), *small, *self.words]
 
     def recipe(self) -> Recipe:
         return read(resource("detectron_configs") / "coco_R_50_C4_1x.yaml", self.words_given)

@@ -29,6 +29,9 @@ class Detector(nn.Module):
     one over all.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, recipe: Recipe, backbone: Backbone) -> None:
         super().__init__()
         self.recipe = recipe

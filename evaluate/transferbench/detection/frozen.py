@@ -9,6 +9,11 @@ from torchvision.ops import FrozenBatchNorm2d
 class FrozenNorm(FrozenBatchNorm2d):
     """Torchvision's, rounded as Detectron2's: where no gradient passes, it is one operation instead of two."""
 
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Each channel less its running mean over its running deviation, times the weight, plus the bias."""
         if x.requires_grad:

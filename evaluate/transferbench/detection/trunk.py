@@ -29,16 +29,15 @@ class Trunk(nn.Module):
     def __init__(self, backbone: ResNet) -> None:
         super().__init__()
         self.pre_pad = backbone.pre_pad
+        self.channels = backbone.width // 2
         for name in (*STEM, "relu", "maxpool", *STAGES):
             setattr(self, name, deepcopy(getattr(backbone, name)))
         self.stride = STEM_STRIDES[backbone.architecture.arguments["stem"]] * 4
-        self.channels = int(backbone.layer4[0].conv1.in_channels)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
         """The third stage's map, as `Backbone.stages` gives it under `layer3`."""
         x = F.pad(images, [self.pre_pad] * 4) if self.pre_pad else images
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name in STAGES:
+        for name in (*STEM, "relu", "maxpool", *STAGES):
             x = getattr(self, name)(x)
         return x
 
