@@ -47,8 +47,11 @@ def encode(boxes: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"], weights: 
     return torch.cat((shift, scale[2:] * torch.log(target_side / side)), 1)
 
 
-def decode(boxes: Float[Tensor, "n 4"], offsets: Float[Tensor, "n k*4"], weights: Weights) -> Float[Tensor, "n k 4"]:  # pyright: ignore[reportUndefinedVariable]
-    """The boxes that `offsets` from `boxes` stand for, in float32; the inverse of `encode`, growth bounded."""
+def decode(boxes: Float[Tensor, "n 4"], offsets: Float[Tensor, "n coded"], weights: Weights) -> Float[Tensor, "n k 4"]:
+    """The boxes that `offsets` from `boxes` (four numbers for each of k) stand for, in float32.
+
+    The inverse of `encode`, but for a bound on growth.
+    """
     centre, side = (each[:, None] for each in _centres_and_sides(boxes))
     coded = offsets.float().reshape(len(offsets), -1, 4) / offsets.new_tensor(weights, dtype=torch.float32)
     middle = coded[..., :2] * side + centre

@@ -11,12 +11,13 @@ from transferbench.backbones import Backbone
 from transferbench.detection import regions
 from transferbench.detection.boxes import Size, clipped, decode, larger_than
 from transferbench.detection.fitness import unsuited
+from transferbench.detection.frozen import with_frozen_norms
 from transferbench.detection.heads import Res5Heads
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.regions import Found
 from transferbench.detection.rpn import ProposalNetwork
 from transferbench.detection.samples import Detections, Objects, Sample
-from transferbench.detection.trunk import Trunk, resnet, with_frozen_norms
+from transferbench.detection.trunk import Trunk, resnet
 from transferbench.errors import UserError
 from transferbench.runtime import seeded
 
@@ -24,8 +25,12 @@ from transferbench.runtime import seeded
 class Detector(nn.Module):
     """A trunk shared by all, proposals on its map, and heads that look at each proposed region.
 
-    Norms are torch's; where `MODEL.RESNETS.NORM` is SyncBN and there are several processes, the caller synchronises them.
+    Norms are torch's; where `MODEL.RESNETS.NORM` is SyncBN and there are several processes, the caller makes them
+    one over all.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, recipe: Recipe, backbone: Backbone) -> None:
         super().__init__()
@@ -120,5 +125,5 @@ def _scaled(found: Found, masks: Tensor | None, sample: Sample) -> Detections:
     (height, width), (seen_height, seen_width) = sample.size, _size(sample)
     scale = found.boxes.new_tensor([width / seen_width, height / seen_height] * 2)
     boxes = clipped(found.boxes * scale, sample.size)
-    kept = larger_than(boxes, 0)
+    kept = larger_than(boxes, 0.0)
     return Detections(boxes[kept], found.scores[kept], found.labels[kept], None if masks is None else masks[kept])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class MaskHead(nn.Module):
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.predictor.weight, std=0.001)
         for layer in (self.deconv, self.predictor):
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, features: Float[Tensor, "r c s s"], labels: Int64[Tensor, " r"]) -> Float[Tensor, "r side side"]:
         """Logits of each region's mask, of its own class."""
@@ -45,7 +46,7 @@ class Res5Heads(nn.Module):
         super().__init__()
         self.keys, self.stride = keys, stride
         self.classes = keys.ROI_HEADS.NUM_CLASSES
-        self.layer4 = deepcopy(backbone.layer4)
+        self.layer4 = deepcopy(backbone.get_submodule("layer4"))
         width = backbone.width
         self.extra_norm = nn.BatchNorm2d(width) if keys.ROI_HEADS.NAME == EXTRA_NORM else nn.Identity()
         self.scores = nn.Linear(width, self.classes + 1)

@@ -12,8 +12,8 @@ FINENESS = 5
 def filled(outlines: Sequence[Float[np.ndarray, "_ 2"]], height: int, width: int) -> Bool[np.ndarray, "h w"]:
     """The union of outlines (x, y in pixels, closed by themselves) on a grid of `height` by `width`.
 
-    An outline is followed in fifths of a pixel; wherever it passes from one column to the next, the pixels of that column
-    below it change sides (cocoapi's `rleFrPoly`; test_detection_masks compares with pycocotools where it is installed).
+    An outline is followed in fifths of a pixel; wherever it passes the middle of a column, the pixels of that column
+    below it change sides (cocoapi's `rleFrPoly`; the tests compare with pycocotools where it is installed).
     """
     mask = np.zeros((height, width), bool)
     for outline in outlines:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,8 @@ class Predictions:
 class ProposalNetwork(nn.Module):
     """A shared 3x3 convolution and two 1x1 ones: how likely an anchor is an object, and how far it is from it."""
 
+    cell: Tensor
+
     def __init__(self, keys: ModelKeys, channels: int, stride: int) -> None:
         super().__init__()
         self.keys, self.stride = keys, stride
@@ -40,7 +43,7 @@ class ProposalNetwork(nn.Module):
         self.offsets = nn.Conv2d(channels, 4 * len(cell), 1)
         for layer in (self.conv, self.objectness, self.offsets):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Predictions:
         """Predictions in the anchors' order: place by place, at each place anchor by anchor."""

@@ -25,7 +25,11 @@ def decoded(rle: Mapping[str, Any]) -> Bool[np.ndarray, "h w"]:
 
 
 def _numbers(text: str | bytes) -> Sequence[int]:
-    """Runs from COCO's text: five bits a character from 48 on, a sixth for 'goes on', differences from the third run on."""
+    """Runs from COCO's text.
+
+    A character, less 48, holds five bits and a sixth for 'goes on', lowest first; the last one's highest bit is the
+    sign. From the fourth run on they are differences from the run before the last.
+    """
     symbols = text.encode() if isinstance(text, str) else text
     runs: list[int] = []
     value = shift = 0

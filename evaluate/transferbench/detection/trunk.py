@@ -1,14 +1,14 @@
-"""The part of a ResNet below the regions: its stem and first three stages, whose map (C4) proposals and regions share."""
+"""The part of a ResNet below the regions: its stem and first three stages, whose map (C4) all else shares."""
 
 from copy import deepcopy
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from transferbench.backbones import Backbone
 from transferbench.backbones.resnet import ResNet
+from transferbench.detection.frozen import with_frozen_norms
 from transferbench.errors import UserError
 
 STEM_STRIDES = {"imagenet": 4, "deep": 4, "small_maxpool": 2, "cifar": 1}
@@ -29,16 +29,15 @@ class Trunk(nn.Module):
     def __init__(self, backbone: ResNet) -> None:
         super().__init__()
         self.pre_pad = backbone.pre_pad
+        self.channels = backbone.width // 2
         for name in (*STEM, "relu", "maxpool", *STAGES):
             setattr(self, name, deepcopy(getattr(backbone, name)))
         self.stride = STEM_STRIDES[backbone.architecture.arguments["stem"]] * 4
-        self.channels = int(backbone.layer4[0].conv1.in_channels)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
         """The third stage's map, as `Backbone.stages` gives it under `layer3`."""
         x = F.pad(images, [self.pre_pad] * 4) if self.pre_pad else images
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name in STAGES:
+        for name in (*STEM, "relu", "maxpool", *STAGES):
             x = getattr(self, name)(x)
         return x
 
@@ -61,16 +60,3 @@ def resnet(backbone: Backbone) -> ResNet:
         name = backbone.architecture.name
         raise UserError(f"{name} is no ResNet: detectors are built on ResNets' stages only. Leave `detect` out for it.")
     return backbone
-
-
-def with_frozen_norms(module: nn.Module) -> nn.Module:
-    """`module` with every batch normalisation an affine map of its running statistics, which nothing trains."""
-    if isinstance(module, nn.BatchNorm2d):
-        frozen = FrozenBatchNorm2d(module.num_features, module.eps)
-        state = module.state_dict()
-        state.pop("num_batches_tracked", None)
-        frozen.load_state_dict(state)
-        return frozen
-    for name, child in module.named_children():
-        setattr(module, name, with_frozen_norms(child))
-    return module
