@@ -18,7 +18,14 @@ def picture(path: Path, width: int, height: int, seed: int = 0) -> None:
 
 
 def annotation(number: int, image: int, category: int, **more: Any) -> dict[str, Any]:
-    found = {"id": number, "image_id": image, "category_id": category, "bbox": [4, 6, 20, 15], "area": 300, "iscrowd": 0}
+    found = {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [4, 6, 20, 15],
+        "area": 300,
+        "iscrowd": 0,
+    }
     return found | {"segmentation": SQUARE} | more
 
 

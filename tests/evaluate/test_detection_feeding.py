@@ -12,6 +12,7 @@ from transferbench.data import LabelledImages, open_split
 from transferbench.data.annotations import Annotation
 from transferbench.detection import codes, feeding, views
 from transferbench.detection.recipe import Recipe
+from transferbench.detection.runs import decoded
 from transferbench.errors import UserError
 
 
@@ -76,7 +77,7 @@ def test_codes_are_resized_by_the_nearest_pixel_and_mirrored():
     found = views.objects([Annotation((0, 1, 2, 2), 0, code)], (4, 6), (8, 12), True, True)
     assert found.rles is not None
     expected = np.kron(bitmap, np.ones((2, 2), int))[:, ::-1]
-    assert np.array_equal(codes.decode(found.rles[0]), expected)
+    assert np.array_equal(decoded(found.rles[0]), expected)
     assert found.boxes.tolist() == [[8, 2, 12, 6]]
 
 

@@ -8,7 +8,7 @@ import pytest
 from jaxtyping import Float
 
 from transferbench.data.annotations import Annotated, Annotation
-from transferbench.detection import codes, coco_precision, voc_precision
+from transferbench.detection import coco_precision, codes, voc_precision
 from transferbench.errors import UserError
 
 pytest.importorskip("pycocotools")

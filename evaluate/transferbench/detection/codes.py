@@ -32,11 +32,6 @@ def compact(mask: Any, size: tuple[int, int]) -> dict[str, Any]:
     return dict(mask) if isinstance(mask["counts"], str | bytes) else library().frPyObjects(dict(mask), *size)
 
 
-def decode(code: Mapping[str, Any]) -> UInt8[np.ndarray, "h w"]:
-    """0 and 1."""
-    return library().decode(dict(code))
-
-
 def encode(bitmap: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> dict[str, Any]:
     """The compressed code, its counts as text so that JSON can hold it."""
     code = library().encode(np.asfortranarray(bitmap, dtype=np.uint8))

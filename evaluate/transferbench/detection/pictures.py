@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from transferbench.data import LabelledImages
-from transferbench.detection import codes
 from transferbench.detection.results import of_image
+from transferbench.detection.runs import decoded
 
 SIDE = 256
 """Pixels that the longer side of an image is drawn with."""
@@ -41,7 +41,7 @@ def drawn(images: LabelledImages, index: int, found: Sequence[dict[str, Any]]) -
     shown = sorted((each for each in found if each["score"] >= LEAST), key=lambda each: each["score"])
     for each in shown:
         if "segmentation" in each:
-            image = _tinted(image, codes.decode(each["segmentation"]), _colour(categories.index(each["category_id"])))
+            image = _tinted(image, decoded(each["segmentation"]), _colour(categories.index(each["category_id"])))
     scale = SIDE / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     pen = ImageDraw.Draw(image)
@@ -55,7 +55,9 @@ def drawn(images: LabelledImages, index: int, found: Sequence[dict[str, Any]]) -
 
 def _tinted(image: Image.Image, mask: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
     return Image.composite(
-        Image.blend(image, Image.new("RGB", image.size, colour), 0.5), image, Image.fromarray(mask * 255)
+        Image.blend(image, Image.new("RGB", image.size, colour), 0.5),
+        image,
+        Image.fromarray(mask.astype(np.uint8) * 255),
     )
 
 

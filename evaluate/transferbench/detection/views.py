@@ -12,6 +12,7 @@ from torch import Tensor
 from transferbench.data import LabelledImages
 from transferbench.data.annotations import Annotation
 from transferbench.detection import codes
+from transferbench.detection.runs import decoded as decoded_runs
 from transferbench.detection.samples import Objects, Sample
 from transferbench.errors import UserError
 
@@ -117,6 +118,6 @@ def _outlines(mask: Any, scale: np.ndarray, width: int | None) -> list[np.ndarra
 
 def _code(mask: Any, size: tuple[int, int], to: tuple[int, int], flips: bool) -> Mapping[str, Any]:
     """A mask as run lengths of the resized image: by the nearest pixel, as Detectron2's bitmaps."""
-    bitmap = Image.fromarray(codes.decode(codes.compact(mask, size)))
+    bitmap = Image.fromarray(decoded_runs(codes.compact(mask, size)).astype(np.uint8))
     resized = np.asarray(bitmap.resize((to[1], to[0]), Image.Resampling.NEAREST))
     return codes.encode(resized[:, ::-1] if flips else resized)
