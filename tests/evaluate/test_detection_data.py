@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said(tmp_path: Path):
     with pytest.raises(UserError, match=r"1 of the 3 images .*first: train2017/000000000500.png"):
         opened(root)
     root = coco(tmp_path / "c", [annotation(1, 10, 8)])
-    with pytest.raises(UserError, match="annotation 1 is of category 8 .*no such category.*3, 7, 90"):
+    with pytest.raises(UserError, match=r"annotation 1 is of category 8 .*no such category.*3, 7, 90"):
         opened(root)
     root = coco(tmp_path / "d", [annotation(1, 11, 7)])
     with pytest.raises(UserError, match="no such image"):

@@ -19,7 +19,10 @@ from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 TINY = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
-QUICK = ["SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)", "SOLVER.WARMUP_ITERS", "2", "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.RANDOM_FLIP", "horizontal", "TEST.PRECISE_BN.NUM_ITER", "3"]
+QUICK = (
+    *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)", "SOLVER.WARMUP_ITERS", "2"),
+    *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.RANDOM_FLIP", "horizontal", "TEST.PRECISE_BN.NUM_ITER", "3"),
+)
 
 
 def recipe(*more: str) -> Recipe:

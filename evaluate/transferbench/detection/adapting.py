@@ -31,7 +31,8 @@ def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> Rec
 
 def following(card: Card, images: LabelledImages) -> list[str]:
     """The overrides that make a recipe describe this network, its pixels' mean and deviation, and these classes."""
-    scale, words = 255 / card.preprocess.input_range, fitness.overrides(card.architecture)
+    scale = 255 / card.preprocess.input_range
+    words = fitness.overrides(card.architecture) if card.architecture.family == "resnet" else []
     for key, values in (("MEAN", card.preprocess.mean), ("STD", card.preprocess.std)):
         words += [f"MODEL.PIXEL_{key}", str([round(value * scale, 3) for value in values])]
     return [*words, "MODEL.ROI_HEADS.NUM_CLASSES", str(len(images.info.classes))]

@@ -19,7 +19,7 @@ Results = list[dict[str, Any]]
 
 
 def found(detector: Detector, images: LabelledImages, recipe: Recipe, runtime: Runtime) -> Results:
-    """What the detector finds in each image, one image at a time as Detectron2 tests; the same list in every process."""
+    """What the detector finds, one image at a time as Detectron2 tests; the same list in every process."""
     assert images.annotated is not None
     was_training = detector.training
     detector.to(runtime.device).eval()

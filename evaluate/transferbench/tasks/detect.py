@@ -74,6 +74,7 @@ def label(config: Config) -> str:
 def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     """Why the recipe cannot be run on this candidate and data, with what to do; None when it can."""
     try:
+        codes.library()
         adapted = config.resolved(*adapting.following(candidate.card, dataset.train))
     except UserError as error:
         return str(error)
