@@ -162,24 +162,32 @@ def prepare(request: Request, place: Place) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    jobs = suites.plan(_suites(request), request.overrides, request.seeds, request.limit)
     shelf = Shelf(place.data)
+    jobs = suites.plan(_suites(request, shelf), request.overrides, request.seeds, request.limit)
     _require_some(request.data, shelf)
     loaded = [_candidate(model, request, shelf) for model in request.models]
     controls, notes = _controls(loaded) if request.control else ([], [])
     return Evaluation((*loaded, *controls), tuple(ordered(jobs, shelf)), tuple(notes), place, shelf)
 
 
-def _suites(request: Request) -> dict[str, Suite]:
+def _suites(request: Request, shelf: Shelf) -> dict[str, Suite]:
     """The suite of each data set."""
     match request.suite:
         case None:
-            chosen = {data: suites.suite_for(data) for data in request.data}
+            chosen = {data: suites.suite_for(data, _metric(data, shelf)) for data in request.data}
         case Suite() as stated:
             chosen = dict.fromkeys(request.data, stated)
         case name:
             chosen = dict.fromkeys(request.data, suites.load(name))
     return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
+
+
+def _metric(data: str, shelf: Shelf) -> str | None:
+    """What a data set is reported in; None where it is not here."""
+    try:
+        return shelf.take(data).train.info.metric
+    except UserError:
+        return None
 
 
 def _require_some(data: Sequence[str], shelf: Shelf) -> None:

@@ -39,6 +39,8 @@ class Effort:
 
 def effort(config: Any, n: int, m: int, classes: int) -> Effort:
     """The effort of a protocol with these settings on `n` training and `m` test images."""
+    if hasattr(config, "updates"):
+        return Effort((), m, config.updates, batch=config.batch_size or 1)
     epochs = int(getattr(config, "epochs", 0))
     taken = {name: getattr(config, name) for name in Reading.model_fields if hasattr(config, name)}
     reading, fitting = Reading.model_validate(taken), UPDATE * n * classes

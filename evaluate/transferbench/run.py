@@ -101,7 +101,7 @@ def run(
     for job in jobs:
         try:
             dataset = shelf.take(job.data, job.limit)
-            require_fit(TASKS.load(job.task), dataset.train.info)
+            require_fit(TASKS.load(job.task), candidate, dataset, job.config)
         except UserError as error:
             record = _blank(job, candidate, None, environment).model_copy(update={"error": str(error)})
         else:
@@ -123,7 +123,7 @@ def pending(jobs: Sequence[Job], candidate: Candidate, shelf: Shelf, output: Out
     for job in jobs:
         try:
             dataset = shelf.take(job.data, job.limit)
-            require_fit(TASKS.load(job.task), dataset.train.info)
+            require_fit(TASKS.load(job.task), candidate, dataset, job.config)
         except UserError:
             continue
         left += [job] if _blank(job, candidate, dataset, {}).identity not in finished else []

@@ -29,6 +29,8 @@ REPORTED = (
     "scikit-learn",
     "faiss-cpu",
     "faiss-gpu",
+    "pycocotools",
+    "faster-coco-eval",
     "detectron2",
 )
 """The distributions whose versions a number may depend on."""
@@ -170,6 +172,12 @@ def data_root() -> Path:
 def knn_engine() -> str:
     """What searches for neighbours, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
     return os.environ.get("TRANSFERBENCH_KNN", "auto")
+
+
+def detection_folder(where: Path) -> Path:
+    """`where` when something is there, else the folder of its name in `DETECTRON2_DATASETS`, if that is set."""
+    other = os.environ.get("DETECTRON2_DATASETS")
+    return Path(other).expanduser() / where.name if other and not where.exists() else where
 
 
 def worker_count() -> int:

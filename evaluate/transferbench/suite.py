@@ -22,6 +22,9 @@ class Entry(Settings):
     id: str = Field(default="", description="the name --set reaches this job by; the task's name when not given")
     settings: dict[str, Any] = Field(default={}, description="what differs from the task's defaults")
     data: tuple[str, ...] = Field(default=(), description="the data sets this job is for; any when none is named")
+    embedded: str | None = Field(
+        default=None, description="an embedded data set that the job runs on, once, whatever is named"
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -55,6 +58,7 @@ class Suite(Settings):
     name: str
     summary: str = ""
     for_data: tuple[str, ...] = Field((), description="data sets that take this suite when none is asked for")
+    for_metric: str | None = Field(None, description="other data sets that take it: those reported in this metric")
     extends: str | None = Field(None, description="a suite whose jobs come first")
     overrides: tuple[str, ...] = Field((), description="what to change in the extended suite's jobs, as with --set")
     jobs: tuple[Entry, ...] = ()
@@ -110,9 +114,12 @@ def load(name: str | Path) -> Suite:
     return suite.model_copy(update={"jobs": jobs})
 
 
-def suite_for(data: str) -> Suite:
-    """The suite of a data set when none is asked for: the one that names it in `for_data`, else `quick`."""
-    return next((suite for suite in map(load, names()) if data in suite.for_data), load("quick"))
+def suite_for(data: str, metric: str | None = None) -> Suite:
+    """The suite of a data set when none is asked for: one that is for it, else for its metric, else `quick`."""
+    known = [load(name) for name in names()]
+    fitting = [suite for suite in known if data in suite.for_data]
+    fitting += [suite for suite in known if metric and suite.for_metric == metric]
+    return fitting[0] if fitting else load("quick")
 
 
 def plan(
@@ -142,7 +149,8 @@ def plan(
             except UserError as error:
                 misfits.append(f"{entry.id}: {error}")
                 continue
-            jobs += [Job(entry.id, entry.task, data, config, seed, limit) for seed in seeds]
+            planned = [Job(entry.id, entry.task, entry.embedded or data, config, seed, limit) for seed in seeds]
+            jobs += [job for job in planned if not entry.embedded or job not in jobs]
     if misfits:
         raise UserError("\n".join(dict.fromkeys(misfits)))
     return jobs

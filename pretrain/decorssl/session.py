@@ -1,12 +1,10 @@
 """One `pretrain` call: open, train, watch, save, stop when asked."""
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -18,6 +16,7 @@ from decorssl.runlog import RunLog
 from transferbench import runtime
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
+from transferbench.interruption import StopSignal
 
 Say = Callable[[str], None]
 
@@ -94,7 +93,7 @@ def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say
 def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> bool:
     """Take every step there is to take; False when a signal came, after a step and saved."""
     monitor, watch = watchers
-    with _StopSignal() as stop:
+    with StopSignal() as stop:
         for step in _with_progress(training, say):
             log.add(step)
             if (accuracy := monitor.after(step)) is not None:
@@ -109,26 +108,6 @@ def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], sav
                 log.save()
                 return False
     return True
-
-
-class _StopSignal:
-    """Remembers Ctrl-C or SIGTERM, so that a step is never cut in two; a second Ctrl-C is not held back."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> "_StopSignal":
-        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 def _with_progress(training: Training, say: Say) -> Iterator[Step]:

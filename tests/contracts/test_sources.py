@@ -11,7 +11,7 @@ import pytest
 from transferbench.data import SOURCES, open_split
 from transferbench.errors import UserError
 
-EMBEDDED = ["digits"]
+EMBEDDED = ["digit_scenes", "digits"]
 
 
 @pytest.mark.parametrize("name", SOURCES.names())

@@ -151,6 +151,8 @@ def test_a_failing_task_ends_with_1_and_a_list(
         "semi.epochs=1",
         "--set",
         "linear.epochs=1",
+        "--set",
+        "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1",
         *SMALL,
     )
     assert code == 1
@@ -276,7 +278,7 @@ def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs
     code, out, err = evaluate("all", f"ours={checkpoint}", "--data", imgs, "--plan", *SMALL)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines() if line.startswith(("ours", "random-init"))]
-    assert {line[2] for line in lines} == {"spectrum", "knn", "logistic", "semi-1", "semi-10", "linear"}
+    assert {line[2] for line in lines} == {"spectrum", "knn", "logistic", "semi-1", "semi-10", "linear", "detect"}
     assert "12 job(s), about" in out
     assert not Path("results").exists()
 

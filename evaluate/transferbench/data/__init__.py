@@ -10,6 +10,8 @@ from jaxtyping import Int8, Int64
 from PIL import Image
 
 from transferbench import plugins
+from transferbench.data.annotations import Annotated
+from transferbench.data.bundles import layout
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, unknown
 
@@ -19,9 +21,9 @@ SOURCES = plugins.Room("transferbench.data.sources", "data set")
 STORED = ("folder", "huggingface", "parquet", "webdataset")
 """Those of the sources that are ways to store any data set, named by where it lies."""
 
-Metric = Literal["top1", "mean_per_class", "map11"]
-"""What a data set is reported in: accuracy, the mean of the classes' accuracies, or, for several labels an image, the
-mean over classes of VOC2007's 11-point average precision."""
+Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
+"""What a data set is reported in: accuracy, the mean of the classes' accuracies, for several labels an image the mean
+over classes of VOC2007's 11-point average precision, or, for annotated objects, the average precision of boxes."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class DatasetInfo:
     @property
     def chance(self) -> float | None:
         """The accuracy of guessing, in per cent; None where precision is measured, which depends on the labels."""
-        return None if self.metric == "map11" else 100 / len(self.classes)
+        return None if self.metric in ("map11", "box_ap") else 100 / len(self.classes)
 
     @property
     def test_split(self) -> str:
@@ -54,7 +56,8 @@ class LabelledImages:
     checksums for zips, of names and sizes alone for folders.
 
     Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
-    counted), and `labels` holds the first that is there.
+    counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
+    `labels` the class of the first, or -1.
     """
 
     info: DatasetInfo
@@ -64,6 +67,7 @@ class LabelledImages:
     names: Sequence[str]
     fingerprint: str
     targets: Int8[np.ndarray, "n c"] | None = None
+    annotated: Annotated | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,6 +100,7 @@ class LabelledImages:
             names=names,
             fingerprint=mark,
             targets=None if self.targets is None else self.targets[chosen],
+            annotated=None if self.annotated is None else self.annotated.subset(chosen),
         )
 
 
@@ -121,8 +126,8 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
     """One split of a data set.
 
     Args:
-        data: a source's name (looked for under `root`), a path to a folder or zip in ImageFolder layout or to a folder
-            of parquet files or shards, or `hf:NAME` for a data set of the package `datasets`.
+        data: a source's name (looked for under `root`), a path to a folder or zip in ImageFolder's, COCO's or VOC's
+            layout or to a folder of parquet files or shards, or `hf:NAME` for a data set of the package `datasets`.
         split: `train`, or the one `DatasetInfo.test_split` names.
 
     Raises:
@@ -137,7 +142,8 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
             raise UserError(
                 f"{path} is one file. Expected the folder with the files of all splits: --data {path.parent}/"
             )
-        kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), "folder")
+        kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), None)
+        kind = kind or layout(path) or "folder"
         return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
         raise UserError(

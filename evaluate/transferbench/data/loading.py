@@ -102,7 +102,7 @@ def batches(
         _Planned(images, transform, plans, seed),
         batch_size=None,
         num_workers=min(workers, len(plans)),
-        worker_init_fn=_start_worker,
+        worker_init_fn=on_start,
         prefetch_factor=4 if min(workers, len(plans)) else None,
         generator=torch.Generator().manual_seed(seed),
     )
@@ -136,7 +136,7 @@ class _Planned(Dataset[Batch | Exception]):
         return self.transform(self.images.image(index), generator(self.seed, epoch, index))
 
 
-def _start_worker(worker: int) -> None:
+def on_start(worker: int) -> None:
     """One thread each; a signal to the whole group is for the process that asked for the batches to act on."""
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -161,11 +161,15 @@ def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted([*where.glob(f"*{suffix}"), *where.glob(f"*/*{suffix}")]):
         for text in (path.stem, path.parent.name if path.parent != where else ""):
-            words = re.findall("[a-z]+", text.lower())
-            if split := next((WORDS[word] for word in words if word in WORDS), None):
+            if split := split_of(text):
                 found[split].append(path)
                 break
     return {split: found[split] for split in SPLITS if split in found}
+
+
+def split_of(text: str) -> str | None:
+    """The split that some word in a name stands for."""
+    return next((WORDS[word] for word in re.findall("[a-z]+", text.lower()) if word in WORDS), None)
 
 
 def is_image(file: str) -> bool:

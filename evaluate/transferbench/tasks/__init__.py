@@ -41,11 +41,11 @@ class Bench:
         """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
         return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
 
-    def keep(self, name: str, content: Mapping[str, np.ndarray] | str) -> Path:
-        """Write an artifact, arrays as npz or text as it is, from the main process; returns where it lies."""
+    def keep(self, name: str, content: Mapping[str, np.ndarray] | str | bytes) -> Path:
+        """Write an artifact, arrays as npz, all else as it is, from the main process; returns where it lies."""
         path = self.scratch / name
         if self.runtime.is_main:
-            state.write(path, content if isinstance(content, str) else _npz(content))
+            state.write(path, content if isinstance(content, str | bytes) else _npz(content))
         return path
 
 
@@ -75,8 +75,9 @@ class Task(Protocol):
 
     `VERSION` changes whenever the same settings could give another number; `FROZEN` says whether the backbone must come
     out bit-identical (checked); `PRIMARY` names the score that leaderboards show, where `top1` stands for whatever the
-    data set is reported in. `LABELS`, when given, says which data sets it is for: `several` labels an image or `any`
-    number of them; `one` when not given.
+    data set is reported in. `LABELS`, when given, says which data sets it is for: `several` labels an image, `any`
+    number of them, or annotated `boxes`; `one` when not given. `unfit(candidate, dataset, config)`, where there is one,
+    says why it cannot be asked of a candidate, and the job is skipped for that reason; None when it can.
     """
 
     VERSION: ClassVar[str]
@@ -111,17 +112,30 @@ def primary(task: Task, info: DatasetInfo) -> str:
     return info.metric if task.PRIMARY == "top1" else task.PRIMARY
 
 
-def require_fit(task: Task, info: DatasetInfo) -> None:
-    """Whether the task can be asked of the data set: one label an image, or several.
+KINDS = {"map11": "several", "box_ap": "boxes"}
+"""What the images of a data set have, by what it is reported in; one label where it is none of these."""
+
+
+def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Settings) -> None:
+    """Whether the task can be asked of the data set, one label an image, several or boxes, and of the candidate.
 
     Raises:
-        UserError: when not, naming the tasks that can.
+        UserError: when not, naming the tasks that can or the reason.
     """
-    found = "several" if info.metric == "map11" else "one"
-    if getattr(task, "LABELS", "one") in (found, "any"):
-        return
-    fitting = [name for name, each in TASKS.all() if getattr(each, "LABELS", "one") in (found, "any")]
-    raise UserError(f"{info.name} has {found} label(s) an image. Expected a task for that: {', '.join(fitting)}.")
+    info = dataset.train.info
+    found = KINDS.get(info.metric, "one")
+    if not _takes(task, found):
+        fitting = [name for name, each in TASKS.all() if _takes(each, found)]
+        has = "annotated boxes" if found == "boxes" else f"{found} label(s) an image"
+        raise UserError(f"{info.name} has {has}. Expected a task for that: {', '.join(fitting)}.")
+    reason = task.unfit(candidate, dataset, config) if hasattr(task, "unfit") else None  # pyright: ignore
+    if reason is not None:
+        raise UserError(reason)
+
+
+def _takes(task: Task, found: str) -> bool:
+    labels = getattr(task, "LABELS", "one")
+    return labels == found or (labels == "any" and found != "boxes")
 
 
 def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:

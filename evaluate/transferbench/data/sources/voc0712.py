@@ -1,0 +1,136 @@
+"""PASCAL VOC objects (Everingham et al.): trained on trainval 2007 and 2012, tested on test 2007; 20 classes.
+
+Years lie in `VOC2007` and `VOC2012`, or in `VOCdevkit/`; by its path any folder or zip with Annotations, ImageSets/Main
+and JPEGImages is opened too, with the classes that its training part names. Corners are taken as Detectron2 takes them:
+1 off the upper left ones, so that they count from 0 and the lower right ones lie outside (spec/detection.md 2.14).
+"""
+
+import hashlib
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from transferbench import runtime
+from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data.annotations import Annotated, Annotation
+from transferbench.data.bundles import VOC, Bundle
+from transferbench.data.sources.voc07 import CLASSES
+from transferbench.errors import UserError, unknown
+
+HELP = "VOC 2007 and 2012: no program fetches them; DATA/voc0712 or DETECTRON2_DATASETS holds VOC2007/ and VOC2012/"
+
+LAYOUT = "Expected VOC2007/ and VOC2012/ with Annotations/, ImageSets/Main/ and JPEGImages/."
+OFFICIAL = {"train": (("VOC2007", "trainval"), ("VOC2012", "trainval")), "test": (("VOC2007", "test"),)}
+PARTS = {"train": ("trainval", "train"), "test": ("test", "val")}
+"""Lists of a folder of one's own that a split may be, the best first."""
+
+Part = tuple[str, str]
+"""A folder in the bundle and the list in it."""
+
+
+class Image(NamedTuple):
+    """One annotated image: its path, height and width, and objects as (class, corners, difficult)."""
+
+    path: str
+    size: tuple[int, int]
+    objects: list[tuple[str, tuple[float, float, float, float], bool]]
+
+
+def open_split(where: Path, split: str) -> LabelledImages:
+    """One split with its objects.
+
+    Raises:
+        UserError: when a list, an annotation or an image is missing or cannot be read.
+    """
+    if split not in OFFICIAL:
+        raise unknown("split", split, OFFICIAL)
+    root = where if where.exists() else runtime.detection_folder(where).parent
+    if not where.exists() and not (root / "VOC2007").is_dir():
+        raise UserError(f"There is no folder or zip at {where}. {LAYOUT}")
+    bundle = Bundle(root)
+    parts, is_official = _parts(bundle, split)
+    images = [_image(bundle, folder, name) for folder, part in parts for name in _listed(bundle, folder, part)]
+    classes = CLASSES if is_official else _classes(bundle)
+    if strange := sorted({name for image in images for name, *_ in image.objects} - set(classes)):
+        raise UserError(
+            f"{bundle.root}/{split} has objects of the class(es) {', '.join(strange)}, which are not of its set."
+        )
+    objects = [tuple(_annotation(each, classes) for each in image.objects) for image in images]
+    ids = [Path(image.path).stem for image in images]
+    year = "voc2012" if all("2012" in folder for folder, _ in parts) else "voc2007"
+    annotated = Annotated(objects, ids, [each.size for each in images], tuple(range(1, len(classes) + 1)), year)
+    names = [image.path for image in images]
+    marks = (f"{name}\0{bundle.mark(name)}\0{each}\n" for name, each in zip(names, objects, strict=True))
+    name = "voc0712" if is_official else bundle.name
+    return LabelledImages(
+        info=DatasetInfo(name, tuple(classes), tuple(OFFICIAL), None, "local", "box_ap"),
+        split=split,
+        labels=annotated.first_labels(),
+        read=bundle.reader(names),
+        names=names,
+        fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
+        annotated=annotated,
+    )
+
+
+def _parts(bundle: Bundle, split: str) -> tuple[Sequence[Part], bool]:
+    """The lists that make up a split, and whether they are the official ones."""
+    lists = bundle.matching(VOC) if not bundle.has(_list("VOC2007", "test")) else []
+    for inside in ("", "VOCdevkit/"):
+        official = [(f"{inside}{folder}", part) for folder, part in OFFICIAL[split]]
+        if all(bundle.has(_list(*part)) for part in official):
+            return official, True
+    folders = sorted({name.partition("ImageSets/")[0].rstrip("/") for name in lists})
+    for part in PARTS[split]:
+        if found := [(folder, part) for folder in folders if bundle.has(_list(folder, part))]:
+            return found, False
+    raise UserError(f"{bundle.root} has no list of images for {split}; found: {', '.join(lists) or 'none'}. {LAYOUT}")
+
+
+def _list(folder: str, part: str) -> str:
+    return f"{folder}/ImageSets/Main/{part}.txt".lstrip("/")
+
+
+def _listed(bundle: Bundle, folder: str, part: str) -> list[str]:
+    return [line.split()[0] for line in bundle.content(_list(folder, part)).decode().splitlines() if line.strip()]
+
+
+def _image(bundle: Bundle, folder: str, name: str) -> Image:
+    file, path = (f"{folder}/{place}".lstrip("/") for place in (f"Annotations/{name}.xml", f"JPEGImages/{name}.jpg"))
+    if not bundle.has(path):
+        raise UserError(f"The image {path} is not in {bundle.root}. {LAYOUT}")
+    try:
+        tree = ET.fromstring(bundle.content(file))
+        size = int(tree.findtext("size/height", "")), int(tree.findtext("size/width", ""))
+        objects = [
+            (_text(each, "name"), _corners(each), _text(each, "difficult", "0") == "1") for each in tree.iter("object")
+        ]
+    except (ET.ParseError, ValueError) as error:
+        raise UserError(f"{bundle.root}/{file} cannot be read as an annotation of VOC: {error}.") from None
+    return Image(path, size, objects)
+
+
+def _text(element: ET.Element, name: str, default: str | None = None) -> str:
+    found = element.findtext(name, default)
+    if found is None:
+        raise ValueError(f"an object without <{name}>")
+    return found.strip()
+
+
+def _corners(each: ET.Element) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(_text(each, f"bndbox/{name}")) for name in ("xmin", "ymin", "xmax", "ymax"))
+    return x0 - 1, y0 - 1, x1, y1
+
+
+def _classes(bundle: Bundle) -> tuple[str, ...]:
+    parts, _ = _parts(bundle, "train")
+    found = {
+        name for part in parts for each in _listed(bundle, *part) for name, *_ in _image(bundle, part[0], each).objects
+    }
+    return CLASSES if found <= set(CLASSES) else tuple(sorted(found))
+
+
+def _annotation(found: tuple[str, tuple[float, float, float, float], bool], classes: Sequence[str]) -> Annotation:
+    name, (x0, y0, x1, y1), difficult = found
+    return Annotation((x0, y0, x1 - x0, y1 - y0), classes.index(name), difficult=difficult)

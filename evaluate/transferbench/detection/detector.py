@@ -1,0 +1,129 @@
+"""Faster and Mask R-CNN on a ResNet's fourth stage (C4), as Detectron2 computes them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transferbench.backbones import Backbone
+from transferbench.detection import regions
+from transferbench.detection.boxes import Size, clipped, decode, larger_than
+from transferbench.detection.fitness import unsuited
+from transferbench.detection.frozen import with_frozen_norms
+from transferbench.detection.heads import Res5Heads
+from transferbench.detection.recipe import Recipe
+from transferbench.detection.regions import Found
+from transferbench.detection.rpn import ProposalNetwork
+from transferbench.detection.samples import Detections, Objects, Sample
+from transferbench.detection.trunk import Trunk, resnet
+from transferbench.errors import UserError
+from transferbench.runtime import seeded
+
+
+class Detector(nn.Module):
+    """A trunk shared by all, proposals on its map, and heads that look at each proposed region.
+
+    Norms are torch's; where `MODEL.RESNETS.NORM` is SyncBN and there are several processes, the caller makes them
+    one over all.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, recipe: Recipe, backbone: Backbone) -> None:
+        super().__init__()
+        self.recipe = recipe
+        source, keys = resnet(backbone), recipe.MODEL
+        self.trunk = Trunk(source)
+        self.rpn = ProposalNetwork(keys, self.trunk.channels, self.trunk.stride)
+        self.heads = Res5Heads(keys, source, self.trunk.stride)
+        self.register_buffer("mean", torch.tensor(keys.PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(keys.PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.trunk.freeze(keys.BACKBONE.FREEZE_AT)
+        if keys.RESNETS.NORM == "FrozenBN":
+            with_frozen_norms(self)
+
+    def maps(self, samples: Sequence[Sample]) -> Float[Tensor, "b c h w"]:
+        """The trunk's maps of images normalised and then padded with 0, right and below, to the largest of them."""
+        images = [(each.pixels.to(self.mean) - self.mean) / self.deviation for each in samples]
+        height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        batch = self.mean.new_zeros(len(images), 3, height, width)
+        for place, image in zip(batch, images, strict=True):
+            place[:, : image.shape[1], : image.shape[2]] = image
+        return self.trunk(batch)
+
+    def losses(self, samples: Sequence[Sample], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The losses to add up, by Detectron2's names: `loss_rpn_cls loss_rpn_loc loss_cls loss_box_reg loss_mask`.
+
+        Anchors and regions are drawn from `generator`; None is torch's own.
+        """
+        objects = [_known(each, self.mean.device) for each in samples]
+        maps = self.maps(samples)
+        said = self.rpn(maps)
+        found = self.rpn.losses(said, objects, generator)
+        proposals = self.rpn.proposals(said, [_size(each) for each in samples])
+        keys = self.recipe.MODEL.ROI_HEADS
+        drawn = [regions.drawn(keys, *pair, generator) for pair in zip(proposals, objects, strict=True)]
+        return self.heads.losses(maps, drawn, objects) | found
+
+    @torch.no_grad()
+    def detect(self, samples: Sequence[Sample]) -> list[Detections]:
+        """What is in each image, in pixels of the original; at most `TEST.DETECTIONS_PER_IMAGE`, surest first.
+
+        Masks are computed for the boxes before these are scaled to the original.
+        """
+        maps, sizes = self.maps(samples), [_size(each) for each in samples]
+        found = self._found(maps, self.rpn.proposals(self.rpn(maps), sizes), sizes)
+        masks = self.heads.masks_of(maps, [each.boxes for each in found], [each.labels for each in found])
+        sized = zip(found, masks or [None] * len(found), samples, strict=True)
+        return [_scaled(each, mask, sample) for each, mask, sample in sized]
+
+    def _found(self, maps: Tensor, proposals: Sequence[Tensor], sizes: Sequence[Size]) -> list[Found]:
+        keys, counts = self.recipe.MODEL, [len(each) for each in proposals]
+        means = self.heads.features(maps, proposals).mean((2, 3))
+        scores = self.heads.scores(means).float().softmax(-1).split(counts)
+        coded = self.heads.offsets(means).split(counts)
+        weights, most = keys.ROI_BOX_HEAD.BBOX_REG_WEIGHTS, self.recipe.TEST.DETECTIONS_PER_IMAGE
+        return [
+            regions.suppressed(keys.ROI_HEADS, decode(start, offsets, weights), score, size, most)
+            for start, offsets, score, size in zip(proposals, coded, scores, sizes, strict=True)
+        ]
+
+
+def build(recipe: Recipe, backbone: Backbone, classes: int, seed: int = 0) -> Detector:
+    """The detector a recipe describes, on copies of the backbone's layers; its own new layers are drawn from `seed`.
+
+    Raises:
+        UserError: when the recipe is for another network or another number of classes.
+    """
+    stated = recipe.MODEL.ROI_HEADS.NUM_CLASSES
+    if stated != classes:
+        raise UserError(
+            f"The recipe has {stated} classes and the data {classes}. Say so: MODEL.ROI_HEADS.NUM_CLASSES {classes}."
+        )
+    reason = unsuited(recipe, backbone.architecture)
+    if reason:
+        raise UserError(reason)
+    with seeded(seed):
+        return Detector(recipe, backbone)
+
+
+def _size(sample: Sample) -> Size:
+    return int(sample.pixels.shape[1]), int(sample.pixels.shape[2])
+
+
+def _known(sample: Sample, device: torch.device) -> Objects:
+    if sample.objects is None:
+        raise ValueError("a sample to learn from has no objects")
+    return replace(sample.objects, boxes=sample.objects.boxes.to(device), labels=sample.objects.labels.to(device))
+
+
+def _scaled(found: Found, masks: Tensor | None, sample: Sample) -> Detections:
+    """In pixels of the original image; boxes that are empty there are dropped."""
+    (height, width), (seen_height, seen_width) = sample.size, _size(sample)
+    scale = found.boxes.new_tensor([width / seen_width, height / seen_height] * 2)
+    boxes = clipped(found.boxes * scale, sample.size)
+    kept = larger_than(boxes, 0.0)
+    return Detections(boxes[kept], found.scores[kept], found.labels[kept], None if masks is None else masks[kept])

@@ -1,0 +1,114 @@
+"""Which images an iteration trains on and how each is drawn, known in advance from sizes and a seed alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from transferbench.data import LabelledImages
+from transferbench.data.loading import on_start
+from transferbench.detection.recipe import Recipe
+from transferbench.detection.samples import Sample
+from transferbench.detection.views import is_trained_on, training_sample
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One image of a batch: which, its shorter side in pixels, and whether it is mirrored."""
+
+    index: int
+    shorter: int
+    flips: bool
+
+
+Batches = Sequence[Sequence[Draw]]
+
+
+def trainable(images: LabelledImages, with_masks: bool) -> list[int]:
+    """The images with at least one object to learn (Detectron2's `FILTER_EMPTY_ANNOTATIONS`)."""
+    assert images.annotated is not None
+    objects = images.annotated.objects
+    return [i for i, found in enumerate(objects) if any(is_trained_on(each, with_masks) for each in found)]
+
+
+def stream(chosen: Sequence[int], recipe: Recipe, seed: int) -> Iterator[Draw]:
+    """Images without end: one random order after the other, each image with a size and a side of its own."""
+    lengths = recipe.INPUT.MIN_SIZE_TRAIN
+    is_range = recipe.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+    epoch = 0
+    while True:
+        rng = np.random.default_rng([seed, epoch])
+        for index in rng.permutation(len(chosen)).tolist():
+            drawn = rng.integers(lengths[0], lengths[1] + 1) if is_range else rng.choice(lengths)
+            is_flipped = bool(rng.random() < 0.5) and recipe.INPUT.RANDOM_FLIP == "horizontal"
+            yield Draw(chosen[index], int(drawn), is_flipped)
+        epoch += 1
+
+
+def batches(images: LabelledImages, recipe: Recipe, seed: int, place: tuple[int, int] = (0, 1)) -> Iterator[list[Draw]]:
+    """This process's part of one batch after the other; `place` is (rank, world size).
+
+    With `ASPECT_RATIO_GROUPING` a batch is filled with upright or with broad images alone, whichever is full first, so
+    that little is padded (Detectron2's `AspectRatioGroupedDataset`).
+    """
+    assert images.annotated is not None
+    rank, world_size = place
+    chosen = list(range(len(images)))
+    if recipe.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        chosen = trainable(images, recipe.MODEL.MASK_ON)
+    share = recipe.SOLVER.IMS_PER_BATCH // world_size
+    buckets: tuple[list[Draw], list[Draw]] = ([], [])
+    for draw in stream(chosen, recipe, seed):
+        height, width = images.annotated.sizes[draw.index]
+        bucket = buckets[int(width > height) if recipe.DATALOADER.ASPECT_RATIO_GROUPING else 0]
+        bucket.append(draw)
+        if len(bucket) == recipe.SOLVER.IMS_PER_BATCH:
+            yield bucket[rank * share : (rank + 1) * share]
+            bucket.clear()
+
+
+def loaded(
+    images: LabelledImages, recipe: Recipe, plan: Iterator[list[Draw]], count: int, workers: int
+) -> Iterator[list[Sample]]:
+    """The next `count` batches of a plan, decoded, by `workers` loader processes.
+
+    Raises:
+        UserError: naming the image that cannot be decoded.
+    """
+    planned = list(islice(plan, count))
+    loader = DataLoader(
+        _Planned(images, recipe, planned),
+        batch_size=None,
+        num_workers=min(workers, count),
+        worker_init_fn=on_start,
+        generator=torch.Generator().manual_seed(0),
+    )
+    for found in loader:
+        if isinstance(found, Exception):
+            raise found
+        yield found
+
+
+class _Planned(Dataset[list[Sample] | Exception]):
+    """Item b is batch b. An error travels as a value, so that a loader process does not wrap its message."""
+
+    def __init__(self, images: LabelledImages, recipe: Recipe, plan: Batches) -> None:
+        self.images, self.recipe, self.plan = images, recipe, plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, b: int) -> list[Sample] | Exception:
+        if b >= len(self.plan):
+            raise IndexError(b)
+        longest, with_masks = self.recipe.INPUT.MAX_SIZE_TRAIN, self.recipe.MODEL.MASK_ON
+        try:
+            return [
+                training_sample(self.images, draw.index, (draw.shorter, longest), draw.flips, with_masks)
+                for draw in self.plan[b]
+            ]
+        except Exception as error:
+            return error

@@ -1,0 +1,101 @@
+"""Read a recipe: Detectron2's YAML with its base files and `KEY VALUE` overrides, strictly."""
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from transferbench import settings
+from transferbench.detection.keys import ModelKeys
+from transferbench.detection.schedule_keys import DatasetKeys, InputKeys, LoaderKeys, SolverKeys, TestKeys
+from transferbench.errors import UserError
+from transferbench.settings import Settings
+
+BASE = "_BASE_"
+HINT = "These are the keys and values of Detectron2 that this backend honours; it ignores none."
+
+
+class Recipe(Settings):
+    """What Detectron2's configuration says, key by key; what is not written has Detectron2's default."""
+
+    VERSION: Literal[2] = 2
+    MODEL: ModelKeys = ModelKeys()
+    INPUT: InputKeys
+    DATASETS: DatasetKeys = DatasetKeys()
+    DATALOADER: LoaderKeys = LoaderKeys()
+    SOLVER: SolverKeys = SolverKeys()
+    TEST: TestKeys = TestKeys()
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, with `overrides` as Detectron2's command line takes them: KEY VALUE KEY VALUE ...
+
+    Raises:
+        UserError: with one line for each key that is unknown, not honoured or out of range.
+    """
+    values = with_bases(path)
+    for key, value in _pairs(overrides):
+        _lay(values, _nested(key.split("."), value))
+    _refuse_pyramids(values)
+    try:
+        return settings.read(Recipe, {"INPUT": {}} | _parsed(values))
+    except UserError as error:
+        raise UserError(f"{path}: {error}\n{HINT}") from None
+
+
+def with_bases(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a file says, laid over what the file it names as `_BASE_` says, and so on down."""
+    path = path.resolve()
+    if path in seen:
+        raise UserError(f"{path} is its own {BASE}, by way of {', '.join(each.name for each in seen)}.")
+    values = settings.from_file(path)
+    base = values.pop(BASE, None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise UserError(f"{path}: {BASE} should be the path of one file; found {base!r}.")
+    below = with_bases(path.parent / Path(base).expanduser(), (*seen, path))
+    _lay(below, values)
+    return below
+
+
+def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    """Write `above` over `below`, group by group."""
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(below.get(key), dict):
+            _lay(below[key], value)
+        else:
+            below[key] = value
+
+
+def _pairs(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    if len(overrides) % 2:
+        raise UserError(f"Overrides are pairs, KEY VALUE; found {len(overrides)} words, the last '{overrides[-1]}'.")
+    return list(zip(overrides[::2], overrides[1::2], strict=True))
+
+
+def _nested(parts: Sequence[str], value: Any) -> dict[str, Any]:
+    return {parts[0]: value if len(parts) == 1 else _nested(parts[1:], value)}
+
+
+def _parsed(value: Any) -> Any:
+    """Text as the Python literal it spells, where it spells one: Detectron2's files hold tuples so."""
+    if isinstance(value, Mapping):
+        return {key: _parsed(each) for key, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _refuse_pyramids(values: Mapping[str, Any]) -> None:
+    model = values.get("MODEL")
+    backbone = model.get("BACKBONE") if isinstance(model, Mapping) else None
+    name = backbone.get("NAME") if isinstance(backbone, Mapping) else None
+    if isinstance(name, str) and "fpn" in name.lower():
+        raise UserError(
+            f"MODEL.BACKBONE.NAME is {name}: this backend has detectors on the fourth stage (C4) only, no feature "
+            "pyramids. Use the detectron2 backend, or a C4 recipe."
+        )

@@ -1,0 +1,110 @@
+"""The region proposal network on one feature map: its head, its losses and its proposals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from transferbench.detection import anchors
+from transferbench.detection.boxes import Size, clipped, decode, encode, larger_than, overlaps
+from transferbench.detection.keys import ModelKeys
+from transferbench.detection.losses import smooth_l1
+from transferbench.detection.matching import IGNORED, Draw, draw, match
+from transferbench.detection.samples import Objects
+from transferbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the head says of each of `a` anchors in `b` images: `logits` `b a`, `offsets` `b a 4`, `anchors` `a 4`."""
+
+    logits: Float[Tensor, "b a"]
+    offsets: Float[Tensor, "b a 4"]
+    anchors: Float[Tensor, "a 4"]
+
+
+class ProposalNetwork(nn.Module):
+    """A shared 3x3 convolution and two 1x1 ones: how likely an anchor is an object, and how far it is from it."""
+
+    cell: Tensor
+
+    def __init__(self, keys: ModelKeys, channels: int, stride: int) -> None:
+        super().__init__()
+        self.keys, self.stride = keys, stride
+        cell = anchors.cell(keys.ANCHOR_GENERATOR.SIZES[0], keys.ANCHOR_GENERATOR.ASPECT_RATIOS[0])
+        self.register_buffer("cell", cell, persistent=False)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.objectness = nn.Conv2d(channels, len(cell), 1)
+        self.offsets = nn.Conv2d(channels, 4 * len(cell), 1)
+        for layer in (self.conv, self.objectness, self.offsets):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Predictions:
+        """Predictions in the anchors' order: place by place, at each place anchor by anchor."""
+        hidden = F.relu(self.conv(features))
+        height, width = features.shape[-2:]
+        places = anchors.grid(self.cell, height, width, self.stride, self.keys.ANCHOR_GENERATOR.OFFSET)
+        logits = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
+        offsets = self.offsets(hidden).unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        return Predictions(logits, offsets, places)
+
+    def losses(
+        self, found: Predictions, objects: Sequence[Objects], generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """`loss_rpn_cls` and `loss_rpn_loc`, summed over drawn anchors, divided by the number that might be drawn."""
+        keys = self.keys.RPN
+        targets = [self._targets(found.anchors, each.boxes, generator) for each in objects]
+        labels, boxes = (torch.stack(each) for each in zip(*targets, strict=True))
+        drawn, positive = labels != IGNORED, labels == 1
+        objectness = F.binary_cross_entropy_with_logits(found.logits[drawn], labels[drawn].float(), reduction="sum")
+        starts = found.anchors.expand_as(boxes)[positive]
+        wanted = encode(starts, boxes[positive], keys.BBOX_REG_WEIGHTS)
+        place = smooth_l1(found.offsets[positive], wanted, keys.SMOOTH_L1_BETA)
+        scale = keys.LOSS_WEIGHT / (keys.BATCH_SIZE_PER_IMAGE * len(objects))
+        return {"loss_rpn_cls": objectness * scale, "loss_rpn_loc": place * (keys.BBOX_REG_LOSS_WEIGHT * scale)}
+
+    @torch.no_grad()
+    def _targets(self, places: Tensor, boxes: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Each anchor's label (1, 0, ignored) and the box it stands for; only drawn anchors have a label."""
+        keys = self.keys.RPN
+        matched, labels = match(overlaps(boxes, places), keys.IOU_THRESHOLDS, keys.IOU_LABELS, keep_best=True)
+        how = Draw(keys.BATCH_SIZE_PER_IMAGE, keys.POSITIVE_FRACTION)
+        positive, negative = draw(labels, 0, how, generator)
+        labels = torch.full_like(labels, IGNORED)
+        labels[positive], labels[negative] = 1, 0
+        return labels, boxes[matched] if len(boxes) else torch.zeros_like(places)
+
+    @torch.no_grad()
+    def proposals(self, found: Predictions, sizes: Sequence[Size]) -> list[Tensor]:
+        """For each image its likeliest boxes after suppression, each `n 4` in pixels, surest first.
+
+        They are ranked by logit, where sigmoids would tie (spec/detection.md 3, [run]).
+
+        Raises:
+            UserError: when training has diverged.
+        """
+        keys = self.keys.RPN
+        kept = min(keys.PRE_NMS_TOPK_TRAIN if self.training else keys.PRE_NMS_TOPK_TEST, len(found.anchors))
+        logits, order = found.logits.topk(kept, 1)
+        chosen = []
+        for logit, index, offsets, size in zip(logits, order, found.offsets, sizes, strict=True):
+            boxes = decode(found.anchors[index], offsets[index], keys.BBOX_REG_WEIGHTS)[:, 0]
+            chosen.append(self._suppressed(boxes, logit, size))
+        return chosen
+
+    def _suppressed(self, boxes: Tensor, logits: Tensor, size: Size) -> Tensor:
+        keys = self.keys.RPN
+        finite = boxes.isfinite().all(1) & logits.isfinite()
+        if self.training and not finite.all():
+            raise UserError("Proposals are not finite: training has diverged. Lower SOLVER.BASE_LR.")
+        boxes, logits = clipped(boxes[finite], size), logits[finite]
+        large = larger_than(boxes, self.keys.PROPOSAL_GENERATOR.MIN_SIZE)
+        boxes, logits = boxes[large], logits[large]
+        count = keys.POST_NMS_TOPK_TRAIN if self.training else keys.POST_NMS_TOPK_TEST
+        return boxes[nms(boxes, logits.float(), keys.NMS_THRESH)[:count]]

@@ -1,0 +1,74 @@
+"""How a detector's weights are moved: Detectron2's groups, schedule and linear scaling."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from transferbench.detection.recipe import Recipe
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def factor(recipe: Recipe, iteration: int) -> float:
+    """What learning rates are multiplied by at an iteration, counted from 0 (`WarmupMultiStepLR`).
+
+    A straight line from `WARMUP_FACTOR` to 1 over `WARMUP_ITERS`, and `GAMMA` for every step reached.
+    """
+    solver = recipe.SOLVER
+    value = solver.GAMMA ** sum(iteration >= step for step in solver.STEPS)
+    if iteration >= solver.WARMUP_ITERS:
+        return value
+    along = iteration / solver.WARMUP_ITERS if solver.WARMUP_METHOD == "linear" else 0.0
+    return value * (solver.WARMUP_FACTOR * (1 - along) + along)
+
+
+def optimiser(detector: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with `WEIGHT_DECAY_NORM` on norms, 0 by default; each group holds its `base` rate."""
+    solver = recipe.SOLVER
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    seen: set[nn.Parameter] = set()
+    for module in detector.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter in seen or not parameter.requires_grad:
+                continue
+            seen.add(parameter)
+            decay = solver.WEIGHT_DECAY_NORM if isinstance(module, NORMS) else solver.WEIGHT_DECAY
+            if name == "bias" and solver.WEIGHT_DECAY_BIAS is not None:
+                decay = solver.WEIGHT_DECAY_BIAS
+            key = (solver.BASE_LR * (solver.BIAS_LR_FACTOR if name == "bias" else 1.0), decay)
+            groups.setdefault(key, {"params": [], "base": key[0], "weight_decay": key[1]})["params"].append(parameter)
+    return torch.optim.SGD(list(groups.values()), lr=0.0, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+
+
+def clip(detector: nn.Module, recipe: Recipe) -> None:
+    """Clip each parameter's gradient by itself, where the recipe has it on (`CLIP_GRADIENTS`)."""
+    rule = recipe.SOLVER.CLIP_GRADIENTS
+    if not rule.ENABLED:
+        return
+    for parameter in detector.parameters():
+        if parameter.grad is not None and rule.CLIP_TYPE == "value":
+            nn.utils.clip_grad_value_(parameter, rule.CLIP_VALUE)
+        elif parameter.grad is not None:
+            nn.utils.clip_grad_norm_(parameter, rule.CLIP_VALUE, rule.NORM_TYPE)
+
+
+def rescaled(recipe: Recipe, batch_size: int) -> Recipe:
+    """The recipe for another batch b than its own B: rates times b/B, iterations, steps and warm-up times B/b.
+
+    Detectron2's `DefaultTrainer.auto_scale_workers`, which rounds as here.
+    """
+    solver = recipe.SOLVER
+    if batch_size == solver.IMS_PER_BATCH:
+        return recipe
+    scale = batch_size / solver.IMS_PER_BATCH
+    changed = {
+        "IMS_PER_BATCH": batch_size,
+        "BASE_LR": solver.BASE_LR * scale,
+        "MAX_ITER": max(1, round(solver.MAX_ITER / scale)),
+        "WARMUP_ITERS": round(solver.WARMUP_ITERS / scale),
+        "STEPS": tuple(round(step / scale) for step in solver.STEPS),
+        "CHECKPOINT_PERIOD": max(1, round(solver.CHECKPOINT_PERIOD / scale)),
+    }
+    return recipe.model_copy(update={"SOLVER": solver.model_copy(update=changed)})

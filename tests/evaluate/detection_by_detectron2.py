@@ -1,0 +1,141 @@
+"""What Detectron2 itself computes in each case of `detection_cases`; run as a program it writes the golden numbers.
+
+python tests/evaluate/detection_by_detectron2.py tests/evaluate/golden_detection
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detection_cases import CASES, GRADIENTS, SEED, STATISTICS, Case, samples, tensor
+
+from transferbench.detection.samples import Sample
+from transferbench.resources import resource
+
+
+def numbers(case: Case) -> dict[str, np.ndarray]:
+    """Losses, gradients and statistics in training, proposals and detections in testing, by name."""
+    from detectron2.utils.events import EventStorage
+
+    model = _model(case)
+    inputs = [_input(each) for each in samples(case)]
+    found = _tested(model.eval(), inputs)
+    torch.manual_seed(SEED)
+    with EventStorage(0):
+        losses = model.train()(inputs)
+    sum(losses.values()).backward()
+    found |= {name: loss.detach() for name, loss in losses.items()}
+    named = dict(model.named_parameters())
+    found |= {
+        f"gradient {name}": named[name].grad for name in GRADIENTS if name in named and named[name].grad is not None
+    }
+    found |= {f"after {name}": tensor for name, tensor in model.state_dict().items() if name in STATISTICS}
+    return {name: each.detach().numpy() for name, each in found.items()}
+
+
+@torch.no_grad()
+def _tested(model: Any, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    images = model.preprocess_image(inputs)
+    features = model.backbone(images.tensor)
+    proposals, _ = model.proposal_generator(images, features)
+    found = {
+        "anchors": model.proposal_generator.anchor_generator([features["res4"]])[0].tensor,
+        "map": features["res4"],
+    }
+    for number, (each, result) in enumerate(zip(proposals, model(inputs), strict=True)):
+        instances = result["instances"]
+        found[f"proposals {number}"] = each.proposal_boxes.tensor
+        found[f"boxes {number}"] = instances.pred_boxes.tensor
+        found[f"scores {number}"] = instances.scores
+        found[f"labels {number}"] = instances.pred_classes
+        if instances.has("pred_masks"):
+            found[f"masks {number}"] = instances.pred_masks
+    return found
+
+
+def _model(case: Case) -> Any:
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_model
+
+    _register()
+    config = get_cfg()
+    config.merge_from_file(str(resource("detectron_configs") / "coco_R_50_C4_1x.yaml"))
+    words = ["PlainBlockHeads" if word == "Res5ROIHeads" and case.depth < 50 else word for word in case.words_given]
+    config.merge_from_list([*words, "MODEL.DEVICE", "cpu"])
+    if case.depth < 50 and config.MODEL.ROI_HEADS.NAME != "PlainBlockHeads":
+        config.MODEL.ROI_HEADS.NAME = "PlainBlockHeadsExtraNorm"
+    model = build_model(config)
+    model.load_state_dict({name: tensor(name, tuple(old.shape)) for name, old in model.state_dict().items()})
+    return model
+
+
+def _register() -> None:
+    """Heads that Detectron2 does not have: plain blocks (ResNet-18, -34), and one more norm after the stage."""
+    from detectron2.layers import get_norm
+    from detectron2.modeling import ROI_HEADS_REGISTRY
+    from detectron2.modeling.backbone.resnet import BasicBlock, ResNet
+    from detectron2.modeling.roi_heads import Res5ROIHeads
+
+    if "PlainBlockHeads" in ROI_HEADS_REGISTRY:
+        return
+
+    def plain(cls: type, cfg: Any) -> tuple[torch.nn.Sequential, int]:
+        blocks = ResNet.make_stage(
+            BasicBlock, 2, stride_per_block=[2, 1], in_channels=256, out_channels=512, norm=cfg.MODEL.RESNETS.NORM
+        )
+        return torch.nn.Sequential(*blocks), 512
+
+    def with_norm(inner: Any) -> Any:
+        def build(cls: type, cfg: Any) -> tuple[torch.nn.Sequential, int]:
+            stage, channels = inner(cls, cfg)
+            stage.append(get_norm(cfg.MODEL.RESNETS.NORM, channels))
+            return stage, channels
+
+        return build
+
+    stock = Res5ROIHeads._build_res5_block.__func__
+    ways = {
+        "PlainBlockHeads": plain,
+        "PlainBlockHeadsExtraNorm": with_norm(plain),
+        "Res5ROIHeadsExtraNorm": with_norm(stock),
+    }
+    for name, way in ways.items():
+        ROI_HEADS_REGISTRY.register(type(name, (Res5ROIHeads,), {"_build_res5_block": classmethod(way)}))
+
+
+def _input(sample: Sample) -> dict[str, Any]:
+    from detectron2.structures import Boxes, Instances, PolygonMasks
+
+    assert sample.objects is not None
+    height, width = sample.pixels.shape[1:]
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(sample.objects.boxes)
+    instances.gt_classes = sample.objects.labels
+    instances.gt_masks = PolygonMasks(sample.objects.polygons)
+    return {"image": sample.pixels, "height": sample.size[0], "width": sample.size[1], "instances": instances}
+
+
+def shortened(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is worth keeping in a file: 64 numbers and the size of gradients and maps, of masks the bits."""
+    kept: dict[str, np.ndarray] = {}
+    for name, array in found.items():
+        if name.startswith(("gradient", "map")):
+            kept[name] = array.reshape(-1)[np.linspace(0, array.size - 1, 64).astype(int)]
+            kept[f"size of {name}"] = np.linalg.norm(array.astype(np.float64))
+        elif name.startswith("masks"):
+            kept[name], kept[f"shape of {name}"] = np.packbits(array), np.array(array.shape)
+        else:
+            kept[name] = array
+    return kept
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    for name, case in CASES.items():
+        np.savez_compressed(folder / f"{name}.npz", **shortened(numbers(case)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
