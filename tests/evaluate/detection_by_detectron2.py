@@ -40,10 +40,10 @@ def _tested(model: Any, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]
     images = model.preprocess_image(inputs)
     features = model.backbone(images.tensor)
     proposals, _ = model.proposal_generator(images, features)
-    found = {
-        "anchors": model.proposal_generator.anchor_generator([features["res4"]])[0].tensor,
-        "map": features["res4"],
-    }
+    maps = [features[name] for name in model.proposal_generator.in_features]
+    anchors = model.proposal_generator.anchor_generator(maps)
+    found = {"anchors": torch.cat([each.tensor for each in anchors])}
+    found |= {f"map {number}": each for number, each in enumerate(maps)}
     for number, (each, result) in enumerate(zip(proposals, model(inputs), strict=True)):
         instances = result["instances"]
         found[f"proposals {number}"] = each.proposal_boxes.tensor
@@ -61,10 +61,10 @@ def _model(case: Case) -> Any:
 
     _register()
     config = get_cfg()
-    config.merge_from_file(str(resource("detectron_configs") / "coco_R_50_C4_1x.yaml"))
+    config.merge_from_file(str(resource("detectron_configs") / f"{case.base}.yaml"))
     words = ["PlainBlockHeads" if word == "Res5ROIHeads" and case.depth < 50 else word for word in case.words_given]
     config.merge_from_list([*words, "MODEL.DEVICE", "cpu"])
-    if case.depth < 50 and config.MODEL.ROI_HEADS.NAME != "PlainBlockHeads":
+    if case.depth < 50 and not case.base.endswith("FPN_1x") and config.MODEL.ROI_HEADS.NAME != "PlainBlockHeads":
         config.MODEL.ROI_HEADS.NAME = "PlainBlockHeadsExtraNorm"
     model = build_model(config)
     model.load_state_dict({name: tensor(name, tuple(old.shape)) for name, old in model.state_dict().items()})

@@ -21,8 +21,8 @@ from transferbench.detection.samples import Objects, Sample
 from transferbench.resources import resource
 
 CLASSES = 3
-SMALLER = {"anchor_deltas": 0.1, "cls_score": 0.3}
-"""Factors on weights that would otherwise say the same of every box."""
+FACTORS = {"anchor_deltas": 0.1, "cls_score": 0.3, "bbox_pred": 0.1, "mask_head.predictor.weight": -1}
+"""On weights that would otherwise say the same of every box or leave its mask empty."""
 SEED = 7
 """Of the anchors and regions that are drawn."""
 
@@ -49,8 +49,18 @@ GRADIENTS = [
     "roi_heads.box_predictor.cls_score.weight",
     "roi_heads.box_predictor.bbox_pred.bias",
     "roi_heads.mask_head.deconv.weight",
+    "backbone.bottom_up.stem.conv1.weight",
+    "backbone.fpn_lateral3.weight",
+    "backbone.fpn_output5.norm.bias",
+    "roi_heads.box_head.fc1.weight",
+    "roi_heads.mask_head.mask_fcn2.weight",
 ]
-STATISTICS = ("backbone.stem.conv1.norm.running_mean", "roi_heads.res5.1.conv2.norm.running_var")
+STATISTICS = (
+    "backbone.stem.conv1.norm.running_mean",
+    "roi_heads.res5.1.conv2.norm.running_var",
+    "backbone.bottom_up.res5.1.conv2.norm.running_mean",
+    "backbone.fpn_output2.norm.running_var",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Case:
     depth: int
     words: tuple[str, ...] = ()
     is_empty: bool = False
+    base: str = "coco_R_50_C4_1x"
 
     @property
     def architecture(self) -> Architecture:
@@ -67,12 +78,12 @@ class Case:
 
     @property
     def words_given(self) -> list[str]:
-        """Every KEY VALUE pair over `coco_R_50_C4_1x.yaml`."""
+        """Every KEY VALUE pair over the base."""
         small = [str(word) for pair in SMALL.items() for word in pair]
         return [*overrides(self.architecture), *small, *self.words]
 
     def recipe(self) -> Recipe:
-        return read(resource("detectron_configs") / "coco_R_50_C4_1x.yaml", self.words_given)
+        return read(resource("detectron_configs") / f"{self.base}.yaml", self.words_given)
 
 
 POOL_7 = ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "7")
@@ -85,9 +96,18 @@ CASES = {
             *POOL_7,
             *("MODEL.MASK_ON", "False", "MODEL.RESNETS.NORM", "FrozenBN", "MODEL.ROI_HEADS.NAME", "Res5ROIHeads"),
             *("MODEL.RPN.SMOOTH_L1_BETA", "0.1", "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA", "0.5"),
+            *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", "1024"),
             *("MODEL.RPN.LOSS_WEIGHT", "0.5", "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT", "2.0"),
         ),
         is_empty=True,
+    ),
+    "r18_fpn": Case(
+        18,
+        (
+            *("MODEL.FPN.NORM", "BN", "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "4", "MODEL.ROI_BOX_HEAD.FC_DIM", "64"),
+            *("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", "8", "MODEL.ROI_MASK_HEAD.CONV_DIM", "32"),
+        ),
+        base="coco_R_50_FPN_1x",
     ),
 }
 
@@ -109,7 +129,7 @@ def tensor(name: str, shape: tuple[int, ...]) -> Tensor:
         return uniform(name, shape, -0.2, 0.2)
     if len(shape) == 1:
         return uniform(name, shape, 0.5, 1.0)
-    bound = math.sqrt(6 / math.prod(shape[1:])) * next((f for part, f in SMALLER.items() if part in name), 1)
+    bound = math.sqrt(6 / math.prod(shape[1:])) * next((f for part, f in FACTORS.items() if part in name), 1)
     return uniform(name, shape, -bound, bound)
 
 

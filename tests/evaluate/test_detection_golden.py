@@ -27,8 +27,9 @@ def computed(name: str) -> dict[str, np.ndarray]:
     found: dict[str, torch.Tensor] = {}
     detector.eval()
     with torch.no_grad():
-        found["map"] = detector.maps(images)
-        said = detector.rpn(found["map"])
+        maps = detector.maps(images)
+        found |= {f"map {number}": each for number, each in enumerate(maps)}
+        said = detector.rpn(maps)
         found["anchors"] = said.anchors
         proposals = detector.rpn.proposals(said, [(112, 144), (96, 128)])
     for number, (boxes, image, each) in enumerate(zip(proposals, images, detector.detect(images), strict=True)):

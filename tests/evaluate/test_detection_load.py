@@ -77,7 +77,7 @@ def test_a_detector_that_computes_otherwise_with_the_same_tensors_is_refused() -
     backbone = network()
     found = detector(backbone)
     found.trunk.maxpool = torch.nn.AvgPool2d(3, 2, 1)
-    with pytest.raises(UserError, match="The detector's map differs from the backbone's third stage"):
+    with pytest.raises(UserError, match="The detector's maps differ from the backbone's stages"):
         load_backbone(found, backbone.state_dict(), backbone, IMAGE)
 
 
@@ -124,8 +124,8 @@ def test_a_3x3_stem_is_refused_in_published_recipes_only_and_gives_its_stride(st
             detector(backbone)
     found = detector(backbone, *OWN)
     image = Sample(IMAGE, (64, 80))
-    assert found.rpn.stride == found.heads.stride == stride
-    assert found.maps([image]).shape[-2:] == (64 // stride, 80 // stride)
+    assert found.rpn.strides == (found.heads.stride,) == (stride,)
+    assert found.maps([image])[0].shape[-2:] == (64 // stride, 80 // stride)
     assert load_backbone(found, backbone.state_dict(), backbone, IMAGE).difference <= 1e-6
 
 
@@ -147,6 +147,21 @@ def test_new_layers_are_drawn_from_the_seed_as_in_detectron2() -> None:
         assert float(first[f"{name}.weight"].std()) == pytest.approx(deviation, rel=0.15), name
         assert not first[f"{name}.bias"].any()
     assert float(first["heads.mask.deconv.weight"].std()) == pytest.approx((2 / (512 * 4)) ** 0.5, rel=0.05)
+
+
+def test_a_pyramid_is_filled_from_all_four_stages() -> None:
+    loaded, path = network(1), resource("detectron_configs") / "coco_R_50_FPN_1x.yaml"
+    words = [*overrides(loaded.architecture), *SMALL.split(), "MODEL.BACKBONE.FREEZE_AT", "5"]
+    found = build(read(path, words), network(0), 3)
+    report = load_backbone(found, loaded.state_dict(), loaded, IMAGE)
+    assert (report.trunk, report.res5) == (75, 25)
+    assert report.difference <= 1e-6
+    assert [each.shape[-2:] for each in found.maps([Sample(IMAGE, (64, 80))])] == [
+        (64 // stride, 96 // stride) for stride in (4, 8, 16, 32, 64)
+    ]
+    assert not any(each.requires_grad for each in found.trunk.parameters())
+    names = to_detectron2(found.state_dict())
+    assert len(set(names.values())) == len(names)
 
 
 def test_detectron2s_names_are_one_to_one() -> None:

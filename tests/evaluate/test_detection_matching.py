@@ -118,3 +118,14 @@ def test_the_box_loss_is_absolute_at_0_and_quadratic_below_beta(beta: float) -> 
     differences = [0.1, 2.0, 0.25]
     exact = sum(d - beta / 2 if d >= beta else d * d / (2 * beta) for d in differences)
     assert float(smooth_l1(found, wanted, beta)) == pytest.approx(exact, rel=1e-6)
+
+
+def test_regions_are_cut_from_a_coarser_map_for_each_doubling_of_their_sides() -> None:
+    from transferbench.detection.pooling import levels
+
+    sides = [1.0, 55, 111, 112, 223, 224, 447, 448, 900]
+    boxes = torch.tensor([[3, 5, 3 + side, 5 + side] for side in sides])
+    exact = [min(5, max(2, math.floor(4 + math.log2(side / 224 + 1e-8)))) - 2 for side in sides]
+    assert exact == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert levels(boxes, (4, 8, 16, 32)).tolist() == exact
+    assert levels(boxes, (1, 2, 4, 8)).tolist() == [min(3, max(0, math.floor(4 + math.log2(s / 224)))) for s in sides]

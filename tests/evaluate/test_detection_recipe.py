@@ -9,7 +9,7 @@ from transferbench.detection.recipe import Recipe, read
 from transferbench.errors import UserError
 from transferbench.resources import resource
 
-PUBLISHED = ["coco_R_50_C4_1x", "coco_R_50_C4_2x", "voc0712_R_50_C4_24k"]
+PUBLISHED = ["coco_R_50_C4_1x", "coco_R_50_C4_2x", "voc0712_R_50_C4_24k", "coco_R_50_FPN_1x"]
 
 
 def leaves(value: object, path: str = "") -> dict[str, object]:
@@ -34,7 +34,7 @@ def written(tmp_path: Path, values: dict) -> Path:
 def test_every_value_a_published_recipe_writes_is_in_it(name: str) -> None:
     found = leaves(read(recipe_file(name)).model_dump(mode="json"))
     said: dict[str, object] = {}
-    for file in ("Base-RCNN", "Base-RCNN-C4", name):
+    for file in ("Base-RCNN", "Base-RCNN-FPN" if "FPN" in name else "Base-RCNN-C4", name):
         said |= leaves(yaml.safe_load(recipe_file(file).read_text()))
     del said["_BASE_"]
     assert {key: found[key] for key in said} == said
@@ -93,9 +93,26 @@ def test_without_the_format_detectron2s_default_is_refused(tmp_path: Path) -> No
         read(path)
 
 
-def test_a_feature_pyramid_is_refused_with_the_reason() -> None:
-    with pytest.raises(UserError, match=r"build_resnet_fpn_backbone: .* no feature pyramids"):
-        read(recipe_file("coco_R_50_FPN_1x"))
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        (
+            "coco_R_50_FPN_1x",
+            "MODEL.RPN.IN_FEATURES",
+            "['p3', 'p4']",
+            "MODEL.RPN.IN_FEATURES: found ('p3', 'p4'); with",
+        ),
+        ("coco_R_50_FPN_1x", "MODEL.ROI_HEADS.NAME", "Res5ROIHeads", "it can be 'StandardROIHeads'"),
+        ("coco_R_50_FPN_1x", "MODEL.ANCHOR_GENERATOR.SIZES", "[[32], [64]]", "found 2 lists; there can be 1, or 5"),
+        ("coco_R_50_C4_1x", "MODEL.ROI_BOX_HEAD.NUM_FC", "2", "MODEL.ROI_BOX_HEAD.NUM_FC: found 2"),
+        ("coco_R_50_C4_1x", "MODEL.ROI_MASK_HEAD.NUM_CONV", "4", "MODEL.ROI_MASK_HEAD.NUM_CONV: found 4"),
+        ("coco_R_50_C4_1x", "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "6 key(s) do not belong together"),
+    ],
+)
+def test_keys_of_the_other_kind_of_detector_are_refused(name: str, key: str, value: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(recipe_file(name), [key, value])
+    assert message in str(caught.value)
 
 
 def test_an_odd_number_of_words_and_a_circle_of_bases_are_refused(tmp_path: Path) -> None:

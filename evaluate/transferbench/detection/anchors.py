@@ -7,11 +7,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from transferbench.detection.keys import AnchorKeys
+
 
 def cell(sizes: Sequence[float], ratios: Sequence[float]) -> Float[Tensor, "a 4"]:
     """Boxes around the origin in pixels: for each size (root of the area) each ratio (height over width), unrounded."""
     shapes = [(math.sqrt(size**2 / ratio), ratio) for size in sizes for ratio in ratios]
     return torch.tensor([[-width / 2, -ratio * width / 2, width / 2, ratio * width / 2] for width, ratio in shapes])
+
+
+def cells(keys: AnchorKeys, count: int) -> list[Float[Tensor, "a 4"]]:
+    """The cells of `count` maps; sizes or ratios that are given once hold for all of them."""
+    sizes, ratios = (each * count if len(each) == 1 else each for each in (keys.SIZES, keys.ASPECT_RATIOS))
+    return [cell(*pair) for pair in zip(sizes, ratios, strict=True)]
 
 
 def grid(cell: Float[Tensor, "a 4"], height: int, width: int, stride: int, offset: float) -> Float[Tensor, "n 4"]:

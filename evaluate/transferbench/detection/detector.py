@@ -1,4 +1,4 @@
-"""Faster and Mask R-CNN on a ResNet's fourth stage (C4), as Detectron2 computes them."""
+"""Faster and Mask R-CNN on a ResNet's fourth stage (C4) or a feature pyramid (FPN), as Detectron2 computes them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,11 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone
-from transferbench.detection import regions
+from transferbench.detection import region_losses, regions
 from transferbench.detection.boxes import Size, clipped, decode, larger_than
 from transferbench.detection.fitness import unsuited
 from transferbench.detection.frozen import with_frozen_norms
-from transferbench.detection.heads import Res5Heads
+from transferbench.detection.heads import Maps, PyramidHeads, Res5Heads
+from transferbench.detection.layouts import is_pyramid
+from transferbench.detection.pyramid import Pyramid
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.regions import Found
 from transferbench.detection.rpn import ProposalNetwork
@@ -36,23 +38,42 @@ class Detector(nn.Module):
         super().__init__()
         self.recipe = recipe
         source, keys = resnet(backbone), recipe.MODEL
-        self.trunk = Trunk(source)
-        self.rpn = ProposalNetwork(keys, self.trunk.channels, self.trunk.stride)
-        self.heads = Res5Heads(keys, source, self.trunk.stride)
+        self.trunk = Trunk(source, whole=is_pyramid(keys))
+        strides = self.trunk.strides
+        if is_pyramid(keys):
+            self.pyramid = Pyramid(self.trunk.channels, keys.FPN)
+            self.rpn = ProposalNetwork(keys, keys.FPN.OUT_CHANNELS, [*strides, 2 * strides[-1]])
+            self.heads = PyramidHeads(keys, keys.FPN.OUT_CHANNELS, strides)
+        else:
+            self.pyramid = None
+            self.rpn = ProposalNetwork(keys, self.trunk.channels[0], strides)
+            self.heads = Res5Heads(keys, source, strides[0])
         self.register_buffer("mean", torch.tensor(keys.PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(keys.PIXEL_STD).view(3, 1, 1), persistent=False)
         self.trunk.freeze(keys.BACKBONE.FREEZE_AT)
         if keys.RESNETS.NORM == "FrozenBN":
-            with_frozen_norms(self)
+            with_frozen_norms(self.trunk)
+            with_frozen_norms(self.heads)
+        if self.pyramid is not None and keys.FPN.NORM == "FrozenBN":
+            with_frozen_norms(self.pyramid)
 
-    def maps(self, samples: Sequence[Sample]) -> Float[Tensor, "b c h w"]:
-        """The trunk's maps of images normalised and then padded with 0, right and below, to the largest of them."""
+    def batch(self, samples: Sequence[Sample]) -> Float[Tensor, "b 3 h w"]:
+        """Images normalised and then padded with 0, right and below, to the largest of them.
+
+        For a pyramid, whose maps are doubled in size, to whole steps of its coarsest stage.
+        """
         images = [(each.pixels.to(self.mean) - self.mean) / self.deviation for each in samples]
-        height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        step = self.trunk.strides[-1] if self.pyramid is not None else 1
+        height, width = (-(-max(image.shape[axis] for image in images) // step) * step for axis in (1, 2))
         batch = self.mean.new_zeros(len(images), 3, height, width)
         for place, image in zip(batch, images, strict=True):
             place[:, : image.shape[1], : image.shape[2]] = image
-        return self.trunk(batch)
+        return batch
+
+    def maps(self, samples: Sequence[Sample]) -> list[Float[Tensor, "b c _ _"]]:
+        """What proposals and heads look at: the third stage's map, or the pyramid's, finest first."""
+        maps = self.trunk(self.batch(samples))
+        return maps if self.pyramid is None else self.pyramid(maps)
 
     def losses(self, samples: Sequence[Sample], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The losses to add up, by Detectron2's names: `loss_rpn_cls loss_rpn_loc loss_cls loss_box_reg loss_mask`.
@@ -66,7 +87,7 @@ class Detector(nn.Module):
         proposals = self.rpn.proposals(said, [_size(each) for each in samples])
         keys = self.recipe.MODEL.ROI_HEADS
         drawn = [regions.drawn(keys, *pair, generator) for pair in zip(proposals, objects, strict=True)]
-        return self.heads.losses(maps, drawn, objects) | found
+        return region_losses.losses(self.heads, maps, drawn, objects) | found
 
     @torch.no_grad()
     def detect(self, samples: Sequence[Sample]) -> list[Detections]:
@@ -80,11 +101,11 @@ class Detector(nn.Module):
         sized = zip(found, masks or [None] * len(found), samples, strict=True)
         return [_scaled(each, mask, sample) for each, mask, sample in sized]
 
-    def _found(self, maps: Tensor, proposals: Sequence[Tensor], sizes: Sequence[Size]) -> list[Found]:
+    def _found(self, maps: Maps, proposals: Sequence[Tensor], sizes: Sequence[Size]) -> list[Found]:
         keys, counts = self.recipe.MODEL, [len(each) for each in proposals]
-        means = self.heads.features(maps, proposals).mean((2, 3))
-        scores = self.heads.scores(means).float().softmax(-1).split(counts)
-        coded = self.heads.offsets(means).split(counts)
+        vectors, _ = self.heads.look(maps, proposals)
+        scores = self.heads.scores(vectors).float().softmax(-1).split(counts)
+        coded = self.heads.offsets(vectors).split(counts)
         weights, most = keys.ROI_BOX_HEAD.BBOX_REG_WEIGHTS, self.recipe.TEST.DETECTIONS_PER_IMAGE
         return [
             regions.suppressed(keys.ROI_HEADS, decode(start, offsets, weights), score, size, most)

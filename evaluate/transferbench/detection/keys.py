@@ -17,8 +17,8 @@ Four = tuple[float, float, float, float]
 class BackboneKeys(Settings):
     """`MODEL.BACKBONE`."""
 
-    NAME: Literal["build_resnet_backbone"] = "build_resnet_backbone"
-    FREEZE_AT: int = Field(default=2, ge=0, le=4, description="1 freezes the stem, 2 also the first stage, and so on")
+    NAME: Literal["build_resnet_backbone", "build_resnet_fpn_backbone"] = "build_resnet_backbone"
+    FREEZE_AT: int = Field(default=2, ge=0, le=5, description="1 freezes the stem, 2 also the first stage, and so on")
 
 
 class ResNetKeys(Settings):
@@ -31,16 +31,25 @@ class ResNetKeys(Settings):
     RES2_OUT_CHANNELS: int = Field(default=256, ge=1)
     STRIDE_IN_1X1: bool = True
     NORM: Literal["BN", "SyncBN", "FrozenBN"] = "FrozenBN"
-    OUT_FEATURES: tuple[Literal["res4"]] = ("res4",)
+    OUT_FEATURES: tuple[str, ...] = ("res4",)
     RES5_DILATION: Literal[1] = 1
 
 
+class PyramidKeys(Settings):
+    """`MODEL.FPN`."""
+
+    IN_FEATURES: tuple[str, ...] = ()
+    OUT_CHANNELS: int = Field(default=256, ge=1)
+    NORM: Literal["", "BN", "SyncBN", "FrozenBN"] = ""
+    FUSE_TYPE: Literal["sum"] = "sum"
+
+
 class AnchorKeys(Settings):
-    """`MODEL.ANCHOR_GENERATOR`: one map, so one list of sizes (pixels) and one of ratios (height over width)."""
+    """`MODEL.ANCHOR_GENERATOR`: for each map sizes (pixels) and ratios (height over width), or once for all."""
 
     NAME: Literal["DefaultAnchorGenerator"] = "DefaultAnchorGenerator"
-    SIZES: tuple[tuple[float, ...]] = ((32, 64, 128, 256, 512),)
-    ASPECT_RATIOS: tuple[tuple[float, ...]] = ((0.5, 1.0, 2.0),)
+    SIZES: tuple[tuple[float, ...], ...] = ((32, 64, 128, 256, 512),)
+    ASPECT_RATIOS: tuple[tuple[float, ...], ...] = ((0.5, 1.0, 2.0),)
     OFFSET: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -55,7 +64,7 @@ class RPNKeys(Settings):
     """`MODEL.RPN`."""
 
     HEAD_NAME: Literal["StandardRPNHead"] = "StandardRPNHead"
-    IN_FEATURES: tuple[Literal["res4"]] = ("res4",)
+    IN_FEATURES: tuple[str, ...] = ("res4",)
     BOUNDARY_THRESH: Literal[-1] = -1
     IOU_THRESHOLDS: tuple[float, float] = (0.3, 0.7)
     IOU_LABELS: tuple[int, int, int] = (0, -1, 1)
@@ -76,9 +85,9 @@ class RPNKeys(Settings):
 class HeadsKeys(Settings):
     """`MODEL.ROI_HEADS`."""
 
-    NAME: Literal["Res5ROIHeads", "Res5ROIHeadsExtraNorm"] = "Res5ROIHeads"
+    NAME: Literal["Res5ROIHeads", "Res5ROIHeadsExtraNorm", "StandardROIHeads"] = "Res5ROIHeads"
     NUM_CLASSES: int = Field(default=80, ge=1)
-    IN_FEATURES: tuple[Literal["res4"]] = ("res4",)
+    IN_FEATURES: tuple[str, ...] = ("res4",)
     IOU_THRESHOLDS: tuple[float] = (0.5,)
     IOU_LABELS: tuple[int, int] = (0, 1)
     BATCH_SIZE_PER_IMAGE: int = Field(default=512, ge=1)
@@ -89,8 +98,14 @@ class HeadsKeys(Settings):
 
 
 class BoxHeadKeys(Settings):
-    """`MODEL.ROI_BOX_HEAD`."""
+    """`MODEL.ROI_BOX_HEAD`; its layers are of pyramids only."""
 
+    NAME: Literal["", "FastRCNNConvFCHead"] = ""
+    NUM_CONV: Literal[0] = 0
+    NUM_FC: int = Field(default=0, ge=0)
+    FC_DIM: int = Field(default=1024, ge=1)
+    NORM: Literal[""] = ""
+    TRAIN_ON_PRED_BOXES: Literal[False] = False
     POOLER_TYPE: Literal["ROIAlignV2"] = "ROIAlignV2"
     POOLER_RESOLUTION: int = Field(default=14, ge=1)
     POOLER_SAMPLING_RATIO: int = Field(default=0, ge=0)
@@ -105,13 +120,13 @@ class MaskHeadKeys(Settings):
     """`MODEL.ROI_MASK_HEAD`. The poolers' keys have no effect on a C4 detector, in Detectron2 neither."""
 
     NAME: Literal["MaskRCNNConvUpsampleHead"] = "MaskRCNNConvUpsampleHead"
-    NUM_CONV: Literal[0] = 0
+    NUM_CONV: int = Field(default=0, ge=0)
     CONV_DIM: int = Field(default=256, ge=1)
     NORM: Literal[""] = ""
     CLS_AGNOSTIC_MASK: Literal[False] = False
     POOLER_TYPE: Literal["ROIAlignV2"] = "ROIAlignV2"
-    POOLER_RESOLUTION: int = 14
-    POOLER_SAMPLING_RATIO: int = 0
+    POOLER_RESOLUTION: int = Field(default=14, ge=1)
+    POOLER_SAMPLING_RATIO: int = Field(default=0, ge=0)
 
 
 class ModelKeys(Settings):
@@ -126,6 +141,7 @@ class ModelKeys(Settings):
     PIXEL_STD: tuple[float, float, float] = (1.0, 1.0, 1.0)
     BACKBONE: BackboneKeys = BackboneKeys()
     RESNETS: ResNetKeys = ResNetKeys()
+    FPN: PyramidKeys = PyramidKeys()
     ANCHOR_GENERATOR: AnchorKeys = AnchorKeys()
     PROPOSAL_GENERATOR: ProposalKeys = ProposalKeys()
     RPN: RPNKeys = RPNKeys()

@@ -32,9 +32,9 @@ def load_backbone(
 ) -> Loaded:
     """Copy a ResNet's `weights` (canonical names) into a detector and compare every one of them afterwards.
 
-    Then the detector's map of `image` (RGB from 0 to 255) is compared with the third stage of `backbone`, which holds
-    the same weights and shares no module with the detector. Detectron2 itself goes on from a random start where names
-    do not match (spec/detection.md 2, gotcha 5, [run]).
+    Then the trunk's maps of `image` (RGB from 0 to 255) are compared with the stages of `backbone`, which holds the
+    same weights and shares no module with the detector. Detectron2 itself goes on from a random start where names do
+    not match (spec/detection.md 2, gotcha 5, [run]).
 
     Raises:
         UserError: when a tensor is missing, left over or different, or the maps are: nothing less than all will do.
@@ -91,15 +91,16 @@ def _difference(detector: Detector, backbone: Backbone, image: Tensor) -> float:
     detector.eval()
     backbone.eval()
     with torch.no_grad():
-        found = detector.maps([Sample(image, (int(image.shape[1]), int(image.shape[2])))])
-        wanted = backbone.stages(((image.to(found) - detector.mean) / detector.deviation)[None])["layer3"]
+        batch = detector.batch([Sample(image, (int(image.shape[1]), int(image.shape[2])))])
+        stages = backbone.stages(batch)
+        pairs = [(each, stages[name]) for each, name in zip(detector.trunk(batch), detector.trunk.given, strict=True)]
     detector.train(was_training[0])
     backbone.train(was_training[1])
-    if found.shape != wanted.shape:
-        raise UserError(f"The detector's map is {list(found.shape)}, the backbone's third stage {list(wanted.shape)}.")
-    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    if any(found.shape != wanted.shape for found, wanted in pairs):
+        raise UserError("The detector's maps have other shapes than the backbone's stages.")
+    difference = max(float((found - wanted).abs().max() / wanted.abs().max()) for found, wanted in pairs)
     if not difference <= CLOSEST:
-        raise UserError(f"The detector's map differs from the backbone's third stage by {difference:.1e} of its range.")
+        raise UserError(f"The detector's maps differ from the backbone's stages by {difference:.1e} of their range.")
     return difference
 
 

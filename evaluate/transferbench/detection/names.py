@@ -1,5 +1,6 @@
-"""A C4 detector's tensors by Detectron2's names, and back."""
+"""A detector's tensors by Detectron2's names."""
 
+import re
 from collections.abc import Iterable
 
 from transferbench.checkpoints.naming import Naming
@@ -14,7 +15,9 @@ HEADS: tuple[tuple[str, str], ...] = (
     ("roi_heads.mask_head.deconv.", "heads.mask.deconv."),
     ("roi_heads.mask_head.predictor.", "heads.mask.predictor."),
 )
-TRUNK, HEAD = ("backbone.", "trunk."), ("roi_heads.", "heads.")
+PYRAMID = re.compile(r"pyramid\.(lateral|output)\.(\d)\.(conv|norm)\.")
+LINEAR = re.compile(r"heads\.linear\.(\d)\.")
+MASK_CONV = re.compile(r"heads\.mask\.convs\.(\d)\.")
 RESNET = Naming("detectron2 ResNet", (), DETECTRON2)
 
 
@@ -22,13 +25,28 @@ def to_detectron2(names: Iterable[str]) -> dict[str, str]:
     """Each of our detector's names with Detectron2's; the extra norm follows the fifth stage's last block there."""
     every = list(names)
     blocks = {name.split(".")[2] for name in every if name.startswith("heads.layer4.")}
-    rows = (*HEADS, (f"roi_heads.res5.{len(blocks)}.", "heads.extra_norm."))
+    below = "backbone.bottom_up." if any(PYRAMID.match(name) for name in every) else "backbone."
+    rows = (
+        *HEADS,
+        (f"roi_heads.res5.{len(blocks)}.", "heads.extra_norm."),
+        (below, "trunk."),
+        ("roi_heads.", "heads."),
+    )
     return {name: _spelt(name, rows) for name in every}
 
 
 def _spelt(name: str, rows: tuple[tuple[str, str], ...]) -> str:
+    numbered = _numbered(name)
+    if numbered != name:
+        return numbered
     for theirs, ours in rows:
         if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    theirs, ours = TRUNK if name.startswith(TRUNK[1]) else HEAD
-    return theirs + RESNET.spell(name.removeprefix(ours))[0]
+            return theirs + RESNET.spell(name.removeprefix(ours))[0]
+    raise KeyError(name)
+
+
+def _numbered(name: str) -> str:
+    """Numbered layers of pyramids; Detectron2 counts its stages from 2 and its layers from 1."""
+    name = PYRAMID.sub(lambda m: f"backbone.fpn_{m[1]}{int(m[2]) + 2}." + ("norm." if m[3] == "norm" else ""), name)
+    name = LINEAR.sub(lambda m: f"roi_heads.box_head.fc{int(m[1]) + 1}.", name)
+    return MASK_CONV.sub(lambda m: f"roi_heads.mask_head.mask_fcn{int(m[1]) + 1}.", name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transferbench import settings
+from transferbench.detection import layouts
 from transferbench.detection.keys import ModelKeys
 from transferbench.detection.schedule_keys import DatasetKeys, InputKeys, LoaderKeys, SolverKeys, TestKeys
 from transferbench.errors import UserError
@@ -36,11 +37,12 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     values = with_bases(path)
     for key, value in _pairs(overrides):
         _lay(values, _nested(key.split("."), value))
-    _refuse_pyramids(values)
     try:
-        return settings.read(Recipe, {"INPUT": {}} | _parsed(values))
+        recipe = settings.read(Recipe, {"INPUT": {}} | _parsed(values))
+        layouts.check(recipe.MODEL)
     except UserError as error:
         raise UserError(f"{path}: {error}\n{HINT}") from None
+    return recipe
 
 
 def with_bases(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -88,14 +90,3 @@ def _parsed(value: Any) -> Any:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return value
-
-
-def _refuse_pyramids(values: Mapping[str, Any]) -> None:
-    model = values.get("MODEL")
-    backbone = model.get("BACKBONE") if isinstance(model, Mapping) else None
-    name = backbone.get("NAME") if isinstance(backbone, Mapping) else None
-    if isinstance(name, str) and "fpn" in name.lower():
-        raise UserError(
-            f"MODEL.BACKBONE.NAME is {name}: this backend has detectors on the fourth stage (C4) only, no feature "
-            "pyramids. Use the detectron2 backend, or a C4 recipe."
-        )

@@ -1,4 +1,4 @@
-"""The region proposal network on one feature map: its head, its losses and its proposals."""
+"""The region proposal network on one or several maps: its head, its losses and its proposals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import batched_nms
 
 from transferbench.detection import anchors
 from transferbench.detection.boxes import Size, clipped, decode, encode, larger_than, overlaps
@@ -21,38 +21,42 @@ from transferbench.errors import UserError
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the head says of each of `a` anchors in `b` images: `logits` `b a`, `offsets` `b a 4`, `anchors` `a 4`."""
+    """What the head says of each of `a` anchors in `b` images, map by map; `counts` has each map's number of them."""
 
     logits: Float[Tensor, "b a"]
     offsets: Float[Tensor, "b a 4"]
     anchors: Float[Tensor, "a 4"]
+    counts: list[int]
 
 
 class ProposalNetwork(nn.Module):
     """A shared 3x3 convolution and two 1x1 ones: how likely an anchor is an object, and how far it is from it."""
 
-    cell: Tensor
-
-    def __init__(self, keys: ModelKeys, channels: int, stride: int) -> None:
+    def __init__(self, keys: ModelKeys, channels: int, strides: Sequence[int]) -> None:
         super().__init__()
-        self.keys, self.stride = keys, stride
-        cell = anchors.cell(keys.ANCHOR_GENERATOR.SIZES[0], keys.ANCHOR_GENERATOR.ASPECT_RATIOS[0])
-        self.register_buffer("cell", cell, persistent=False)
+        self.keys, self.strides = keys, tuple(strides)
+        cells = anchors.cells(keys.ANCHOR_GENERATOR, len(strides))
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.objectness = nn.Conv2d(channels, len(cell), 1)
-        self.offsets = nn.Conv2d(channels, 4 * len(cell), 1)
+        self.objectness = nn.Conv2d(channels, len(cells[0]), 1)
+        self.offsets = nn.Conv2d(channels, 4 * len(cells[0]), 1)
+        for number, cell in enumerate(cells):
+            self.register_buffer(f"cell{number}", cell, persistent=False)
         for layer in (self.conv, self.objectness, self.offsets):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(cast(Tensor, layer.bias))
 
-    def forward(self, features: Float[Tensor, "b c h w"]) -> Predictions:
-        """Predictions in the anchors' order: place by place, at each place anchor by anchor."""
-        hidden = F.relu(self.conv(features))
-        height, width = features.shape[-2:]
-        places = anchors.grid(self.cell, height, width, self.stride, self.keys.ANCHOR_GENERATOR.OFFSET)
-        logits = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
-        offsets = self.offsets(hidden).unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
-        return Predictions(logits, offsets, places)
+    def forward(self, maps: Sequence[Float[Tensor, "b c _ _"]]) -> Predictions:
+        """Predictions in the anchors' order: map by map, place by place, at each place anchor by anchor."""
+        logits, offsets, places = [], [], []
+        for number, (each, stride) in enumerate(zip(maps, self.strides, strict=True)):
+            hidden = F.relu(self.conv(each))
+            logits.append(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1))
+            offsets.append(self.offsets(hidden).unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3))
+            cell, offset = self.get_buffer(f"cell{number}"), self.keys.ANCHOR_GENERATOR.OFFSET
+            height, width = each.shape[-2:]
+            places.append(anchors.grid(cell, height, width, stride, offset))
+        counts = [len(each) for each in places]
+        return Predictions(torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(places), counts)
 
     def losses(
         self, found: Predictions, objects: Sequence[Objects], generator: torch.Generator | None
@@ -84,27 +88,31 @@ class ProposalNetwork(nn.Module):
     def proposals(self, found: Predictions, sizes: Sequence[Size]) -> list[Tensor]:
         """For each image its likeliest boxes after suppression, each `n 4` in pixels, surest first.
 
-        They are ranked by logit, where sigmoids would tie (spec/detection.md 3, [run]).
+        Each map gives its likeliest; they are ranked by logit, where sigmoids would tie (spec/detection.md 3, [run]).
 
         Raises:
             UserError: when training has diverged.
         """
         keys = self.keys.RPN
-        kept = min(keys.PRE_NMS_TOPK_TRAIN if self.training else keys.PRE_NMS_TOPK_TEST, len(found.anchors))
-        logits, order = found.logits.topk(kept, 1)
+        kept = keys.PRE_NMS_TOPK_TRAIN if self.training else keys.PRE_NMS_TOPK_TEST
+        starts = [sum(found.counts[:number]) for number in range(len(found.counts))]
+        best = [each.topk(min(kept, each.shape[1]), 1).indices for each in found.logits.split(found.counts, 1)]
+        order = torch.cat([index + start for index, start in zip(best, starts, strict=True)], 1)
+        levels = torch.cat([torch.full_like(index[0], number) for number, index in enumerate(best)])
         chosen = []
-        for logit, index, offsets, size in zip(logits, order, found.offsets, sizes, strict=True):
+        for logits, index, offsets, size in zip(found.logits, order, found.offsets, sizes, strict=True):
             boxes = decode(found.anchors[index], offsets[index], keys.BBOX_REG_WEIGHTS)[:, 0]
-            chosen.append(self._suppressed(boxes, logit, size))
+            chosen.append(self._suppressed(boxes, logits[index], levels, size))
         return chosen
 
-    def _suppressed(self, boxes: Tensor, logits: Tensor, size: Size) -> Tensor:
+    def _suppressed(self, boxes: Tensor, logits: Tensor, levels: Tensor, size: Size) -> Tensor:
+        """The boxes that no surer one of their map overlaps, clipped to the image."""
         keys = self.keys.RPN
         finite = boxes.isfinite().all(1) & logits.isfinite()
         if self.training and not finite.all():
             raise UserError("Proposals are not finite: training has diverged. Lower SOLVER.BASE_LR.")
-        boxes, logits = clipped(boxes[finite], size), logits[finite]
+        boxes, logits, levels = clipped(boxes[finite], size), logits[finite], levels[finite]
         large = larger_than(boxes, self.keys.PROPOSAL_GENERATOR.MIN_SIZE)
-        boxes, logits = boxes[large], logits[large]
+        boxes, logits, levels = boxes[large], logits[large], levels[large]
         count = keys.POST_NMS_TOPK_TRAIN if self.training else keys.POST_NMS_TOPK_TEST
-        return boxes[nms(boxes, logits.float(), keys.NMS_THRESH)[:count]]
+        return boxes[batched_nms(boxes, logits.float(), levels, keys.NMS_THRESH)[:count]]
