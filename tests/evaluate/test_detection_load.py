@@ -57,6 +57,12 @@ def test_a_missing_or_surplus_tensor_is_refused_by_name() -> None:
         load_backbone(detector(backbone), state, backbone, IMAGE)
 
 
+def test_a_tensor_that_is_only_left_over_is_refused() -> None:
+    backbone = network()
+    with pytest.raises(UserError, match=r"Missing: none\. Left over: layer3\.2\.bn1\.bias\."):
+        load_backbone(detector(backbone), backbone.state_dict() | {"layer3.2.bn1.bias": IMAGE}, backbone, IMAGE)
+
+
 def test_weights_of_detectron2s_names_are_refused_as_unconverted() -> None:
     backbone = network()
     state = {f"backbone.{name}": each for name, each in backbone.state_dict().items()}
@@ -156,9 +162,8 @@ def test_a_pyramid_is_filled_from_all_four_stages() -> None:
     report = load_backbone(found, loaded.state_dict(), loaded, IMAGE)
     assert (report.trunk, report.res5) == (75, 25)
     assert report.difference <= 1e-6
-    assert [each.shape[-2:] for each in found.maps([Sample(IMAGE, (64, 80))])] == [
-        (64 // stride, 96 // stride) for stride in (4, 8, 16, 32, 64)
-    ]
+    sides = [tuple(each.shape[-2:]) for each in found.maps([Sample(IMAGE, (64, 80))])]
+    assert sides == [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
     assert not any(each.requires_grad for each in found.trunk.parameters())
     names = to_detectron2(found.state_dict())
     assert len(set(names.values())) == len(names)
