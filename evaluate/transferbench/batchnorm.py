@@ -9,7 +9,7 @@ from transferbench.runtime import Runtime
 class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with the statistics of the global batch, through any backend.
 
-    `torch.nn.SyncBatchNorm` does the same on GPUs only. Every process must hold equally many samples. Statistics are
+    `torch.nn.SyncBatchNorm` does the same on GPUs only. Processes may hold different numbers of samples. Statistics are
     computed in float32 from centred values; the running variance is the unbiased one, as in torch.
     """
 
@@ -32,12 +32,14 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
     def _normalise(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        count = x.numel() // x.shape[1] * self.runtime.world_size
-        mean = self.runtime.total(x.sum(axes)) / count
+        own = x.new_full((1,), x.numel() // x.shape[1])
+        sums = self.runtime.total(torch.cat([x.sum(axes), own]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
         centred = x - mean.view(shape)
         variance = self.runtime.total(centred.square().sum(axes)) / count
         if self.track_running_stats:
-            self._track(mean.detach(), variance.detach() * (count / max(1, count - 1)))
+            self._track(mean.detach(), variance.detach() * (count / (count - 1).clamp(min=1)))
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:
             scale = scale * self.weight

@@ -9,6 +9,9 @@ from transferbench import runtime, state
 from transferbench.batchnorm import SynchronisedBatchNorm, synchronise
 from transferbench.runtime import Runtime
 
+PARTED = (3,)
+"""Where images are parted between the two processes: not in the middle."""
+
 
 def gathered(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
     """A loss that needs all rows at once, and this process's gradient of the weights below it."""
@@ -20,16 +23,16 @@ def gathered(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
 
 
 def normalised(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
-    """Two steps of training and one of testing through synchronised normalisation, from this process's half."""
+    """Two steps of training and one of testing through synchronised normalisation, from this process's part."""
     network = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)), nn.Flatten(), nn.BatchNorm1d(48, momentum=None))
     network.load_state_dict({name: tensor.clone() for name, tensor in inputs["network"].items()})
     network = synchronise(network, here)
     assert sum(isinstance(module, SynchronisedBatchNorm) for module in network.modules()) == 2
     for images in inputs["images"]:
-        half = images.chunk(here.world_size)[here.rank].clone().requires_grad_()
+        half = images.tensor_split(PARTED)[here.rank].clone().requires_grad_()
         network.zero_grad()
         out = network(half)
-        (out * inputs["slope"].chunk(here.world_size)[here.rank]).sum().backward()
+        (out * inputs["slope"].tensor_split(PARTED)[here.rank]).sum().backward()
     return {
         "out": out.detach(),
         "input gradient": half.grad,
