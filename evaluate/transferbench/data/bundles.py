@@ -31,7 +31,7 @@ class Bundle:
     def __init__(self, root: Path, expected: str = "") -> None:
         self.root = root
         if not root.exists():
-            raise UserError(f"There is no folder or zip at {root}. {expected}")
+            raise UserError(f"There is no folder or zip at {root}.\n{expected}")
 
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:

@@ -47,7 +47,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
         raise unknown("split", split, OFFICIAL)
     root = where if where.exists() else runtime.detection_folder(where).parent
     if not where.exists() and not (root / "VOC2007").is_dir():
-        raise UserError(f"There is no folder or zip at {where}. {LAYOUT}")
+        raise UserError(f"There is no folder or zip at {where}.\n{LAYOUT}")
     bundle = Bundle(root)
     parts, is_official = _parts(bundle, split)
     images = [_image(bundle, folder, name) for folder, part in parts for name in _listed(bundle, folder, part)]
