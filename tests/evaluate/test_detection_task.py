@@ -79,13 +79,16 @@ def reason(data: str, out: Path, judged: Candidate | None = None, **settings) ->
     return found.error
 
 
+SMALL_VIT = {"dim": 32, "depth": 1, "heads": 1, "patch_size": 8, "image_size": 32}
+
+
 def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
     data, out = f"{coco(tmp_path / 'mine')}/", tmp_path / "out"
     small = candidate(stem="cifar")
     assert "3x3 stem" in reason(data, out, small, recipe="coco_R_50_C4_1x", overrides=())
     assert "MODEL.MASK_ON False" in reason(f"{voc(tmp_path / 'v', 2007, {'train': ['a'], 'val': ['b']})}/", out)
     vit = random_control(
-        complete(Architecture(family="vit", arguments={"width": 32, "depth": 1, "heads": 1, "patch": 8, "image": 32})),
+        complete(Architecture(family="vit", arguments=SMALL_VIT)),
         Preprocess(size=None, crop=32), 0,
     )  # fmt: skip
     assert "is no ResNet" in reason(data, out, vit)

@@ -76,11 +76,10 @@ def open_split(where: Path, split: str) -> LabelledImages:
 
 def _parts(bundle: Bundle, split: str) -> tuple[Sequence[Part], bool]:
     """The lists that make up a split, and whether they are the official ones."""
-    lists = bundle.matching(VOC) if not bundle.has(_list("VOC2007", "test")) else []
     for inside in ("", "VOCdevkit/"):
-        official = [(f"{inside}{folder}", part) for folder, part in OFFICIAL[split]]
-        if all(bundle.has(_list(*part)) for part in official):
-            return official, True
+        if all(bundle.has(_list(f"{inside}{folder}", part)) for each in OFFICIAL.values() for folder, part in each):
+            return [(f"{inside}{folder}", part) for folder, part in OFFICIAL[split]], True
+    lists = bundle.matching(VOC)
     folders = sorted({name.partition("ImageSets/")[0].rstrip("/") for name in lists})
     for part in PARTS[split]:
         if found := [(folder, part) for folder in folders if bundle.has(_list(folder, part))]:
