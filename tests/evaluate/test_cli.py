@@ -279,7 +279,7 @@ def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines() if line.startswith(("ours", "random-init"))]
     assert {line[2] for line in lines} == {"spectrum", "knn", "logistic", "semi-1", "semi-10", "linear", "detect"}
-    assert "12 job(s), about" in out
+    assert "14 job(s), about" in out
     assert not Path("results").exists()
 
 

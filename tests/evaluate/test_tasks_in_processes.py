@@ -19,7 +19,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path):
     folder.mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(WORKER), str(folder)], check=True, env=environment, timeout=120)
+    subprocess.run([*command, str(WORKER), str(folder)], check=True, env=environment, timeout=300)
     for rank in (0, 1):
         two = json.loads((folder / f"rank{rank}.json").read_text())
         assert two.keys() == one.keys()

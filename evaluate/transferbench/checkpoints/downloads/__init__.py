@@ -46,7 +46,7 @@ def locate(file: str | Path) -> Located:
     """
     path = Path(file).expanduser()
     library, colon, name = str(file).partition(":")
-    if path.exists() or not colon or library not in LIBRARIES.names():
+    if not colon or library not in LIBRARIES.names() or path.exists():
         return Located(path)
     return LIBRARIES.load(library).find(name)
 
