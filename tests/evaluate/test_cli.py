@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from recorded import a_record
 
-from transferbench import backbones, cli, records
+from transferbench import backbones, records
 from transferbench.backbones import Architecture, build
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.inspect import inspect
@@ -21,22 +21,6 @@ from transferbench.checkpoints.save import save
 from transferbench.cli import printing
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """`evaluate(*arguments)`: the exit code and what stood on stdout and stderr; runs in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture
