@@ -297,7 +297,7 @@ def test_what_a_detector_found_is_shown_as_it_was_drawn(tmp_path: Path):
     made = reported(tmp_path)
     shown = made.figures["a-detections-coco-micro-0"]
     assert isinstance(shown, Pictures)
-    assert shown.caption.endswith("box AP 41.25, box AP50 62.50, mask AP 33.75.")
+    assert shown.caption.endswith("Box AP 41.25, box AP50 62.50, mask AP 33.75.")
     drawn, kept = (
         np.asarray(Image.open(io.BytesIO(each)).convert("RGB"), float) for each in (pictures(), shown.content)
     )
