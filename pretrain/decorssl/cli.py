@@ -57,6 +57,9 @@ def pretrain(
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
+    keep_states: Annotated[
+        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
+    ] = 2,
     log: Annotated[
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None,
@@ -74,7 +77,7 @@ def pretrain(
     from decorssl import recipe as recipes
     from decorssl import session, study
 
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, places)
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:

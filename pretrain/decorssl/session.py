@@ -13,7 +13,7 @@ from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
-from transferbench import runtime
+from transferbench import runtime, state
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
 from transferbench.interruption import StopSignal
@@ -31,6 +31,7 @@ class Place:
     knn_every: int = 10
     watch_every: int = 1
     save_seconds: float = 60.0
+    keep_states: int = runlog.KEEP
     log: tuple[str, ...] = ()
 
 
@@ -54,6 +55,7 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
 def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> bool:
     folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
     curves.check(place.log)
+    state.require_writable(folder)
     runlog.check_folder(folder, recipe, resume)
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
@@ -65,8 +67,10 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     training = Training(recipe, images, here, workers)
     folder.mkdir(parents=True, exist_ok=True)
     asked = place.log if here.is_main else ()
-    with curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks:
-        log = runlog.open_run(folder, training, sinks)
+    with (
+        curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
+        runlog.open_run(folder, training, sinks, place.keep_states, say) as log,
+    ):
         return _trained(training, log, place, root, say)
 
 

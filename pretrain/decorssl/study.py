@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from decorssl import collapse, findings, loop, monitor, pictures, recipe, runlog, session
+from decorssl import collapse, findings, loop, monitor, pictures, recipe, runlog, session, states
 from decorssl.findings import Finding, Verdict
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
@@ -106,8 +106,8 @@ def _measured(
         if name == next(iter(study.variants)):
             yield _finding(study, REFERENCE, None, training, root)
         folder, variant = out / f"{name}-seed{seed}", study.variants[name]
-        if (folder / runlog.STATE).is_file():
-            training.restore(state.load(folder / runlog.STATE))
+        if path := states.newest(folder):
+            training.restore(state.load(path))
         found = _finding(study, variant.label, variant.claim, training, root)
         is_finite = not (folder / runlog.FAILURE).is_file()
         yield replace(found, over_time=_over_time(folder / runlog.SPECTRA), is_finite=is_finite)

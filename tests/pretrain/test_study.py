@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decorssl import findings, pictures, runlog, session, study
+from decorssl import findings, pictures, runlog, session, states, study
 from decorssl.collapse import spectrum
 from decorssl.findings import Finding
 from decorssl.study import Study
@@ -65,10 +65,10 @@ def test_the_tables_hold_the_measures_of_the_runs(done: tuple[Path, list[str]]) 
 
 def test_finished_runs_are_found_again(two: Study, done: tuple[Path, list[str]]) -> None:
     folder, _ = done
-    kept = {path: path.stat().st_mtime_ns for path in folder.rglob(runlog.STATE)}
+    kept = {path: path.stat().st_mtime_ns for path in folder.rglob(states.PATTERN)}
     before = (folder / "table.csv").read_text()
     assert study.run(two, 1, SMALL, folder, HERE, lambda message: None)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob(runlog.STATE)} == kept
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob(states.PATTERN)} == kept
     assert (folder / "table.csv").read_text() == before
 
 
