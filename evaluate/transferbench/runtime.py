@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,14 @@ class Runtime:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set on any rank."""
-        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.world_size > 1 else flag
+        return self.any_later(flag)()
+
+    def any_later(self, flag: bool) -> Callable[[], bool]:
+        """`any` begun now; the answer, when it is called, waits for this process's device."""
+        if self.world_size == 1:
+            return lambda: flag
+        count = self.total(torch.tensor(float(flag), device=self.device))
+        return lambda: bool(count > 0)
 
     def barrier(self) -> None:
         """Wait until every process is here."""

@@ -82,14 +82,14 @@ def pretrain(
     if method in study.names():
         if recipe or seed is not None:
             raise UserError(f"The study {method} has a recipe and seeds of its own: use --set and --seeds.")
-        done = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
+        stopped = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
     else:
         chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
         if chosen.method != method:
             raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
-        done = session.run(chosen, out, resume, place, _say)
-    if not done:
-        raise typer.Exit(130)
+        stopped = session.run(chosen, out, resume, place, _say)
+    if stopped:
+        raise typer.Exit(128 + stopped)
 
 
 def _say(message: str) -> None:

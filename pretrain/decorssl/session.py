@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -35,8 +36,8 @@ class Place:
     log: tuple[str, ...] = ()
 
 
-def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
-    """Train the recipe in its folder; False when a signal stopped it before its end (its state is saved)."""
+def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> int:
+    """Train the recipe in its folder; 0, or the number of the signal that stopped it before its end, saved."""
     here = runtime.start(place.device)
     try:
         return _run(
@@ -52,14 +53,14 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
 
 
-def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> bool:
+def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> int:
     folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
     curves.check(place.log)
     state.require_writable(folder)
     runlog.check_folder(folder, recipe, resume)
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
-        return True
+        return 0
     root = place.data_root or runtime.data_root()
     images = training_images(recipe, root)
     workers = runtime.worker_count() if place.workers is None else place.workers
@@ -74,7 +75,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
         return _trained(training, log, place, root, say)
 
 
-def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say) -> bool:
+def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say) -> int:
     """Train, watch and leave the backbone."""
     recipe, images, folder = training.recipe, training.images, log.folder
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
@@ -86,16 +87,16 @@ def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, place.knn_every)
     watch = Watch(training, place.watch_every if is_main else 0)
-    if not _train(training, log, (monitor, watch), place.save_seconds, say):
-        say("Stopped and saved. The same command with --resume goes on.")
-        return False
+    if stopped := _train(training, log, (monitor, watch), place.save_seconds, say):
+        say(f"Stopped by {Signals(stopped).name} and saved. The same command with --resume goes on.")
+        return stopped
     path = log.finish()
     say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}")
-    return True
+    return 0
 
 
-def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> bool:
-    """Take every step there is to take; False when a signal came, after a step and saved."""
+def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> int:
+    """Take every step there is to take; 0, or the number of the signal that came, after a step and saved."""
     monitor, watch = watchers
     with StopSignal() as stop:
         for step in _with_progress(training, say):
@@ -108,10 +109,10 @@ def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], sav
                 if line["alarm"]:
                     say(f"epoch {step.epoch + 1}: {line['alarm']}")
             log.save_if_due(save_seconds)
-            if training.runtime.any(stop.asked) and step.index < training.total_steps:
+            if stop.agreed(training.runtime) and step.index < training.total_steps:
                 log.save()
-                return False
-    return True
+                return stop.shared(training.runtime)
+    return 0
 
 
 def _with_progress(training: Training, say: Say) -> Iterator[Step]:

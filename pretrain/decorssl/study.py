@@ -58,8 +58,8 @@ def read(name: str) -> Study:
     return settings.read(Study, FOLDER / f"{name}.yaml")
 
 
-def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: session.Place, say: session.Say) -> bool:
-    """Train every variant with every seed, then write tables and pictures; False when a signal stopped it.
+def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: session.Place, say: session.Say) -> int:
+    """Train every variant with every seed, then write tables and pictures; 0, or the signal that stopped it.
 
     Finished runs are found again and a stopped one goes on. All settings are checked before the first run.
     """
@@ -74,26 +74,26 @@ def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: se
         say(pictures.MISSING)
     for i, ((name, seed), each) in enumerate(chosen.items()):
         say(f"[{i + 1}/{len(chosen)}] {study.variants[name].label}, seed {seed}")
-        if not _trained(each, out / f"{name}-seed{seed}", place):
+        if stopped := _trained(each, out / f"{name}-seed{seed}", place):
             say("Stopped and saved. The same command goes on.")
-            return False
+            return stopped
     found = list(_measured(study, chosen, out, root, here))
     written = findings.write(out, found, study.about)
     written += pictures.draw(out, found) if pictures.HAS_MATPLOTLIB else []
     say(findings.markdown(found, study.about))
     say("\n".join(f"wrote {path}" for path in written))
-    return True
+    return 0
 
 
-def _trained(each: Recipe, folder: Path, place: session.Place) -> bool:
-    """Whether the run reached its end: its last step, or a loss that is not finite."""
+def _trained(each: Recipe, folder: Path, place: session.Place) -> int:
+    """Run to the end, which is the last step or a loss that is not finite; 0, or the signal that stopped it."""
     failure = folder / runlog.FAILURE
     failure.unlink(missing_ok=True)
     try:
         return session.run(each, folder, True, replace(place, knn_every=0), lambda message: None)
     except UserError:
         if failure.is_file():
-            return True
+            return 0
         raise
 
 
