@@ -27,7 +27,8 @@ def launch(variables: Mapping[str, str] = os.environ) -> Launch:
     and MASTER_PORT say otherwise.
     """
     if all(name in variables for name in TORCHRUN):
-        return Launch(*(int(variables[name]) for name in TORCHRUN[:3]))
+        rank, world_size, local_rank = (int(variables[name]) for name in TORCHRUN[:3])
+        return Launch(rank, world_size, local_rank)
     by_srun = "SLURM_STEP_ID" in variables or "MASTER_ADDR" in variables
     if not (by_srun and all(name in variables for name in SLURM)):
         return Launch()
