@@ -59,6 +59,9 @@ def pretrain(
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
+    keep_states: Annotated[
+        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
+    ] = 2,
     log: Annotated[
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None,
@@ -80,19 +83,19 @@ def pretrain(
     from decorssl import recipe as recipes
     from decorssl import session, study
 
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, places)
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:
             raise UserError(f"The study {method} has a recipe and seeds of its own: use --set and --seeds.")
-        done = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
+        stopped = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
     else:
         chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
         if chosen.method != method:
             raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
-        done = session.run(chosen, out, resume, place, _say)
-    if not done:
-        raise typer.Exit(130)
+        stopped = session.run(chosen, out, resume, place, _say)
+    if stopped:
+        raise typer.Exit(128 + stopped)
 
 
 def _say(message: str) -> None:

@@ -139,5 +139,5 @@ class _Planned(Dataset[Batch | Exception]):
 def on_start(worker: int) -> None:
     """One thread each; a signal to the whole group is for the process that asked for the batches to act on."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

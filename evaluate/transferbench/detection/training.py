@@ -21,7 +21,7 @@ from transferbench.detection.detector import Detector
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.samples import Sample
 from transferbench.errors import UserError
-from transferbench.interruption import StopSignal
+from transferbench.interruption import Interrupted, StopSignal
 from transferbench.runtime import Runtime
 
 SAVED_EVERY = 300
@@ -59,10 +59,10 @@ def train(
     try:
         with StopSignal() as stop:
             for done in training.iterations():
-                asked = ground.runtime.any(stop.asked)
+                asked = stop.agreed(ground.runtime)
                 training.save_if_due(done, asked)
                 if asked and done < recipe.SOLVER.MAX_ITER:
-                    raise KeyboardInterrupt
+                    raise Interrupted(stop.shared(ground.runtime))
                 if ground.watch is not None:
                     ground.watch(done)
         if recipe.TEST.PRECISE_BN.ENABLED:
