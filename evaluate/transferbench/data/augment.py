@@ -12,7 +12,7 @@ from pydantic import Field
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from transferbench.data.transforms import crop_box
+from transferbench.data.transforms import crop_box, uniform
 from transferbench.settings import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -106,7 +106,7 @@ class Jitter(Change):
             return (UNCHANGED,) * 4 + (0.0,) * 4
         order, factors = rng.permutation(4).tolist(), [0.0] * 4
         for which in order:
-            factors[which] = rng.uniform(*self.range_of(which))
+            factors[which] = uniform(*self.range_of(which), rng)
         return (*map(float, order), *factors)
 
     def range_of(self, which: int) -> tuple[float, float]:
@@ -146,7 +146,7 @@ class Blur(Change):
 
     def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
         """The deviation."""
-        return (0.0,) if rng.random() >= self.p else (rng.uniform(*self.radius),)
+        return (0.0,) if rng.random() >= self.p else (uniform(*self.radius, rng),)
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image blurred, or as it was."""
