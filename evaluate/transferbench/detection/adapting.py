@@ -7,7 +7,7 @@ from transferbench.checkpoints import Card
 from transferbench.data import LabelledImages
 from transferbench.detection import fitness, recipe, solving
 from transferbench.detection.recipe import Recipe
-from transferbench.errors import UserError, unknown
+from transferbench.errors import unknown
 from transferbench.resources import resource
 
 FOLDER = "detectron_configs"
@@ -63,14 +63,3 @@ def _categories(images: LabelledImages) -> str:
     assert images.annotated is not None
     pairs = [f"{number} {name}" for number, name in zip(images.annotated.categories, images.info.classes, strict=True)]
     return ", ".join(pairs[:10]) + " ..." * (len(pairs) > 10)
-
-
-def required(adapted: Recipe, card: Card, train: LabelledImages, test: LabelledImages) -> None:
-    """Refuse what `unfit` says.
-
-    Raises:
-        UserError: with the reason.
-    """
-    reason = unfit(adapted, card, train, test)
-    if reason is not None:
-        raise UserError(reason)
