@@ -37,7 +37,7 @@ def candidate(**arguments) -> Candidate:
 
 
 def record(data: str, judged: Candidate, out: Path, **settings) -> Record:
-    config = detect.Config(**{"recipe": "micro-r18-c4", "overrides": QUICK, **settings})
+    config = detect.Config(**{"recipe": "micro-r18-c4", "overrides": QUICK, "backend": "torchvision", **settings})
     job = Job("detect", "detect", data, config, 0)
     bench = Bench(start("cpu"), out / "cache", out / "unfinished")
     (found,) = run([job], judged, bench, Shelf(out / "data"), Output(out))
@@ -146,7 +146,7 @@ def test_a_recipe_is_part_of_the_settings(tmp_path: Path):
 
 
 def test_the_batch_is_in_the_label_and_the_rates(tmp_path: Path):
-    config = detect.Config(recipe="coco_R_50_C4_1x", batch_size=8)
+    config = detect.Config(recipe="coco_R_50_C4_1x", batch_size=8, backend="torchvision")
     assert detect.label(config) == "coco_R_50_C4_1x (torchvision, batch 8)"
     assert config.resolved().SOLVER.BASE_LR == 0.01
     assert config.updates == detect.Config(recipe="coco_R_50_C4_1x").updates

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabelledImages
@@ -26,6 +26,7 @@ class Trial:
     seed: int
 
 
+@runtime_checkable
 class Engine(Protocol):
     """One backend with one trial."""
 

@@ -77,7 +77,8 @@ class Engine:
         assert self.trial.test.annotated is not None
         findings = Findings(self.trial.test.annotated)
         loader = build_detection_test_loader(self.config, self.config.DATASETS.TEST[0])
-        inference_on_dataset(self.trainer.model, loader, findings)
+        with _seeded(0):  # loaders draw numbers too, of which training is to know nothing
+            inference_on_dataset(self.trainer.model, loader, findings)
         return findings.everywhere(self.ground.runtime)
 
     def _built(self, watch: Watch, is_stopped: Any) -> Any:

@@ -18,12 +18,14 @@ class Trainer(DefaultTrainer):
         super().__init__(config)
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's own in their order; of its checkpoints only the last is kept."""
-        kept = [each for each in super().build_hooks() if not isinstance(each, hooks.EvalHook | hooks.PeriodicWriter)]
-        for each in kept:
+        """Detectron2's own in their order, ours after that of the rate; of its checkpoints only the last is kept."""
+        kept: list[HookBase] = []
+        for each in super().build_hooks():
             if isinstance(each, hooks.PeriodicCheckpointer):
                 each.max_to_keep = 1
-        return [*kept, self.progress]
+            if not isinstance(each, hooks.EvalHook | hooks.PeriodicWriter):
+                kept += [each, self.progress] if isinstance(each, hooks.LRScheduler) else [each]
+        return kept
 
     def build_writers(self) -> list[Any]:
         """None: what others would write is in the curve."""
@@ -40,7 +42,7 @@ class Progress(HookBase):
         self.curve: Curve = []
 
     def after_step(self) -> None:
-        """Runs after Detectron2's hooks, so also after the last iteration's precise statistics."""
+        """After an iteration and before what is saved of it."""
         done, end = self.trainer.iter + 1, self.trainer.max_iter
         if done % max(1, end // LINES) == 0 or done == end:
             self.curve.append({"iteration": done, **self._said()})
