@@ -12,7 +12,7 @@ import torch
 from transferbench import settings
 from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.load import random_control
+from transferbench.checkpoints.load import load, random_control
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.detection import adapting, backends, by_detectron2
@@ -184,6 +184,12 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     done = engine(tmp_path, recipe)
     assert done.train(seen.append) == curve
     assert done.found() == again.found()
+    read = load(done.folder / "model_final.pth")
+    trained = done.trainer.model.state_dict()
+    assert (read.report.format, set(read.report.dropped)) == ("detectron2", {"detector"})
+    state = read.backbone.state_dict()
+    assert torch.equal(state["conv1.weight"], trained["backbone.stem.conv1.weight"])
+    assert torch.equal(state["layer4.1.bn2.running_var"], trained["roi_heads.res5.1.conv2.norm.running_var"])
 
 
 def test_live_a_record_of_detectron2_itself(tmp_path: Path):
