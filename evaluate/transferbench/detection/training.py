@@ -16,11 +16,10 @@ from torch import Tensor
 from transferbench import settings, state
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
-from transferbench.detection import feeding, precise, solving
+from transferbench.detection import failures, feeding, precise, solving
 from transferbench.detection.detector import Detector
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.samples import Sample
-from transferbench.errors import UserError
 from transferbench.interruption import Interrupted, StopSignal
 from transferbench.runtime import Runtime
 
@@ -68,11 +67,7 @@ def train(
         if recipe.TEST.PRECISE_BN.ENABLED:
             training.settle()
     except torch.OutOfMemoryError:
-        raise UserError(
-            f"The GPU's memory does not hold {recipe.SOLVER.IMS_PER_BATCH} images an iteration. Take fewer, which "
-            "changes the learning rate with them (detect.batch_size=8), smaller ones (INPUT.MIN_SIZE_TRAIN), or half "
-            "precision (SOLVER.AMP.ENABLED True)."
-        ) from None
+        raise failures.too_little_memory(recipe) from None
     training.forget()
     return training.curve
 
@@ -83,9 +78,9 @@ class _Training:
         runtime = ground.runtime
         batch = recipe.SOLVER.IMS_PER_BATCH
         if batch % runtime.world_size:
-            raise UserError(f"{batch} images an iteration cannot be dealt evenly to {runtime.world_size} processes.")
+            raise failures.uneven(batch, runtime.world_size)
         if not feeding.trainable(images, recipe.MODEL.MASK_ON):
-            raise UserError(f"No image of {images.info.name}/{images.split} has an object that can be learnt.")
+            raise failures.nothing_to_learn(images.info.name, images.split)
         self.detector = cast(Detector, synchronise(detector, runtime)).to(runtime.device).train()
         self.optimizer = solving.optimiser(self.detector, recipe)
         self.scaler = torch.GradScaler(runtime.device.type, enabled=self.is_mixed and runtime.device.type == "cuda")
@@ -172,10 +167,7 @@ class _Training:
         total = torch.stack(list(losses.values())).sum()
         if self.ground.runtime.any(not math.isfinite(total.item())):
             said = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
-            raise UserError(
-                f"The loss is not finite in iteration {self.done + 1} ({said}). Lower SOLVER.BASE_LR, now "
-                f"{self.recipe.SOLVER.BASE_LR}, or warm up longer (SOLVER.WARMUP_ITERS)."
-            )
+            raise failures.not_finite(self.recipe, self.done + 1, said)
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
         self.scaler.unscale_(self.optimizer)

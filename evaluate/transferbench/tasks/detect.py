@@ -1,18 +1,19 @@
 """Objects found in images, boxes and masks, by a detector trained on the backbone."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import pydantic
 from pydantic import Field
 
 from transferbench import settings
-from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adapting, codes, pictures, results, training
-from transferbench.detection.detector import build
+from transferbench.detection import adapting, backends, codes, pictures
+from transferbench.detection.backends import Backend
 from transferbench.detection.judging import judged
 from transferbench.detection.recipe import Recipe
+from transferbench.detection.training import Ground
+from transferbench.detection.trial import Trial
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, Outcome
@@ -34,7 +35,7 @@ class Config(Settings):
         (), description="KEY VALUE KEY VALUE ..., as Detectron2's command line takes them"
     )
     batch_size: int | None = Field(None, ge=1, description="images an iteration; rates and iterations go with it")
-    backend: str = Field("torchvision", pattern="^torchvision$", description="what computes the detector")
+    backend: Backend = Field("auto", description="what computes the detector; auto: detectron2 where it is installed")
     picture_every: int = Field(0, ge=0, description="draw findings every so many iterations; 0: at the end only")
     recipe_sha256: str = Field("", description="of all the recipe says; filled in, and refused where it differs")
 
@@ -46,12 +47,14 @@ class Config(Settings):
     @pydantic.model_validator(mode="after")
     def _fingerprinted(self) -> "Config":
         try:
-            mark = settings.sha256(self.resolved())
+            recipe = self.resolved()
+            mark = settings.sha256(recipe)
         except UserError as error:
             raise ValueError(str(error)) from None
         if self.recipe_sha256 not in ("", mark):
             raise ValueError(f"recipe_sha256 is {self.recipe_sha256[:12]}, and the recipe here has {mark[:12]}")
         object.__setattr__(self, "recipe_sha256", mark)
+        object.__setattr__(self, "backend", backends.chosen(self.backend, recipe))
         return self
 
     def resolved(self, *more: str) -> Recipe:
@@ -78,30 +81,29 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
         adapted = config.resolved(*adapting.following(candidate.card, dataset.train))
     except UserError as error:
         return str(error)
-    return adapting.unfit(adapted, candidate.card, dataset.train, dataset.test)
+    reason = adapting.unfit(adapted, candidate.card, dataset.train, dataset.test)
+    return reason or backends.unfit(config.backend, adapted, candidate.card.architecture)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Train on the one split and judge on the other, once, after the last iteration."""
-    codes.library()
+    reason = unfit(candidate, dataset, config)
+    if reason is not None:
+        raise UserError(reason)
     train, test = dataset.train, dataset.test
     recipe = config.resolved(*adapting.following(candidate.card, train))
-    adapting.required(recipe, candidate.card, train, test)
-    detector = build(recipe, cast(Backbone, candidate.backbone), len(train.info.classes), seed)
-
-    def found() -> results.Results:
-        return results.found(detector, test, recipe, bench.runtime)
+    mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
+    ground = Ground(bench.runtime, bench.scratch, mark, bench.workers)
+    engine = backends.engine(config.backend, Trial(candidate, train, test, recipe, seed), ground)
 
     def watch(done: int) -> None:
         if bench.report is not None:
             bench.report(done, recipe.SOLVER.MAX_ITER)
         if config.picture_every and done % config.picture_every == 0:
-            bench.keep("pictures.png", pictures.sheet(test, found()))
+            bench.keep("pictures.png", pictures.sheet(test, engine.found()))
 
-    mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
-    ground = training.Ground(bench.runtime, bench.scratch, mark, bench.workers, watch)
-    curve = training.train(detector, train, recipe, seed, ground)
-    last = found()
+    curve = engine.train(watch)
+    last = engine.found()
     scores, classes = judged(last, test, recipe.MODEL.MASK_ON)
     kept = {
         "curve.jsonl": "".join(json.dumps(line) + "\n" for line in curve),
