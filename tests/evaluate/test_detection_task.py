@@ -57,7 +57,8 @@ def test_a_folder_in_cocos_format_gives_a_record_that_says_everything(tmp_path: 
     assert len(found.config["recipe_sha256"]) == 64
     assert found.label == "micro-r18-c4 (torchvision)"
     kept = {name: (tmp_path / "out" / each.path) for name, each in found.artifacts.items()}
-    assert set(kept) == {"curve", "detections", "classes", "recipe", "pictures"}
+    assert set(kept) == {"curve", "detections", "classes", "loaded", "recipe", "pictures"}
+    assert json.loads(kept["loaded"].read_text()) == {"trunk": 45, "res5": 15, "difference": 0.0}
     assert json.loads(kept["recipe"].read_text())["MODEL"]["ROI_HEADS"]["NUM_CLASSES"] == 3
     assert json.loads(kept["recipe"].read_text())["MODEL"]["RESNETS"]["DEPTH"] == 10
     assert {each["image_id"] for each in json.loads(kept["detections"].read_text())} <= {10, 500, 77}

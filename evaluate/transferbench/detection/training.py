@@ -16,7 +16,7 @@ from torch import Tensor
 from transferbench import settings, state
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
-from transferbench.detection import feeding, precise, solving
+from transferbench.detection import capacity, feeding, precise, solving
 from transferbench.detection.detector import Detector
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.samples import Sample
@@ -56,7 +56,7 @@ def train(
         UserError: for a loss that is not finite, too little memory, or fewer images than a batch has.
     """
     training = _Training(detector, images, recipe, seed, ground)
-    try:
+    with capacity.for_training(recipe):
         with StopSignal() as stop:
             for done in training.iterations():
                 asked = ground.runtime.any(stop.asked)
@@ -67,12 +67,6 @@ def train(
                     ground.watch(done)
         if recipe.TEST.PRECISE_BN.ENABLED:
             training.settle()
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"The GPU's memory does not hold {recipe.SOLVER.IMS_PER_BATCH} images an iteration. Take fewer, which "
-            "changes the learning rate with them (detect.batch_size=8), smaller ones (INPUT.MIN_SIZE_TRAIN), or half "
-            "precision (SOLVER.AMP.ENABLED True)."
-        ) from None
     training.forget()
     return training.curve
 

@@ -1,6 +1,7 @@
 """Objects found in images, boxes and masks, by a detector trained on the backbone."""
 
 import json
+from dataclasses import asdict
 from typing import Any, cast
 
 import pydantic
@@ -9,9 +10,10 @@ from pydantic import Field
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adapting, codes, pictures, results, training
+from transferbench.detection import adapting, codes, pictures, results, training, views
 from transferbench.detection.detector import build
 from transferbench.detection.judging import judged
+from transferbench.detection.load import load_backbone
 from transferbench.detection.recipe import Recipe
 from transferbench.errors import UserError
 from transferbench.settings import Settings
@@ -84,10 +86,13 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Train on the one split and judge on the other, once, after the last iteration."""
     codes.library()
-    train, test = dataset.train, dataset.test
+    train, test, device = dataset.train, dataset.test, bench.runtime.device
     recipe = config.resolved(*adapting.following(candidate.card, train))
     adapting.required(recipe, candidate.card, train, test)
-    detector = build(recipe, cast(Backbone, candidate.backbone), len(train.info.classes), seed)
+    backbone = cast(Backbone, candidate.backbone).to(device)
+    detector = build(recipe, backbone, len(train.info.classes), seed).to(device)
+    seen = views.sample(train, 0, recipe.INPUT.MIN_SIZE_TEST, recipe.INPUT.MAX_SIZE_TEST)
+    loaded = load_backbone(detector, backbone.state_dict(), backbone, seen.pixels)
 
     def found() -> results.Results:
         return results.found(detector, test, recipe, bench.runtime)
@@ -107,6 +112,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         "curve.jsonl": "".join(json.dumps(line) + "\n" for line in curve),
         "detections.json": json.dumps(last) + "\n",
         "classes.json": json.dumps(classes, indent=2) + "\n",
+        "loaded.json": json.dumps(asdict(loaded)) + "\n",
         "recipe.json": recipe.model_dump_json(indent=2) + "\n",
         "pictures.png": pictures.sheet(test, last),
     }
