@@ -1,5 +1,6 @@
 """How a detector's weights are moved: Detectron2's groups, schedule and linear scaling."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -52,6 +53,16 @@ def clip(detector: nn.Module, recipe: Recipe) -> None:
             nn.utils.clip_grad_value_(parameter, rule.CLIP_VALUE)
         elif parameter.grad is not None:
             nn.utils.clip_grad_norm_(parameter, rule.CLIP_VALUE, rule.NORM_TYPE)
+
+
+def half(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, products are computed in half precision where the recipe has `SOLVER.AMP` on; else nothing changes.
+
+    float16 on GPUs as in Detectron2, which has it there only; bfloat16 on CPUs, which needs no scaling of gradients.
+    """
+    if not recipe.SOLVER.AMP.ENABLED:
+        return nullcontext()
+    return torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16)
 
 
 def rescaled(recipe: Recipe, batch_size: int) -> Recipe:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -82,17 +81,13 @@ class _Training:
             raise UserError(f"No image of {images.info.name}/{images.split} has an object that can be learnt.")
         self.detector = cast(Detector, synchronise(detector, runtime)).to(runtime.device).train()
         self.optimizer = solving.optimiser(self.detector, recipe)
-        self.scaler = torch.GradScaler(runtime.device.type, enabled=self.is_mixed and runtime.device.type == "cuda")
+        is_scaled = recipe.SOLVER.AMP.ENABLED and runtime.device.type == "cuda"
+        self.scaler = torch.GradScaler(runtime.device.type, enabled=is_scaled)
         self.path = ground.scratch / "unfinished.safetensors"
         self.identity = settings.sha256({"of": ground.identity, "recipe": recipe.model_dump(mode="json"), "seed": seed})
         self.curve: list[dict[str, Any]] = []
         self.done = self._resumed()
         self.saved = time.monotonic()
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether products are computed in half precision."""
-        return self.recipe.SOLVER.AMP.ENABLED
 
     def iterations(self) -> Iterator[int]:
         """Do what is left, yielding how many iterations are done after each."""
@@ -109,13 +104,10 @@ class _Training:
             yield self.done
 
     def settle(self) -> None:
-        """Precise statistics, from the batches that training would have gone on with."""
+        """Precise statistics, in full precision, from the batches that training would have gone on with."""
         end, count = self.recipe.SOLVER.MAX_ITER, self.recipe.TEST.PRECISE_BN.NUM_ITER
         generator = self._generator(end)
-        with self._autocast():
-            precise.settle(
-                self.detector, self._batches(end, count), lambda batch: self.detector.losses(batch, generator)
-            )
+        precise.settle(self.detector, self._batches(end, count), lambda batch: self.detector.losses(batch, generator))
 
     def save_if_due(self, done: int, is_asked: bool) -> None:
         """Write all that the next iteration depends on, at the recipe's period, after some minutes, or when asked."""
@@ -155,13 +147,8 @@ class _Training:
         words = np.random.SeedSequence([self.seed, iteration, self.ground.runtime.rank]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
 
-    def _autocast(self) -> Any:
-        device = self.ground.runtime.device.type
-        half = torch.float16 if device == "cuda" else torch.bfloat16
-        return torch.autocast(device, half) if self.is_mixed else nullcontext()
-
     def _step(self, batch: Sequence[Sample]) -> dict[str, Tensor]:
-        with self._autocast():
+        with solving.half(self.recipe, self.ground.runtime.device):
             losses = self.detector.losses(batch, self._generator(self.done))
         total = torch.stack(list(losses.values())).sum()
         if self.ground.runtime.any(not math.isfinite(total.item())):
@@ -172,8 +159,8 @@ class _Training:
             )
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
+        self._average()  # before the scaler looks, so that all processes leave out a step or none does
         self.scaler.unscale_(self.optimizer)
-        self._average()
         solving.clip(self.detector, self.recipe)
         self.scaler.step(self.optimizer)
         self.scaler.update()

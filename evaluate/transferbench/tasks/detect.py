@@ -10,7 +10,7 @@ from pydantic import Field
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adapting, codes, pictures, results, training, views
+from transferbench.detection import adapting, codes, cost, pictures, results, training, views
 from transferbench.detection.detector import build
 from transferbench.detection.judging import judged
 from transferbench.detection.load import load_backbone
@@ -81,6 +81,16 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     except UserError as error:
         return str(error)
     return adapting.unfit(adapted, candidate.card, dataset.train, dataset.test)
+
+
+def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
+    """Seconds and bytes that `run` takes, from the detector's parts on one image."""
+    codes.library()
+    recipe = config.resolved(*adapting.following(candidate.card, dataset.train))
+    adapting.required(recipe, candidate.card, dataset.train, dataset.test)
+    detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(bench.runtime.device)
+    image = cost.of_image(detector, dataset.train, recipe)
+    return cost.total(image, recipe, len(dataset.test), bench.runtime.world_size, bench.workers)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
