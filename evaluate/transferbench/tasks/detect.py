@@ -88,7 +88,9 @@ def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Benc
     codes.library()
     recipe = config.resolved(*adapting.following(candidate.card, dataset.train))
     adapting.required(recipe, candidate.card, dataset.train, dataset.test)
-    detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(bench.runtime.device)
+    detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(
+        bench.runtime.device
+    )
     image = cost.of_image(detector, dataset.train, recipe)
     return cost.total(image, recipe, len(dataset.test), bench.runtime.world_size, bench.workers)
 
