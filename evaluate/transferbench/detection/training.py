@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,9 +74,7 @@ class _Training:
     def __init__(self, detector: Detector, images: LabelledImages, recipe: Recipe, seed: int, ground: Ground) -> None:
         self.images, self.recipe, self.seed, self.ground = images, recipe, seed, ground
         runtime = ground.runtime
-        batch = recipe.SOLVER.IMS_PER_BATCH
-        if batch % runtime.world_size:
-            raise UserError(f"{batch} images an iteration cannot be dealt evenly to {runtime.world_size} processes.")
+        solving.require_divisible(recipe, runtime.world_size)
         if not feeding.trainable(images, recipe.MODEL.MASK_ON):
             raise UserError(f"No image of {images.info.name}/{images.split} has an object that can be learnt.")
         self.detector = cast(Detector, synchronise(detector, runtime)).to(runtime.device).train()
@@ -105,13 +103,17 @@ class _Training:
 
     def settle(self) -> None:
         """Precise statistics, in full precision, from the batches that training would have gone on with."""
-        end, count = self.recipe.SOLVER.MAX_ITER, self.recipe.TEST.PRECISE_BN.NUM_ITER
-        generator = self._generator(end)
-        precise.settle(self.detector, self._batches(end, count), lambda batch: self.detector.losses(batch, generator))
+        end, passes = self.recipe.SOLVER.MAX_ITER, self.recipe.TEST.PRECISE_BN.NUM_ITER
+        numbers = count(end)
+
+        def forward(batch: list[Sample]) -> None:
+            self.detector.losses(batch, self._generators(next(numbers)))
+
+        precise.settle(self.detector, self._batches(end, passes), forward, self.ground.runtime)
 
     def save_if_due(self, done: int, is_asked: bool) -> None:
         """Write all that the next iteration depends on, at the recipe's period, after some minutes, or when asked."""
-        late = time.monotonic() - self.saved > SAVED_EVERY
+        late = self.ground.runtime.any(time.monotonic() - self.saved > SAVED_EVERY)
         if not (is_asked or late or done % self.recipe.SOLVER.CHECKPOINT_PERIOD == 0):
             return
         self.saved = time.monotonic()
@@ -137,19 +139,25 @@ class _Training:
         self.curve = tree["curve"]
         return tree["done"]
 
-    def _batches(self, first: int, count: int) -> Iterator[list[Sample]]:
+    def _batches(self, first: int, number: int) -> Iterator[list[Sample]]:
         runtime = self.ground.runtime
         plan = feeding.batches(self.images, self.recipe, self.seed, (runtime.rank, runtime.world_size))
-        return feeding.loaded(self.images, self.recipe, islice(plan, first, None), count, self.ground.workers)
+        return feeding.loaded(self.images, self.recipe, islice(plan, first, None), number, self.ground.workers)
 
-    def _generator(self, iteration: int) -> torch.Generator:
-        """What anchors and regions of an iteration are drawn from, so that nothing random is left to save."""
-        words = np.random.SeedSequence([self.seed, iteration, self.ground.runtime.rank]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+    def _generators(self, iteration: int) -> list[torch.Generator]:
+        """What the anchors and regions of each image are drawn from: nothing random is left to save.
+
+        An image's depends on its place in the whole batch, not on the process that has it.
+        """
+        runtime = self.ground.runtime
+        share = self.recipe.SOLVER.IMS_PER_BATCH // runtime.world_size
+        places = range(runtime.rank * share, (runtime.rank + 1) * share)
+        seeds = [np.random.SeedSequence([self.seed, iteration, place]).generate_state(1, np.uint64) for place in places]
+        return [torch.Generator().manual_seed(int(words[0] >> np.uint64(1))) for words in seeds]
 
     def _step(self, batch: Sequence[Sample]) -> dict[str, Tensor]:
         with solving.half(self.recipe, self.ground.runtime.device):
-            losses = self.detector.losses(batch, self._generator(self.done))
+            losses = self.detector.losses(batch, self._generators(self.done))
         total = torch.stack(list(losses.values())).sum()
         if self.ground.runtime.any(not math.isfinite(total.item())):
             said = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
