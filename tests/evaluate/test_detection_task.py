@@ -149,6 +149,8 @@ def test_a_recipe_is_part_of_the_settings(tmp_path: Path):
 def test_the_batch_is_in_the_label_and_the_rates(tmp_path: Path):
     config = detect.Config(recipe="coco_R_50_C4_1x", batch_size=8)
     assert detect.label(config) == "coco_R_50_C4_1x (torchvision, batch 8)"
+    mixed = detect.Config(recipe="coco_R_50_C4_1x", overrides=("SOLVER.AMP.ENABLED", "True"))
+    assert detect.label(mixed) == "coco_R_50_C4_1x (torchvision, half precision)"
     assert config.resolved().SOLVER.BASE_LR == 0.01
     assert config.updates == detect.Config(recipe="coco_R_50_C4_1x").updates
 
