@@ -41,7 +41,7 @@ def test_only_labelled_images_vote_and_none_are_asked_where_there_are_none(
     recipe = recipe.model_copy(update={"split": "train+unlabeled", "epochs": 1})
     assert not session.run(recipe, tmp_path / "run", False, PLACE, said.append)
     assert asked == ["train+unlabeled", "test"][: 2 if labelled else 1]
-    assert any("k-NN" in line for line in said) == bool(labelled)
+    assert any(": k-NN" in line for line in said) == bool(labelled)
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
 
 
