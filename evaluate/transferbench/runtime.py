@@ -26,6 +26,7 @@ REPORTED = (
     "torchvision",
     "timm",
     "numpy",
+    "pillow",
     "scikit-learn",
     "faiss-cpu",
     "faiss-gpu",

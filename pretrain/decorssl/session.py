@@ -13,6 +13,7 @@ from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
+from decorssl.supply import Way
 from transferbench import runtime
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
@@ -32,6 +33,7 @@ class Place:
     watch_every: int = 1
     save_seconds: float = 60.0
     log: tuple[str, ...] = ()
+    views: Way = "auto"
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
@@ -62,7 +64,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     images = training_images(recipe, root)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
-    training = Training(recipe, images, here, workers)
+    training = Training(recipe, images, here, workers, place.views)
     folder.mkdir(parents=True, exist_ok=True)
     asked = place.log if here.is_main else ()
     with curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks:
