@@ -55,6 +55,7 @@ def pretrain(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds a study has.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
+    views: Annotated[str, typer.Option(help="How views are made: auto, pil, batched.", rich_help_panel=PLACE)] = "auto",
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
@@ -81,9 +82,10 @@ def pretrain(
         case _ if of:
             raise UserError(f"'{of[0]}' is one word too many: after the method come options, each with two dashes.")
     from decorssl import recipe as recipes
-    from decorssl import session, study
+    from decorssl import session, study, supply
 
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places)
+    where = supply.way(views)
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places, where)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:

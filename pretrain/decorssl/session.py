@@ -14,6 +14,7 @@ from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
+from decorssl.supply import Way
 from transferbench import runtime, state
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
@@ -34,6 +35,7 @@ class Place:
     save_seconds: float = 60.0
     keep_states: int = runlog.KEEP
     log: tuple[str, ...] = ()
+    views: Way = "auto"
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> int:
@@ -65,7 +67,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     images = training_images(recipe, root)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
-    training = Training(recipe, images, here, workers)
+    training = Training(recipe, images, here, workers, place.views)
     folder.mkdir(parents=True, exist_ok=True)
     asked = place.log if here.is_main else ()
     with (

@@ -28,6 +28,7 @@ REPORTED = (
     "torchvision",
     "timm",
     "numpy",
+    "pillow",
     "scikit-learn",
     "faiss-cpu",
     "faiss-gpu",
