@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from transferbench.data import LabelledImages
+from transferbench.errors import UserError
 
 Transform = Callable[[Image.Image, np.random.Generator], Sequence[Tensor]]
 """From an image and a generator of its own to one tensor (3 h w) a view."""
@@ -96,7 +97,7 @@ def batches(
     """The planned batches. Image i in epoch e is always transformed by the generator of (seed, e, i).
 
     Raises:
-        UserError: naming the image that cannot be decoded.
+        UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
     """
     loader = DataLoader(
         _Planned(images, transform, plans, seed),
@@ -106,10 +107,29 @@ def batches(
         prefetch_factor=4 if min(workers, len(plans)) else None,
         generator=torch.Generator().manual_seed(seed),
     )
-    for result in loader:
+    done, results = 0, iter(loader)
+    while (result := _next(results, images, plans, done)) is not None:
         if isinstance(result, Exception):
             raise result
         yield result
+        done += 1
+
+
+def _next(
+    results: Iterator[Batch | Exception], images: LabelledImages, plans: Sequence[Plan], done: int
+) -> Batch | Exception | None:
+    """The next batch, None after the last; a loader process that died is told with the batch that is waited for."""
+    try:
+        return next(results, None)
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error):
+            raise
+        plan = plans[done]
+        raise UserError(
+            f"A loader process died while batch {done + 1} was waited for ('{images.names[int(plan.indices[0])]}' to "
+            f"'{images.names[int(plan.indices[-1])]}' of {images.info.name}, epoch {plan.epoch + 1}): {error}. Did the "
+            "system kill it for want of memory? Try fewer loaders, or --workers 0, where the reason can be seen."
+        ) from None
 
 
 class _Planned(Dataset[Batch | Exception]):
