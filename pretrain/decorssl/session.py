@@ -2,14 +2,16 @@
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import curves, runlog
+from decorssl import capacity, curves, runlog
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
@@ -74,7 +76,11 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
         curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
         runlog.open_run(folder, training, sinks, place.keep_states, say) as log,
     ):
-        return _trained(training, log, place, substitutes, say)
+        try:
+            return _trained(training, log, place, substitutes, say)
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)
+        raise capacity.out_of_memory(training)
 
 
 def _trained(training: Training, log: RunLog, place: Place, substitutes: Substitutes, say: Say) -> int:

@@ -1,6 +1,7 @@
 """Broken images: replaced the same way by whoever reads them, counted, and refused when they are too many."""
 
 import json
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -64,8 +65,9 @@ def test_more_broken_images_than_allowed_end_the_run(
     limit: int, expected: str, workers: int, recipe: Recipe, tiny_images: Images, tmp_path: Path
 ) -> None:
     substitutes = Substitutes(broken(tiny_images(20), 3, 4), limit, tmp_path)
-    with pytest.raises(UserError, match=expected):
+    with pytest.raises(UserError, match=expected) as kept:
         list(Training(recipe, substitutes.images, ONE, workers).steps())
+    assert multiprocessing.active_children() == [], f"the traceback of {kept.value} keeps loaders alive"
 
 
 def test_what_earlier_calls_found_stays_on_the_list(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
@@ -89,5 +91,5 @@ def test_a_loader_process_that_is_killed_is_told_with_its_batch(recipe: Recipe, 
         os.kill(os.getpid(), signal.SIGKILL)
         return images.read(index)
 
-    with pytest.raises(UserError, match=r"(?s)loader process died.*batch 1 .*'train-\d+' to 'train-.*--workers 0"):
+    with pytest.raises(UserError, match=r"(?s)loader process died.*epoch 1 .*'train-\d+' to 'train-.*--workers 0"):
         list(Training(recipe, replace(images, read=read), ONE, 1).steps())

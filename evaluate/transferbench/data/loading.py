@@ -107,29 +107,36 @@ def batches(
         prefetch_factor=4 if min(workers, len(plans)) else None,
         generator=torch.Generator().manual_seed(seed),
     )
-    done, results = 0, iter(loader)
-    while (result := _next(results, images, plans, done)) is not None:
-        if isinstance(result, Exception):
-            raise result
-        yield result
-        done += 1
-
-
-def _next(
-    results: Iterator[Batch | Exception], images: LabelledImages, plans: Sequence[Plan], done: int
-) -> Batch | Exception | None:
-    """The next batch, None after the last; a loader process that died is told with the batch that is waited for."""
+    results = iter(loader)
     try:
-        return next(results, None)
+        for plan in plans:
+            result = _next(results)
+            if isinstance(result, str):
+                raise UserError(_died(images, plan, result))
+            if isinstance(result, Exception):
+                raise result
+            yield result
+    finally:
+        del results  # and with it the processes, which would outlive it in the traceback
+
+
+def _next(results: Iterator[Batch | Exception]) -> Batch | Exception | str:
+    """The next batch, or how a loader process died. That is no exception, for one would keep `results` alive."""
+    try:
+        return next(results)
     except RuntimeError as error:
         if "exited unexpectedly" not in str(error):
             raise
-        plan = plans[done]
-        raise UserError(
-            f"A loader process died while batch {done + 1} was waited for ('{images.names[int(plan.indices[0])]}' to "
-            f"'{images.names[int(plan.indices[-1])]}' of {images.info.name}, epoch {plan.epoch + 1}): {error}. Did the "
-            "system kill it for want of memory? Try fewer loaders, or --workers 0, where the reason can be seen."
-        ) from None
+        return str(error)
+
+
+def _died(images: LabelledImages, plan: Plan, how: str) -> str:
+    first, last = (images.names[int(plan.indices[i])] for i in (0, -1))
+    return (
+        f"A loader process died while a batch of epoch {plan.epoch + 1} was waited for, '{first}' to '{last}' of "
+        f"{images.info.name}: {how}. Did the system kill it for want of memory? Try fewer loaders, or --workers 0, "
+        "where the reason can be seen."
+    )
 
 
 class _Planned(Dataset[Batch | Exception]):
