@@ -63,6 +63,9 @@ def pretrain(
     keep_states: Annotated[
         int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
     ] = 2,
+    bad_images: Annotated[
+        int, typer.Option(min=0, help="Replace up to so many broken images; 0: an error.", rich_help_panel=PLACE)
+    ] = 0,
     log: Annotated[
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None,
@@ -84,8 +87,18 @@ def pretrain(
     from decorssl import recipe as recipes
     from decorssl import session, study, supply
 
-    where = supply.way(views)
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places, where)
+    place = session.Place(
+        device=device,
+        workers=workers,
+        data_root=data_root,
+        knn_every=knn_every,
+        watch_every=watch_every,
+        save_seconds=save_seconds,
+        keep_states=keep_states,
+        bad_images=bad_images,
+        log=places,
+        views=supply.way(views),
+    )
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:
