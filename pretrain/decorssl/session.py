@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import curves, runlog
+from decorssl import curves, pace, runlog
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
@@ -86,6 +86,8 @@ def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say
         say("Stopped and saved. The same command with --resume goes on.")
         return False
     path = log.finish()
+    if is_main:
+        say(pace.table([pace.read(folder)]))
     say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}")
     return True
 
