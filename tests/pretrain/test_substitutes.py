@@ -92,4 +92,4 @@ def test_a_loader_process_that_is_killed_is_told_with_its_batch(recipe: Recipe, 
         return images.read(index)
 
     with pytest.raises(UserError, match=r"(?s)loader process died.*epoch 1 .*'train-\d+' to 'train-.*--workers 0"):
-        list(Training(recipe, replace(images, read=read), ONE, 1).steps())
+        list(Training(recipe, replace(images, read=read), ONE, 1, "pil").steps())

@@ -101,11 +101,17 @@ def batches(
     Raises:
         UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
     """
-    return made(OneByOne(images, transform, seed), plans, seed, workers)
+    return made(images, OneByOne(images, transform, seed), plans, seed, workers)
 
 
-def made(make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, workers: int = 0) -> Iterator[T]:
-    """What `make` makes of every plan, in order, in so many loader processes; what it raises is raised here."""
+def made(
+    images: LabelledImages, make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, workers: int = 0
+) -> Iterator[T]:
+    """What `make` makes of every plan for `images`, in order, in so many loader processes.
+
+    Raises:
+        UserError: naming the batch at which a loader process died; and whatever `make` raises.
+    """
     loader = DataLoader(
         _Planned(make, plans),
         batch_size=None,
@@ -127,8 +133,8 @@ def made(make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, worker
         del results  # and with it the processes, which would outlive it in the traceback
 
 
-def _next(results: Iterator[Batch | Exception]) -> Batch | Exception | str:
-    """The next batch, or how a loader process died. That is no exception, for one would keep `results` alive."""
+def _next(results: Iterator[Any]) -> Any:
+    """What the next plan led to, or how a loader process died: no exception, for one would keep `results` alive."""
     try:
         return next(results)
     except RuntimeError as error:
