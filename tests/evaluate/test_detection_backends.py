@@ -179,6 +179,7 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     again, seen = engine(tmp_path, recipe), []
     curve = again.train(seen.append)
     assert seen == [4]
+    assert again.config.SEED == 3 + 3
     assert [line["iteration"] for line in curve] == [1, 2, 3, 4]
     assert [line["lr"] for line in curve] == pytest.approx([0.02 * factor(recipe, i) for i in range(4)])
     done = engine(tmp_path, recipe)
@@ -190,6 +191,15 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     state = read.backbone.state_dict()
     assert torch.equal(state["conv1.weight"], trained["backbone.stem.conv1.weight"])
     assert torch.equal(state["layer4.1.bn2.running_var"], trained["roi_heads.res5.1.conv2.norm.running_var"])
+
+
+def test_live_pictures_on_the_way_change_nothing(tmp_path: Path):
+    recipe = quick("SOLVER.MAX_ITER", "3", "INPUT.RANDOM_FLIP", "horizontal")
+    plain, drawn = engine(tmp_path / "a", recipe), engine(tmp_path / "b", recipe)
+    plain.train(lambda done: None)
+    drawn.train(lambda done: drawn.found())
+    weights = drawn.trainer.model.state_dict()
+    assert all(torch.equal(each, weights[name]) for name, each in plain.trainer.model.state_dict().items())
 
 
 def test_live_a_record_of_detectron2_itself(tmp_path: Path):
