@@ -119,10 +119,10 @@ def test_the_small_recipe_of_suites_runs_everywhere_on_one_backend(installed):
     assert [job.config.backend for job in jobs if job.task == "detect"] == ["torchvision", "torchvision"]
 
 
-def engine(folder: Path, recipe: Recipe, judged: Candidate | None = None) -> Any:
+def engine(folder: Path, recipe: Recipe, judged: Candidate | None = None, workers: int = 0) -> Any:
     pytest.importorskip("detectron2")
     judged = judged or candidate()
-    ground = Ground(Runtime(torch.device("cpu")), folder, "test")
+    ground = Ground(Runtime(torch.device("cpu")), folder, "test", workers)
     return backends.engine("detectron2", Trial(judged, scenes("train"), scenes("test"), recipe, 3), ground)
 
 
@@ -191,6 +191,12 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     state = read.backbone.state_dict()
     assert torch.equal(state["conv1.weight"], trained["backbone.stem.conv1.weight"])
     assert torch.equal(state["layer4.1.bn2.running_var"], trained["roi_heads.res5.1.conv2.norm.running_var"])
+
+
+def test_live_a_loss_that_explodes_is_told_with_loader_processes_too(tmp_path: Path):
+    found = engine(tmp_path, quick("SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0"), workers=1)
+    with pytest.raises(UserError, match=r"not finite in iteration [123] \(.*\)\. Lower SOLVER\.BASE_LR, now 1e\+30"):
+        found.train(lambda done: None)
 
 
 def test_live_pictures_on_the_way_change_nothing(tmp_path: Path):

@@ -64,7 +64,7 @@ class Engine:
             except torch.OutOfMemoryError:
                 raise failures.too_little_memory(recipe) from None
             except FloatingPointError as error:
-                said = str(error).partition("loss_dict = ")[2]
+                said = str(error).partition("loss_dict = ")[2] or str(error)
                 raise failures.not_finite(recipe, trainer.iter + 1, said) from None
         return trainer.progress.curve
 
