@@ -22,7 +22,7 @@ from transferbench.features import BATCH, evaluating, forward, place
 from transferbench.neighbours import memory
 from transferbench.run import Shelf
 from transferbench.suite import Job
-from transferbench.tasks import Bench, Dataset
+from transferbench.tasks import TASKS, Bench, Dataset
 
 LOOKED_AT = 8
 """How many images are put through the backbone."""
@@ -98,12 +98,16 @@ def _estimate(
     job: Job, candidate: Candidate, need: Effort, images: int, speed: Speed, where: tuple[Dataset, Bench]
 ) -> Estimate:
     dataset, bench = where
+    weights = sum(tensor.nbytes for tensor in candidate.backbone.state_dict().values())
+    task = TASKS.load(job.task)
+    if hasattr(task, "forecast"):
+        seconds, held = task.forecast(candidate, dataset, job.config, bench)
+        return Estimate(candidate.name, job, need.passes + need.updates, seconds, 4 * weights + held)
     loaded = images + need.passes + need.updates
     computed = images + need.passes + UPDATE * need.updates
     load = speed.load * loaded / max(1, bench.workers)
     compute = speed.compute * computed
     backbone = max(load, compute) if bench.workers else load + compute
-    weights = sum(tensor.nbytes for tensor in candidate.backbone.state_dict().values())
     if need.neighbours:
         n, m = len(dataset.train), len(dataset.test)
         held = memory(n, m, speed.width, need.neighbours) + VOTES * m * need.neighbours

@@ -26,6 +26,7 @@ pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
 pretrain intl --resume                    go on with a stopped run
 pretrain intl --log tensorboard           curves beside the run's own files
 pretrain log RUN --log tensorboard        the same of a run that is there
+pretrain times RUN...                     images a second, waiting, time to an accuracy
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
@@ -36,9 +37,10 @@ PLACE = "Where and how it runs (cannot change the result)"
 
 @app.command(help=ABOUT)
 def pretrain(
-    method: Annotated[str, typer.Argument(help="A method's name, `ls`, `log`, or a study (`collapse`).")],
+    method: Annotated[str, typer.Argument(help="A method's name, `ls`, `log`, `times`, or a study (`collapse`).")],
     of: Annotated[
-        str | None, typer.Argument(help="After `ls` a method, after `log` a run folder.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="After `ls` a method, after `log` and `times` run folders.", show_default=False),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.")
@@ -53,74 +55,101 @@ def pretrain(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds a study has.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
+    views: Annotated[str, typer.Option(help="How views are made: auto, pil, batched.", rich_help_panel=PLACE)] = "auto",
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
+    keep_states: Annotated[
+        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
+    ] = 2,
     log: Annotated[
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None,
 ) -> None:
     """Wire the options to a session."""
-    if method == "ls":
-        _list(of)
-        return
     places = tuple(filter(None, (log or "").split(",")))
-    if method == "log":
-        _send(Path(of or "."), places or ("tensorboard",))
-        return
-    if of is not None:
-        raise UserError(f"'{of}' is one word too many: after the method come options, each with two dashes.")
+    match method:
+        case "ls":
+            _list(of)
+            return
+        case "log":
+            _send(_runs(of), places or ("tensorboard",))
+            return
+        case "times":
+            _times(_runs(of))
+            return
+        case _ if of:
+            raise UserError(f"'{of[0]}' is one word too many: after the method come options, each with two dashes.")
     from decorssl import recipe as recipes
-    from decorssl import session, study
+    from decorssl import session, study, supply
 
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, places)
+    where = supply.way(views)
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places, where)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:
             raise UserError(f"The study {method} has a recipe and seeds of its own: use --set and --seeds.")
-        done = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
+        stopped = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
     else:
         chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
         if chosen.method != method:
             raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
-        done = session.run(chosen, out, resume, place, _say)
-    if not done:
-        raise typer.Exit(130)
+        stopped = session.run(chosen, out, resume, place, _say)
+    if stopped:
+        raise typer.Exit(128 + stopped)
 
 
 def _say(message: str) -> None:
     print(message, flush=True)
 
 
-def _send(folder: Path, names: tuple[str, ...]) -> None:
-    """Send the lines of a run that is there."""
+def _runs(named: list[str] | None) -> list[Path]:
+    """The run folders of these names; without any, the folder one is in."""
+    from decorssl import runlog
+
+    folders = [Path(name) for name in named or ["."]]
+    for folder in folders:
+        if not (folder / runlog.STEPS).is_file():
+            raise UserError(f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder.")
+    return folders
+
+
+def _send(folders: list[Path], names: tuple[str, ...]) -> None:
+    """Send the lines of runs that are there."""
     from decorssl import curves, runlog
     from transferbench import settings
 
-    if not (folder / runlog.STEPS).is_file():
-        raise UserError(f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder.")
-    with curves.opened(folder, names, settings.from_file(folder / runlog.RECIPE)) as sinks:
-        sinks.replay(folder, runlog.FILES)
-    print(f"sent the steps of {folder} to {', '.join(names)}")
+    for folder in folders:
+        with curves.opened(folder, names, settings.from_file(folder / runlog.RECIPE)) as sinks:
+            sinks.replay(folder, runlog.FILES)
+        print(f"sent the steps of {folder} to {', '.join(names)}")
 
 
-def _list(method: str | None) -> None:
-    """Print methods, recipes and studies, or the method and recipes asked for."""
+def _times(folders: list[Path]) -> None:
+    """Print how fast runs went."""
+    from decorssl import pace
+
+    print(pace.table([pace.read(folder) for folder in folders]))
+
+
+def _list(asked: list[str] | None) -> None:
+    """Print methods, recipes and studies, or the methods and recipes asked for."""
     from decorssl import recipe as recipes
     from decorssl import study
     from decorssl.methods import METHODS
 
-    if method is not None and method not in METHODS.names():
-        raise unknown("method", method, METHODS.names())
-    methods = METHODS.names() if method is None else [method]
+    for method in asked or ():
+        if method not in METHODS.names():
+            raise unknown("method", method, METHODS.names())
+    methods = asked or METHODS.names()
     print("Methods")
     for name in methods:
         print(textwrap.fill(METHODS.summary(name), 110, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17))
     print(f"Recipes (METHOD-DATA is the one that METHOD takes for DATA)\n{ROW.format(*HEAD)}")
     tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
     print("\n\n".join(filter(None, tables)))
-    if method is None:
+    if not asked:
         print("Studies")
         for name in study.names():
             print(f"  {name:14} {study.read(name).title}")

@@ -44,8 +44,8 @@ class Curves:
 
     def replay(self, folder: Path, names: Sequence[str]) -> None:
         """Send the lines that the files of a run hold already, in the order of their steps."""
-        lines = [(line, name) for name in names if self.sinks for line in _lines(folder / name)]
-        for entry, name in sorted(lines, key=lambda each: each[0]["step"]):
+        sent = [(line, name) for name in names if self.sinks for line in lines(folder / name)]
+        for entry, name in sorted(sent, key=lambda each: each[0]["step"]):
             self.add(entry, name)
 
 
@@ -130,7 +130,7 @@ def _imported(name: str) -> Any:
         raise UserError(f"--log {name} needs a package that is not here ({error}): pip install {name}") from None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a file up to one cut short."""
     found: list[dict[str, Any]] = []
     for line in path.read_text().splitlines() if path.is_file() else ():

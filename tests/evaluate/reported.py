@@ -2,16 +2,23 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from recorded import a_record
 
-from transferbench import records
+from transferbench import collection, records, tables
 from transferbench.records import Artifact, Record, Score
+from transferbench.report import Report, Sources, build
 
 CURVE = (
     '{"epoch": 1, "loss": 2.0, "train_top1": 30.0, "test_top1": 41.25}\n{"epoch": 2, "loss": 1.0, "test_top1": 52.5}\n'
+)
+DETECTOR_CURVE = (
+    '{"iteration": 1, "lr": 0.1, "loss_cls": 1.5, "loss_mask": 0.25}\n'
+    '{"iteration": 20, "lr": 0.1, "loss_cls": 0.5, "loss_mask": 0.5}\n'
 )
 
 
@@ -54,3 +61,19 @@ def fill(out: Path, names: tuple[str, ...] = ("A", "B", "C", "D")) -> Path:
         spectrum = spectrum.model_copy(update={"scores": (spectrum.scores[0].model_copy(update={"unit": ""}), ranks)})
         put(out, spectrum, spectrum=npz(eigenvalues=0.5 ** np.arange(12.0), std=np.ones(12)))
     return out
+
+
+def reported(
+    out: Path, choice: tables.Choice | None = None, with_images: bool = True, also: Sequence[Path] = ()
+) -> Report:
+    """The report of the records below a folder, with the data and the features that lie there too."""
+    with collection.opened([out, *also]) as there:
+        return build(there, choice or tables.Choice(), Sources(out, out / "cache", with_images))
+
+
+def pictures(side: int = 64) -> bytes:
+    """A sheet as a detector's task draws it, of noise, so that it does not shrink."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (side, 2 * side, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Which backend computes a detector, and Detectron2 as one where it is installed."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,7 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
 
     def stop(done: int) -> None:
         if done == 2:
-            stopped.trainer.progress.is_stopped = lambda: True
+            stopped.trainer.progress.stopped_by = lambda: signal.SIGINT
 
     with pytest.raises(KeyboardInterrupt):
         stopped.train(stop)

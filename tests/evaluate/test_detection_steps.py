@@ -34,7 +34,7 @@ def test_live_after_three_steps_every_weight_is_the_same(name: str, tmp_path: Pa
         return torch.Generator().manual_seed(SEED + iteration)
 
     monkeypatch.setattr(training.feeding, "loaded", loaded)
-    monkeypatch.setattr(training._Training, "_generator", generator)
+    monkeypatch.setattr(training._Training, "_generators", generator)
     detector = ours(case)
     before = {key: each.clone() for key, each in detector.state_dict().items()}
     ground = training.Ground(Runtime(torch.device("cpu")), tmp_path, "steps")

@@ -1,5 +1,6 @@
 """The report says what records and artifacts say, names what is missing or damaged, and lets nothing in as HTML."""
 
+import io
 import re
 import shutil
 from html.parser import HTMLParser
@@ -8,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from recorded import a_record
-from reported import CURVE, fill, npz, put
+from reported import CURVE, DETECTOR_CURVE, fill, npz, pictures, put, reported
 
-from transferbench import features, report, tables
+from transferbench import collection, features, sharing, tables
 from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Card, Origin
 from transferbench.cli import main
@@ -19,22 +21,15 @@ from transferbench.data import open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features import Reading
-from transferbench.records import Record
-from transferbench.report import Sources, build, neighbours, read
-from transferbench.report.charts import Chart, Gallery, Matrix
+from transferbench.records import Record, Score
+from transferbench.report import neighbours
+from transferbench.report.charts import Chart, Gallery, Matrix, Pictures
 from transferbench.report.features_map import read_by
+from transferbench.report.library import Library
 from transferbench.report.ranks import correlation
 from transferbench.report.subject import subjects
 
 NASTY = "<script>alert(1)</script>"
-
-
-def sources(folder: Path, **changes: Any) -> Sources:
-    return Sources(**({"data_root": folder, "cache": folder / "cache"} | changes))
-
-
-def page(out: Path, choice: tables.Choice = tables.Choice()) -> str:  # noqa: B008
-    return build(read(out), choice, sources(out)).html
 
 
 class Table(HTMLParser):
@@ -69,9 +64,10 @@ def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
     fill(tmp_path)
     put(tmp_path, a_record("A", 44.5, seed=1))
     put(tmp_path, a_published_run())
-    good = [each for each in read(tmp_path).values() if isinstance(each, Record)]
+    with collection.opened([tmp_path]) as there:
+        good = there.records
     laid = tables.grid(tables.leaderboard(good), with_ranks=True)
-    shown = Table(page(tmp_path)).lines
+    shown = Table(reported(tmp_path).html).lines
     assert shown[0] == [*laid.stub, *(f"{group} {name}".strip() for group, name in laid.heads)]
     assert shown[1:] == [
         [*line.stub, *(" ".join(filter(None, (each.text + each.marks, each.spread))) for each in line.entries)]
@@ -81,11 +77,11 @@ def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
 
 
 def test_a_condition_chooses_what_the_page_shows(tmp_path: Path):
-    html = page(fill(tmp_path), tables.Choice(where=("candidate=A",)))
+    html = reported(fill(tmp_path), tables.Choice(where=("candidate=A",))).html
     assert 'id="checkpoint-a"' in html
     assert 'id="checkpoint-b"' not in html
     with pytest.raises(UserError, match="No result to show"):
-        page(tmp_path, tables.Choice(where=("candidate=nobody",)))
+        reported(tmp_path, tables.Choice(where=("candidate=nobody",)))
 
 
 def test_nothing_that_records_say_becomes_html(tmp_path: Path):
@@ -101,7 +97,7 @@ def test_nothing_that_records_say_becomes_html(tmp_path: Path):
         put(tmp_path, spectrum.model_copy(update={"scores": (score,)}), spectrum=npz(eigenvalues=np.ones(3)))
     put(tmp_path, a_record("other", label=NASTY, dataset=NASTY, card=card))
     (tmp_path / f"{NASTY.replace('/', '')}.json").write_text("{")
-    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    made = reported(tmp_path)
     html = made.html
     assert any(name.startswith("rank-") for name in made.figures)
     assert html.count("<script") == 1
@@ -110,7 +106,7 @@ def test_nothing_that_records_say_becomes_html(tmp_path: Path):
 
 
 def test_the_page_forbids_itself_to_fetch_anything(tmp_path: Path):
-    html = page(fill(tmp_path))
+    html = reported(fill(tmp_path)).html
     assert "default-src 'none'; img-src data:" in html.replace("&#39;", "'")
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
     assert "url(" not in html
@@ -122,9 +118,9 @@ def test_the_page_forbids_itself_to_fetch_anything(tmp_path: Path):
 )
 def test_what_was_cut_short_is_named_and_left_out(tmp_path: Path, task: str, name: str, panel: str | None):
     path = fill(tmp_path) / "artifacts" / f"A.{task}.0" / name
-    whole = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    whole = reported(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
-    cut = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    cut = reported(tmp_path)
     if panel:
         assert f"a-{panel}-digits" in whole.figures
         assert f"a-{panel}-digits" not in cut.figures
@@ -140,27 +136,25 @@ def test_what_was_cut_short_is_named_and_left_out(tmp_path: Path, task: str, nam
 def test_records_that_are_none_are_named(tmp_path: Path):
     fill(tmp_path)
     (tmp_path / "records" / "half.json").write_text('{"schema_version": 1')
-    assert "half.json is not a record" in page(tmp_path)
+    assert "half.json is not a record" in reported(tmp_path).html
 
 
 def test_records_below_several_output_folders_find_their_artifacts(tmp_path: Path):
     fill(tmp_path / "one", ("A",))
     fill(tmp_path / "two", ("B",))
-    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    made = reported(tmp_path)
     assert {"a-spectrum-digits", "b-spectrum-digits"} <= made.figures.keys()
 
 
 def test_what_was_never_made_is_told_with_its_command(tmp_path: Path):
     put(tmp_path, a_record("A"))
-    html = page(tmp_path)
+    html = reported(tmp_path).html
     for command in (
         "evaluate linear A=CHECKPOINT",
         "evaluate spectrum A=CHECKPOINT",
         "evaluate spectrum CHECKPOINT...",
     ):
         assert command in html
-    with pytest.raises(UserError, match="no folder"):
-        read(tmp_path / "nowhere")
 
 
 def test_results_stand_in_the_order_of_columns_and_seeds():
@@ -175,7 +169,7 @@ def test_results_stand_in_the_order_of_columns_and_seeds():
 def test_rows_of_one_name_have_sections_and_files_of_their_own(tmp_path: Path):
     for name in ("A", "a", "A 2", "board"):
         put(tmp_path, a_record(name), predictions=npz(labels=np.zeros(3, int), predictions=np.ones(3, int)))
-    made = build(read(tmp_path), tables.Choice(), sources(tmp_path))
+    made = reported(tmp_path)
     keys = re.findall(r'<section class="checkpoint" id="checkpoint-([^"]+)"', made.html)
     assert sorted(keys) == ["a", "a-2", "a-3", "board"]
     assert {f"{key}-confusion-digits" for key in keys} == set(made.figures)
@@ -183,7 +177,7 @@ def test_rows_of_one_name_have_sections_and_files_of_their_own(tmp_path: Path):
 
 
 def test_rank_stands_against_accuracy(tmp_path: Path):
-    made = build(read(fill(tmp_path)), tables.Choice(), sources(tmp_path)).figures
+    made = reported(fill(tmp_path)).figures
     chart = made["rank-digits-rankme-k-nn"]
     assert isinstance(chart, Chart)
     candidates, control = chart.series
@@ -206,7 +200,7 @@ def test_the_rank_correlation_is_that_of_ranks():
 def test_the_confusion_matrix_counts_every_test_image(tmp_path: Path):
     labels, found = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 0, 0])
     put(tmp_path, a_record("A"), predictions=npz(labels=labels, predictions=found))
-    matrix = build(read(tmp_path), tables.Choice(), sources(tmp_path)).figures["a-confusion-digits"]
+    matrix = reported(tmp_path).figures["a-confusion-digits"]
     assert isinstance(matrix, Matrix)
     assert matrix.counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]
     assert matrix.confusions(9) == [("2", "0", 2), ("0", "1", 1)]
@@ -216,7 +210,6 @@ def test_the_confusion_matrix_counts_every_test_image(tmp_path: Path):
 def cached_digits(out: Path, limit: int = 40) -> Record:
     """A k-NN record of a checkpoint whose features lie in `out/cache`: the class of each image, and a little noise."""
     from transferbench.data.subsets import limited
-    from transferbench.report.library import Library
     from transferbench.run import LIMIT_SEED
 
     splits = [limited(open_split("digits", split, out), limit, LIMIT_SEED) for split in ("train", "test")]
@@ -246,7 +239,7 @@ def features_of(library: Any, record: Record) -> Any:
 
 def test_neighbours_and_the_map_come_from_cached_features(tmp_path: Path):
     cached_digits(tmp_path)
-    made = build(read(tmp_path), tables.Choice(limited=True), sources(tmp_path))
+    made = reported(tmp_path, tables.Choice(limited=True))
     gallery, chart = made.figures["a-neighbours-digits"], made.figures["a-map-digits"]
     assert isinstance(gallery, Gallery)
     assert isinstance(chart, Chart)
@@ -264,33 +257,67 @@ def test_without_features_data_or_images_the_page_says_so(tmp_path: Path):
     cached_digits(tmp_path)
     choice = tables.Choice(limited=True)
     shutil.rmtree(tmp_path / "cache")
-    gone = build(read(tmp_path), choice, sources(tmp_path)).html
+    gone = reported(tmp_path, choice).html
     assert "images are not in" in gone
     assert "evaluate knn A=CHECKPOINT --data digits --limit 40 --again" in gone
-    bare = build(read(tmp_path), choice, sources(tmp_path, with_images=False)).html
+    bare = reported(tmp_path, choice, with_images=False).html
     assert "--no-images" in bare
     put(tmp_path, a_record("B", limit=40, dataset="nowhere"))
-    assert "The images of nowhere are not here." in build(read(tmp_path), choice, sources(tmp_path)).html
+    assert "The images of nowhere are not here." in reported(tmp_path, choice).html
 
 
 def test_other_images_than_those_of_the_record_are_not_shown(tmp_path: Path):
     record = cached_digits(tmp_path)
     put(tmp_path, record.model_copy(update={"candidate": "B", "data_fingerprint": {"train": "x", "test": "y"}}))
-    made = build(read(tmp_path), tables.Choice(limited=True), sources(tmp_path))
+    made = reported(tmp_path, tables.Choice(limited=True))
     assert "b-neighbours-digits" not in made.figures
     assert "is not the data that B was judged on" in made.html
 
 
 def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
     cached_digits(tmp_path)
-    library = report.Library({}, tmp_path, tmp_path / "cache", True, 100)
-    library.folders = {each.record_sha256: tmp_path for each in read(tmp_path).values() if isinstance(each, Record)}
-    board = tables.leaderboard(
-        [e for e in read(tmp_path).values() if isinstance(e, Record)], tables.Choice(limited=True)
-    )
+    with collection.opened([tmp_path]) as there:
+        library = Library({each.record.record_sha256: tmp_path for each in there.found}, tmp_path, tmp_path / "cache")
+        board = tables.leaderboard(there.records, tables.Choice(limited=True))
+    library.image_bytes = 100
     panel = neighbours.panel(subjects(board)[0], library)
     assert not panel.figures
     assert "room for images is used up" in panel.missing[0].what
+
+
+def test_what_a_detector_found_is_shown_as_it_was_drawn(tmp_path: Path):
+    scores = [("box_ap", 41.25), ("box_ap50", 62.5), ("box_ap_small", 9.0), ("mask_ap", 33.75)]
+    for name in ("A", "B"):
+        found = a_record(name, task="detect", metric="box_ap", label="micro", dataset="coco")
+        kept = tuple(Score(metric=metric, value=value, unit="%", n=8) for metric, value in scores)
+        found = found.model_copy(update={"scores": kept})
+        put(tmp_path, found, pictures=pictures(), curve=DETECTOR_CURVE.encode())
+    cut = tmp_path / "artifacts" / "B.detect.0" / "pictures"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    made = reported(tmp_path)
+    shown = made.figures["a-detections-coco-micro-0"]
+    assert isinstance(shown, Pictures)
+    assert shown.caption.endswith("Box AP 41.25, box AP50 62.50, mask AP 33.75.")
+    drawn, kept = (
+        np.asarray(Image.open(io.BytesIO(each)).convert("RGB"), float) for each in (pictures(), shown.content)
+    )
+    assert drawn.shape == kept.shape
+    assert np.corrcoef(drawn.ravel(), kept.ravel())[0, 1] > 0.5
+    assert "b-detections-coco-micro-0" not in made.figures
+    assert "artifacts/B.detect.0/pictures was changed or cut short" in made.html
+    assert made.html.count("data:image/webp;base64,") == 1
+    curve = made.figures["a-detector-loss-coco"]
+    assert isinstance(curve, Chart)
+    assert (curve.series[0].xs, curve.series[0].ys) == ((1, 20), (1.75, 1.0))
+    assert "data:image/webp;base64," not in reported(tmp_path, with_images=False).html
+
+
+def test_an_archive_is_reported_as_its_records_are(tmp_path: Path):
+    fill(tmp_path / "one", ("A",))
+    fill(tmp_path / "two", ("B",))
+    sharing.pack(tmp_path / "one.zip", [tmp_path / "one"], "all")
+    made = reported(tmp_path / "two", also=[tmp_path / "one.zip"])
+    assert {"a-spectrum-digits", "b-spectrum-digits"} <= made.figures.keys()
 
 
 def test_chosen_images_are_even_over_the_classes():
@@ -309,10 +336,12 @@ def test_figures_are_written_for_papers(tmp_path: Path):
     pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'transferbench[plots]'")
     cached_digits(tmp_path)
     put(tmp_path, a_record("A", 3.0, task="spectrum", label="$\\x", limit=40), spectrum=npz(eigenvalues=np.ones(3)))
-    made = build(read(tmp_path), tables.Choice(limited=True), sources(tmp_path))
+    made = reported(tmp_path, tables.Choice(limited=True))
+    put(tmp_path, a_record("A", task="detect", label="micro", limit=40), pictures=pictures())
+    made = reported(tmp_path, tables.Choice(limited=True))
     kinds = {figure.kind for figure in made.figures.values()}
     written = list(made.write_figures(tmp_path / "figures"))
-    assert kinds == {"chart", "matrix", "gallery"}
+    assert kinds == {"chart", "matrix", "gallery", "pictures"}
     assert {path.name for path in written} == {f"{key}.{end}" for key in made.figures for end in ("png", "pdf")}
     starts = {path.suffix: path.read_bytes()[:4] for path in written}
     assert starts == {".png": b"\x89PNG", ".pdf": b"%PDF"}

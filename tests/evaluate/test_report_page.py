@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 from browser import ENTER, TAB, Browser, browsing, programs
-from reported import fill
-
-from transferbench import tables
-from transferbench.report import Sources, build, read
+from recorded import a_record
+from reported import fill, pictures, put, reported
 
 pytestmark = pytest.mark.skipif(
     programs() is None, reason="chromium or chromedriver is missing: apt install chromium-driver"
@@ -28,8 +26,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results")
-    made = build(read(fill(out)), tables.Choice(), Sources(out, out / "cache"))
-    return made.write(out / "report.html")
+    put(fill(out), a_record("B", task="detect", label="micro"), pictures=pictures())
+    return reported(out).write(out / "report.html")
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ evaluate compare INTL MoCo                    task by task, with paired tests
 evaluate gate results --against baseline      exit 1 when a number got worse
 evaluate inspect a.pth                        what a file is
 evaluate convert a.pth b.pth --to torchvision the same weights, other names
+evaluate shrink imagenet small --size 256     a copy that decodes faster
 evaluate ls                                   what there is to choose from
 evaluate doctor                               what works on this machine
 """
@@ -87,6 +88,7 @@ app.command()(holding.gate)
 app.command()(holding.pack)
 app.command("inspect")(files.inspect_)
 app.command()(files.convert)
+app.command()(files.shrink)
 app.command()(files.ls)
 app.command()(files.download)
 app.command()(files.doctor)

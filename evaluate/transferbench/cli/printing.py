@@ -1,12 +1,15 @@
 """What is told while checkpoints are judged, and afterwards."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from transferbench.api import Evaluation
     from transferbench.collection import Collection
     from transferbench.records import Record
@@ -29,6 +32,24 @@ def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
 
 def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
     """Run the work, printing what was read and each result as it comes."""
+    from transferbench import records, tables
+
+    for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
+        print(text, flush=True)
+    started, found = records.now(), []
+    names = [f"{candidate.name} {job.data} {job.id}" for candidate in work.candidates for job in work.jobs]
+    with progress_bar(is_main) as progress:
+        bar = progress.add_task(names[0], total=len(names))
+        for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):
+            found.append(record)
+            if is_main:
+                print(tables.line(record, is_old=record.written < started), flush=True)
+            progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
+    return found
+
+
+def progress_bar(is_main: bool = True) -> "Progress":
+    """A bar with the time left, drawn where there is a terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -38,22 +59,18 @@ def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
         TimeRemainingColumn,
     )
 
-    from transferbench import records, tables
-
-    for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
-        print(text, flush=True)
-    started, found = records.now(), []
-    names = [f"{candidate.name} {job.data} {job.id}" for candidate in work.candidates for job in work.jobs]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, *times, disable=not (is_main and sys.stdout.isatty()), transient=True) as progress:
-        bar = progress.add_task(names[0], total=len(names))
-        for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):
-            found.append(record)
-            if is_main:
-                print(tables.line(record, is_old=record.written < started), flush=True)
-            progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
-    return found
+    return Progress(*columns, *times, disable=not (is_main and sys.stdout.isatty()), transient=True)
+
+
+def counted(steps: Iterable[int], total: int, what: str) -> Iterator[int]:
+    """The steps, each the number done so far, shown as a bar."""
+    with progress_bar() as progress:
+        task = progress.add_task(what, total=total)
+        for done in steps:
+            progress.update(task, completed=done)
+            yield done
 
 
 def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:

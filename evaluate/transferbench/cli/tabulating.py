@@ -1,6 +1,7 @@
 """Commands about numbers: tables and a page of records, and what was published."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,19 +50,27 @@ def table(
     label: Annotated[str, typer.Option(help="LaTeX's label.", rich_help_panel=FORM)] = "",
 ) -> None:
     """Build CSV, LaTeX, Markdown, HTML and JSON tables from records, and print the leaderboard."""
-    from transferbench import collection, records
     from transferbench.tables import Choice, Form
 
     shown = tuple(part.strip() for text in columns or () for part in text.split(","))
     choice = Choice(tuple(where or ()), shown, sort, limited, published, context, tolerance, merge)
     places = folders or [Path("results")]
+    with _opened(places) as there:
+        place = out or (places[0] if len(places) == 1 and places[0].is_dir() else None)
+        _tabulate(there, choice, Form(ranks, transpose, caption, label), place)
+
+
+@contextmanager
+def _opened(places: list[Path]) -> Iterator["Collection"]:
+    """The records in folders and archives, what is left out of them told on stderr."""
+    from transferbench import collection, records
+
     with records.uncollected(), collection.opened(places) as there:
         if not there.found:
             found = f"{len(there.unreadable)} JSON file(s) that hold none"
             raise UserError(f"No records below {', '.join(map(str, places))}: {found}.")
         printing.unreadable(there)
-        place = out or (places[0] if len(places) == 1 and places[0].is_dir() else None)
-        _tabulate(there, choice, Form(ranks, transpose, caption, label), place)
+        yield there
 
 
 def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path | None) -> None:
@@ -83,27 +92,25 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Where the records lie.")] = Path("results"),
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG and PDF.")] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
     ] = None,
     limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
-    images: Annotated[bool, typer.Option("--images/--no-images", help="Neighbours as images.")] = True,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="With images of the data.")] = True,
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
 ) -> None:
-    """Make one HTML page of all that was recorded: leaderboard, curves, spectra, maps, confusions, neighbours."""
+    """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbours, findings."""
     from transferbench import report as reports
     from transferbench import runtime, tables
 
-    found = reports.read(folder)
-    for reason in found.values():
-        if isinstance(reason, ValueError):
-            print(f"Left out: {reason}", file=sys.stderr)
+    choice = tables.Choice(tuple(where or ()), limited=limited)
     sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
-    made = reports.build(found, tables.Choice(tuple(where or ()), limited=limited), sources)
+    with _opened(folders or [Path("results")]) as there:
+        made = reports.build(there, choice, sources)
     for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
         print(f"wrote {path}")
 

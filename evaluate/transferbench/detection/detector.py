@@ -76,18 +76,22 @@ class Detector(nn.Module):
         maps = self.trunk(self.batch(samples))
         return maps if self.pyramid is None else self.pyramid(maps)
 
-    def losses(self, samples: Sequence[Sample], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def losses(
+        self, samples: Sequence[Sample], drawn_from: torch.Generator | Sequence[torch.Generator] | None = None
+    ) -> dict[str, Tensor]:
         """The losses to add up, by Detectron2's names: `loss_rpn_cls loss_rpn_loc loss_cls loss_box_reg loss_mask`.
 
-        Anchors and regions are drawn from `generator`; None is torch's own.
+        Anchors and regions are drawn from a generator for each image, or from one for all in Detectron2's order; None
+        is torch's own.
         """
+        generators = list(drawn_from) if isinstance(drawn_from, Sequence) else [drawn_from] * len(samples)
         objects = [_known(each, self.mean.device) for each in samples]
         maps = self.maps(samples)
         said = self.rpn(maps)
-        found = self.rpn.losses(said, objects, generator)
+        found = self.rpn.losses(said, objects, generators)
         proposals = self.rpn.proposals(said, [_size(each) for each in samples])
         keys = self.recipe.MODEL.ROI_HEADS
-        drawn = [regions.drawn(keys, *pair, generator) for pair in zip(proposals, objects, strict=True)]
+        drawn = [regions.drawn(keys, *each) for each in zip(proposals, objects, generators, strict=True)]
         return region_losses.losses(self.heads, maps, drawn, objects) | found
 
     @torch.no_grad()

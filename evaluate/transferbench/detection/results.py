@@ -7,7 +7,7 @@ import torch
 
 from transferbench.data import LabelledImages
 from transferbench.data.annotations import Annotated
-from transferbench.detection import codes
+from transferbench.detection import capacity, codes
 from transferbench.detection.detector import Detector
 from transferbench.detection.masks import paste
 from transferbench.detection.recipe import Recipe
@@ -19,15 +19,20 @@ Results = list[dict[str, Any]]
 
 
 def found(detector: Detector, images: LabelledImages, recipe: Recipe, runtime: Runtime) -> Results:
-    """What the detector finds, one image at a time as Detectron2 tests; the same list in every process."""
+    """What the detector finds, one image at a time as Detectron2 tests; the same list in every process.
+
+    Raises:
+        UserError: for an image that cannot be decoded, or too little memory.
+    """
     assert images.annotated is not None
     was_training = detector.training
     detector.to(runtime.device).eval()
     limits = recipe.INPUT.MIN_SIZE_TEST, recipe.INPUT.MAX_SIZE_TEST
     mine: dict[int, Results] = {}
-    for index in range(runtime.rank, len(images), runtime.world_size):
-        (detections,) = detector.detect([sample(images, index, *limits)])
-        mine[index] = listed(detections, index, images.annotated)
+    with capacity.for_testing(recipe):
+        for index in range(runtime.rank, len(images), runtime.world_size):
+            (detections,) = detector.detect([sample(images, index, *limits)])
+            mine[index] = listed(detections, index, images.annotated)
     detector.train(was_training)
     parts = {index: part for each in runtime.gather_objects(mine) for index, part in each.items()}
     return [entry for index in sorted(parts) for entry in parts[index]]

@@ -59,11 +59,12 @@ class ProposalNetwork(nn.Module):
         return Predictions(torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(places), counts)
 
     def losses(
-        self, found: Predictions, objects: Sequence[Objects], generator: torch.Generator | None
+        self, found: Predictions, objects: Sequence[Objects], generators: Sequence[torch.Generator | None]
     ) -> dict[str, Tensor]:
         """`loss_rpn_cls` and `loss_rpn_loc`, summed over drawn anchors, divided by the number that might be drawn."""
         keys = self.keys.RPN
-        targets = [self._targets(found.anchors, each.boxes, generator) for each in objects]
+        pairs = zip(objects, generators, strict=True)
+        targets = [self._targets(found.anchors, each.boxes, generator) for each, generator in pairs]
         labels, boxes = (torch.stack(each) for each in zip(*targets, strict=True))
         drawn, positive = labels != IGNORED, labels == 1
         objectness = F.binary_cross_entropy_with_logits(found.logits[drawn], labels[drawn].float(), reduction="sum")

@@ -1,5 +1,6 @@
 """How a detector's weights are moved: Detectron2's groups, schedule and linear scaling."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from transferbench.detection.recipe import Recipe
+from transferbench.errors import UserError
 
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -54,6 +56,35 @@ def clip(detector: nn.Module, recipe: Recipe) -> None:
             nn.utils.clip_grad_value_(parameter, rule.CLIP_VALUE)
         elif parameter.grad is not None:
             nn.utils.clip_grad_norm_(parameter, rule.CLIP_VALUE, rule.NORM_TYPE)
+
+
+def half(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, products are computed in half precision where the recipe has `SOLVER.AMP` on; else nothing changes.
+
+    float16 on GPUs as in Detectron2, which has it there only; bfloat16 on CPUs, which needs no scaling of gradients.
+    """
+    if not recipe.SOLVER.AMP.ENABLED:
+        return nullcontext()
+    return torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16)
+
+
+def require_divisible(recipe: Recipe, processes: int) -> None:
+    """Refuse a recipe that several processes cannot share, or that would give each statistics of its own.
+
+    Raises:
+        UserError: with the setting to change.
+    """
+    if recipe.SOLVER.IMS_PER_BATCH % processes:
+        raise UserError(
+            f"{recipe.SOLVER.IMS_PER_BATCH} images an iteration cannot be dealt evenly to {processes} processes."
+        )
+    keys = {"MODEL.RESNETS.NORM": recipe.MODEL.RESNETS.NORM, "MODEL.FPN.NORM": recipe.MODEL.FPN.NORM}
+    alone = [key for key, norm in keys.items() if norm == "BN"]
+    if alone and processes > 1:
+        raise UserError(
+            f"{' and '.join(alone)} is BN: each process would have statistics of its own, and a detector of its own. "
+            f"For statistics of all {processes} processes: {' '.join(f'{key} SyncBN' for key in alone)}"
+        )
 
 
 def rescaled(recipe: Recipe, batch_size: int) -> Recipe:

@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +15,11 @@ from torch import Tensor
 from transferbench import settings, state
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
-from transferbench.detection import failures, feeding, precise, solving
+from transferbench.detection import capacity, failures, feeding, precise, solving
 from transferbench.detection.detector import Detector
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.samples import Sample
-from transferbench.interruption import StopSignal
+from transferbench.interruption import Interrupted, StopSignal
 from transferbench.runtime import Runtime
 
 SAVED_EVERY = 300
@@ -55,19 +54,17 @@ def train(
         UserError: for a loss that is not finite, too little memory, or fewer images than a batch has.
     """
     training = _Training(detector, images, recipe, seed, ground)
-    try:
+    with capacity.for_training(recipe):
         with StopSignal() as stop:
             for done in training.iterations():
-                asked = ground.runtime.any(stop.asked)
+                asked = stop.agreed(ground.runtime)
                 training.save_if_due(done, asked)
                 if asked and done < recipe.SOLVER.MAX_ITER:
-                    raise KeyboardInterrupt
+                    raise Interrupted(stop.shared(ground.runtime))
                 if ground.watch is not None:
                     ground.watch(done)
         if recipe.TEST.PRECISE_BN.ENABLED:
             training.settle()
-    except torch.OutOfMemoryError:
-        raise failures.too_little_memory(recipe) from None
     training.forget()
     return training.curve
 
@@ -76,24 +73,18 @@ class _Training:
     def __init__(self, detector: Detector, images: LabelledImages, recipe: Recipe, seed: int, ground: Ground) -> None:
         self.images, self.recipe, self.seed, self.ground = images, recipe, seed, ground
         runtime = ground.runtime
-        batch = recipe.SOLVER.IMS_PER_BATCH
-        if batch % runtime.world_size:
-            raise failures.uneven(batch, runtime.world_size)
+        solving.require_divisible(recipe, runtime.world_size)
         if not feeding.trainable(images, recipe.MODEL.MASK_ON):
             raise failures.nothing_to_learn(images.info.name, images.split)
         self.detector = cast(Detector, synchronise(detector, runtime)).to(runtime.device).train()
         self.optimizer = solving.optimiser(self.detector, recipe)
-        self.scaler = torch.GradScaler(runtime.device.type, enabled=self.is_mixed and runtime.device.type == "cuda")
+        is_scaled = recipe.SOLVER.AMP.ENABLED and runtime.device.type == "cuda"
+        self.scaler = torch.GradScaler(runtime.device.type, enabled=is_scaled)
         self.path = ground.scratch / "unfinished.safetensors"
         self.identity = settings.sha256({"of": ground.identity, "recipe": recipe.model_dump(mode="json"), "seed": seed})
         self.curve: list[dict[str, Any]] = []
         self.done = self._resumed()
         self.saved = time.monotonic()
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether products are computed in half precision."""
-        return self.recipe.SOLVER.AMP.ENABLED
 
     def iterations(self) -> Iterator[int]:
         """Do what is left, yielding how many iterations are done after each."""
@@ -110,17 +101,18 @@ class _Training:
             yield self.done
 
     def settle(self) -> None:
-        """Precise statistics, from the batches that training would have gone on with."""
-        end, count = self.recipe.SOLVER.MAX_ITER, self.recipe.TEST.PRECISE_BN.NUM_ITER
-        generator = self._generator(end)
-        with self._autocast():
-            precise.settle(
-                self.detector, self._batches(end, count), lambda batch: self.detector.losses(batch, generator)
-            )
+        """Precise statistics, in full precision, from the batches that training would have gone on with."""
+        end, passes = self.recipe.SOLVER.MAX_ITER, self.recipe.TEST.PRECISE_BN.NUM_ITER
+        numbers = count(end)
+
+        def forward(batch: list[Sample]) -> None:
+            self.detector.losses(batch, self._generators(next(numbers)))
+
+        precise.settle(self.detector, self._batches(end, passes), forward, self.ground.runtime)
 
     def save_if_due(self, done: int, is_asked: bool) -> None:
         """Write all that the next iteration depends on, at the recipe's period, after some minutes, or when asked."""
-        late = time.monotonic() - self.saved > SAVED_EVERY
+        late = self.ground.runtime.any(time.monotonic() - self.saved > SAVED_EVERY)
         if not (is_asked or late or done % self.recipe.SOLVER.CHECKPOINT_PERIOD == 0):
             return
         self.saved = time.monotonic()
@@ -146,32 +138,33 @@ class _Training:
         self.curve = tree["curve"]
         return tree["done"]
 
-    def _batches(self, first: int, count: int) -> Iterator[list[Sample]]:
+    def _batches(self, first: int, number: int) -> Iterator[list[Sample]]:
         runtime = self.ground.runtime
         plan = feeding.batches(self.images, self.recipe, self.seed, (runtime.rank, runtime.world_size))
-        return feeding.loaded(self.images, self.recipe, islice(plan, first, None), count, self.ground.workers)
+        return feeding.loaded(self.images, self.recipe, islice(plan, first, None), number, self.ground.workers)
 
-    def _generator(self, iteration: int) -> torch.Generator:
-        """What anchors and regions of an iteration are drawn from, so that nothing random is left to save."""
-        words = np.random.SeedSequence([self.seed, iteration, self.ground.runtime.rank]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+    def _generators(self, iteration: int) -> list[torch.Generator]:
+        """What the anchors and regions of each image are drawn from: nothing random is left to save.
 
-    def _autocast(self) -> Any:
-        device = self.ground.runtime.device.type
-        half = torch.float16 if device == "cuda" else torch.bfloat16
-        return torch.autocast(device, half) if self.is_mixed else nullcontext()
+        An image's depends on its place in the whole batch, not on the process that has it.
+        """
+        runtime = self.ground.runtime
+        share = self.recipe.SOLVER.IMS_PER_BATCH // runtime.world_size
+        places = range(runtime.rank * share, (runtime.rank + 1) * share)
+        seeds = [np.random.SeedSequence([self.seed, iteration, place]).generate_state(1, np.uint64) for place in places]
+        return [torch.Generator().manual_seed(int(words[0] >> np.uint64(1))) for words in seeds]
 
     def _step(self, batch: Sequence[Sample]) -> dict[str, Tensor]:
-        with self._autocast():
-            losses = self.detector.losses(batch, self._generator(self.done))
+        with solving.half(self.recipe, self.ground.runtime.device):
+            losses = self.detector.losses(batch, self._generators(self.done))
         total = torch.stack(list(losses.values())).sum()
         if self.ground.runtime.any(not math.isfinite(total.item())):
             said = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
             raise failures.not_finite(self.recipe, self.done + 1, said)
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
+        self._average()  # before the scaler looks, so that all processes leave out a step or none does
         self.scaler.unscale_(self.optimizer)
-        self._average()
         solving.clip(self.detector, self.recipe)
         self.scaler.step(self.optimizer)
         self.scaler.update()

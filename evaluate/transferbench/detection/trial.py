@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabelledImages
+from transferbench.detection.load import Loaded
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.results import Results
 
@@ -28,7 +29,12 @@ class Trial:
 
 @runtime_checkable
 class Engine(Protocol):
-    """One backend with one trial."""
+    """One backend with one trial.
+
+    `loaded` says that the detector holds the checkpoint; None where what it started from is gone, after a resume.
+    """
+
+    loaded: Loaded | None
 
     def train(self, watch: Watch) -> Curve:
         """Train to the recipe's end, from where it was stopped if it was; the learning curve."""

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferbench import comparison, records, state, tables
+from transferbench.collection import Collection
 from transferbench.errors import UserError
-from transferbench.records import Record
-from transferbench.report import confusion, curves, facts, features_map, neighbours, ranks, spectra
+from transferbench.report import confusion, curves, detections, facts, features_map, neighbours, ranks, spectra
 from transferbench.report.charts import Chart, Figure, MissingError
 from transferbench.report.library import Library
 from transferbench.report.page import Page, Section, render
 from transferbench.report.standings import standings
 from transferbench.report.subject import Subject, free, subjects
 
-__all__ = ["Report", "Sources", "build", "read"]
+__all__ = ["Report", "Sources", "build"]
 
-PANELS = (curves.panel, spectra.panel, features_map.panel, confusion.panel, neighbours.panel)
+PANELS = (curves.panel, spectra.panel, features_map.panel, confusion.panel, neighbours.panel, detections.panel)
 """The parts of a checkpoint's section, in order; each is a function of a subject and the library."""
 
 
@@ -53,32 +53,16 @@ class Report:
             yield from paper.write(folder / name, figure)
 
 
-def read(folder: Path) -> dict[Path, Record | ValueError]:
-    """Every record below a folder, or the reason why a file holds none.
-
-    Raises:
-        UserError: when there is no record.
-    """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Run `evaluate all CHECKPOINT --out {folder}` first.")
-    found = dict(records.read_all(folder))
-    if all(isinstance(each, ValueError) for each in found.values()):
-        raise UserError(f"No records below {folder}: {len(found)} JSON file(s) that hold none.")
-    return found
-
-
-def build(found: Mapping[Path, Record | ValueError], choice: tables.Choice, sources: Sources) -> Report:
-    """The report of some records by the files they lie in.
+def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
+    """The report of some records.
 
     Raises:
         UserError: for a condition that cannot be read, or when no record fulfils them all.
     """
-    good = {path: each for path, each in found.items() if not isinstance(each, ValueError)}
-    bad = [str(each) for each in found.values() if isinstance(each, ValueError)]
-    folders = {record.record_sha256: _folder(path) for path, record in good.items()}
+    folders = {each.record.record_sha256: each.out for each in there.found}
     library = Library(folders, sources.data_root, sources.cache, sources.with_images)
     board = tables.leaderboard(
-        good.values(), choice, len(bad), lambda record: comparison.hits(record, library.folder(record))
+        there.records, choice, len(there.unreadable), lambda record: comparison.hits(record, library.folder(record))
     )
     if not board.columns:
         raise UserError("\n".join(["No result to show.", *tables.notes(board)]))
@@ -95,16 +79,11 @@ def build(found: Mapping[Path, Record | ValueError], choice: tables.Choice, sour
     overview = [*spectra.overview(listed, library), *plots.pop("RankMe", [])]
     more = [chart for charts in plots.values() for chart in charts]
     table = standings(board, listed)
-    shown = Page("transferbench report", _made(listed), table, overview, more, missing, sections, bad)
+    shown = Page("transferbench report", _made(listed), table, overview, more, missing, sections, there.unreadable)
     figures: dict[str, Figure] = {}
     for figure in _figures([*overview, *more], sections):
         figures[free(figure.key, figures)] = figure
     return Report(render(shown), figures)
-
-
-def _folder(path: Path) -> Path:
-    """The output folder that a record lies in: its artifacts' paths begin there."""
-    return path.parent.parent if path.parent.name == records.RECORDS else path.parent
 
 
 def _section(subject: Subject, library: Library) -> Section:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from PIL import Image
 
 from transferbench.records import Record
 from transferbench.report.charts import MissingError
@@ -49,6 +50,18 @@ def curve(record: Record, folder: Path) -> list[dict[str, float]]:
         return [{str(k): float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
     except (ValueError, AttributeError):
         raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
+
+
+def pictures(record: Record, folder: Path) -> Image.Image:
+    """The sheet of test images that findings were drawn on.
+
+    Raises:
+        MissingError: when it was not kept, or is not what was.
+    """
+    try:
+        return Image.open(io.BytesIO(_content(record, "pictures", folder))).convert("RGB")
+    except OSError:
+        raise MissingError(f"{_what(record)}: its pictures cannot be read.", again(record)) from None
 
 
 def again(record: Record, task: str = "") -> str:

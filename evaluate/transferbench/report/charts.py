@@ -1,4 +1,4 @@
-"""What a page draws, as plain values: charts, confusion matrices and galleries of neighbours."""
+"""What a page draws, as plain values: charts, confusion matrices, galleries of neighbours and pictures."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -108,7 +108,18 @@ class Gallery:
     kind: Literal["gallery"] = "gallery"
 
 
-Figure = Chart | Matrix | Gallery
+@dataclass(frozen=True)
+class Pictures:
+    """Test images with findings drawn on, all in one, as the bytes of a WebP file."""
+
+    key: str
+    title: str
+    caption: str
+    content: bytes
+    kind: Literal["pictures"] = "pictures"
+
+
+Figure = Chart | Matrix | Gallery | Pictures
 
 
 class MissingError(Exception):

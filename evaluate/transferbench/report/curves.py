@@ -1,4 +1,4 @@
-"""Learning curves of the heads that were trained on a checkpoint."""
+"""Learning curves of the heads and detectors that were trained on a checkpoint."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,27 +9,29 @@ from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
 TITLE = "Learning curves"
+TOTAL = "total"
 MOST = 200
 """How many points of a curve are drawn."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a run of a task told of its epochs."""
+    """What a run of a task told of its epochs, or of its iterations."""
 
     label: str
-    epochs: list[dict[str, float]]
+    lines: list[dict[str, float]]
 
 
 def panel(subject: Subject, library: Library) -> Panel:
-    """Accuracy and loss over the epochs, a chart each for every data set."""
+    """Accuracy and loss over the epochs or iterations, a chart each for every data set."""
     figures: list[Chart] = []
     missing: list[MissingError] = []
     for dataset, records in by_dataset(each for each in subject.records if "curve" in each.artifacts).items():
         told = []
         for record in records:
             try:
-                told.append(Told(record.label, artifacts.curve(record, library.folder(record))))
+                lines = artifacts.curve(record, library.folder(record))
+                told.append(Told(record.label, [{**line, TOTAL: _total(line)} for line in lines]))
             except MissingError as reason:
                 missing.append(reason)
         figures += [*_charts(subject, dataset, told)] if told else []
@@ -60,13 +62,27 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
             Axis("cross-entropy"),
             losses,
         )
+    if losses := _series(told, TOTAL, "line", "iteration"):
+        yield Chart(
+            f"{subject.key}-detector-loss-{slug(dataset)}",
+            f"{dataset}: training loss of the detectors",
+            f"{name}. The sum of its parts in one iteration now and then.",
+            Axis("iteration", is_whole=True),
+            Axis("loss"),
+            losses,
+        )
 
 
-def _series(told: list[Told], key: str, style: Style) -> tuple[Series, ...]:
+def _total(line: dict[str, float]) -> float:
+    """The sum of a detector's losses."""
+    return sum((value for key, value in line.items() if key.startswith("loss_")), 0.0)
+
+
+def _series(told: list[Told], key: str, style: Style, time: str = "epoch") -> tuple[Series, ...]:
     """A line a run; runs of one task share a colour, and the first of them stands in the legend."""
     labels, found = list(dict.fromkeys(each.label for each in told)), []
     for each in told:
-        points = [(epoch["epoch"], epoch[key]) for epoch in each.epochs if key in epoch and "epoch" in epoch]
+        points = [(line[time], line[key]) for line in each.lines if key in line and time in line]
         points = points[:: max(1, -(-len(points) // MOST))]
         is_named = style == "line" and not any(other.colour == labels.index(each.label) for other in found)
         runs = sum(other.label == each.label for other in told)

@@ -78,6 +78,18 @@ class Library:
             )
         return found
 
+    def spend(self, size: int, name: str, dataset: str) -> None:
+        """Take some bytes for the images of a checkpoint from what is left for the page.
+
+        Raises:
+            MissingError: when so many are not left.
+        """
+        if size > self.image_bytes:
+            raise MissingError(
+                f"{dataset}: the page's room for images is used up.", f"evaluate report --where 'candidate={name}'"
+            )
+        self.image_bytes -= size
+
     def _located(self, name: str) -> str:
         """The path of a data set that lies under the root by its own name; a source's name stays what it is."""
         if name.replace("-", "_") in SOURCES.names():

@@ -73,12 +73,7 @@ def _gallery(subject: Subject, dataset: str, record: Record, library: Library) -
     except UserError as error:
         raise MissingError(str(error)) from None
     size = sum(len(each.content) for query, near in lines for each in (query, *near))
-    if size > library.image_bytes:
-        raise MissingError(
-            f"{dataset}: the page's room for images is used up.",
-            f"evaluate report --where 'candidate={subject.row.name}'",
-        )
-    library.image_bytes -= size
+    library.spend(size, subject.row.name, dataset)
     return Gallery(
         f"{subject.key}-neighbours-{slug(dataset)}",
         f"{dataset}: {len(lines)} test images and their {NEAREST} nearest training images",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from transferbench import state
 from transferbench.errors import UserError
-from transferbench.report.charts import Chart, Figure, Gallery, Matrix, Series
+from transferbench.report.charts import Chart, Figure, Gallery, Matrix, Pictures, Series
 from transferbench.report.layout import Places, layout
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ LINE = "#e1dfda"
 SIZE = (4.2, 3.0)
 """Inches of a chart without its legend."""
 LEGEND = 1.2
+WIDE = 7.0
+"""Inches of what fills a page."""
 FIELD = (354.0, 238.0)
 """Pixels that a chart is laid out on."""
 DOTS = 300
@@ -40,7 +42,12 @@ def write(path: Path, figure: Figure) -> Iterator[Path]:
         from matplotlib.figure import Figure as Sheet
     except ImportError:
         raise UserError("Figures need matplotlib. Install it: pip install 'transferbench[plots]'") from None
-    draw: dict[str, Callable[..., None]] = {"chart": _chart, "matrix": _matrix, "gallery": _gallery}
+    draw: dict[str, Callable[..., None]] = {
+        "chart": _chart,
+        "matrix": _matrix,
+        "gallery": _gallery,
+        "pictures": _pictures,
+    }
     with matplotlib.rc_context(STYLE):
         sheet = Sheet(figsize=SIZE, layout="constrained")
         draw[figure.kind](figure, sheet)
@@ -136,6 +143,14 @@ def _gallery(found: Gallery, sheet: "Sheet") -> None:
             mark = ("" if place == 0 else "✓ " if each.is_right else "✗ ") + each.label
             axes.imshow(Image.open(io.BytesIO(each.content)))
             axes.set_title(_plain(mark), fontsize=5, pad=2)
+
+
+def _pictures(found: Pictures, sheet: "Sheet") -> None:
+    image = Image.open(io.BytesIO(found.content))
+    sheet.set_size_inches(WIDE, WIDE * image.height / image.width)
+    axes = sheet.subplots()
+    axes.imshow(image)
+    axes.set_axis_off()
 
 
 def _plain(text: str) -> str:

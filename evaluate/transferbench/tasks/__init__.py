@@ -78,6 +78,8 @@ class Task(Protocol):
     data set is reported in. `LABELS`, when given, says which data sets it is for: `several` labels an image, `any`
     number of them, or annotated `boxes`; `one` when not given. `unfit(candidate, dataset, config)`, where there is one,
     says why it cannot be asked of a candidate, and the job is skipped for that reason; None when it can.
+    `forecast(candidate, dataset, config, bench)`, where there is one, says the seconds and bytes that `run` takes here:
+    a task whose images pass more than the backbone does.
     """
 
     VERSION: ClassVar[str]

@@ -1,15 +1,18 @@
 """Objects found in images, boxes and masks, by a detector trained on the backbone."""
 
 import json
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast
 
 import pydantic
 from pydantic import Field
 
 from transferbench import settings
+from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adapting, backends, codes, pictures
+from transferbench.detection import adapting, backends, codes, cost, pictures
 from transferbench.detection.backends import Backend
+from transferbench.detection.detector import build
 from transferbench.detection.judging import judged
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.training import Ground
@@ -71,7 +74,8 @@ class Config(Settings):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     batch = f", batch {config.batch_size}" if config.batch_size else ""
-    return f"{config.recipe} ({config.backend}{batch})"
+    half = ", half precision" if config.resolved().SOLVER.AMP.ENABLED else ""
+    return f"{config.recipe} ({config.backend}{batch}{half})"
 
 
 def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
@@ -85,11 +89,20 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     return reason or backends.unfit(config.backend, adapted, candidate.card.architecture)
 
 
+def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
+    """Seconds and bytes that `run` takes, from the detector's parts on one image."""
+    _require(candidate, dataset, config)
+    recipe = config.resolved(*adapting.following(candidate.card, dataset.train))
+    detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(
+        bench.runtime.device
+    )
+    image = cost.of_image(detector, dataset.train, recipe)
+    return cost.total(image, recipe, len(dataset.test), bench.runtime.world_size, bench.workers)
+
+
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Train on the one split and judge on the other, once, after the last iteration."""
-    reason = unfit(candidate, dataset, config)
-    if reason is not None:
-        raise UserError(reason)
+    _require(candidate, dataset, config)
     train, test = dataset.train, dataset.test
     recipe = config.resolved(*adapting.following(candidate.card, train))
     mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
@@ -112,4 +125,13 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         "recipe.json": recipe.model_dump_json(indent=2) + "\n",
         "pictures.png": pictures.sheet(test, last),
     }
+    if engine.loaded is not None:
+        kept["loaded.json"] = json.dumps(asdict(engine.loaded)) + "\n"
     return Outcome(tuple(scores), {name.partition(".")[0]: bench.keep(name, each) for name, each in kept.items()})
+
+
+def _require(candidate: Candidate, dataset: Dataset, config: Config) -> None:
+    """Refuse what `unfit` says."""
+    reason = unfit(candidate, dataset, config)
+    if reason is not None:
+        raise UserError(reason)

@@ -14,8 +14,9 @@ import torch
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints.targets.detectron2 import TARGET
-from transferbench.detection import failures, feeding
+from transferbench.detection import capacity, failures, feeding, solving
 from transferbench.detection.by_detectron2 import catalogue, configuration, heads, weights
+from transferbench.detection.load import Loaded
 from transferbench.detection.results import Results
 from transferbench.detection.training import Ground
 from transferbench.detection.trial import Curve, Trial, Watch
@@ -37,6 +38,7 @@ class Engine:
         _among_peers(ground)
         _possible(trial, ground)
         self.trial, self.ground, self.trainer = trial, ground, None
+        self.loaded: Loaded | None = None
         recipe = trial.recipe
         mark = {"of": ground.identity, "recipe": recipe.model_dump(mode="json"), "seed": trial.seed}
         self.folder = ground.scratch / f"detectron2-{settings.sha256(mark)[:16]}"
@@ -57,12 +59,10 @@ class Engine:
         """Fill the detector from the converted file or from where it was stopped, and train to the end."""
         recipe, runtime = self.trial.recipe, self.ground.runtime
         self.config.SEED = self.trial.seed + self._done()
-        with StopSignal() as stop, _seeded(self.config.SEED + runtime.rank):
-            trainer = self._built(watch, lambda: runtime.any(stop.asked))
+        with StopSignal() as stop, _seeded(self.config.SEED + runtime.rank), capacity.for_training(recipe):
+            trainer = self._built(watch, lambda: stop.shared(runtime) if stop.agreed(runtime) else 0)
             try:
                 trainer.train()
-            except torch.OutOfMemoryError:
-                raise failures.too_little_memory(recipe) from None
             except FloatingPointError as error:
                 said = str(error).partition("loss_dict = ")[2] or str(error)
                 raise failures.not_finite(recipe, trainer.iter + 1, said) from None
@@ -79,7 +79,7 @@ class Engine:
         assert self.trial.test.annotated is not None
         findings = Findings(self.trial.test.annotated)
         loader = build_detection_test_loader(self.config, self.config.DATASETS.TEST[0])
-        with _seeded(0):  # loaders draw numbers too, of which training is to know nothing
+        with _seeded(0), capacity.for_testing(self.trial.recipe):  # loaders draw numbers too, unknown to training
             inference_on_dataset(self.trainer.model, loader, findings)
         return findings.everywhere(self.ground.runtime)
 
@@ -97,17 +97,14 @@ class Engine:
         if trainer.start_iter == 0:
             model = getattr(trainer.model, "module", trainer.model)
             limits = self.trial.recipe.INPUT.MIN_SIZE_TEST, self.trial.recipe.INPUT.MAX_SIZE_TEST
-            weights.verify(model, self.weights)
-            weights.difference(
-                model, cast(Backbone, self.trial.candidate.backbone), sample(self.trial.train, 0, *limits)
-            )
+            seen = sample(self.trial.train, 0, *limits)
+            self.loaded = weights.verified(model, self.weights, cast(Backbone, self.trial.candidate.backbone), seen)
         return trainer
 
 
 def _possible(trial: Trial, ground: Ground) -> None:
-    batch, processes, images = trial.recipe.SOLVER.IMS_PER_BATCH, ground.runtime.world_size, trial.train
-    if batch % processes:
-        raise failures.uneven(batch, processes)
+    images = trial.train
+    solving.require_divisible(trial.recipe, ground.runtime.world_size)
     if not feeding.trainable(images, trial.recipe.MODEL.MASK_ON):
         raise failures.nothing_to_learn(images.info.name, images.split)
 

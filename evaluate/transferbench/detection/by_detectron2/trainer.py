@@ -8,13 +8,14 @@ from detectron2.engine import DefaultTrainer, HookBase, hooks
 
 from transferbench.detection.training import LINES
 from transferbench.detection.trial import Curve, Watch
+from transferbench.interruption import Interrupted
 
 
 class Trainer(DefaultTrainer):
     """Its models, loaders, solver, schedule, precise statistics and checkpoints, as a configuration has them."""
 
-    def __init__(self, config: Any, watch: Watch, is_stopped: Callable[[], bool]) -> None:
-        self.progress = Progress(watch, is_stopped)
+    def __init__(self, config: Any, watch: Watch, stopped_by: Callable[[], int]) -> None:
+        self.progress = Progress(watch, stopped_by)
         super().__init__(config)
 
     def build_hooks(self) -> list[HookBase]:
@@ -37,8 +38,8 @@ class Progress(HookBase):
 
     trainer: Any
 
-    def __init__(self, watch: Watch, is_stopped: Callable[[], bool]) -> None:
-        self.watch, self.is_stopped = watch, is_stopped
+    def __init__(self, watch: Watch, stopped_by: Callable[[], int]) -> None:
+        self.watch, self.stopped_by = watch, stopped_by
         self.curve: Curve = []
 
     def after_step(self) -> None:
@@ -46,9 +47,9 @@ class Progress(HookBase):
         done, end = self.trainer.iter + 1, self.trainer.max_iter
         if done % max(1, end // LINES) == 0 or done == end:
             self.curve.append({"iteration": done, **self._said()})
-        if self.is_stopped() and done < end:
+        if done < end and (number := self.stopped_by()):
             self.trainer.checkpointer.save(f"model_{self.trainer.iter:07d}", iteration=self.trainer.iter)
-            raise KeyboardInterrupt
+            raise Interrupted(number)
         self.watch(done)
 
     def state_dict(self) -> dict[str, Any]:

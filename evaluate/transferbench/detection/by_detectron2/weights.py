@@ -14,7 +14,7 @@ from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.convert import spelt
 from transferbench.checkpoints.targets import canonical
 from transferbench.checkpoints.targets.detectron2 import TARGET
-from transferbench.detection.load import CLOSEST
+from transferbench.detection.load import CLOSEST, Loaded
 from transferbench.detection.samples import Sample
 from transferbench.errors import UserError
 
@@ -36,6 +36,17 @@ def spelt_for(candidate: Candidate) -> dict[str, Tensor]:
         raise UserError(f"Detectron2 has no network that computes {architecture.name}: {'; '.join(misfits)}.")
     state = {name: each.detach().cpu() for name, each in candidate.backbone.state_dict().items()}
     return spelt(state, kind, kind.shapes(canonical(architecture)), "detectron2")
+
+
+def verified(model: Any, weights: Mapping[str, Tensor], backbone: Backbone, sample: Sample) -> Loaded:
+    """What of the checkpoint is in a detector, where all of it is and the maps are the backbone's.
+
+    Raises:
+        UserError: by `verify` and `difference`.
+    """
+    count = verify(model, weights)
+    stage = 0 if hasattr(model.backbone, "bottom_up") else sum(name.startswith("res5.") for name in weights)
+    return Loaded(count - stage, stage, difference(model, backbone, sample))
 
 
 def verify(model: nn.Module, weights: Mapping[str, Tensor]) -> int:

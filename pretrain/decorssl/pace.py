@@ -1,0 +1,86 @@
+"""How fast a run went, from its own lines: images a second, the share of waiting, and time to an accuracy."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from decorssl import curves, runlog
+from transferbench import settings
+
+NONE = "-"
+LEVELS = (50.0, 60.0, 70.0, 80.0, 85.0, 90.0)
+"""Per cent of k-NN accuracy that the time to is told of."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A k-NN accuracy in per cent, and the seconds of training before it: steps and their waiting, no evaluation."""
+
+    epoch: int
+    knn: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a run took so far.
+
+    Attributes:
+        seconds: of all steps together, evaluation and saving left out.
+        waited: how many of them went by waiting for images.
+        images: how many were trained on, each as often as it was.
+    """
+
+    name: str
+    seconds: float
+    waited: float
+    images: int
+    checks: tuple[Check, ...]
+
+    def reached(self, level: float) -> Check | None:
+        """The first check at `level` per cent or more."""
+        return next((check for check in self.checks if check.knn >= level), None)
+
+    @property
+    def best(self) -> float | None:
+        """The highest accuracy, in per cent; None where none was measured."""
+        return max((check.knn for check in self.checks), default=None)
+
+
+def read(folder: Path) -> Pace:
+    """The pace of the run in a folder, finished or not."""
+    batch = settings.from_file(folder / runlog.RECIPE)["batch_size"]
+    return of(folder.name, curves.lines(folder / runlog.STEPS), batch)
+
+
+def of(name: str, lines: Iterable[Mapping[str, Any]], batch: int) -> Pace:
+    """The pace that a run's lines tell, in their order."""
+    seconds = waited = 0.0
+    images, checks = 0, []
+    for line in lines:
+        if "seconds" in line:
+            seconds, waited, images = seconds + line["seconds"], waited + line["waited"], images + batch
+        if "knn" in line:
+            checks.append(Check(line["epoch"], line["knn"], seconds))
+    return Pace(name, seconds, waited, images, tuple(checks))
+
+
+def table(runs: Sequence[Pace]) -> str:
+    """A line a run: its speed, its best accuracy and the seconds to each level that one of them reached."""
+    levels = [level for level in LEVELS if any(run.reached(level) for run in runs)]
+    head = ["run", "images/s", "waiting", "training", "best k-NN", *(f"s to {level:g} %" for level in levels)]
+    rows = [head, *([*_speed(run), *(_time(run.reached(level)) for level in levels)] for run in runs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+
+
+def _speed(run: Pace) -> list[str]:
+    rate, share = (run.images / run.seconds, run.waited / run.seconds) if run.seconds else (0.0, 0.0)
+    best = NONE if run.best is None else f"{run.best:.2f} %"
+    return [run.name, f"{rate:,.0f}", f"{share:.1%}", str(timedelta(seconds=round(run.seconds))), best]
+
+
+def _time(check: Check | None) -> str:
+    return f"{check.seconds:,.0f}" if check else NONE

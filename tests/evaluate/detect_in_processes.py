@@ -1,0 +1,47 @@
+"""A detector trained and tested in this process or, run by torchrun, in several; every process writes what it found."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from transferbench import runtime
+from transferbench.backbones import Architecture, build, complete
+from transferbench.data import open_split
+from transferbench.detection import adapting, fitness, results, training
+from transferbench.detection.detector import build as detector_on
+from transferbench.runtime import Runtime
+
+TINY = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
+WORDS = (
+    *("SOLVER.IMS_PER_BATCH", "4", "SOLVER.WARMUP_ITERS", "2", "INPUT.RANDOM_FLIP", "horizontal"),
+    *("TEST.PRECISE_BN.NUM_ITER", "3", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
+)
+EVEN = ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "4", "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64")
+"""One object and three of background in each image, so that means of processes' means are means of all."""
+
+
+def measure(here: Runtime, folder: Path, iterations: int, *words: str) -> dict[str, Any]:
+    """What an untrained detector finds in scenes that no number of processes divides, the curve, what it finds then."""
+    size = ("SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", f"({iterations * 4 // 5},)")
+    recipe = adapting.resolved("micro-r18-c4", [*WORDS, *size, *fitness.overrides(TINY), *words], None)
+    train, test = (open_split("digit-scenes", split, Path("no-root")) for split in ("train", "test"))
+    test = test.subset(np.arange(7), "test")
+    detector = detector_on(recipe, build(TINY, seed=3), 3, seed=1)
+    before = results.found(detector, test, recipe, here)
+    curve = training.train(detector, train, recipe, 0, training.Ground(here, folder, "test"))
+    return {"before": before, "curve": curve, "after": results.found(detector, test, recipe, here)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, here = Path(sys.argv[1]), runtime.start("cpu")
+    # One process's clock says that it is time to save and the other's does not: they must agree.
+    training.SAVED_EVERY = 0 if here.rank else 1e9
+    found = measure(here, folder, int(sys.argv[2]), *sys.argv[3:])
+    (folder / f"rank{here.rank}.json").write_text(json.dumps({**found, "processes": int(os.environ["WORLD_SIZE"])}))
+    runtime.stop()
