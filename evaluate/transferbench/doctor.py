@@ -13,6 +13,7 @@ import torch
 
 from transferbench import runtime
 from transferbench.data import SOURCES, STORED, open_split
+from transferbench.detection import by_detectron2
 from transferbench.errors import UserError
 
 PYTHON = (3, 11)
@@ -43,11 +44,7 @@ def examine(data_root: Path, cache: Path) -> list[Check]:
         package("timm", "vision transformers and their checkpoints", "pip install timm", is_required=True),
         faiss(),
         package("pycocotools", "COCO's own AP", "pip install pycocotools"),
-        package(
-            "detectron2",
-            "detection with Detectron2 itself",
-            "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'",
-        ),
+        package("detectron2", "detection with Detectron2 itself", by_detectron2.INSTALL),
         *data(data_root),
         writable(cache),
     ]

@@ -1,34 +1,52 @@
 """Files that are either whole or absent, and training state as tensors and plain values, without pickle."""
 
+import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from transferbench.errors import UserError
 
 
-def write(path: Path, content: bytes | str) -> None:
-    """Write a file atomically: a reader sees the old content or the new, never a part."""
+class BrokenStateError(UserError):
+    """A file that is not the whole training state it was."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file to fill in, which takes the place of `path` when the block ends well, after it reached the disk.
+
+    A reader sees the old content or the new, never a part, and so does whoever comes after a crash.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -40,38 +58,109 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], entry: tuple[str, st
     """A safetensors file, written atomically, with one (name, text) `entry` in its header.
 
     One, because safetensors writes several in an order that changes from process to process.
+
+    Raises:
+        OSError: when the disk is full, or cannot be written to.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write(path, safetensors.torch.save(whole, dict([entry])))
+    with replacing(path) as temporary:
+        try:
+            safetensors.torch.save_file(whole, temporary, dict([entry]))
+        except safetensors.SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error from None
+
+
+class Snapshot:
+    """Nested dicts, lists, tensors and plain values (such as optimizer states) as they are at this moment, on the host.
+
+    Copies of a GPU's tensors are only begun: they stand in its stream behind the work so far, and `write` waits.
+    """
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.skeleton = json.dumps(_flatten(tree, self.tensors))
+        self._copied = torch.cuda.Event() if torch.cuda.is_initialized() else None
+        if self._copied:
+            self._copied.record()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def is_finite(self) -> bool:
+        """Whether every floating-point tensor holds finite numbers only."""
+        self._wait()
+        return all(bool(t.isfinite().all()) for t in self.tensors.values() if t.is_floating_point())
+
+    def write(self, path: Path) -> None:
+        """Write it atomically, with a checksum of its content.
+
+        Raises:
+            OSError: when the disk is full, or cannot be written to.
+        """
+        self._wait()
+        save_tensors(path, self.tensors, ("tree", f"{_checksum(self.tensors, self.skeleton)} {self.skeleton}"))
+
+    def _wait(self) -> None:
+        if self._copied:
+            self._copied.synchronize()
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:
-    """Save nested dicts, lists, tensors and plain values (such as optimizer states), atomically."""
-    tensors: dict[str, Tensor] = {}
-    skeleton = json.dumps(_flatten(tree, tensors))
-    save_tensors(path, tensors, ("tree", skeleton))
+    """Save nested dicts, lists, tensors and plain values, atomically."""
+    Snapshot(tree).write(path)
 
 
 def load(path: Path) -> Any:
     """What `save` saved, on the CPU.
 
     Raises:
-        UserError: when the file is truncated or of another kind.
+        BrokenStateError: when the file is truncated, of another kind, or its content is not what was saved.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict: it cannot be iterated)
-            skeleton = (file.metadata() or {})["tree"]
+            checksum, _, skeleton = (file.metadata() or {})["tree"].partition(" ")
     except (safetensors.SafetensorError, KeyError, OSError) as error:
-        raise UserError(f"{path} is not a whole training state ({error}). Remove it to start afresh.") from None
+        raise _broken(path, str(error)) from None
+    if checksum != _checksum(tensors, skeleton):
+        raise _broken(path, "its content has another checksum than it was saved with")
     return _restore(json.loads(skeleton), tensors)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse, leaving nothing behind, a folder that could not be made or written to.
+
+    Raises:
+        UserError: naming the folder that is in the way.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "cannot be written to" if nearest.is_dir() else "is not a folder"
+        raise UserError(f"{folder} cannot hold what is to be kept: {nearest} {what}. Choose another --out.")
+
+
+def _broken(path: Path, why: str) -> BrokenStateError:
+    return BrokenStateError(f"{path} is not a whole training state ({why}). Remove it to start afresh.")
+
+
+def _checksum(tensors: Mapping[str, Tensor], skeleton: str) -> str:
+    """sha256 over the plain values and each tensor's name, type, shape and bytes."""
+    found = hashlib.sha256(skeleton.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
     match node:
         case Tensor():
             name = str(len(tensors))
-            tensors[name] = node.clone()
+            tensors[name] = _on_host(node.detach())
             return {"tensor": name}
         case Mapping():
             return {"items": [[key, _flatten(value, tensors)] for key, value in node.items()]}
@@ -80,6 +169,12 @@ def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
         case None | bool() | int() | float() | str():
             return node
     raise TypeError(f"A training state holds tensors and plain values; found {type(node).__name__}.")
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    """A copy in main memory, contiguous."""
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+    return copy.copy_(tensor, non_blocking=True)
 
 
 def _restore(node: Any, tensors: Mapping[str, Tensor]) -> Any:

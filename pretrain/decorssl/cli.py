@@ -55,10 +55,14 @@ def pretrain(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds a study has.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
+    views: Annotated[str, typer.Option(help="How views are made: auto, pil, batched.", rich_help_panel=PLACE)] = "auto",
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
+    keep_states: Annotated[
+        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
+    ] = 2,
     log: Annotated[
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None,
@@ -78,21 +82,22 @@ def pretrain(
         case _ if of:
             raise UserError(f"'{of[0]}' is one word too many: after the method come options, each with two dashes.")
     from decorssl import recipe as recipes
-    from decorssl import session, study
+    from decorssl import session, study, supply
 
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, places)
+    where = supply.way(views)
+    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places, where)
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
         if recipe or seed is not None:
             raise UserError(f"The study {method} has a recipe and seeds of its own: use --set and --seeds.")
-        done = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
+        stopped = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
     else:
         chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
         if chosen.method != method:
             raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
-        done = session.run(chosen, out, resume, place, _say)
-    if not done:
-        raise typer.Exit(130)
+        stopped = session.run(chosen, out, resume, place, _say)
+    if stopped:
+        raise typer.Exit(128 + stopped)
 
 
 def _say(message: str) -> None:

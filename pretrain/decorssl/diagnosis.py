@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from torch import Tensor
 
 from decorssl.loop import Step
 from decorssl.recipe import Recipe
@@ -68,15 +67,6 @@ def message(found: dict[str, Any], folder: object) -> str:
     lines.append(found["cause"])
     lines.append(f"The last good state and failure.json, this report, are kept in {folder}.")
     return "\n".join([*lines, f"With another --out, {'; or '.join(found['advice'])}."])
-
-
-def is_finite(tree: Any) -> bool:
-    """Whether every floating-point tensor in nested dicts and lists holds finite numbers only."""
-    if isinstance(tree, Tensor):
-        return not tree.is_floating_point() or bool(tree.isfinite().all())
-    if isinstance(tree, dict | list | tuple):
-        return all(map(is_finite, tree.values() if isinstance(tree, dict) else tree))
-    return True
 
 
 def _words(view: dict[str, Any]) -> str:

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from decorssl import supply
 from decorssl.heads import projector
 from decorssl.methods import METHODS, Context, Method, Outputs
 from decorssl.recipe import Recipe
+from decorssl.supply import Way
 from decorssl.views import Views
 from transferbench import backbones
 from transferbench.backbones.resnet import zero_last_norms
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
-from transferbench.data.loading import Batch, TrainingPlans, batches
+from transferbench.data.loading import Batch, TrainingPlans
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime, seeded
 
@@ -71,8 +73,11 @@ class Training:
     one: it stays in training mode, with batch statistics and running averages of its own (spec 1.7, 15).
     """
 
-    def __init__(self, recipe: Recipe, images: LabelledImages, runtime: Runtime, workers: int = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, images: LabelledImages, runtime: Runtime, workers: int = 0, way: Way = "auto"
+    ) -> None:
         check(recipe, len(images), runtime)
+        self.way: Way = way
         self.recipe, self.images, self.runtime, self.workers = recipe, images, runtime, workers
         self.method: Method = METHODS.load(recipe.method)
         self.routes = self.method.routes(recipe.config, len(recipe.views))
@@ -117,7 +122,8 @@ class Training:
         forward = self._parallel()
         views = Views(self.recipe.views, self.recipe.preprocess)
         plans = self.plans.starting_at(self.done)
-        stream = batches(self.images, views, plans, self.recipe.seed, self.workers)
+        source = supply.supply(self.images, views, self.recipe.seed, self.runtime.device, self.way)
+        stream = supply.batches(source, plans, self.recipe.seed, self.workers)
         self.learner.train()
         before = time.perf_counter()
         for batch in stream:

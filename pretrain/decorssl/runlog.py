@@ -3,13 +3,15 @@
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from decorssl.curves import Curves
-from decorssl.diagnosis import diagnosis, is_finite, message
+from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
 from decorssl.recipe import PROSE, Recipe
+from decorssl.states import Say, States, newest
 from transferbench import runtime, settings, state
 from transferbench.checkpoints import Card, Origin, save
 from transferbench.errors import UserError
@@ -17,14 +19,17 @@ from transferbench.errors import UserError
 RECIPE, ENVIRONMENT, FAILURE = "recipe.json", "environment.json", "failure.json"
 STEPS, SPECTRA = "steps.jsonl", "spectra.jsonl"
 FILES = (STEPS, SPECTRA)
-STATE, BACKBONE, TEACHER = "state.safetensors", "backbone.safetensors", "teacher.safetensors"
+BACKBONE, TEACHER = "backbone.safetensors", "teacher.safetensors"
+KEEP = 2
+"""How many states are kept, when nobody says."""
 
 
 class RunLog:
     """One run's folder, written by the main process. Losses are read off the device one step late, without waiting."""
 
-    def __init__(self, folder: Path, training: Training, curves: Curves) -> None:
+    def __init__(self, folder: Path, training: Training, curves: Curves, keep: int) -> None:
         self.folder, self.training, self.curves = folder, training, curves
+        self.states = States(folder, keep)
         self.pending: Step | None = None
         self.last: Step | None = None
         self.saved_at = time.monotonic()
@@ -43,18 +48,21 @@ class RunLog:
 
     def save(self) -> None:
         """Save the state to go on from; one that is not finite, or whose loss was not, never replaces a good one."""
-        self._flush()
-        if self.training.runtime.is_main:
-            reached = self.training.state()
-            if self.last and not is_finite(reached):
-                raise self._failure(self.last, "Weights, running averages or what the optimizer keeps are not finite")
-            state.save(self.folder / STATE, reached)
-        self.saved_at = time.monotonic()
+        self._begin()
+        self.states.wait()
 
     def save_if_due(self, seconds: float) -> None:
-        """Save when the last save is `seconds` ago."""
-        if time.monotonic() - self.saved_at >= seconds:
-            self.save()
+        """Begin to save, beside the training, when the last save is `seconds` ago and done."""
+        if time.monotonic() - self.saved_at >= seconds and not self.states.is_busy:
+            self._begin()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Wait for the state being written, unless somebody is in a hurry."""
+        if kind is not KeyboardInterrupt:
+            self.states.close()
 
     def finish(self) -> Path:
         """Write the backbone with its card, and the teacher's where there is one; returns the backbone's path."""
@@ -67,8 +75,18 @@ class RunLog:
             save.save(path, training.encoder.backbone.state_dict(), card(training, training.recipe.name))
         return path
 
+    def _begin(self) -> None:
+        self._flush()
+        if self.training.runtime.is_main:
+            what = "Weights, running averages or what the optimizer keeps are not finite"
+            last = self.last
+            failed = partial(self._failure, last, what) if last else lambda: ValueError(what)
+            self.states.begin(self.training.done, self.training.state(), failed)
+        self.saved_at = time.monotonic()
+
     def _flush(self) -> None:
         """Write the step that is waiting; a loss that is not finite ends the run here."""
+        self.states.check()
         if self.pending is None:
             return
         step, self.pending = self.pending, None
@@ -111,24 +129,33 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
 
 
-def open_run(folder: Path, training: Training, curves: Curves | None = None) -> RunLog:
-    """Prepare the run's folder, and go on from the state that lies there, if one does.
+def open_run(
+    folder: Path,
+    training: Training,
+    curves: Curves | None = None,
+    keep: int = KEEP,
+    say: Say = lambda message: None,
+) -> RunLog:
+    """Prepare the run's folder, and go on from the newest whole state that lies there, if one does.
 
-    `curves` are sent what the folder holds of steps already made, and every line from then on.
+    `curves` are sent what the folder holds of steps already made, and every line from then on; `keep` states stay.
+
+    Raises:
+        UserError: when there are states and none is whole.
     """
-    if training.runtime.is_main:
+    here = training.runtime
+    if here.is_main:
         state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
         state.write_json(folder / ENVIRONMENT, runtime.environment())
-    training.runtime.barrier()
-    if (folder / STATE).is_file():
-        training.restore(state.load(folder / STATE))
-    if training.runtime.is_main:
+    if found := here.gather_objects(newest(folder, say) if here.is_main else None)[0]:
+        training.restore(state.load(found))
+    if here.is_main:
         for name in FILES:
             _drop_steps_after(folder / name, training.done)
         (folder / FAILURE).unlink(missing_ok=True)
     curves = curves or Curves()
     curves.replay(folder, FILES)
-    return RunLog(folder, training, curves)
+    return RunLog(folder, training, curves, keep)
 
 
 def card(training: Training, name: str) -> Card:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -13,7 +14,8 @@ from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
-from transferbench import runtime
+from decorssl.supply import Way
+from transferbench import runtime, state
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
 from transferbench.interruption import StopSignal
@@ -31,11 +33,13 @@ class Place:
     knn_every: int = 10
     watch_every: int = 1
     save_seconds: float = 60.0
+    keep_states: int = runlog.KEEP
     log: tuple[str, ...] = ()
+    views: Way = "auto"
 
 
-def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> bool:
-    """Train the recipe in its folder; False when a signal stopped it before its end (its state is saved)."""
+def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> int:
+    """Train the recipe in its folder; 0, or the number of the signal that stopped it before its end, saved."""
     here = runtime.start(place.device)
     try:
         return _run(
@@ -51,26 +55,29 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
 
 
-def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> bool:
+def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> int:
     folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
     curves.check(place.log)
+    state.require_writable(folder)
     runlog.check_folder(folder, recipe, resume)
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
-        return True
+        return 0
     root = place.data_root or runtime.data_root()
     images = training_images(recipe, root)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
-    training = Training(recipe, images, here, workers)
+    training = Training(recipe, images, here, workers, place.views)
     folder.mkdir(parents=True, exist_ok=True)
     asked = place.log if here.is_main else ()
-    with curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks:
-        log = runlog.open_run(folder, training, sinks)
+    with (
+        curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
+        runlog.open_run(folder, training, sinks, place.keep_states, say) as log,
+    ):
         return _trained(training, log, place, root, say)
 
 
-def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say) -> bool:
+def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say) -> int:
     """Train, watch and leave the backbone."""
     recipe, images, folder = training.recipe, training.images, log.folder
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
@@ -82,18 +89,18 @@ def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, place.knn_every)
     watch = Watch(training, place.watch_every if is_main else 0)
-    if not _train(training, log, (monitor, watch), place.save_seconds, say):
-        say("Stopped and saved. The same command with --resume goes on.")
-        return False
+    if stopped := _train(training, log, (monitor, watch), place.save_seconds, say):
+        say(f"Stopped by {Signals(stopped).name} and saved. The same command with --resume goes on.")
+        return stopped
     path = log.finish()
     if is_main:
         say(pace.table([pace.read(folder)]))
     say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}")
-    return True
+    return 0
 
 
-def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> bool:
-    """Take every step there is to take; False when a signal came, after a step and saved."""
+def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> int:
+    """Take every step there is to take; 0, or the number of the signal that came, after a step and saved."""
     monitor, watch = watchers
     with StopSignal() as stop:
         for step in _with_progress(training, say):
@@ -106,10 +113,10 @@ def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], sav
                 if line["alarm"]:
                     say(f"epoch {step.epoch + 1}: {line['alarm']}")
             log.save_if_due(save_seconds)
-            if training.runtime.any(stop.asked) and step.index < training.total_steps:
+            if stop.agreed(training.runtime) and step.index < training.total_steps:
                 log.save()
-                return False
-    return True
+                return stop.shared(training.runtime)
+    return 0
 
 
 def _with_progress(training: Training, say: Say) -> Iterator[Step]:

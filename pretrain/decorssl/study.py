@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from decorssl import collapse, findings, loop, monitor, pictures, recipe, runlog, session
+from decorssl import collapse, findings, loop, monitor, pictures, recipe, runlog, session, states
 from decorssl.findings import Finding, Verdict
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
@@ -58,8 +58,8 @@ def read(name: str) -> Study:
     return settings.read(Study, FOLDER / f"{name}.yaml")
 
 
-def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: session.Place, say: session.Say) -> bool:
-    """Train every variant with every seed, then write tables and pictures; False when a signal stopped it.
+def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: session.Place, say: session.Say) -> int:
+    """Train every variant with every seed, then write tables and pictures; 0, or the signal that stopped it.
 
     Finished runs are found again and a stopped one goes on. All settings are checked before the first run.
     """
@@ -74,26 +74,26 @@ def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: se
         say(pictures.MISSING)
     for i, ((name, seed), each) in enumerate(chosen.items()):
         say(f"[{i + 1}/{len(chosen)}] {study.variants[name].label}, seed {seed}")
-        if not _trained(each, out / f"{name}-seed{seed}", place):
+        if stopped := _trained(each, out / f"{name}-seed{seed}", place):
             say("Stopped and saved. The same command goes on.")
-            return False
+            return stopped
     found = list(_measured(study, chosen, out, root, here))
     written = findings.write(out, found, study.about)
     written += pictures.draw(out, found) if pictures.HAS_MATPLOTLIB else []
     say(findings.markdown(found, study.about))
     say("\n".join(f"wrote {path}" for path in written))
-    return True
+    return 0
 
 
-def _trained(each: Recipe, folder: Path, place: session.Place) -> bool:
-    """Whether the run reached its end: its last step, or a loss that is not finite."""
+def _trained(each: Recipe, folder: Path, place: session.Place) -> int:
+    """Run to the end, which is the last step or a loss that is not finite; 0, or the signal that stopped it."""
     failure = folder / runlog.FAILURE
     failure.unlink(missing_ok=True)
     try:
         return session.run(each, folder, True, replace(place, knn_every=0), lambda message: None)
     except UserError:
         if failure.is_file():
-            return True
+            return 0
         raise
 
 
@@ -106,8 +106,8 @@ def _measured(
         if name == next(iter(study.variants)):
             yield _finding(study, REFERENCE, None, training, root)
         folder, variant = out / f"{name}-seed{seed}", study.variants[name]
-        if (folder / runlog.STATE).is_file():
-            training.restore(state.load(folder / runlog.STATE))
+        if path := states.newest(folder):
+            training.restore(state.load(path))
         found = _finding(study, variant.label, variant.claim, training, root)
         is_finite = not (folder / runlog.FAILURE).is_file()
         yield replace(found, over_time=_over_time(folder / runlog.SPECTRA), is_finite=is_finite)

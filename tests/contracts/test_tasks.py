@@ -24,7 +24,13 @@ from transferbench.tasks import TASKS, Bench, Dataset
 DETECTOR = (
     "SOLVER.MAX_ITER 2 SOLVER.STEPS (1,) INPUT.MIN_SIZE_TRAIN (64,) INPUT.MIN_SIZE_TEST 64 TEST.PRECISE_BN.NUM_ITER 1"
 )
-QUICK = {"epochs": 2, "batch_size": 16, "recipe": "micro-r18-c4", "overrides": DETECTOR}
+QUICK = {
+    "epochs": 2,
+    "batch_size": 16,
+    "recipe": "micro-r18-c4",
+    "overrides": DETECTOR,
+    "backend": "torchvision",
+}
 every_task = pytest.mark.parametrize("name", TASKS.names())
 
 

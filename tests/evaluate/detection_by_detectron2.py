@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detection_cases import CASES, GRADIENTS, SEED, STATISTICS, Case, samples, tensor
 
+from transferbench.detection.by_detectron2 import heads
 from transferbench.detection.samples import Sample
 from transferbench.resources import resource
 
@@ -55,54 +56,41 @@ def _tested(model: Any, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]
     return found
 
 
-def _model(case: Case) -> Any:
-    from detectron2.config import get_cfg
-    from detectron2.modeling import build_model
+def stepped(case: Case, steps: int) -> dict[str, torch.Tensor]:
+    """The weights and statistics after Detectron2's own trainer has taken so many steps on the same two images."""
+    from detectron2.engine import HookBase, SimpleTrainer, hooks
+    from detectron2.solver import build_lr_scheduler, build_optimizer
 
-    _register()
+    class Seed(HookBase):
+        def before_step(self) -> None:
+            torch.manual_seed(SEED + self.trainer.iter)
+
+    config, model = _config(case), _model(case)
+    optimizer = build_optimizer(config, model)
+    trainer = SimpleTrainer(model, [[_input(each) for each in samples(case)]] * steps, optimizer)
+    trainer.register_hooks([hooks.LRScheduler(scheduler=build_lr_scheduler(config, optimizer)), Seed()])
+    trainer.train(0, steps)
+    return model.state_dict()
+
+
+def _config(case: Case) -> Any:
+    """What Detectron2 makes of the file and the changes, but for the heads it lacks, which are the backend's."""
+    from detectron2.config import get_cfg
+
     config = get_cfg()
     config.merge_from_file(str(resource("detectron_configs") / f"{case.base}.yaml"))
-    words = ["PlainBlockHeads" if word == "Res5ROIHeads" and case.depth < 50 else word for word in case.words_given]
-    config.merge_from_list([*words, "MODEL.DEVICE", "cpu"])
-    if case.depth < 50 and not case.base.endswith("FPN_1x") and config.MODEL.ROI_HEADS.NAME != "PlainBlockHeads":
-        config.MODEL.ROI_HEADS.NAME = "PlainBlockHeadsExtraNorm"
-    model = build_model(config)
+    config.merge_from_list([*case.words_given, "MODEL.DEVICE", "cpu"])
+    config.MODEL.ROI_HEADS.NAME = heads.name_for(config.MODEL.ROI_HEADS.NAME)
+    return config
+
+
+def _model(case: Case) -> Any:
+    from detectron2.modeling import build_model
+
+    heads.register()
+    model = build_model(_config(case))
     model.load_state_dict({name: tensor(name, tuple(old.shape)) for name, old in model.state_dict().items()})
     return model
-
-
-def _register() -> None:
-    """Heads that Detectron2 does not have: plain blocks (ResNet-18, -34), and one more norm after the stage."""
-    from detectron2.layers import get_norm
-    from detectron2.modeling import ROI_HEADS_REGISTRY
-    from detectron2.modeling.backbone.resnet import BasicBlock, ResNet
-    from detectron2.modeling.roi_heads import Res5ROIHeads
-
-    if "PlainBlockHeads" in ROI_HEADS_REGISTRY:
-        return
-
-    def plain(cls: type, cfg: Any) -> tuple[torch.nn.Sequential, int]:
-        blocks = ResNet.make_stage(
-            BasicBlock, 2, stride_per_block=[2, 1], in_channels=256, out_channels=512, norm=cfg.MODEL.RESNETS.NORM
-        )
-        return torch.nn.Sequential(*blocks), 512
-
-    def with_norm(inner: Any) -> Any:
-        def build(cls: type, cfg: Any) -> tuple[torch.nn.Sequential, int]:
-            stage, channels = inner(cls, cfg)
-            stage.append(get_norm(cfg.MODEL.RESNETS.NORM, channels))
-            return stage, channels
-
-        return build
-
-    stock = Res5ROIHeads._build_res5_block.__func__
-    ways = {
-        "PlainBlockHeads": plain,
-        "PlainBlockHeadsExtraNorm": with_norm(plain),
-        "Res5ROIHeadsExtraNorm": with_norm(stock),
-    }
-    for name, way in ways.items():
-        ROI_HEADS_REGISTRY.register(type(name, (Res5ROIHeads,), {"_build_res5_block": classmethod(way)}))
 
 
 def _input(sample: Sample) -> dict[str, Any]:

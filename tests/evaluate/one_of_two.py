@@ -2,7 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from transferbench import runtime, state
@@ -20,6 +23,44 @@ def gathered(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
     loss = (rows.T @ rows).square().sum()
     loss.backward()
     return {"rows": rows.detach(), "loss": loss.detach(), "gradient": weight.grad}
+
+
+class SlowGather(torch.autograd.Function):
+    """Every process gathers and sums everything and takes its own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total[dist.get_rank() * ctx.rows :][: ctx.rows]
+
+
+def gathered_fast_and_slow(here: Runtime, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """The gradients of this process's rows, each process weighing all rows otherwise, not contiguously."""
+    found = []
+    for gather in (here.gather, SlowGather.apply):
+        own = inputs["rows"].chunk(here.world_size)[here.rank].clone().requires_grad_()
+        rows: Any = gather(own.exp())
+        (rows.T.sin() * (1 + here.rank) * torch.arange(1.0, len(rows) + 1)).sum().backward()
+        assert own.grad is not None
+        found.append(own.grad)
+    return found
+
+
+def refused(here: Runtime) -> str:
+    """What is said when one process holds more rows than the other."""
+    try:
+        here.gather(torch.zeros(3 + here.rank, 2))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def normalised(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
@@ -51,6 +92,8 @@ def main(folder: Path) -> None:
         "objects": here.gather_objects(f"rank {here.rank}"),
         "any": [here.any(False), here.any(here.rank == 1)],
         "gathered": gathered(here, inputs),
+        "gradients": gathered_fast_and_slow(here, inputs),
+        "refused": refused(here),
         "normalised": normalised(here, inputs),
     }
     state.save(folder / f"rank{here.rank}", found)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
+from transferbench.checkpoints import digest
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load
 from transferbench.checkpoints.naming import SCHEMES
@@ -129,6 +130,24 @@ def test_detectron2_weights_stride_where_their_author_did(author: str, is_msra: 
     card = load(written({"model": model, "__author__": author}, tmp_path)).card
     assert card.architecture.arguments["stride_in_1x1"] is is_msra
     assert (card.preprocess.channel_order, card.preprocess.input_range) == (("bgr", 255) if is_msra else ("rgb", 1))
+
+
+def test_the_backbone_of_a_trained_c4_detector_is_put_together_from_its_two_places(tmp_path: Path) -> None:
+    names = next(n for _, m in SCHEMES.all() for n in m.NAMINGS if n.name == "detectron2 ResNet")
+    weights = network("resnet", depth=10, width=0.125)
+    spelt = {names.spell(name)[0]: tensor for name, tensor in weights.items()}
+    model = {("roi_heads." if n.startswith("res5") else "backbone.") + n: t for n, t in spelt.items()}
+    parts = ("proposal_generator.rpn_head.conv", "roi_heads.box_predictor.cls_score", "roi_heads.res5.1")
+    head = {f"{part}.{kind}": torch.ones(4) for part in parts for kind in ("weight", "bias")}
+    trainer = {"iteration": 9, "_trainer": {"optimizer": {"state": {0: {"momentum_buffer": torch.ones(2)}}}}}
+    found = load(written({"model": model | head, "trainer": trainer, "iteration": 9}, tmp_path, "model_final.pth"))
+    assert (found.report.format, found.report.matched) == ("detectron2", len(weights))
+    assert found.digest == digest(weights)
+    assert found.report.dropped == {"detector": list(head)}
+    assert (found.card.preprocess.channel_order, found.card.preprocess.input_range) == ("bgr", 255)
+    del model["roi_heads.res5.0.conv2.weight"]
+    with pytest.raises(UserError, match=r"in the file: roi_heads\.res5\.0\.conv2\.weight"):
+        load(written({"model": model | head}, tmp_path))
 
 
 def test_a_classifier_is_told_of_and_a_projector_of_the_same_name_is_not(tmp_path: Path) -> None:

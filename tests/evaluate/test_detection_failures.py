@@ -11,6 +11,7 @@ from annotated import annotation, coco
 from test_detection_task import QUICK, candidate, record
 
 from transferbench.backbones import Architecture, build, complete
+from transferbench.detection import by_torchvision
 from transferbench.detection.detector import Detector
 from transferbench.features import Report
 from transferbench.run import Output, Shelf, run
@@ -51,7 +52,7 @@ def test_a_detector_that_does_not_hold_the_checkpoint_is_never_trained(tmp_path:
     """A detector built on other layers than the candidate's: what a wrong conversion amounts to."""
     other = Architecture(family="resnet", arguments={"depth": 18, "width": 0.125})
     given = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
-    monkeypatch.setattr(detect, "build", lambda recipe, *rest: Detector(recipe, build(complete(other), seed=0)))
+    monkeypatch.setattr(by_torchvision, "build", lambda recipe, *rest: Detector(recipe, build(complete(other), seed=0)))
     said = failure(coco(tmp_path / "mine"), tmp_path / "out")
     assert said.startswith("The checkpoint does not fill the detector's ResNet. Missing: layer1.1.bn1.bias")
 
@@ -60,7 +61,7 @@ def test_a_detector_that_does_not_hold_the_checkpoint_is_never_trained(tmp_path:
         detector.trunk.maxpool = torch.nn.AvgPool2d(3, 2, 1)
         return detector
 
-    monkeypatch.setattr(detect, "build", averaging)
+    monkeypatch.setattr(by_torchvision, "build", averaging)
     assert "maps differ from the backbone's stages" in failure(coco(tmp_path / "mine"), tmp_path / "out")
 
 

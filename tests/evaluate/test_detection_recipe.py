@@ -73,7 +73,7 @@ def test_text_that_holds_a_tuple_is_a_tuple(tmp_path: Path) -> None:
         ("MODEL.RPN.NMS_TRESH", "0.5", "MODEL.RPN.NMS_TRESH: no such setting. Did you mean 'NMS_THRESH'?"),
         ("MODEL.RETINANET.NUM_CLASSES", "3", "MODEL.RETINANET"),
         ("MODEL.RPN.BBOX_REG_LOSS_TYPE", "giou", "MODEL.RPN.BBOX_REG_LOSS_TYPE: found 'giou'"),
-        ("INPUT.FORMAT", "BGR", "INPUT.FORMAT: found 'BGR'"),
+        ("INPUT.FORMAT", "L", "INPUT.FORMAT: found 'L'"),
         ("INPUT.CROP.ENABLED", "True", "INPUT.CROP.ENABLED"),
         ("MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.NORM: found 'GN'"),
         ("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "True", "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"),
@@ -86,11 +86,11 @@ def test_what_is_not_honoured_is_refused_by_its_key(key: str, value: str, messag
     assert message in str(caught.value)
 
 
-def test_without_the_format_detectron2s_default_is_refused(tmp_path: Path) -> None:
+def test_what_is_left_out_has_detectron2s_default(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     path.write_text("VERSION: 2\n")
-    with pytest.raises(UserError, match=r"INPUT\.FORMAT: found 'BGR'"):
-        read(path)
+    recipe = read(path)
+    assert (recipe.INPUT.FORMAT, recipe.MODEL.PIXEL_STD) == ("BGR", (1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize(

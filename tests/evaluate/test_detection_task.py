@@ -37,7 +37,7 @@ def candidate(**arguments) -> Candidate:
 
 
 def record(data: str, judged: Candidate, out: Path, **settings) -> Record:
-    config = detect.Config(**{"recipe": "micro-r18-c4", "overrides": QUICK, **settings})
+    config = detect.Config(**{"recipe": "micro-r18-c4", "overrides": QUICK, "backend": "torchvision", **settings})
     job = Job("detect", "detect", data, config, 0)
     bench = Bench(start("cpu"), out / "cache", out / "unfinished")
     (found,) = run([job], judged, bench, Shelf(out / "data"), Output(out))
@@ -93,9 +93,6 @@ def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
         Preprocess(size=None, crop=32), 0,
     )  # fmt: skip
     assert "is no ResNet" in reason(data, out, vit)
-    bgr = candidate()
-    card = bgr.card.model_copy(update={"preprocess": Preprocess(size=None, crop=32, channel_order="bgr")})
-    assert "BGR" in reason(data, out, replace(bgr, card=card))
     assert "judged once" in reason(data, out, overrides=f"{QUICK} TEST.EVAL_PERIOD 5")
     other = coco(tmp_path / "other")
     path = other / "annotations" / "instances_val2017.json"
@@ -105,6 +102,24 @@ def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
     assert "differ in their categories: train has 3 dog, 7 cat, 90 eel, val has 3 dog, 7 fox, 90 eel" in reason(
         f"{other}/", out
     )
+
+
+def test_the_recipe_follows_the_pixels_that_the_card_states(tmp_path: Path):
+    data, out, rgb = f"{coco(tmp_path / 'mine')}/", tmp_path / "out", candidate()
+    pixels = {"mean": (103.53, 116.28, 123.675), "std": (57.375, 57.12, 58.395)}
+    taken = Preprocess(size=None, crop=32, channel_order="bgr", input_range=255, **pixels)
+    bgr = replace(rgb, card=rgb.card.model_copy(update={"preprocess": taken}))
+    for judged, order, mean in ((rgb, "RGB", [123.675, 116.28, 103.53]), (bgr, "BGR", [103.53, 116.28, 123.675])):
+        recipe = json.loads((out / record(data, judged, out).artifacts["recipe"].path).read_text())
+        assert (recipe["INPUT"]["FORMAT"], recipe["MODEL"]["PIXEL_MEAN"]) == (order, mean)
+    against = {"MODEL.PIXEL_MEAN": "(1.0,2.0,3.0)", "MODEL.PIXEL_STD": "(1.0,1.0,1.0)", "INPUT.FORMAT": "BGR"}
+    for key, value in against.items():
+        assert f"{key} was overridden with" in reason(data, out, rgb, overrides=f"{QUICK} {key} {value}")
+    assert "MODEL.ROI_HEADS.NUM_CLASSES was overridden with 80; the network and the data have 3" in reason(
+        data, out, rgb, overrides=f"{QUICK} MODEL.ROI_HEADS.NUM_CLASSES 80"
+    )
+    same = f"{QUICK} INPUT.FORMAT RGB MODEL.PIXEL_MEAN (123.675,116.28,103.53)"
+    assert record(data, rgb, out, overrides=same).status == "ok"
 
 
 def test_other_tasks_are_not_asked_of_boxes_nor_this_one_of_labels(tmp_path: Path):
@@ -147,7 +162,7 @@ def test_a_recipe_is_part_of_the_settings(tmp_path: Path):
 
 
 def test_the_batch_is_in_the_label_and_the_rates(tmp_path: Path):
-    config = detect.Config(recipe="coco_R_50_C4_1x", batch_size=8)
+    config = detect.Config(recipe="coco_R_50_C4_1x", batch_size=8, backend="torchvision")
     assert detect.label(config) == "coco_R_50_C4_1x (torchvision, batch 8)"
     mixed = detect.Config(recipe="coco_R_50_C4_1x", overrides=("SOLVER.AMP.ENABLED", "True"))
     assert detect.label(mixed) == "coco_R_50_C4_1x (torchvision, half precision)"

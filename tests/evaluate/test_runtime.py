@@ -10,6 +10,7 @@ import torch
 from transferbench import runtime
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime, seeded
+from transferbench.runtime.launch import Launch, first_host, launch
 
 ALONE = Runtime(torch.device("cpu"))
 
@@ -34,6 +35,48 @@ def test_a_loss_on_gathered_rows_has_the_gradient_of_one_process(
     mean = (ranks[0]["gathered"]["gradient"] + ranks[1]["gathered"]["gradient"]) / 2
     torch.testing.assert_close(mean, weight.grad)
     assert not torch.allclose(ranks[0]["gathered"]["gradient"], ranks[1]["gathered"]["gradient"])
+
+
+def test_each_process_receives_its_rows_of_the_summed_gradient(ranks: list[dict[str, Any]]):
+    for rank in ranks:
+        fast, slow = rank["gradients"]
+        torch.testing.assert_close(fast, slow, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(ranks[0]["gradients"][0], ranks[1]["gradients"][0])
+
+
+def test_unequal_parts_are_refused_by_every_process(ranks: list[dict[str, Any]]):
+    assert [rank["refused"] for rank in ranks] == ["gather needs equally many rows of every process, found [3, 4]"] * 2
+
+
+SRUN = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "70001"}
+NODES = {"SLURM_STEP_ID": "2", "SLURM_JOB_NODELIST": "gpu[03-05,09],cpu1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, Launch()),
+        (SRUN, Launch()),
+        (SRUN | NODES, Launch(3, 8, 1, "tcp://gpu03:30009")),
+        (
+            SRUN | NODES | {"SLURM_STEP_NODELIST": "gpu09"},
+            Launch(3, 8, 1, "tcp://gpu09:30009"),
+        ),
+        (SRUN | {"MASTER_ADDR": "here", "MASTER_PORT": "5"}, Launch(3, 8, 1, "tcp://here:5")),
+        (SRUN | NODES | {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}, Launch(1, 2, 1)),
+    ],
+    ids=["alone", "the batch script", "srun", "srun on some nodes", "told where to meet", "torchrun inside a job"],
+)
+def test_the_launcher_says_who_a_process_is(variables: dict[str, str], expected: Launch):
+    assert launch(variables) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("a", "a"), ("a,b", "a"), ("n[1-3]", "n1"), ("n[007,9-12],m", "n007"), ("r[1-2]n[3-4]-ib,x", "r1n3-ib")],
+)
+def test_the_first_host_of_a_list(nodes: str, first: str):
+    assert first_host(nodes) == first
 
 
 def test_a_single_process_is_no_special_case():

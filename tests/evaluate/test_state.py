@@ -1,6 +1,8 @@
 """Files that are whole or absent, and training state that comes back as it was."""
 
+import errno
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,56 @@ def test_a_truncated_state_is_named_and_refused(kept: int, tmp_path: Path):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError, match=r"state\.safetensors is not a whole training state"):
         state.load(path)
+
+
+@pytest.mark.parametrize("byte", [-1, -400, 100])
+def test_a_state_with_a_changed_byte_is_refused(byte: int, tmp_path: Path):
+    """In the last tensor, in the first, and in the plain values."""
+    path = tmp_path / "state.safetensors"
+    state.save(path, {"note": "x" * 200, "a": torch.ones(50), "b": torch.ones(50)})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"x" * 200) if byte == 100 else byte] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(state.BrokenStateError, match="another checksum"):
+        state.load(path)
+
+
+def test_a_snapshot_is_not_changed_by_what_happens_next(tmp_path: Path):
+    weight = torch.arange(6.0).view(2, 3).T
+    snapshot = state.Snapshot({"weight": weight, "list": [weight[0]]})
+    weight.zero_()
+    snapshot.write(tmp_path / "s")
+    assert state.load(tmp_path / "s")["weight"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert state.load(tmp_path / "s")["list"][0].tolist() == [0, 3]
+    assert snapshot.size == 4 * 8
+
+
+def test_what_the_system_refuses_is_an_error_of_the_system_and_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "s"
+    state.save(path, {"a": torch.ones(3)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            state.save(path, {"a": torch.zeros(30_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert state.load(path)["a"].tolist() == [1, 1, 1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    state.require_writable(tmp_path / "new" / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file is not a folder.*another --out"):
+        state.require_writable(tmp_path / "file" / "run")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match="cannot be written to"):
+        state.require_writable(tmp_path / "new" / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_safetensors_file_of_another_kind_is_refused(tmp_path: Path):

@@ -142,7 +142,7 @@ def test_a_session_sends_its_curves_to_both(
 ) -> None:
     monkeypatch.setattr(session, "open_split", lambda data, split, root: tiny_images(20, split=split))
     place = session.Place("cpu", workers=0, knn_every=3, log=("tensorboard", "wandb"))
-    assert session.run(recipe, tmp_path / "run", False, place, lambda text: None)
+    assert not session.run(recipe, tmp_path / "run", False, place, lambda text: None)
     (run,) = wandb.values()
     assert (
         losses(run.sent)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from decorssl import runlog
+from decorssl import runlog, states
 from decorssl.diagnosis import advice
 from decorssl.loop import Training
 from decorssl.methods import Context, Outputs
@@ -33,11 +33,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
     steps = training.steps()
     log.add(next(steps))
     log.save()
-    good = (tmp_path / runlog.STATE).read_bytes()
+    good = states.paths(tmp_path)[0].read_bytes()
     log.add(replace(next(steps), terms={"loss": torch.tensor(float("nan"))}))
     with pytest.raises(UserError, match=r"(?s)loss is nan at step 2.*singular values.*last good state"):
         log.save()
-    assert (tmp_path / runlog.STATE).read_bytes() == good
+    assert states.paths(tmp_path)[0].read_bytes() == good
 
 
 def failed(recipe: Recipe, images: LabelledImages, folder: Path) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_a_matrix_that_cannot_be_factored_ends_the_run_with_the_spectrum_of_its_
         assert view["std"] == pytest.approx(z.std(0, ddof=1).mean(), rel=1e-6)
     assert "embeddings are finite" in found["cause"]
     assert before["done"] == 0
-    assert not (tmp_path / runlog.STATE).exists()
+    assert states.paths(tmp_path) == []
 
 
 def test_advice_is_what_the_recipe_can_be_told(recipe_file: Path) -> None:
@@ -105,13 +105,13 @@ def test_a_finite_loss_whose_gradient_was_not_never_replaces_a_good_state(
     steps = training.steps()
     log.add(next(steps))
     log.save()
-    good = (tmp_path / runlog.STATE).read_bytes()
+    good = states.paths(tmp_path)[0].read_bytes()
     log.add(next(steps))
     with torch.no_grad():
         next(training.encoder.parameters())[0] = torch.nan
     with pytest.raises(UserError, match="not finite at step 2"):
         log.save()
-    assert (tmp_path / runlog.STATE).read_bytes() == good
+    assert states.paths(tmp_path)[0].read_bytes() == good
     assert json.loads((tmp_path / runlog.FAILURE).read_text())["step"] == 2
 
 
@@ -165,9 +165,9 @@ def test_a_teacher_is_written_beside_the_student(recipe_file: Path, tiny_images:
 def test_a_damaged_state_is_named(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
     training = Training(recipe, tiny_images(20), ONE)
     runlog.open_run(tmp_path, training).save()
-    state = tmp_path / runlog.STATE
-    state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(UserError, match=runlog.STATE):
+    path = states.paths(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=rf"(?s)No state in .* is whole: {path.name}.*another --out"):
         runlog.open_run(tmp_path, Training(recipe, tiny_images(20), ONE))
 
 

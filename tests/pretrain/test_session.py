@@ -1,5 +1,9 @@
-"""A run with images that have no label, or only some of which have one."""
+"""A run with images that have no label, or only some of which have one; a run that is told to stop."""
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decorssl import session
+from decorssl import runlog, session, states
+from decorssl.loop import Step
 from decorssl.recipe import Recipe
+from transferbench import state
 from transferbench.data import LabelledImages
+from transferbench.interruption import StopSignal
 
+Run = Callable[[Path, list[str]], int]
 PLACE = session.Place("cpu", workers=0, knn_every=1, save_seconds=60.0)
 
 
@@ -31,7 +39,78 @@ def test_only_labelled_images_vote_and_none_are_asked_where_there_are_none(
 
     monkeypatch.setattr(session, "open_split", open_split)
     recipe = recipe.model_copy(update={"split": "train+unlabeled", "epochs": 1})
-    assert session.run(recipe, tmp_path / "run", False, PLACE, said.append)
+    assert not session.run(recipe, tmp_path / "run", False, PLACE, said.append)
     assert asked == ["train+unlabeled", "test"][: 2 if labelled else 1]
-    assert any("k-NN" in line for line in said) == bool(labelled)
+    assert any(": k-NN" in line for line in said) == bool(labelled)
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
+
+
+@pytest.fixture
+def run(recipe: Recipe, tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run(folder, said)`: the tiny recipe, gone on with where it stopped."""
+
+    def open_split(data: str, split: str, root: Path) -> LabelledImages:
+        return tiny_images(20, split=split)
+
+    monkeypatch.setattr(session, "open_split", open_split)
+    place = session.Place("cpu", workers=0, knn_every=0)
+    return lambda folder, said: session.run(recipe, folder, True, place, said.append)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically(
+    number: signal.Signals, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, said = runlog.RunLog.add, list[str]()
+
+    def add_and_signal(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        if step.index == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
+    assert run(tmp_path / "stopped", said) == number
+    assert f"Stopped by {number.name} and saved" in said[-1]
+    assert [path.name for path in states.paths(tmp_path / "stopped")] == ["state-00000002.safetensors"]
+    monkeypatch.setattr(runlog.RunLog, "add", add)
+    assert run(tmp_path / "stopped", said) == 0
+    assert "Going on after step 2" in said
+    assert run(tmp_path / "unbroken", said) == 0
+    ended, unbroken = (tmp_path / name / runlog.BACKBONE for name in ("stopped", "unbroken"))
+    assert ended.read_bytes() == unbroken.read_bytes()
+
+
+def test_a_second_ctrl_c_is_not_held_back_unless_it_is_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.number == signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+        clock[0] += 1
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_who_is_in_a_hurry_loses_only_the_state_being_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, written = runlog.RunLog.add, threading.Event()
+
+    def add_and_leave(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        if step.index == 3:
+            log.save()
+            monkeypatch.setattr(state, "save_tensors", lambda *arguments: written.wait(60))
+            log.save_if_due(0.0)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runlog.RunLog, "add", add_and_leave)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", [])
+    assert time.monotonic() - began < 30
+    written.set()
+    assert [path.name for path in states.paths(tmp_path / "run")] == ["state-00000003.safetensors"]

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from decorssl import findings, pictures, runlog, session, study
+from decorssl import findings, pictures, runlog, session, states, study
 from decorssl.collapse import spectrum
 from decorssl.findings import Finding
 from decorssl.study import Study
@@ -29,7 +30,7 @@ def two() -> Study:
 @pytest.fixture(scope="module")
 def done(two: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder, said = tmp_path_factory.mktemp("study"), []
-    assert study.run(two, 1, SMALL, folder, HERE, said.append)
+    assert not study.run(two, 1, SMALL, folder, HERE, said.append)
     return folder, said
 
 
@@ -65,10 +66,10 @@ def test_the_tables_hold_the_measures_of_the_runs(done: tuple[Path, list[str]]) 
 
 def test_finished_runs_are_found_again(two: Study, done: tuple[Path, list[str]]) -> None:
     folder, _ = done
-    kept = {path: path.stat().st_mtime_ns for path in folder.rglob(runlog.STATE)}
+    kept = {path: path.stat().st_mtime_ns for path in folder.rglob(states.PATTERN)}
     before = (folder / "table.csv").read_text()
-    assert study.run(two, 1, SMALL, folder, HERE, lambda message: None)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob(runlog.STATE)} == kept
+    assert not study.run(two, 1, SMALL, folder, HERE, lambda message: None)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob(states.PATTERN)} == kept
     assert (folder / "table.csv").read_text() == before
 
 
@@ -85,17 +86,17 @@ def test_a_stopped_study_goes_on(
 ) -> None:
     true_run, calls = session.run, []
 
-    def stopped(*arguments: object) -> bool:
+    def stopped(*arguments: object) -> int:
         calls.append(arguments)
-        return len(calls) == 1 and true_run(*arguments)  # pyright: ignore[reportArgumentType]
+        return signal.SIGTERM if len(calls) > 1 else true_run(*arguments)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(session, "run", stopped)
     said: list[str] = []
-    assert not study.run(two, 1, SMALL, tmp_path, HERE, said.append)
+    assert study.run(two, 1, SMALL, tmp_path, HERE, said.append) == signal.SIGTERM
     assert "The same command goes on" in said[-1]
     assert not (tmp_path / "table.csv").exists()
     monkeypatch.setattr(session, "run", true_run)
-    assert study.run(two, 1, SMALL, tmp_path, HERE, said.append)
+    assert not study.run(two, 1, SMALL, tmp_path, HERE, said.append)
     assert (tmp_path / "runs.csv").read_text() == (done[0] / "runs.csv").read_text()
 
 
@@ -109,7 +110,9 @@ def test_settings_are_checked_before_the_first_run(two: Study, tmp_path: Path) -
 
 
 def test_a_run_whose_loss_is_not_finite_is_a_finding(two: Study, tmp_path: Path) -> None:
-    assert study.run(two, 1, [*SMALL, "optim.lr=1e30", "optim.warmup_epochs=0"], tmp_path, HERE, lambda message: None)
+    assert not study.run(
+        two, 1, [*SMALL, "optim.lr=1e30", "optim.warmup_epochs=0"], tmp_path, HERE, lambda message: None
+    )
     found = {row["method"]: row["seen"] for row in rows(tmp_path / "runs.csv")}
     assert found["INTL (samples)"] == "not finite"
 

@@ -20,6 +20,7 @@ _WHICH = r"(?:_\w+)?\d*"
 CLASSIFIER = "classifier"
 PROJECTOR = "projector"
 WORDS = {
+    "detector": r"fpn\w*|rpn\w*|roi\w*|proposal\w*",
     CLASSIFIER: r"classifier|fc(?!_norm)|linear",
     PROJECTOR: r"heads?|proj\w*|neck|pre_feature|whitening|value_transform|mlp|g",
     "predictor": r"pred\w*",
@@ -29,7 +30,6 @@ WORDS = {
     "decoder": r"decoder\w*",
     "state of the loss": r"criterion|loss\w*|center\d*",
     "bag of words": r"bow\w*",
-    "detector": r"fpn\w*|rpn\w*|roi\w*|proposal\w*",
     "callbacks": r"callbacks",
     "input normalisation": r"data_preprocessor|pixel|normalize",
 }

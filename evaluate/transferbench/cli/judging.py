@@ -86,9 +86,12 @@ def judge(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C inside the block ends the program with 130 and says how to go on."""
+    """A signal inside the block ends the program with 128 and its number (Ctrl-C: 130), and says how to go on."""
+    from transferbench.interruption import Interrupted, interruptible
+
     try:
-        yield
-    except KeyboardInterrupt:
+        with interruptible():
+            yield
+    except KeyboardInterrupt as error:
         print("\nStopped. Finished records are kept; run the same command again to go on.", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + error.number if isinstance(error, Interrupted) else 130) from None

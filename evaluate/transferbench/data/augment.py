@@ -1,6 +1,10 @@
-"""Random image operations of SSL recipes: settings that can be called, drawing from the generator they are given."""
+"""Random image operations of SSL recipes: settings that draw numbers from a generator, and apply them to an image.
 
-from typing import Annotated, Literal
+Drawing comes first and sees only the size of the image, so that other ways to change pixels (`data/pixels`) can be
+given the same numbers.
+"""
+
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -8,33 +12,87 @@ from pydantic import Field
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from transferbench.data.transforms import crop_box
+from transferbench.data.transforms import crop_box, uniform
 from transferbench.settings import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0)]
 Range = Annotated[tuple[float, float], Field(description="(smallest, largest)")]
+Size = tuple[int, int]
+"""Width and height, pixels."""
+Drawn = tuple[float, ...]
+"""What an operation drew, always `COUNT` numbers; of most operations one, 0 for leaving the image as it was."""
+UNCHANGED = -1.0
 
 
-class Crop(Settings):
-    """Torchvision's RandomResizedCrop: a box of random area and shape, resized to a square."""
+class Change(Settings):
+    """What every operation can do."""
 
+    COUNT: ClassVar[int] = 1
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """The image changed by what is drawn from `rng`."""
+        return self.apply(image, self.draw((image.width, image.height), rng))
+
+    def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
+        """The numbers for an image of that size."""
+        raise NotImplementedError
+
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
+        """The image changed by numbers drawn before."""
+        raise NotImplementedError
+
+    def resized(self, size: Size) -> Size:
+        """The size of what an image of `size` becomes."""
+        return size
+
+
+class Chance(Change):
+    """An operation that is done or not, with probability `p`; draws which."""
+
+    p: Probability
+
+    def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
+        """1 or 0."""
+        return (float(rng.random() < self.p),)
+
+
+class Crop(Change):
+    """Torchvision's RandomResizedCrop: a box of random area and shape, resized to a square.
+
+    Draws top, left, height and width.
+    """
+
+    COUNT: ClassVar[int] = 4
     op: Literal["crop"]
     size: int = Field(ge=1)
     scale: Range = (0.08, 1.0)
     ratio: Range = (3 / 4, 4 / 3)
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
+        """The box."""
+        return tuple(map(float, crop_box(*size, self.scale, self.ratio, rng)))
+
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image cropped and resized to `size` x `size`."""
-        top, left, height, width = crop_box(image.width, image.height, self.scale, self.ratio, rng)
+        top, left, height, width = map(int, drawn)
         mode = InterpolationMode(self.interpolation)
         return F.resized_crop(image, top, left, height, width, [self.size, self.size], mode)  # pyright: ignore[reportArgumentType, reportReturnType]
 
+    def resized(self, size: Size) -> Size:
+        """The square."""
+        return self.size, self.size
 
-class Jitter(Settings):
-    """Torchvision's ColorJitter with probability `p`: four factors, applied in random order."""
 
+class Jitter(Change):
+    """Torchvision's ColorJitter with probability `p`: four factors, applied in random order.
+
+    Draws the order, as four of 0 (brightness), 1 (contrast), 2 (saturation), 3 (hue) or four times -1 for none, and
+    after it the factor of each of the four.
+    """
+
+    COUNT: ClassVar[int] = 8
     op: Literal["jitter"]
     brightness: Strength
     contrast: Strength
@@ -42,35 +100,43 @@ class Jitter(Settings):
     hue: Annotated[float, Field(ge=0, le=0.5)]
     p: Probability = 0.8
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """The image with its colours shifted, or as it was."""
+    def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
+        """Order and factors."""
         if rng.random() >= self.p:
-            return image
-        for change in rng.permutation(4):
-            image = self._change(int(change), image, rng)
+            return (UNCHANGED,) * 4 + (0.0,) * 4
+        order, factors = rng.permutation(4).tolist(), [0.0] * 4
+        for which in order:
+            factors[which] = uniform(*self.range_of(which), rng)
+        return (*map(float, order), *factors)
+
+    def range_of(self, which: int) -> tuple[float, float]:
+        """What the factor of one of the four is drawn from."""
+        if which == 3:
+            return -self.hue, self.hue
+        strength = (self.brightness, self.contrast, self.saturation)[which]
+        return max(0.0, 1 - strength), 1 + strength
+
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
+        """The image with its colours shifted, or as it was."""
+        adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+        for which in map(int, drawn[:4]):
+            if which != UNCHANGED:
+                image = adjust[which](image, drawn[4 + which])  # pyright: ignore[reportArgumentType, reportAssignmentType]
         return image
 
-    def _change(self, which: int, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        if which == 3:
-            return F.adjust_hue(image, rng.uniform(-self.hue, self.hue))  # pyright: ignore[reportArgumentType, reportReturnType]
-        strength = (self.brightness, self.contrast, self.saturation)[which]
-        factor = rng.uniform(max(0.0, 1 - strength), 1 + strength)
-        adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)[which]
-        return adjust(image, factor)  # pyright: ignore[reportArgumentType, reportReturnType]
 
-
-class Gray(Settings):
+class Gray(Chance):
     """Grayscale, as three equal channels, with probability `p`."""
 
     op: Literal["gray"]
     p: Probability = 0.2
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image without colour, or as it was."""
-        return image.convert("L").convert("RGB") if rng.random() < self.p else image
+        return image.convert("L").convert("RGB") if drawn[0] else image
 
 
-class Blur(Settings):
+class Blur(Change):
     """Gaussian blur with a deviation drawn uniformly from `radius`, with probability `p`: PIL's, or torchvision's."""
 
     op: Literal["blur"]
@@ -78,48 +144,50 @@ class Blur(Settings):
     radius: Range = (0.1, 2.0)
     kernel: int | None = Field(None, ge=1, description="side of torchvision's kernel, odd; none: PIL's blur")
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
+        """The deviation."""
+        return (0.0,) if rng.random() >= self.p else (uniform(*self.radius, rng),)
+
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image blurred, or as it was."""
-        if rng.random() >= self.p:
+        radius = drawn[0]
+        if not radius:
             return image
-        radius = rng.uniform(*self.radius)
         if self.kernel is None:
             return image.filter(ImageFilter.GaussianBlur(radius))
         return F.gaussian_blur(image, [self.kernel] * 2, [radius] * 2)  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
-class Solarize(Settings):
+class Solarize(Chance):
     """Invert every channel value of at least `threshold` (0 to 255), with probability `p`."""
 
     op: Literal["solarize"]
-    p: Probability
     threshold: int = Field(128, ge=0, le=256)
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image solarised, or as it was."""
-        return ImageOps.solarize(image, self.threshold) if rng.random() < self.p else image
+        return ImageOps.solarize(image, self.threshold) if drawn[0] else image
 
 
-class Invert(Settings):
+class Invert(Chance):
     """Swap light and dark with probability `p`."""
 
     op: Literal["invert"]
-    p: Probability
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The negative, or the image as it was."""
-        return ImageOps.invert(image) if rng.random() < self.p else image
+        return ImageOps.invert(image) if drawn[0] else image
 
 
-class Flip(Settings):
+class Flip(Chance):
     """Mirror left and right with probability `p`."""
 
     op: Literal["flip"]
     p: Probability = 0.5
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The mirror image, or the image as it was."""
-        return ImageOps.mirror(image) if rng.random() < self.p else image
+        return ImageOps.mirror(image) if drawn[0] else image
 
 
 Operation = Annotated[Crop | Jitter | Gray | Blur | Solarize | Invert | Flip, Field(discriminator="op")]

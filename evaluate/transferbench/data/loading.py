@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transferbench.data import LabelledImages
 
+T = TypeVar("T")
 Transform = Callable[[Image.Image, np.random.Generator], Sequence[Tensor]]
 """From an image and a generator of its own to one tensor (3 h w) a view."""
 
@@ -98,8 +100,13 @@ def batches(
     Raises:
         UserError: naming the image that cannot be decoded.
     """
+    return made(OneByOne(images, transform, seed), plans, seed, workers)
+
+
+def made(make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, workers: int = 0) -> Iterator[T]:
+    """What `make` makes of every plan, in order, in so many loader processes; what it raises is raised here."""
     loader = DataLoader(
-        _Planned(images, transform, plans, seed),
+        _Planned(make, plans),
         batch_size=None,
         num_workers=min(workers, len(plans)),
         worker_init_fn=on_start,
@@ -112,23 +119,17 @@ def batches(
         yield result
 
 
-class _Planned(Dataset[Batch | Exception]):
-    """Item b is batch b. An error travels as a value, so that a loader process does not wrap its message."""
+@dataclass(frozen=True)
+class OneByOne:
+    """Makes a batch of one image after another."""
 
-    def __init__(self, images: LabelledImages, transform: Transform, plans: Sequence[Plan], seed: int) -> None:
-        self.images, self.transform, self.plans, self.seed = images, transform, plans, seed
+    images: LabelledImages
+    transform: Transform
+    seed: int
 
-    def __len__(self) -> int:
-        return len(self.plans)
-
-    def __getitem__(self, b: int) -> Batch | Exception:
-        if b >= len(self.plans):
-            raise IndexError(b)
-        plan = self.plans[b]
-        try:
-            samples = [self._sample(plan.epoch, int(index)) for index in plan.indices]
-        except Exception as error:
-            return error
+    def __call__(self, plan: Plan) -> Batch:
+        """The views of the planned images."""
+        samples = [self._sample(plan.epoch, int(index)) for index in plan.indices]
         views = tuple(torch.stack(same_view) for same_view in zip(*samples, strict=True))
         return Batch(views, torch.from_numpy(self.images.labels[plan.indices]), torch.from_numpy(plan.indices))
 
@@ -136,8 +137,26 @@ class _Planned(Dataset[Batch | Exception]):
         return self.transform(self.images.image(index), generator(self.seed, epoch, index))
 
 
+class _Planned(Dataset[Any]):
+    """Item b is what plan b leads to. An error travels as a value: a loader process does not wrap its message."""
+
+    def __init__(self, make: Callable[[Plan], Any], plans: Sequence[Plan]) -> None:
+        self.make, self.plans = make, plans
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    def __getitem__(self, b: int) -> Any:
+        if b >= len(self.plans):
+            raise IndexError(b)
+        try:
+            return self.make(self.plans[b])
+        except Exception as error:
+            return error
+
+
 def on_start(worker: int) -> None:
     """One thread each; a signal to the whole group is for the process that asked for the batches to act on."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -1,13 +1,15 @@
 """A recipe by its name, made to fit the network and the data it is run on, or the reason why it cannot be."""
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from transferbench.checkpoints import Card
 from transferbench.data import LabelledImages
 from transferbench.detection import fitness, recipe, solving
 from transferbench.detection.recipe import Recipe
-from transferbench.errors import UserError, unknown
+from transferbench.errors import unknown
 from transferbench.resources import resource
 
 FOLDER = "detectron_configs"
@@ -30,12 +32,20 @@ def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> Rec
 
 
 def following(card: Card, images: LabelledImages) -> list[str]:
-    """The overrides that make a recipe describe this network, its pixels' mean and deviation, and these classes."""
-    scale = 255 / card.preprocess.input_range
+    """The overrides that make a recipe describe this network, the pixels it takes, and these classes."""
     words = fitness.overrides(card.architecture) if card.architecture.family == "resnet" else []
-    for key, values in (("MEAN", card.preprocess.mean), ("STD", card.preprocess.std)):
-        words += [f"MODEL.PIXEL_{key}", str([round(value * scale, 3) for value in values])]
-    return [*words, "MODEL.ROI_HEADS.NUM_CLASSES", str(len(images.info.classes))]
+    return [*words, *(str(word) for pair in stated(card, images).items() for word in pair)]
+
+
+def stated(card: Card, images: LabelledImages) -> dict[str, Any]:
+    """What the keys of pixels and classes have to be: the card's order of colours, mean and deviation on 0 to 255."""
+    pixels, scale = card.preprocess, 255 / card.preprocess.input_range
+    return {
+        "INPUT.FORMAT": pixels.channel_order.upper(),
+        "MODEL.PIXEL_MEAN": tuple(round(value * scale, 3) for value in pixels.mean),
+        "MODEL.PIXEL_STD": tuple(round(value * scale, 3) for value in pixels.std),
+        "MODEL.ROI_HEADS.NUM_CLASSES": len(images.info.classes),
+    }
 
 
 def unfit(adapted: Recipe, card: Card, train: LabelledImages, test: LabelledImages) -> str | None:
@@ -47,8 +57,12 @@ def unfit(adapted: Recipe, card: Card, train: LabelledImages, test: LabelledImag
             f"The splits of {train.info.name} differ in their categories: {train.split} has {_categories(train)}, "
             f"{test.split} has {_categories(test)}. Expected the same in both."
         )
-    if card.preprocess.channel_order != "rgb":
-        return "The network takes BGR images, and detectors are fed RGB here."
+    for key, value in stated(card, train).items():
+        if (found := reduce(getattr, key.split("."), adapted)) != value:
+            return (
+                f"{key} was overridden with {found}; the network and the data have {value}. Leave the key out, for "
+                "recipes follow them, or say with --as what else the network takes."
+            )
     if adapted.TEST.EVAL_PERIOD or adapted.TEST.AUG.ENABLED:
         return "TEST.EVAL_PERIOD and TEST.AUG are not honoured: a detector is judged once, at the end. Leave them out."
     if adapted.MODEL.MASK_ON and not (train.annotated.has_masks and test.annotated.has_masks):
@@ -63,14 +77,3 @@ def _categories(images: LabelledImages) -> str:
     assert images.annotated is not None
     pairs = [f"{number} {name}" for number, name in zip(images.annotated.categories, images.info.classes, strict=True)]
     return ", ".join(pairs[:10]) + " ..." * (len(pairs) > 10)
-
-
-def required(adapted: Recipe, card: Card, train: LabelledImages, test: LabelledImages) -> None:
-    """Refuse what `unfit` says.
-
-    Raises:
-        UserError: with the reason.
-    """
-    reason = unfit(adapted, card, train, test)
-    if reason is not None:
-        raise UserError(reason)

@@ -58,11 +58,12 @@ class Detector(nn.Module):
             with_frozen_norms(self.pyramid)
 
     def batch(self, samples: Sequence[Sample]) -> Float[Tensor, "b 3 h w"]:
-        """Images normalised and then padded with 0, right and below, to the largest of them.
+        """Images in the recipe's order of colours, normalised and then padded with 0, right and below, to the largest.
 
         For a pyramid, whose maps are doubled in size, to whole steps of its coarsest stage.
         """
-        images = [(each.pixels.to(self.mean) - self.mean) / self.deviation for each in samples]
+        order = [0, 1, 2] if self.recipe.INPUT.FORMAT == "RGB" else [2, 1, 0]
+        images = [(each.pixels[order].to(self.mean) - self.mean) / self.deviation for each in samples]
         step = self.trunk.strides[-1] if self.pyramid is not None else 1
         height, width = (-(-max(image.shape[axis] for image in images) // step) * step for axis in (1, 2))
         batch = self.mean.new_zeros(len(images), 3, height, width)

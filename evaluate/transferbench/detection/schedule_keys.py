@@ -16,7 +16,7 @@ class CropKeys(Settings):
 class InputKeys(Settings):
     """`INPUT`; sizes in pixels."""
 
-    FORMAT: Literal["RGB"] = Field(default="BGR", validate_default=True)  # pyright: ignore[reportAssignmentType]
+    FORMAT: Literal["RGB", "BGR"] = "BGR"
     MASK_FORMAT: Literal["polygon"] = "polygon"
     MIN_SIZE_TRAIN: tuple[int, ...] = Field(default=(800,), min_length=1)
     MIN_SIZE_TRAIN_SAMPLING: Literal["choice", "range"] = "choice"

@@ -16,14 +16,16 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 def factor(recipe: Recipe, iteration: int) -> float:
     """What learning rates are multiplied by at an iteration, counted from 0 (`WarmupMultiStepLR`).
 
-    A straight line from `WARMUP_FACTOR` to 1 over `WARMUP_ITERS`, and `GAMMA` for every step reached.
+    `GAMMA` for every step reached; before that, over `WARMUP_ITERS` or all there are, a straight line from
+    `WARMUP_FACTOR` to where the steps will be at its end.
     """
     solver = recipe.SOLVER
-    value = solver.GAMMA ** sum(iteration >= step for step in solver.STEPS)
-    if iteration >= solver.WARMUP_ITERS:
+    warm = min(solver.WARMUP_ITERS, solver.MAX_ITER)
+    value = solver.GAMMA ** sum(max(iteration, warm) >= step for step in solver.STEPS)
+    if iteration >= warm:
         return value
-    along = iteration / solver.WARMUP_ITERS if solver.WARMUP_METHOD == "linear" else 0.0
-    return value * (solver.WARMUP_FACTOR * (1 - along) + along)
+    along = iteration / warm if solver.WARMUP_METHOD == "linear" else 0.0
+    return solver.WARMUP_FACTOR * (1 - along) + value * along
 
 
 def optimiser(detector: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -15,12 +15,11 @@ from torch import Tensor
 from transferbench import settings, state
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
-from transferbench.detection import capacity, feeding, precise, solving
+from transferbench.detection import capacity, failures, feeding, precise, solving
 from transferbench.detection.detector import Detector
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.samples import Sample
-from transferbench.errors import UserError
-from transferbench.interruption import StopSignal
+from transferbench.interruption import Interrupted, StopSignal
 from transferbench.runtime import Runtime
 
 SAVED_EVERY = 300
@@ -58,10 +57,10 @@ def train(
     with capacity.for_training(recipe):
         with StopSignal() as stop:
             for done in training.iterations():
-                asked = ground.runtime.any(stop.asked)
+                asked = stop.agreed(ground.runtime)
                 training.save_if_due(done, asked)
                 if asked and done < recipe.SOLVER.MAX_ITER:
-                    raise KeyboardInterrupt
+                    raise Interrupted(stop.shared(ground.runtime))
                 if ground.watch is not None:
                     ground.watch(done)
         if recipe.TEST.PRECISE_BN.ENABLED:
@@ -76,7 +75,7 @@ class _Training:
         runtime = ground.runtime
         solving.require_divisible(recipe, runtime.world_size)
         if not feeding.trainable(images, recipe.MODEL.MASK_ON):
-            raise UserError(f"No image of {images.info.name}/{images.split} has an object that can be learnt.")
+            raise failures.nothing_to_learn(images.info.name, images.split)
         self.detector = cast(Detector, synchronise(detector, runtime)).to(runtime.device).train()
         self.optimizer = solving.optimiser(self.detector, recipe)
         is_scaled = recipe.SOLVER.AMP.ENABLED and runtime.device.type == "cuda"
@@ -161,10 +160,7 @@ class _Training:
         total = torch.stack(list(losses.values())).sum()
         if self.ground.runtime.any(not math.isfinite(total.item())):
             said = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
-            raise UserError(
-                f"The loss is not finite in iteration {self.done + 1} ({said}). Lower SOLVER.BASE_LR, now "
-                f"{self.recipe.SOLVER.BASE_LR}, or warm up longer (SOLVER.WARMUP_ITERS)."
-            )
+            raise failures.not_finite(self.recipe, self.done + 1, said)
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
         self._average()  # before the scaler looks, so that all processes leave out a step or none does

@@ -10,11 +10,13 @@ from pydantic import Field
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adapting, codes, cost, pictures, results, training, views
+from transferbench.detection import adapting, backends, codes, cost, pictures
+from transferbench.detection.backends import Backend
 from transferbench.detection.detector import build
 from transferbench.detection.judging import judged
-from transferbench.detection.load import load_backbone
 from transferbench.detection.recipe import Recipe
+from transferbench.detection.training import Ground
+from transferbench.detection.trial import Trial
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, Outcome
@@ -36,7 +38,7 @@ class Config(Settings):
         (), description="KEY VALUE KEY VALUE ..., as Detectron2's command line takes them"
     )
     batch_size: int | None = Field(None, ge=1, description="images an iteration; rates and iterations go with it")
-    backend: str = Field("torchvision", pattern="^torchvision$", description="what computes the detector")
+    backend: Backend = Field("auto", description="what computes the detector; auto: detectron2 where it is installed")
     picture_every: int = Field(0, ge=0, description="draw findings every so many iterations; 0: at the end only")
     recipe_sha256: str = Field("", description="of all the recipe says; filled in, and refused where it differs")
 
@@ -48,12 +50,14 @@ class Config(Settings):
     @pydantic.model_validator(mode="after")
     def _fingerprinted(self) -> "Config":
         try:
-            mark = settings.sha256(self.resolved())
+            recipe = self.resolved()
+            mark = settings.sha256(recipe)
         except UserError as error:
             raise ValueError(str(error)) from None
         if self.recipe_sha256 not in ("", mark):
             raise ValueError(f"recipe_sha256 is {self.recipe_sha256[:12]}, and the recipe here has {mark[:12]}")
         object.__setattr__(self, "recipe_sha256", mark)
+        object.__setattr__(self, "backend", backends.chosen(self.backend, recipe))
         return self
 
     def resolved(self, *more: str) -> Recipe:
@@ -81,14 +85,14 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
         adapted = config.resolved(*adapting.following(candidate.card, dataset.train))
     except UserError as error:
         return str(error)
-    return adapting.unfit(adapted, candidate.card, dataset.train, dataset.test)
+    reason = adapting.unfit(adapted, candidate.card, dataset.train, dataset.test)
+    return reason or backends.unfit(config.backend, adapted, candidate.card.architecture)
 
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from the detector's parts on one image."""
-    codes.library()
+    _require(candidate, dataset, config)
     recipe = config.resolved(*adapting.following(candidate.card, dataset.train))
-    adapting.required(recipe, candidate.card, dataset.train, dataset.test)
     detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(
         bench.runtime.device
     )
@@ -98,35 +102,36 @@ def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Benc
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Train on the one split and judge on the other, once, after the last iteration."""
-    codes.library()
-    train, test, device = dataset.train, dataset.test, bench.runtime.device
+    _require(candidate, dataset, config)
+    train, test = dataset.train, dataset.test
     recipe = config.resolved(*adapting.following(candidate.card, train))
-    adapting.required(recipe, candidate.card, train, test)
-    backbone = cast(Backbone, candidate.backbone).to(device)
-    detector = build(recipe, backbone, len(train.info.classes), seed).to(device)
-    seen = views.sample(train, 0, recipe.INPUT.MIN_SIZE_TEST, recipe.INPUT.MAX_SIZE_TEST)
-    loaded = load_backbone(detector, backbone.state_dict(), backbone, seen.pixels)
-
-    def found() -> results.Results:
-        return results.found(detector, test, recipe, bench.runtime)
+    mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
+    ground = Ground(bench.runtime, bench.scratch, mark, bench.workers)
+    engine = backends.engine(config.backend, Trial(candidate, train, test, recipe, seed), ground)
 
     def watch(done: int) -> None:
         if bench.report is not None:
             bench.report(done, recipe.SOLVER.MAX_ITER)
         if config.picture_every and done % config.picture_every == 0:
-            bench.keep("pictures.png", pictures.sheet(test, found()))
+            bench.keep("pictures.png", pictures.sheet(test, engine.found()))
 
-    mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
-    ground = training.Ground(bench.runtime, bench.scratch, mark, bench.workers, watch)
-    curve = training.train(detector, train, recipe, seed, ground)
-    last = found()
+    curve = engine.train(watch)
+    last = engine.found()
     scores, classes = judged(last, test, recipe.MODEL.MASK_ON)
     kept = {
         "curve.jsonl": "".join(json.dumps(line) + "\n" for line in curve),
         "detections.json": json.dumps(last) + "\n",
         "classes.json": json.dumps(classes, indent=2) + "\n",
-        "loaded.json": json.dumps(asdict(loaded)) + "\n",
         "recipe.json": recipe.model_dump_json(indent=2) + "\n",
         "pictures.png": pictures.sheet(test, last),
     }
+    if engine.loaded is not None:
+        kept["loaded.json"] = json.dumps(asdict(engine.loaded)) + "\n"
     return Outcome(tuple(scores), {name.partition(".")[0]: bench.keep(name, each) for name, each in kept.items()})
+
+
+def _require(candidate: Candidate, dataset: Dataset, config: Config) -> None:
+    """Refuse what `unfit` says."""
+    reason = unfit(candidate, dataset, config)
+    if reason is not None:
+        raise UserError(reason)

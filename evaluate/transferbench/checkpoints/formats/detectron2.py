@@ -44,6 +44,8 @@ def bgr(architecture: Architecture, file: File) -> Settled:
 
 STEM = r"(.*\.)?stem\.conv1\.norm\.weight"
 BLOCK = r"(.*\.)?res2\.0\.conv1\.weight"
+RES5 = r"roi_heads\.res5\.0\.conv1\.weight"
+"""The fifth stage of a C4 detector lies in its heads."""
 
 LAYOUTS = (
     Layout((Encoder(),), evidence=(STEM, BLOCK), settle=settle, preprocess=converted),
@@ -53,4 +55,5 @@ LAYOUTS = (
         settle=bgr,
         preprocess=trained,
     ),
+    Layout((Encoder(),), evidence=(STEM, BLOCK, RES5), settle=bgr, preprocess=trained),
 )

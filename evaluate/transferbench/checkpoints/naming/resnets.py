@@ -28,6 +28,13 @@ DETECTRON2: tuple[Row, ...] = (
     ("res{s+1}.{b}.shortcut.norm.", BLOCK + "downsample.1."),
     ("res{s+1}.{b}.shortcut.", BLOCK + "downsample.0."),
 )
+DETECTRON2_C4: tuple[Row, ...] = (
+    ("roi_heads.res5.{b}.conv{k}.norm.", "layer4.{b}.bn{k}."),
+    ("roi_heads.res5.{b}.conv{k}.", "layer4.{b}.conv{k}."),
+    ("roi_heads.res5.{b}.shortcut.norm.", "layer4.{b}.downsample.1."),
+    ("roi_heads.res5.{b}.shortcut.", "layer4.{b}.downsample.0."),
+    *((f"backbone.{source}", target) for source, target in DETECTRON2 if isinstance(source, str)),
+)
 HUGGINGFACE: tuple[Row, ...] = (
     ("embedder.embedder.convolution.", "conv1."),
     ("embedder.embedder.normalization.", "bn1."),
@@ -57,6 +64,7 @@ NAMINGS = (
     Naming("Sequential without max-pool", (r"[3-6]\.0\.conv[12]\.weight",), _children(3), _downsample),
     Naming("Sequential of convolution, norm and stages", (r"[2-5]\.0\.conv[12]\.weight",), _children(2), _downsample),
     Naming("detectron2 ResNet", (r"res[2-5]\.0\.conv[12]\.weight",), DETECTRON2, unused=(r"stem\.fc\.[\w.]+",)),
+    Naming("detectron2 C4 detector", (r"roi_heads\.res5\.0\.conv[12]\.weight",), DETECTRON2_C4),
     Naming(
         "transformers ResNet",
         (r"encoder\.stages\.[0-3]\.layers\.0\.layer\.[01]\.convolution\.weight",),

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from transferbench.errors import UserError
+from transferbench.runtime.collectives import Gather, Total, require_equal_rows
+from transferbench.runtime.launch import launch
 
 T = TypeVar("T")
 
@@ -26,6 +28,7 @@ REPORTED = (
     "torchvision",
     "timm",
     "numpy",
+    "pillow",
     "scikit-learn",
     "faiss-cpu",
     "faiss-gpu",
@@ -34,40 +37,6 @@ REPORTED = (
     "detectron2",
 )
 """The distributions whose versions a number may depend on."""
-
-
-class _Gather(torch.autograd.Function):
-    """Concatenate over ranks; the gradient of every rank's copy is summed, and each rank keeps its own part."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.rows = x.shape[0]
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        summed = gradients[0].contiguous().clone()
-        dist.all_reduce(summed)
-        start = dist.get_rank() * ctx.rows
-        return summed[start : start + ctx.rows]
-
-
-class _Total(torch.autograd.Function):
-    """Sum over ranks, forward and backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total
 
 
 @dataclass(frozen=True)
@@ -84,16 +53,20 @@ class Runtime:
         return self.rank == 0
 
     def gather(self, x: Float[Tensor, "n *rest"]) -> Float[Tensor, "m *rest"]:
-        """All ranks' rows in rank order; every rank must hold equally many. Differentiable.
+        """All ranks' rows in rank order. Differentiable. Every rank must hold equally many, which the CPU checks.
 
         With gradients averaged over ranks afterwards, a loss on gathered rows has exactly the one-process gradient
         (spec 1.1 "Gather", [ver]): the sum over ranks here cancels against that mean.
         """
-        return x if self.world_size == 1 else _Gather.apply(x)  # pyright: ignore[reportReturnType]
+        if self.world_size == 1:
+            return x
+        if not x.is_cuda:
+            require_equal_rows(x)
+        return Gather.apply(x)  # pyright: ignore[reportReturnType]
 
     def total(self, x: Tensor) -> Tensor:
         """The sum of `x` over ranks. Differentiable."""
-        return x if self.world_size == 1 else _Total.apply(x)  # pyright: ignore[reportReturnType]
+        return x if self.world_size == 1 else Total.apply(x)  # pyright: ignore[reportReturnType]
 
     def gather_objects(self, value: T) -> list[T]:
         """Every rank's `value`, in rank order, on every rank."""
@@ -105,7 +78,14 @@ class Runtime:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set on any rank."""
-        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.world_size > 1 else flag
+        return self.any_later(flag)()
+
+    def any_later(self, flag: bool) -> Callable[[], bool]:
+        """`any` begun now; the answer, when it is called, waits for this process's device."""
+        if self.world_size == 1:
+            return lambda: flag
+        count = self.total(torch.tensor(float(flag), device=self.device))
+        return lambda: bool(count > 0)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -114,27 +94,30 @@ class Runtime:
 
 
 def start(device: str = "auto") -> Runtime:
-    """The runtime of this process; joins the process group when `torchrun` or SLURM started several.
+    """The runtime of this process; joins the process group when `torchrun` or `srun` started several.
 
     Args:
         device: `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
     """
-    rank, world_size, local_rank = _place()
+    place = launch()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda was asked for, but torch sees no GPU here. Use --device cpu or auto.")
-    chosen = torch.device("cuda", local_rank) if device == "cuda" else torch.device(device)
-    if world_size > 1 and not dist.is_initialized():
+    chosen = torch.device(device)
+    if device == "cuda":
+        chosen = torch.device("cuda", place.local_rank % torch.cuda.device_count())
+    if place.world_size > 1 and not dist.is_initialized():
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
         dist.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo",
-            rank=rank,
-            world_size=world_size,
+            init_method=place.meet,
+            rank=place.rank,
+            world_size=place.world_size,
             device_id=chosen if chosen.type == "cuda" else None,
         )
-    return Runtime(chosen, rank, world_size)
+    return Runtime(chosen, place.rank, place.world_size)
 
 
 def stop() -> None:
@@ -219,18 +202,6 @@ def environment() -> dict[str, Any]:
         },
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-
-
-def _place() -> tuple[int, int, int]:
-    """(rank, world size, local rank), from torchrun's variables or else SLURM's."""
-    for names in (
-        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"),
-        ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "MASTER_ADDR"),
-    ):
-        if all(name in os.environ for name in names):
-            rank, world_size, local_rank = (int(os.environ[name]) for name in names[:3])
-            return rank, world_size, local_rank
-    return 0, 1, 0
 
 
 def _git(*arguments: str) -> str | None:

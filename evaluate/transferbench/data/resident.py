@@ -1,0 +1,43 @@
+"""Small sets of small images, decoded once and held in memory."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import UInt8
+
+from transferbench.data import LabelledImages
+from transferbench.errors import UserError
+
+LIMIT = 4 << 30
+"""Bytes of pixels that are held at most."""
+SIDE = 128
+"""Larger images lie in files of many sizes, as a rule, and are not tried."""
+PIECE = 2048
+
+
+def pixels(images: LabelledImages, threads: int = 1) -> UInt8[np.ndarray, "n h w 3"] | None:
+    """All pixels of a set whose images are of one size and fit; None of any other, found out as early as possible.
+
+    Images that cannot be decoded are left for whoever needs them to report: None.
+    """
+    try:
+        first = np.asarray(images.image(0))
+        if max(first.shape) > SIDE or first.nbytes * len(images) > LIMIT:
+            return None
+        with ThreadPoolExecutor(threads) as pool:
+            return _decoded(images, first.shape, pool)
+    except UserError:
+        return None
+
+
+def _decoded(
+    images: LabelledImages, shape: tuple[int, ...], pool: ThreadPoolExecutor
+) -> UInt8[np.ndarray, "n h w 3"] | None:
+    held = np.empty((len(images), *shape), np.uint8)
+    for start in range(0, len(images), PIECE):
+        rows = range(start, min(len(images), start + PIECE))
+        for row, image in zip(rows, pool.map(images.image, rows), strict=True):
+            if (image.height, image.width) != shape[:2]:
+                return None
+            held[row] = np.asarray(image)
+    return held

@@ -1,0 +1,51 @@
+# pyright: reportMissingImports=false
+"""A recipe as Detectron2's own configuration, every key of it."""
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from transferbench.data import LabelledImages
+from transferbench.detection.feeding import trainable
+from transferbench.detection.recipe import Recipe
+from transferbench.detection.training import Ground
+
+
+def configured(recipe: Recipe) -> Any:
+    """A `CfgNode` with Detectron2's defaults below all that the recipe says, its defaults too."""
+    from detectron2.config import get_cfg
+
+    config = get_cfg()
+    for key, value in pairs(recipe.model_dump()):
+        is_whole = isinstance(reduce(getattr, key.split("."), config), int) and isinstance(value, float)
+        config.merge_from_list([key, int(value) if is_whole else value])
+    return config
+
+
+def placed(config: Any, ground: Ground, weights: Path, seed: int) -> Any:
+    """The configuration with where and from what it is trained; no number depends on these but by the seed."""
+    config.MODEL.DEVICE = str(ground.runtime.device)
+    config.MODEL.WEIGHTS = str(weights)
+    config.OUTPUT_DIR = str(weights.parent)
+    config.DATALOADER.NUM_WORKERS = ground.workers
+    config.SEED = seed
+    return config
+
+
+def mask_format(images: LabelledImages, recipe: Recipe) -> str:
+    """`polygon`, as published, where every mask that is learnt is one; `bitmask` where some are run lengths."""
+    assert images.annotated is not None
+    chosen = trainable(images, recipe.MODEL.MASK_ON)
+    masks = [each.mask for i in chosen for each in images.annotated.objects[i] if not each.crowd]
+    is_coded = recipe.MODEL.MASK_ON and any(isinstance(mask, Mapping) for mask in masks)
+    return "bitmask" if is_coded else "polygon"
+
+
+def pairs(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key in full with its value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from pairs(value, f"{above}{key}.")
+        else:
+            yield above + key, value

@@ -1,0 +1,137 @@
+# pyright: reportMissingImports=false
+"""Detectron2 at work on a trial: built, filled and proved, trained, tried."""
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from transferbench import settings
+from transferbench.backbones import Backbone
+from transferbench.checkpoints.targets.detectron2 import TARGET
+from transferbench.detection import capacity, failures, feeding, solving
+from transferbench.detection.by_detectron2 import catalogue, configuration, heads, weights
+from transferbench.detection.load import Loaded
+from transferbench.detection.results import Results
+from transferbench.detection.training import Ground
+from transferbench.detection.trial import Curve, Trial, Watch
+from transferbench.detection.views import sample
+from transferbench.errors import UserError
+from transferbench.interruption import StopSignal
+from transferbench.runtime import seeded
+
+
+class Engine:
+    """See `trial.Engine`.
+
+    A stopped run goes on as Detectron2's do: weights, momenta, statistics and schedule as they were, the images in an
+    order drawn anew from the seed. What it goes on from lies in the scratch folder, which goes with the job.
+    """
+
+    def __init__(self, trial: Trial, ground: Ground) -> None:
+        _quiet()
+        _among_peers(ground)
+        _possible(trial, ground)
+        self.trial, self.ground, self.trainer = trial, ground, None
+        self.loaded: Loaded | None = None
+        recipe = trial.recipe
+        mark = {"of": ground.identity, "recipe": recipe.model_dump(mode="json"), "seed": trial.seed}
+        self.folder = ground.scratch / f"detectron2-{settings.sha256(mark)[:16]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config = configuration.configured(recipe)
+        self.config.MODEL.ROI_HEADS.NAME = heads.name_for(recipe.MODEL.ROI_HEADS.NAME)
+        self.config.INPUT.MASK_FORMAT = configuration.mask_format(trial.train, recipe)
+        self.config.DATASETS.TRAIN = (catalogue.register(trial.train, recipe.MODEL.MASK_ON),)
+        self.config.DATASETS.TEST = (catalogue.register(trial.test, False),)
+        self.weights = weights.spelt_for(trial.candidate)
+        if ground.runtime.is_main:
+            TARGET.write(self.folder / "backbone.pth", self.weights, trial.candidate.card)
+        ground.runtime.barrier()
+        configuration.placed(self.config, ground, self.folder / "backbone.pth", trial.seed)
+        heads.register()
+
+    def train(self, watch: Watch) -> Curve:
+        """Fill the detector from the converted file or from where it was stopped, and train to the end."""
+        recipe, runtime = self.trial.recipe, self.ground.runtime
+        with StopSignal() as stop, _seeded(self.trial.seed + runtime.rank), capacity.for_training(recipe):
+            trainer = self._built(watch, lambda: stop.shared(runtime) if stop.agreed(runtime) else 0)
+            try:
+                trainer.train()
+            except FloatingPointError as error:
+                said = str(error).partition("loss_dict = ")[2]
+                raise failures.not_finite(recipe, trainer.iter + 1, said) from None
+        return trainer.progress.curve
+
+    def found(self) -> Results:
+        """What Detectron2's inference gives on the test split, in COCO's form."""
+        from detectron2.data import build_detection_test_loader
+        from detectron2.evaluation import inference_on_dataset
+
+        from transferbench.detection.by_detectron2.findings import Findings
+
+        assert self.trainer is not None
+        assert self.trial.test.annotated is not None
+        findings = Findings(self.trial.test.annotated)
+        loader = build_detection_test_loader(self.config, self.config.DATASETS.TEST[0])
+        with _seeded(0), capacity.for_testing(self.trial.recipe):  # loaders draw numbers too, unknown to training
+            inference_on_dataset(self.trainer.model, loader, findings)
+        return findings.everywhere(self.ground.runtime)
+
+    def _built(self, watch: Watch, is_stopped: Any) -> Any:
+        from transferbench.detection.by_detectron2.trainer import Trainer
+
+        self.trainer = trainer = Trainer(self.config, watch, is_stopped)
+        trainer.resume_or_load(resume=True)
+        if trainer.start_iter == 0:
+            model = getattr(trainer.model, "module", trainer.model)
+            limits = self.trial.recipe.INPUT.MIN_SIZE_TEST, self.trial.recipe.INPUT.MAX_SIZE_TEST
+            seen = sample(self.trial.train, 0, *limits)
+            self.loaded = weights.verified(model, self.weights, cast(Backbone, self.trial.candidate.backbone), seen)
+        return trainer
+
+
+def _possible(trial: Trial, ground: Ground) -> None:
+    images = trial.train
+    solving.require_divisible(trial.recipe, ground.runtime.world_size)
+    if not feeding.trainable(images, trial.recipe.MODEL.MASK_ON):
+        raise failures.nothing_to_learn(images.info.name, images.split)
+
+
+def _among_peers(ground: Ground) -> None:
+    """Tell Detectron2 which processes share a machine."""
+    here = ground.runtime
+    if here.world_size == 1:
+        return
+    if here.device.type != "cuda":
+        raise UserError(f"Detectron2 trains on GPUs or in one process; found {here.world_size} processes on the CPU.")
+    from detectron2.utils import comm
+
+    comm.create_local_process_group(min(here.world_size, torch.cuda.device_count()))
+
+
+def _quiet() -> None:
+    """Keep Detectron2's log from the terminal, unless somebody has set it up."""
+    for name in ("detectron2", "fvcore"):
+        logger = logging.getLogger(name)
+        if not logger.isEnabledFor(logging.INFO):
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+            logger.addHandler(logging.NullHandler())
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Every generator that Detectron2 draws from, seeded inside the block and put back as it was afterwards."""
+    legacy, plain = np.random.get_state(), random.getstate()
+    with seeded(seed):
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(legacy)
+            random.setstate(plain)

@@ -1,0 +1,32 @@
+"""The backend that is always there: our own detector, on torchvision's operators."""
+
+from dataclasses import replace
+from typing import cast
+
+from transferbench.backbones import Backbone
+from transferbench.detection import results, training, views
+from transferbench.detection.detector import build
+from transferbench.detection.load import Loaded, load_backbone
+from transferbench.detection.training import Ground
+from transferbench.detection.trial import Curve, Trial, Watch
+
+
+class Engine:
+    """See `trial.Engine`."""
+
+    def __init__(self, trial: Trial, ground: Ground) -> None:
+        self.trial, self.ground = trial, ground
+        recipe, device = trial.recipe, ground.runtime.device
+        backbone = cast(Backbone, trial.candidate.backbone).to(device)
+        self.detector = build(recipe, backbone, len(trial.train.info.classes), trial.seed).to(device)
+        seen = views.sample(trial.train, 0, recipe.INPUT.MIN_SIZE_TEST, recipe.INPUT.MAX_SIZE_TEST)
+        self.loaded: Loaded | None = load_backbone(self.detector, backbone.state_dict(), backbone, seen.pixels)
+
+    def train(self, watch: Watch) -> Curve:
+        """Train in place."""
+        trial = self.trial
+        return training.train(self.detector, trial.train, trial.recipe, trial.seed, replace(self.ground, watch=watch))
+
+    def found(self) -> results.Results:
+        """See `results.found`."""
+        return results.found(self.detector, self.trial.test, self.trial.recipe, self.ground.runtime)

@@ -1,0 +1,45 @@
+"""What is trained on what, and what either backend makes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from transferbench.checkpoints import Candidate
+from transferbench.data import LabelledImages
+from transferbench.detection.load import Loaded
+from transferbench.detection.recipe import Recipe
+from transferbench.detection.results import Results
+
+Watch = Callable[[int], None]
+"""Told after each iteration how many are done."""
+Curve = list[dict[str, Any]]
+"""Lines of iteration, rate and losses."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A detector on a candidate's backbone, to be trained by a recipe that fits both on `train` and tried on `test`."""
+
+    candidate: Candidate
+    train: LabelledImages
+    test: LabelledImages
+    recipe: Recipe
+    seed: int
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One backend with one trial.
+
+    `loaded` says that the detector holds the checkpoint; None where what it started from is gone, after a resume.
+    """
+
+    loaded: Loaded | None
+
+    def train(self, watch: Watch) -> Curve:
+        """Train to the recipe's end, from where it was stopped if it was; the learning curve."""
+        ...
+
+    def found(self) -> Results:
+        """What the detector, as it is by now, finds in the test split."""
+        ...

@@ -1,0 +1,116 @@
+"""The states a run can be gone on from: the last few, written beside the training, the newest whole one found again."""
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transferbench import state
+from transferbench.errors import UserError
+
+PATTERN = "state-*.safetensors"
+SET_ASIDE = ".broken"
+
+Say = Callable[[str], None]
+
+
+class States:
+    """Writes states into a run's folder one at a time, each in a thread of its own, and keeps the newest ones.
+
+    What goes wrong in a thread is raised by the next call. A process that leaves without `wait` loses at most the state
+    being written, for a file takes its name only when it is whole.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a state is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def begin(self, step: int, tree: Mapping[str, Any], not_finite: Callable[[], Exception]) -> None:
+        """Copy the state as it is now, and begin to write it; `not_finite` is raised in place of keeping such a one."""
+        self.wait()
+        snapshot = state.Snapshot(tree)
+        self._thread = threading.Thread(target=self._keep, args=(step, snapshot, not_finite), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when the state being written is on the disk.
+
+        Raises:
+            UserError: when it could not be written, or was not finite.
+        """
+        self.close()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread, if something did."""
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+    def close(self) -> None:
+        """As `wait`, but keep to yourself what goes wrong."""
+        if self._thread:
+            self._thread.join()
+
+    def _keep(self, step: int, snapshot: state.Snapshot, not_finite: Callable[[], Exception]) -> None:
+        try:
+            if not snapshot.is_finite():
+                raise not_finite()
+            self._write(self.folder / PATTERN.replace("*", f"{step:08d}"), snapshot)
+            for path in paths(self.folder)[self.keep :]:
+                path.unlink(missing_ok=True)
+        except Exception as error:
+            self._error = error
+
+    def _write(self, path: Path, snapshot: state.Snapshot) -> None:
+        try:
+            snapshot.write(path)
+        except OSError as error:
+            free = shutil.disk_usage(self.folder).free
+            kept = ", ".join(each.name for each in paths(self.folder)) or "none yet"
+            raise UserError(
+                f"Cannot write {path}: {error.strerror or error}. A state takes {snapshot.size / 2**20:.1f} MiB, "
+                f"{free / 2**20:.1f} MiB are free there. Whole states: {kept}. Make room and go on with --resume."
+            ) from None
+
+
+def paths(folder: Path) -> list[Path]:
+    """The states in a run's folder, newest first."""
+    return sorted(folder.glob(PATTERN), reverse=True)
+
+
+def newest(folder: Path, say: Say = lambda message: None) -> Path | None:
+    """The newest whole state; newer ones that are broken are set aside, and `say` is told. None where there is none.
+
+    What a kill left of a state being written is removed.
+
+    Raises:
+        UserError: when there are states and none is whole.
+    """
+    for left in folder.glob(f".{PATTERN}.*"):
+        left.unlink(missing_ok=True)
+    broken: list[Path] = []
+    for path in paths(folder):
+        try:
+            state.load(path)
+        except state.BrokenStateError as error:
+            broken.append(path)
+            say(str(error).partition(" Remove")[0])
+            continue
+        for each in broken:
+            each.rename(each.with_name(each.name + SET_ASIDE))
+            say(f"Going on from {path.name} instead; the broken one is set aside as {each.name}{SET_ASIDE}.")
+        return path
+    if broken:
+        names = ", ".join(path.name for path in broken)
+        raise UserError(
+            f"No state in {folder} is whole: {names}. Put a copy of one back, or begin again: choose another --out."
+        )
+    return None

@@ -1,0 +1,48 @@
+"""Several steps of training, live beside Detectron2's own trainer: losses, gradients, optimiser and rates together."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from detection_by_detectron2 import stepped
+from detection_cases import CASES, SEED, ours, samples
+
+from transferbench.data import open_split
+from transferbench.detection import training
+from transferbench.detection.names import to_detectron2
+from transferbench.runtime import Runtime
+
+STEPS = 3
+SOLVER = (
+    *("SOLVER.MAX_ITER", "3", "SOLVER.WARMUP_ITERS", "1", "SOLVER.STEPS", "(2,)", "SOLVER.BASE_LR", "0.002"),
+    *("SOLVER.IMS_PER_BATCH", "2", "TEST.PRECISE_BN.ENABLED", "False", "SOLVER.WARMUP_FACTOR", "0.5"),
+)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_live_after_three_steps_every_weight_is_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("detectron2")
+    case = replace(CASES[name], words=(*CASES[name].words, *SOLVER))
+    wanted = stepped(case, STEPS)
+
+    def loaded(*anything: object) -> Iterator[list]:
+        return iter([samples(case)] * STEPS)
+
+    def generator(self: object, iteration: int) -> torch.Generator:
+        return torch.Generator().manual_seed(SEED + iteration)
+
+    monkeypatch.setattr(training.feeding, "loaded", loaded)
+    monkeypatch.setattr(training._Training, "_generators", generator)
+    detector = ours(case)
+    before = {key: each.clone() for key, each in detector.state_dict().items()}
+    ground = training.Ground(Runtime(torch.device("cpu")), tmp_path, "steps")
+    training.train(detector, open_split("digit-scenes", "train", tmp_path), case.recipe(), 0, ground)
+    names = to_detectron2(before)
+    for own, found in detector.state_dict().items():
+        if not own.endswith("num_batches_tracked"):
+            torch.testing.assert_close(found, wanted[names[own]], rtol=1e-6, atol=1e-7, msg=own)
+    learnt = [own for own, parameter in detector.named_parameters() if parameter.requires_grad]
+    assert learnt
+    assert all(not torch.equal(detector.state_dict()[own], before[own]) for own in learnt)

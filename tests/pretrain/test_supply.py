@@ -1,0 +1,141 @@
+"""Views made in batches against views made by PIL one by one: the same tensors in the same order, whatever the way."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from decorssl import recipe as recipes
+from decorssl import supply
+from decorssl.loop import Training
+from decorssl.recipe import Recipe
+from decorssl.supply import Decoded, Held, Pictures
+from decorssl.views import View, Views
+from transferbench.data import LabelledImages, pixels, resident
+from transferbench.data.loading import TrainingPlans, batches, shuffled
+from transferbench.errors import UserError
+from transferbench.runtime import Runtime
+
+CPU = torch.device("cpu")
+Images = Callable[..., LabelledImages]
+
+
+def of_many_sizes(images: LabelledImages) -> LabelledImages:
+    return replace(images, read=partial(_resized, images.read))
+
+
+def _resized(read: Callable[[int], Image.Image], index: int) -> Image.Image:
+    image = read(index)
+    return image.resize((image.width + 3 * (index % 5), image.height + 40 * (index % 3)))
+
+
+def views_of(name: str) -> Views:
+    recipe = recipes.read(name)
+    return Views(recipe.views, recipe.preprocess)
+
+
+BATCHED = [name for name in recipes.names() if all(pixels.can(view.operations) for view in recipes.read(name).views)]
+
+
+def distinct(names: list[str]) -> list[str]:
+    """One recipe of those with the same views, at 32 pixels or at 64."""
+    found = {recipes.read(name).model_dump_json(include={"views"}): name for name in names}
+    return sorted(name for name in found.values() if recipes.read(name).preprocess.crop <= 64)
+
+
+@pytest.mark.parametrize("kind", ["held", "decoded"])
+@pytest.mark.parametrize("name", distinct(BATCHED))
+def test_every_recipes_views_are_the_same_by_all_ways(name: str, kind: str, tiny_images: Images) -> None:
+    images, views, plans = tiny_images(12, size=32), views_of(name), shuffled(12, 6, 3, 5, False)
+    images = images if kind == "held" else of_many_sizes(images)
+    source = supply.supply(images, views, 5, CPU, "batched")
+    assert type(source) is (Held if kind == "held" else Decoded)
+    expected = batches(images, views, plans, 5)
+    for ours, pils in zip(supply.batches(source, plans, 5, 0), expected, strict=True):
+        assert torch.equal(ours.indices, pils.indices)
+        assert torch.equal(ours.labels, pils.labels)
+        assert all(torch.equal(a, b) for a, b in zip(ours.views, pils.views, strict=True))
+
+
+def test_views_of_224_pixels_are_the_same(tiny_images: Images) -> None:
+    images, views, plans = (
+        of_many_sizes(tiny_images(4, size=90)),
+        views_of("intl-imagenet"),
+        shuffled(4, 4, 0, 0, False),
+    )
+    (ours,) = supply.batches(supply.supply(images, views, 0, CPU, "batched"), plans, 0, 0)
+    (pils,) = batches(images, views, plans, 0)
+    assert all(torch.equal(a, b) for a, b in zip(ours.views, pils.views, strict=True))
+
+
+def test_batches_do_not_depend_on_loader_processes(tiny_images: Images) -> None:
+    images, views, plans = tiny_images(24), views_of("intl-cifar10"), TrainingPlans(24, 8, 2, 1).starting_at(1)
+    source = supply.supply(images, views, 1, CPU, "batched")
+    alone, shared = (list(supply.batches(source, plans, 1, workers)) for workers in (0, 2))
+    assert len(alone) == 5
+    for a, b in zip(alone, shared, strict=True):
+        assert torch.equal(a.indices, b.indices)
+        assert all(torch.equal(x, y) for x, y in zip(a.views, b.views, strict=True))
+
+
+def test_a_run_ends_with_the_same_weights_by_all_ways(recipe: Recipe, tiny_images: Images) -> None:
+    ends = []
+    for way in ("pil", "batched", "auto"):
+        training = Training(recipe, tiny_images(20), Runtime(CPU), 0, way)
+        losses = [step.terms["loss"].item() for step in training.steps()]
+        ends.append((losses, training.learner.state_dict()))
+    for losses, state in ends[1:]:
+        assert losses == ends[0][0]
+        assert all(torch.equal(state[name], tensor) for name, tensor in ends[0][1].items())
+
+
+def test_what_cannot_be_batched_is_left_to_pil_or_refused(tiny_images: Images) -> None:
+    images, views = tiny_images(4), views_of("dbn-stl10")
+    assert isinstance(supply.supply(images, views, 0, CPU), Pictures)
+    with pytest.raises(UserError, match="--views pil"):
+        supply.supply(images, views, 0, CPU, "batched")
+    with pytest.raises(UserError, match="batched"):
+        supply.way("batch")
+
+
+def test_a_cpu_leaves_large_images_to_pil(tiny_images: Images) -> None:
+    views = views_of("intl-cifar10")
+    assert isinstance(supply.supply(tiny_images(4, size=80), views, 0, CPU), Pictures)
+    assert isinstance(supply.supply(tiny_images(4, size=32), views, 0, CPU), Held)
+
+
+def test_only_small_sets_of_one_size_that_can_be_read_are_held(
+    tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tiny_images(5)
+    held = resident.pixels(images, threads=2)
+    assert held is not None
+    assert all(np.array_equal(held[i], np.asarray(images.image(i))) for i in range(5))
+    assert resident.pixels(of_many_sizes(images)) is None
+    assert resident.pixels(tiny_images(2, size=200)) is None
+
+    def broken(index: int) -> Image.Image:
+        raise OSError("no")
+
+    assert resident.pixels(replace(images, read=broken)) is None
+    monkeypatch.setattr(resident, "LIMIT", 5 * 16 * 16 * 3 - 1)
+    assert resident.pixels(images) is None
+
+
+def test_a_view_is_cropped_after_its_last_crop() -> None:
+    jitter = {"op": "jitter", "brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.1}
+    crop, flip = {"op": "crop", "size": 8}, {"op": "flip"}
+    for operations, expected in (([crop, flip], 1), ([jitter, crop, flip], 2), ([flip], 0), ([crop, jitter, crop], 3)):
+        assert View.model_validate({"operations": operations}).cropped == expected
+
+
+def test_the_command_line_names_the_way(tmp_path: Path) -> None:
+    from decorssl.session import Place
+
+    assert Place().views == "auto"
+    assert supply.way("pil") == "pil"
