@@ -80,7 +80,7 @@ def read(text: str) -> Request:
 
 
 def arguments_left(arguments: Sequence[str], items: Sequence[str] = ()) -> list[str]:
-    """A command line without `--slurm` and its value, and without the items; an option's value is none, if that may be."""
+    """A command line without `--slurm` and its value, and without the items; an option's value is the last to go."""
     left = list[str]()
     words = iter(arguments)
     for word in words:
