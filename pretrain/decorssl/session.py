@@ -53,6 +53,11 @@ def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) 
         runtime.stop()
 
 
+def folder_of(recipe: Recipe) -> Path:
+    """Where a recipe runs when nobody says."""
+    return Path("runs") / f"{recipe.name}-seed{recipe.seed}"
+
+
 def training_images(recipe: Recipe, root: Path) -> LabelledImages:
     """The images that a recipe pretrains on, with `root` as the folder of data sets."""
     images = open_split(recipe.data, recipe.split, root)
@@ -60,7 +65,7 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
 
 
 def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> int:
-    folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
+    folder = out or folder_of(recipe)
     curves.check(place.log)
     state.require_writable(folder)
     runlog.check_folder(folder, recipe, resume)
