@@ -78,7 +78,7 @@ def test_the_backend_is_in_the_protocol_and_in_the_label(installed):
     installed(False)
     ours = detect.Config()
     assert detect.label(theirs) == "coco_R_50_C4_1x (detectron2)"
-    assert detect.label(ours) == "coco_R_50_C4_1x (torchvision)"
+    assert detect.label(ours) == "coco_R_50_C4_1x, box AP (torchvision)"
     assert protocol_sha256("detect", "1", theirs) != protocol_sha256("detect", "1", ours)
     again = settings.read(detect.Config, theirs.model_dump(mode="json"))
     assert again == theirs
