@@ -31,7 +31,7 @@ class Bench:
     root: Path
 
     def run(self, name: str) -> int:
-        """What each process does: the run of that name, gone on with."""
+        """What each process does: the run of that name, gone on with; the killed one because it is a restart."""
         folder = self.root / name
         (self.root / f"{name}.{os.environ['RANK']}").write_text(str(os.getpid()))
 
@@ -40,7 +40,7 @@ class Bench:
                 file.write(text + "\n")
 
         place = session.Place("cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0)
-        return session.run(self.recipe, folder, True, place, say)
+        return session.run(self.recipe, folder, name != "killed", place, say)
 
     def launch(self, name: str, count: int, restarts: int = 0, nodes: int = 1, port: int = 0) -> list[int]:
         """Run it in so many processes on this node; what each returned."""
