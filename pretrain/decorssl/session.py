@@ -68,7 +68,8 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     folder = out or folder_of(recipe)
     curves.check(place.log)
     state.require_writable(folder)
-    runlog.check_folder(folder, recipe, resume)
+    runlog.check_folder(folder, recipe, resume or runtime.is_restart())
+    here.barrier()
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
         return 0

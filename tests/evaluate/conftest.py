@@ -18,6 +18,11 @@ LAUNCHERS = {
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 }
 
+MEETING = {
+    "torchrun": {"MASTER_ADDR": "127.0.0.1"},
+    "slurm": {"SLURM_STEP_ID": "0", "SLURM_JOB_NODELIST": "localhost,other[1-3]"},
+}
+
 
 @pytest.fixture(scope="session")
 def inputs() -> dict[str, Any]:
@@ -48,12 +53,16 @@ def ranks(
     state.save(folder / "inputs", inputs)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "RANK", "WORLD_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM_", "RANK", "WORLD_", "MASTER_"))
+    }
     running = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(folder)],
             env=clean
-            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            | {"MASTER_PORT": str(port), **MEETING[request.param]}
             | dict(zip(LAUNCHERS[request.param], (str(rank), "2", str(rank)), strict=True)),
             stderr=subprocess.PIPE,
             text=True,

@@ -29,6 +29,45 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "called"
 
 
+SRUN = """#!/bin/bash
+"$@"
+"""
+SCONTROL = """#!/bin/bash
+echo "$@" >> "{called}"
+"""
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(138, "requeue 4711\n"), (143, ""), (1, ""), (0, "")])
+def test_a_job_that_saved_because_its_time_is_up_is_queued_again_and_no_other(
+    code: int, requeued: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins for srun and scontrol."""
+    called = tmp_path / "called"
+    called.touch()
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL.format(called=called)}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "ending.py").write_text("import sys\nprint(sys.argv[1:])\nsys.exit(int(sys.argv[2]))\n")
+    monkeypatch.chdir(tmp_path)
+    text = slurm.script(Work("x", "ending", ["a b", str(code)]), slurm.read("gpus=1"), tmp_path / "job.sh")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "4711"}
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, f"['a b', '{code}']\n")
+    assert called.read_text() == requeued
+
+
+def test_an_array_job_takes_the_checkpoint_of_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    (tmp_path / "shown.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    monkeypatch.chdir(tmp_path)
+    work = Work("x", "shown", ["all", "--out", "r"], ["a.pth", "b $c.pth"])
+    text = slurm.script(work, slurm.read("gpus=1"), tmp_path / "job.sh")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1"}
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True)
+    assert done.stdout == "['all', 'b $c.pth', '--out', 'r']\n"
+
+
 def directives(text: str) -> list[str]:
     return [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH ")]
 

@@ -25,6 +25,11 @@ precision: float32
 """
 
 
+@pytest.fixture(scope="session")
+def recipe_text() -> str:
+    return YAML
+
+
 @pytest.fixture
 def recipe_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"

@@ -1,5 +1,7 @@
 """Drills of several processes: one is killed and torchrun starts them anew, two nodes, fewer go on, SLURM's queue.
 
+Short ones are in tests/pretrain/test_processes.py and tests/evaluate/test_slurm.py.
+
 SLURM itself is not here: `sbatch`, `srun` and `scontrol` are stand-ins, shell scripts that set the variables which the
 true ones set.
 """
@@ -16,6 +18,7 @@ from typing import Any
 import processes
 import pytest
 
+pytestmark = pytest.mark.slow
 TWO = ["--standalone", "--nproc-per-node=2"]
 SHORT = ("--set", "epochs=4")
 STEPS = 28
@@ -62,7 +65,7 @@ def test_two_nodes_are_one_run(undisturbed: Path, recipe_path: Path, tmp_path: P
     assert backbone(tmp_path / "run") == backbone(undisturbed)
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (4, 2)])
 def test_fewer_processes_go_on_with_the_same_schedule_and_say_what_differs(
     before: int, after: int, undisturbed: Path, recipe_path: Path, tmp_path: Path
 ) -> None:

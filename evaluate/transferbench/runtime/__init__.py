@@ -120,6 +120,11 @@ def start(device: str = "auto") -> Runtime:
     return Runtime(chosen, place.rank, place.world_size)
 
 
+def is_restart() -> bool:
+    """Whether torchrun or SLURM started this command before and starts it anew."""
+    return any(int(os.environ.get(name, "0")) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
 def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
