@@ -1,0 +1,30 @@
+"""How every function of this room is compiled: to machine code when first called, and kept in the cache folder.
+
+The files of this room import numba, which is optional (`pip install transferbench[fast]`); nothing outside it does.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from transferbench.runtime import cache_root
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+"""Without checks for division by zero, so that loops become vector instructions; float arithmetic stays in order."""
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
+"""Numba would notice that the file of a function has changed, but not that of a function it calls."""
+
+
+def kernel(function: Any) -> Any:
+    """The function, to be compiled for the types it is called with."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(KEPT)
+    try:
+        return numba.njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder to keep it in
+        return numba.njit(**OPTIONS)(function)
+    finally:
+        numba.config.CACHE_DIR = before
