@@ -60,17 +60,19 @@ def drawn(views: Sequence[Program], size: Size, keys: UInt64[np.ndarray, "n 2"])
 
 def made(
     view: Program,
-    images: UInt8[np.ndarray, "all 3 h w"],
+    images: UInt8[np.ndarray, "all h w 3"],
     rows: Int64[np.ndarray, "n"],
     numbers: Float64[np.ndarray, "n k"],
     preprocess: Preprocess,
 ) -> Float32[np.ndarray, "n 3 a b"]:
     """One view of the images at `rows`, normalised; row i of `numbers` is what the i-th of them drew."""
     crops = view.settings[view.codes == programs.CROP, 6]
-    shape = (int(crops[-1]),) * 2 if len(crops) else images.shape[2:]
+    shape = (int(crops[-1]),) * 2 if len(crops) else images.shape[1:3]
     out = np.empty((len(rows), 3, *shape), np.float32)
     mean, std = (np.array(v, np.float32) for v in (preprocess.mean, preprocess.std))
-    programs.make(images, rows, *_parts(view), numbers, _worked_out(view, numbers), mean, std, out)
+    programs.make(
+        images.transpose(0, 3, 1, 2), rows, *_parts(view), numbers, _worked_out(view, numbers), mean, std, out
+    )
     return out
 
 
@@ -78,7 +80,7 @@ def _parts(view: Program) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return view.codes, view.settings, view.counts
 
 
-def _settings(operation: Change) -> list[float]:
+def _settings(operation: Change) -> list[float | int]:
     match operation:
         case Crop():
             low, high = operation.ratio

@@ -7,7 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numba
+from numba import njit
+from numba.core import config
 
 from transferbench.runtime import cache_root
 
@@ -16,15 +17,16 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 """Numba would notice that the file of a function has changed, but not that of a function it calls."""
+FOLDER = "CACHE_DIR"
 
 
 def kernel(function: Any) -> Any:
     """The function, to be compiled for the types it is called with."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(KEPT)
+    before = getattr(config, FOLDER)
+    setattr(config, FOLDER, str(KEPT))
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder to keep it in
-        return numba.njit(**OPTIONS)(function)
+        return njit(**OPTIONS)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        setattr(config, FOLDER, before)

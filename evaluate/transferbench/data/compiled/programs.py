@@ -52,15 +52,13 @@ def make(images, rows, codes, settings, counts, numbers, worked_out, mean, std, 
     for n in range(rows.shape[0]):
         pixels, own = images[rows[n]], numbers[n]
         first = codes[0] == CROP
-        if first:
-            current = _cropped(pixels, settings[0], own, worked_out[n, 0, 0])
-        else:
-            current = _copied(pixels)
+        current = _cropped(pixels, settings[0], own, worked_out[n, 0, 0]) if first else _copied(pixels)
         place = counts[0] if first else 0
         for i in range(int(first), codes.shape[0]):
             drawn = own[place : place + counts[i]]
             if codes[i] == CROP:
-                current = _cropped(current, settings[i], drawn, worked_out[n, i, 0])
+                # With a step, of the same kind of array as the images: compiled once.
+                current = _cropped(current[:, :, ::1], settings[i], drawn, worked_out[n, i, 0])
             else:
                 _change(current, codes[i], settings[i], drawn, worked_out[n, i])
             place += counts[i]
