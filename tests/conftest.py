@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transferbench.checkpoints import Candidate
     from transferbench.data import LabelledImages
 
+ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
@@ -24,6 +25,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cache of this test session, in this process and in those it starts."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["TRANSFERBENCH_CACHE"] = str(folder)
+    # Machine code outlives a session: compiling it takes longer than most tests.
+    (ROOT / ".pytest_cache" / "compiled").mkdir(parents=True, exist_ok=True)
+    (folder / "compiled").symlink_to(ROOT / ".pytest_cache" / "compiled")
     return folder
 
 

@@ -56,7 +56,9 @@ def pretrain(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds a study has.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
-    views: Annotated[str, typer.Option(help="How views are made: auto, pil, batched.", rich_help_panel=PLACE)] = "auto",
+    views: Annotated[
+        str, typer.Option(help="How views are made: auto, pil, batched, compiled.", rich_help_panel=PLACE)
+    ] = "auto",
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,

@@ -124,7 +124,7 @@ class Training:
         views = Views(self.recipe.views, self.recipe.preprocess)
         plans = self.plans.starting_at(self.done)
         source = supply.supply(self.images, views, self.recipe.seed, self.runtime.device, self.way)
-        stream = supply.batches(source, plans, self.recipe.seed, self.workers)
+        stream = supply.batches(self.images, source, plans, self.recipe.seed, self.workers)
         self.learner.train()
         before = time.perf_counter()
         for batch in stream:

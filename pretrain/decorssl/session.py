@@ -146,11 +146,13 @@ def _with_progress(training: Training, say: Say) -> Iterator[Step]:
     quiet = not (training.runtime.is_main and sys.stdout.isatty())
     with Progress(TextColumn("{task.description}"), *columns, disable=quiet) as bar:
         task = bar.add_task("starting", total=training.total_steps, completed=first)
+        spent = waited = 0.0
         for step in training.steps():
-            now = time.monotonic()
+            now, spent, waited = time.monotonic(), spent + step.seconds, waited + step.waited
             if now - shown > 10 or step.index == training.total_steps:
-                shown = now
                 text = f"epoch {step.epoch + 1}/{training.recipe.epochs}  loss {step.terms['loss'].item():.3f}"
+                text += f"  {100 * waited / spent:.0f} % of the time waiting for images"
+                shown, spent, waited = now, 0.0, 0.0
                 left = (now - began) / (step.index - first) * (training.total_steps - step.index)
                 bar.update(task, description=text)
                 if quiet:

@@ -1,8 +1,9 @@
 """Views made in batches against views made by PIL one by one: the same tensors in the same order, whatever the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ from decorssl import recipe as recipes
 from decorssl import supply
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
-from decorssl.supply import Decoded, Held, Pictures
+from decorssl.supply import Complete, Supply, Way
+from decorssl.supply.batched import Decoded, Held
 from decorssl.views import View, Views
 from transferbench.data import LabelledImages, pixels, resident
-from transferbench.data.loading import TrainingPlans, batches, shuffled
+from transferbench.data.loading import Batch, OneByOne, TrainingPlans, batches, shuffled
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 CPU = torch.device("cpu")
+HAS_NUMBA = find_spec("numba") is not None
+MADE: list[Way] = ["batched", *(["compiled"] if HAS_NUMBA else [])]
 Images = Callable[..., LabelledImages]
 
 
@@ -48,44 +52,45 @@ def distinct(names: list[str]) -> list[str]:
     return sorted(name for name in found.values() if recipes.read(name).preprocess.crop <= 64)
 
 
+@pytest.mark.parametrize("way", MADE)
 @pytest.mark.parametrize("kind", ["held", "decoded"])
 @pytest.mark.parametrize("name", distinct(BATCHED))
-def test_every_recipes_views_are_the_same_by_all_ways(name: str, kind: str, tiny_images: Images) -> None:
+def test_every_recipes_views_are_the_same_by_all_ways(name: str, kind: str, way: Way, tiny_images: Images) -> None:
     images, views, plans = tiny_images(12, size=32), views_of(name), shuffled(12, 6, 3, 5, False)
     images = images if kind == "held" else of_many_sizes(images)
-    source = supply.supply(images, views, 5, CPU, "batched")
-    assert type(source) is (Held if kind == "held" else Decoded)
-    expected = batches(images, views, plans, 5)
-    for ours, pils in zip(supply.batches(source, plans, 5, 0), expected, strict=True):
-        assert torch.equal(ours.indices, pils.indices)
-        assert torch.equal(ours.labels, pils.labels)
-        assert all(torch.equal(a, b) for a, b in zip(ours.views, pils.views, strict=True))
+    source = supply.supply(images, views, 5, CPU, way)
+    if way == "batched":
+        assert type(source) is (Held if kind == "held" else Decoded)
+    assert_same(supply.batches(source, plans, 5, 0), batches(images, views, plans, 5))
 
 
-def test_views_of_224_pixels_are_the_same(tiny_images: Images) -> None:
-    images, views, plans = (
-        of_many_sizes(tiny_images(4, size=90)),
-        views_of("intl-imagenet"),
-        shuffled(4, 4, 0, 0, False),
-    )
-    (ours,) = supply.batches(supply.supply(images, views, 0, CPU, "batched"), plans, 0, 0)
-    (pils,) = batches(images, views, plans, 0)
-    assert all(torch.equal(a, b) for a, b in zip(ours.views, pils.views, strict=True))
+@pytest.mark.parametrize("way", MADE)
+def test_views_of_224_pixels_are_the_same(way: Way, tiny_images: Images) -> None:
+    images, views = of_many_sizes(tiny_images(4, size=90)), views_of("intl-imagenet")
+    plans = shuffled(4, 4, 0, 0, False)
+    ours = supply.batches(supply.supply(images, views, 0, CPU, way), plans, 0, 0)
+    assert_same(ours, batches(images, views, plans, 0))
 
 
-def test_batches_do_not_depend_on_loader_processes(tiny_images: Images) -> None:
+@pytest.mark.parametrize("way", MADE)
+def test_batches_do_not_depend_on_loader_processes(way: Way, tiny_images: Images) -> None:
     images, views, plans = tiny_images(24), views_of("intl-cifar10"), TrainingPlans(24, 8, 2, 1).starting_at(1)
-    source = supply.supply(images, views, 1, CPU, "batched")
+    source = supply.supply(images, views, 1, CPU, way)
     alone, shared = (list(supply.batches(source, plans, 1, workers)) for workers in (0, 2))
     assert len(alone) == 5
-    for a, b in zip(alone, shared, strict=True):
+    assert_same(alone, shared)
+
+
+def assert_same(ours: Iterable[Batch], theirs: Iterable[Batch]) -> None:
+    for a, b in zip(ours, theirs, strict=True):
         assert torch.equal(a.indices, b.indices)
+        assert torch.equal(a.labels, b.labels)
         assert all(torch.equal(x, y) for x, y in zip(a.views, b.views, strict=True))
 
 
 def test_a_run_ends_with_the_same_weights_by_all_ways(recipe: Recipe, tiny_images: Images) -> None:
     ends = []
-    for way in ("pil", "batched", "auto"):
+    for way in ("pil", *MADE, "auto"):
         training = Training(recipe, tiny_images(20), Runtime(CPU), 0, way)
         losses = [step.terms["loss"].item() for step in training.steps()]
         ends.append((losses, training.learner.state_dict()))
@@ -96,17 +101,31 @@ def test_a_run_ends_with_the_same_weights_by_all_ways(recipe: Recipe, tiny_image
 
 def test_what_cannot_be_batched_is_left_to_pil_or_refused(tiny_images: Images) -> None:
     images, views = tiny_images(4), views_of("dbn-stl10")
-    assert isinstance(supply.supply(images, views, 0, CPU), Pictures)
-    with pytest.raises(UserError, match="--views pil"):
-        supply.supply(images, views, 0, CPU, "batched")
+    assert isinstance(made_by(supply.supply(images, views, 0, CPU)), OneByOne)
+    for way in MADE:
+        with pytest.raises(UserError, match="--views pil"):
+            supply.supply(images, views, 0, CPU, way)
     with pytest.raises(UserError, match="batched"):
         supply.way("batch")
 
 
-def test_a_cpu_leaves_large_images_to_pil(tiny_images: Images) -> None:
+def made_by(source: Supply) -> object:
+    return source.make if isinstance(source, Complete) else source
+
+
+def test_a_cpu_takes_machine_code_else_batches_for_small_images_alone(
+    tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     views = views_of("intl-cifar10")
-    assert isinstance(supply.supply(tiny_images(4, size=80), views, 0, CPU), Pictures)
+    if HAS_NUMBA:
+        from decorssl.supply.compiled import Compiled
+
+        assert isinstance(made_by(supply.supply(tiny_images(4, size=80), views, 0, CPU)), Compiled)
+    monkeypatch.setattr(supply, "find_spec", lambda name: None)
+    assert isinstance(made_by(supply.supply(tiny_images(4, size=80), views, 0, CPU)), OneByOne)
     assert isinstance(supply.supply(tiny_images(4, size=32), views, 0, CPU), Held)
+    with pytest.raises(UserError, match=r"transferbench\[fast\]"):
+        supply.supply(tiny_images(4), views, 0, CPU, "compiled")
 
 
 def test_only_small_sets_of_one_size_that_can_be_read_are_held(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt64
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -91,6 +91,13 @@ def _order(n: int, epoch: int, seed: int) -> Int64[np.ndarray, "n"]:
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     """What image `index` is transformed by in an epoch."""
     return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, epoch << 40 | index], dtype=np.uint64)))
+
+
+def keys(seed: int, epoch: int, indices: Int64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n 2"]:
+    """The keys of the images' generators."""
+    out = np.empty((len(indices), 2), np.uint64)
+    out[:, 0], out[:, 1] = seed % 2**64, epoch << 40 | indices
+    return out
 
 
 def batches(

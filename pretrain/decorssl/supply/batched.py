@@ -1,13 +1,7 @@
-"""Where and how the views of a recipe are made. All ways give the same tensors, bit for bit.
+"""Views made in batches of tensors, on any device."""
 
-One image after another by PIL, in loader processes; or in batches. In batches, a small set of small images is held in
-memory (on a GPU: in its memory), and a loader process has only numbers to draw; of any other set it decodes the images
-and crops them. What is left is done to whole batches, by a GPU if there is one, else in the loader processes.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,72 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from decorssl.views import View, Views
-from transferbench.data import LabelledImages, loading, pixels, resident
+from transferbench.data import LabelledImages, loading
 from transferbench.data.augment import Drawn
 from transferbench.data.loading import Batch, Plan
-from transferbench.errors import UserError, unknown
-
-Way = Literal["auto", "pil", "batched"]
-WAYS = get_args(Way)
-SMALL = 64
-"""The longest side, in pixels, of images that batches on a CPU are faster for than PIL (benchmarks/views.py)."""
-
-
-def batches(source: "Pictures | Batched", plans: Sequence[Plan], seed: int, workers: int) -> Iterator[Batch]:
-    """The planned batches."""
-    make: Callable[[Plan], Any] = source.make
-    for made in loading.made(source.images, make, plans, seed, workers):
-        yield source.finish(made)
-
-
-def way(name: str) -> Way:
-    """The way of that name.
-
-    Raises:
-        UserError: when there is none.
-    """
-    if name not in WAYS:
-        raise unknown("way to make views", name, WAYS)
-    return cast(Way, name)
-
-
-def supply(
-    images: LabelledImages, views: Views, seed: int, device: torch.device, way: Way = "auto"
-) -> "Pictures | Batched":
-    """The supply of that `way`, or the fastest there is on `device`.
-
-    Raises:
-        UserError: when the views cannot be made in the way asked for.
-    """
-    possible = all(pixels.can(view.operations) and view.cropped for view in views.views)
-    if way == "batched" and not possible:
-        raise UserError(
-            "--views batched cannot blur with torchvision's kernel, and needs a crop in every view. Use --views pil."
-        )
-    if way == "pil" or not possible:
-        return Pictures(loading.OneByOne(images, views, seed))
-    held = resident.pixels(images, torch.get_num_threads())
-    if way == "auto" and device.type == "cpu" and (held is None or max(held.shape[1:3]) > SMALL):
-        return Pictures(loading.OneByOne(images, views, seed))
-    if held is None:
-        return Decoded(images, views, seed, device)
-    return Held(images, views, seed, device, torch.from_numpy(held).permute(0, 3, 1, 2).to(device))
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Views by PIL, one image after another."""
-
-    make: loading.OneByOne
-
-    @property
-    def images(self) -> LabelledImages:
-        """What the views are of."""
-        return self.make.images
-
-    def finish(self, made: Any) -> Batch:
-        """Nothing is left to do in the process that trains."""
-        return made
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""The operations of `augment` as machine code for a CPU, one image after another, bit for bit as PIL does them.
+
+Importing this room needs numba (`pip install transferbench[fast]`); no compiler of C is needed. Compiling takes half a
+minute, once in the life of an installation.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt8, UInt64
+
+from transferbench.data.augment import Blur, Change, Crop, Flip, Gray, Invert, Jitter, Size, Solarize
+from transferbench.data.compiled import programs
+from transferbench.data.compiled.programs import SETTINGS
+from transferbench.data.pixels.blur import boxes
+from transferbench.data.pixels.resizing import SUPPORT, down_first
+from transferbench.data.transforms import Preprocess
+
+CODES: dict[type[Change], int] = {
+    Crop: programs.CROP,
+    Jitter: programs.JITTER,
+    Gray: programs.GRAY,
+    Blur: programs.BLUR,
+    Solarize: programs.SOLARIZE,
+    Invert: programs.INVERT,
+    Flip: programs.FLIP,
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Operations as numbers that machine code can follow."""
+
+    codes: Int64[np.ndarray, "k"]
+    settings: Float64[np.ndarray, "k s"]
+    counts: Int64[np.ndarray, "k"]
+    """How many numbers each draws."""
+
+
+def program(operations: Sequence[Change]) -> Program:
+    """The program of such operations, all of which `pixels.can`."""
+    settings = np.zeros((len(operations), SETTINGS))
+    for row, operation in zip(settings, operations, strict=True):
+        own = _settings(operation)
+        row[: len(own)] = own
+    codes = np.array([CODES[type(operation)] for operation in operations], np.int64)
+    return Program(codes, settings, np.array([operation.COUNT for operation in operations], np.int64))
+
+
+def drawn(views: Sequence[Program], size: Size, keys: UInt64[np.ndarray, "n 2"]) -> list[Float64[np.ndarray, "n _"]]:
+    """What every image draws for each view, from the generator of its key: numpy's numbers, in numpy's order."""
+    whole = Program(*(np.concatenate(part) for part in zip(*map(_parts, views), strict=True)))
+    begins = np.cumsum([0, *(len(view.codes) for view in views)])[:-1]
+    numbers = np.empty((len(keys), int(whole.counts.sum())))
+    programs.draw(*_parts(whole), begins, *size, keys, numbers)
+    return np.split(numbers, np.cumsum([view.counts.sum() for view in views])[:-1], axis=1)
+
+
+def made(
+    view: Program,
+    images: UInt8[np.ndarray, "all h w 3"],
+    rows: Int64[np.ndarray, "n"],
+    numbers: Float64[np.ndarray, "n k"],
+    preprocess: Preprocess,
+) -> Float32[np.ndarray, "n 3 a b"]:
+    """One view of the images at `rows`, normalised; row i of `numbers` is what the i-th of them drew."""
+    crops = view.settings[view.codes == programs.CROP, 6]
+    shape = (int(crops[-1]),) * 2 if len(crops) else images.shape[1:3]
+    out = np.empty((len(rows), 3, *shape), np.float32)
+    mean, std = (np.array(v, np.float32) for v in (preprocess.mean, preprocess.std))
+    programs.make(
+        images.transpose(0, 3, 1, 2), rows, *_parts(view), numbers, _worked_out(view, numbers), mean, std, out
+    )
+    return out
+
+
+def _parts(view: Program) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return view.codes, view.settings, view.counts
+
+
+def _settings(operation: Change) -> list[float | int]:
+    match operation:
+        case Crop():
+            low, high = operation.ratio
+            size, support = operation.size, SUPPORT[operation.interpolation]
+            return [*operation.scale, math.log(low), math.log(high), low, high, size, support]
+        case Jitter():
+            return [operation.p, *(bound for which in range(4) for bound in operation.range_of(which))]
+        case Blur():
+            return [operation.p, *operation.radius]
+        case Solarize():
+            return [operation.p, operation.threshold]
+        case Gray() | Invert() | Flip():
+            return [operation.p]
+        case _:
+            raise ValueError(f"no code for {operation}")
+
+
+def _worked_out(view: Program, numbers: Float64[np.ndarray, "n k"]) -> Int64[np.ndarray, "n o 3"]:
+    """What follows from the numbers: of a crop the order of its passes, of a blur its boxes."""
+    out = np.zeros((len(numbers), len(view.codes), 3), np.int64)
+    for i, (code, first) in enumerate(zip(view.codes, np.cumsum(view.counts) - view.counts, strict=True)):
+        if code == programs.CROP:
+            height, width, size = numbers[:, first + 2], numbers[:, first + 3], view.settings[i, 6]
+            out[:, i, 0] = down_first(height - size, width - size)
+        if code == programs.BLUR:
+            reach, weights = boxes(numbers[:, first])
+            out[:, i, 0], out[:, i, 1:] = reach, weights
+    return out

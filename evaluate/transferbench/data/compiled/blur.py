@@ -1,0 +1,64 @@
+"""PIL's Gaussian blur of one image, `3 h w` uint8, in place: box blurs, see `pixels.blur`."""
+
+from typing import no_type_check
+
+import numpy as np
+
+from transferbench.data.compiled.kernels import kernel
+
+PASSES = 3
+HALF = 1 << 23
+
+
+@kernel
+@no_type_check
+def blur(pixels, reach, inner, outer):
+    """Three passes across and three down, by boxes that reach so far with such weights in units of 1/2^24."""
+    _, height, width = pixels.shape
+    line = np.empty(width + 2 * reach + 2, np.uint32)
+    near = np.empty(max(height, width), np.uint32)
+    padded = np.empty((height + 2 * reach + 2, width), np.uint8)
+    for c in range(3):
+        for y in range(height):
+            for _ in range(PASSES):
+                _across(pixels[c, y], line, near, reach, inner, outer)
+        for _ in range(PASSES):
+            _down(pixels[c], padded, near, reach, inner, outer)
+
+
+@kernel
+@no_type_check
+def _across(row, line, near, reach, inner, outer):
+    width, beyond = row.shape[0], reach + 1
+    line[:beyond], line[beyond + width :] = row[0], row[width - 1]
+    for x in range(width):
+        line[beyond + x] = row[x]
+        near[x] = 0
+    for k in range(1, 2 * reach + 2):
+        part = line[k : k + width]
+        for x in range(width):
+            near[x] += part[x]
+    first, last = line[:width], line[2 * beyond :]
+    for x in range(width):
+        total = np.uint32(near[x] * inner) + np.uint32((first[x] + last[x]) * outer) + HALF
+        row[x] = np.uint8(np.uint32(total) >> 24)
+
+
+@kernel
+@no_type_check
+def _down(plane, padded, near, reach, inner, outer):
+    height, width = plane.shape
+    beyond = reach + 1
+    for y in range(beyond):
+        padded[y], padded[beyond + height + y] = plane[0], plane[height - 1]
+    padded[beyond : beyond + height] = plane
+    for y in range(height):
+        near[:width] = 0
+        for k in range(1, 2 * reach + 2):
+            part = padded[y + k]
+            for x in range(width):
+                near[x] += part[x]
+        row, first, last = plane[y], padded[y], padded[y + 2 * beyond]
+        for x in range(width):
+            total = np.uint32(near[x] * inner) + np.uint32((np.uint32(first[x]) + last[x]) * outer) + HALF
+            row[x] = np.uint8(np.uint32(total) >> 24)

@@ -1,0 +1,32 @@
+"""How every function of this room is compiled: to machine code when first called, and kept in the cache folder.
+
+The files of this room import numba, which is optional (`pip install transferbench[fast]`); nothing outside it does.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core import config
+
+from transferbench.runtime import cache_root
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+"""Without checks for division by zero, so that loops become vector instructions; float arithmetic stays in order."""
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
+"""Numba would notice that the file of a function has changed, but not that of a function it calls."""
+FOLDER = "CACHE_DIR"
+
+
+def kernel(function: Any) -> Any:
+    """The function, to be compiled for the types it is called with."""
+    before = getattr(config, FOLDER)
+    setattr(config, FOLDER, str(KEPT))
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder to keep it in
+        return njit(**OPTIONS)(function)
+    finally:
+        setattr(config, FOLDER, before)

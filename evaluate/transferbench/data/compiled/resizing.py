@@ -1,0 +1,130 @@
+"""A box cut out and resized as PIL does it: integer weights, two passes, each rounded to 8 bits.
+
+A pass goes along the first axis, so that its inner loop runs over pixels that lie side by side.
+"""
+
+import math
+from typing import no_type_check
+
+import numpy as np
+
+from transferbench.data.compiled.kernels import kernel
+
+BITS = 22
+BLOCK = 32
+
+
+@kernel
+@no_type_check
+def crop(pixels, top, left, height, width, size, support, down_first):
+    """`3 size size` of `3 h w`, all uint8; `support` is 2 for the bicubic filter and 1 for the bilinear."""
+    out = np.empty((3, size, size), np.uint8)
+    if down_first:
+        lines = _pass(_rows(pixels, top, left, height, width), size, support)
+        lines = _pass(_turned(lines, width), size, support)
+        for x in range(size):
+            for c in range(3):
+                for y in range(size):
+                    out[c, y, x] = lines[x, c * size + y]
+    else:
+        lines = _pass(_columns(pixels, top, left, height, width), size, support)
+        lines = _pass(_turned(lines, height), size, support)
+        for y in range(size):
+            for c in range(3):
+                out[c, y] = lines[y, c * size : (c + 1) * size]
+    return out
+
+
+@kernel
+@no_type_check
+def _rows(pixels, top, left, height, width):
+    """The box as `height 3*width`."""
+    out = np.empty((height, 3 * width), np.uint8)
+    for y in range(height):
+        for c in range(3):
+            for x in range(width):
+                out[y, c * width + x] = pixels[c, top + y, left + x]
+    return out
+
+
+@kernel
+@no_type_check
+def _columns(pixels, top, left, height, width):
+    """The box as `width 3*height`."""
+    out = np.empty((width, 3 * height), np.uint8)
+    for start in range(0, height, BLOCK):
+        end = min(height, start + BLOCK)
+        for x in range(width):
+            for c in range(3):
+                for y in range(start, end):
+                    out[x, c * height + y] = pixels[c, top + y, left + x]
+    return out
+
+
+@kernel
+@no_type_check
+def _turned(lines, length):
+    """`length 3*size` of `size 3*length`."""
+    size = lines.shape[0]
+    out = np.empty((length, 3 * size), np.uint8)
+    for c in range(3):
+        for start in range(0, size, BLOCK):
+            end = min(size, start + BLOCK)
+            for y in range(length):
+                for x in range(start, end):
+                    out[y, c * size + x] = lines[x, c * length + y]
+    return out
+
+
+@kernel
+@no_type_check
+def _pass(lines, size, support):
+    """`size m` of `length m`."""
+    length, m = lines.shape
+    firsts, counts, weights = _weights(length, size, support)
+    out, sums = np.empty((size, m), np.uint8), np.empty(m, np.int32)
+    for i in range(size):
+        sums[:] = 1 << (BITS - 1)
+        for k in range(counts[i]):
+            weight, line = weights[i, k], lines[firsts[i] + k]
+            for j in range(m):
+                sums[j] += np.int32(line[j]) * weight
+        for j in range(m):
+            out[i, j] = np.uint8(min(max(sums[j] >> BITS, 0), 255))
+    return out
+
+
+@kernel
+@no_type_check
+def _weights(length, size, support):
+    """For each of `size` pixels: the first it sees, how many, and their weights in units of 1/2^22."""
+    scale = length / size
+    stretch = max(scale, 1.0)
+    reach = support * stretch
+    firsts, counts = np.empty(size, np.int64), np.empty(size, np.int64)
+    weights = np.empty((size, math.ceil(reach) * 2 + 1), np.int32)
+    shares = np.empty(weights.shape[1])
+    for i in range(size):
+        centre = (i + 0.5) * scale
+        first = max(int(centre - reach + 0.5), 0)
+        count = min(int(centre + reach + 0.5), length) - first
+        total = 0.0
+        for k in range(count):
+            shares[k] = _curve((k + first - centre + 0.5) * (1 / stretch), support)
+            total += shares[k]
+        for k in range(count):
+            share = shares[k] / total
+            weights[i, k] = int(share * (1 << BITS) + (-0.5 if share < 0 else 0.5))
+        firsts[i], counts[i] = first, count
+    return firsts, counts, weights
+
+
+@kernel
+@no_type_check
+def _curve(x, support):
+    x = abs(x)
+    if support == 1:
+        return max(1 - x, 0.0)
+    if x < 1:
+        return (1.5 * x - 2.5) * x * x + 1
+    return (((x - 5) * x + 8) * x - 4) * -0.5 if x < 2 else 0.0
