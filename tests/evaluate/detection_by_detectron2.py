@@ -4,6 +4,7 @@ python tests/evaluate/detection_by_detectron2.py tests/evaluate/golden_detection
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,22 @@ def stepped(case: Case, steps: int) -> dict[str, torch.Tensor]:
     trainer = SimpleTrainer(model, [[_input(each) for each in samples(case)]] * steps, optimizer)
     trainer.register_hooks([hooks.LRScheduler(scheduler=build_lr_scheduler(config, optimizer)), Seed()])
     trainer.train(0, steps)
+    return model.state_dict()
+
+
+def settled(case: Case) -> dict[str, torch.Tensor]:
+    """Weights and statistics after fvcore's precise statistics of two batches, each of one of the images."""
+    from detectron2.utils.events import EventStorage
+    from fvcore.nn.precise_bn import update_bn_stats
+
+    def batches() -> Iterator[list[dict[str, Any]]]:
+        for i, sample in enumerate(samples(case)):
+            torch.manual_seed(SEED + i)
+            yield [_input(sample)]
+
+    model = _model(case).train()
+    with EventStorage(0):
+        update_bn_stats(model, batches(), len(samples(case)))
     return model.state_dict()
 
 

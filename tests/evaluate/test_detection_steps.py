@@ -1,4 +1,4 @@
-"""Several steps of training, live beside Detectron2's own trainer: losses, gradients, optimiser and rates together."""
+"""Several steps of training, live beside Detectron2's own trainer, and precise statistics beside fvcore's."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from detection_by_detectron2 import stepped
+from detection_by_detectron2 import settled, stepped
 from detection_cases import CASES, SEED, ours, samples
 
 from transferbench.data import open_split
-from transferbench.detection import training
+from transferbench.detection import precise, training
 from transferbench.detection.names import to_detectron2
+from transferbench.detection.samples import Sample
 from transferbench.runtime import Runtime
 
+HERE = Runtime(torch.device("cpu"))
 STEPS = 3
 SOLVER = (
     *("SOLVER.MAX_ITER", "3", "SOLVER.WARMUP_ITERS", "1", "SOLVER.STEPS", "(2,)", "SOLVER.BASE_LR", "0.002"),
@@ -37,7 +39,7 @@ def test_live_after_three_steps_every_weight_is_the_same(name: str, tmp_path: Pa
     monkeypatch.setattr(training._Training, "_generators", generator)
     detector = ours(case)
     before = {key: each.clone() for key, each in detector.state_dict().items()}
-    ground = training.Ground(Runtime(torch.device("cpu")), tmp_path, "steps")
+    ground = training.Ground(HERE, tmp_path, "steps")
     training.train(detector, open_split("digit-scenes", "train", tmp_path), case.recipe(), 0, ground)
     names = to_detectron2(before)
     for own, found in detector.state_dict().items():
@@ -46,3 +48,22 @@ def test_live_after_three_steps_every_weight_is_the_same(name: str, tmp_path: Pa
     learnt = [own for own, parameter in detector.named_parameters() if parameter.requires_grad]
     assert learnt
     assert all(not torch.equal(detector.state_dict()[own], before[own]) for own in learnt)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "r18_boxes"])
+def test_live_precise_statistics_are_fvcores(name: str):
+    pytest.importorskip("detectron2")
+    wanted, detector = settled(CASES[name]), ours(CASES[name]).train()
+    before = {key: each.clone() for key, each in detector.state_dict().items()}
+    seeds = iter(range(SEED, SEED + 2))
+
+    def forward(batch: list[Sample]) -> None:
+        detector.losses(batch, torch.Generator().manual_seed(next(seeds)))
+
+    precise.settle(detector, [[each] for each in samples(CASES[name])], forward, HERE)
+    names, changed = to_detectron2(before), 0
+    for own, found in detector.state_dict().items():
+        if not own.endswith("num_batches_tracked"):
+            torch.testing.assert_close(found, wanted[names[own]], rtol=1e-5, atol=1e-6, msg=own)
+            changed += not torch.equal(found, before[own])
+    assert changed == 2 * sum(isinstance(each, torch.nn.BatchNorm2d) for each in detector.modules())
