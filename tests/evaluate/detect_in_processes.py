@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -26,15 +27,20 @@ EVEN = ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "4", "INPUT.MIN_SIZE_TRAIN", "(6
 
 
 def measure(here: Runtime, folder: Path, iterations: int, *words: str) -> dict[str, Any]:
-    """What an untrained detector finds in scenes that no number of processes divides, the curve, what it finds then."""
+    """What an untrained detector finds in scenes that no number of processes divides, the curve, what it finds then.
+
+    `tested` says how many of the scenes this process looked at before.
+    """
     size = ("SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", f"({iterations * 4 // 5},)")
     recipe = adapting.resolved("micro-r18-c4", [*WORDS, *size, *fitness.overrides(TINY), *words], None)
     train, test = (open_split("digit-scenes", split, Path("no-root")) for split in ("train", "test"))
     test = test.subset(np.arange(7), "test")
     detector = detector_on(recipe, build(TINY, seed=3), 3, seed=1)
-    before = results.found(detector, test, recipe, here)
+    with mock.patch.object(detector, "detect", wraps=detector.detect) as looking:
+        before = results.found(detector, test, recipe, here)
     curve = training.train(detector, train, recipe, 0, training.Ground(here, folder, "test"))
-    return {"before": before, "curve": curve, "after": results.found(detector, test, recipe, here)}
+    after = results.found(detector, test, recipe, here)
+    return {"before": before, "curve": curve, "after": after, "tested": looking.call_count}
 
 
 if __name__ == "__main__":

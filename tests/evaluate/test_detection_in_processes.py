@@ -30,7 +30,9 @@ def both(folder: Path, iterations: int, *words: str) -> tuple[dict[str, Any], di
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(WORKER)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(two), str(iterations), *words], check=True, env=environment, timeout=300)
+    assert one.pop("tested") == 7
     first, second = (json.loads((two / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert (first.pop("tested"), second.pop("tested")) == (4, 3)
     assert first == second
     assert first.pop("processes") == 2
     return one, first

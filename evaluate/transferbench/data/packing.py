@@ -1,7 +1,7 @@
 """Annotations of many images in a few arrays, which loader processes share instead of copying.
 
-As Python objects, COCO's 860,000 are some gigabytes in each process: reading an object writes its count of references,
-and so copies its page of memory.
+As Python objects COCO's 860,000 took 2.6 GiB, and each process copied what it looked at: reading an object writes its
+count of references, and so copies its page of memory (`benchmarks/annotations.py`).
 """
 
 from array import array
