@@ -61,14 +61,14 @@ def test_every_recipes_views_are_the_same_by_all_ways(name: str, kind: str, way:
     source = supply.supply(images, views, 5, CPU, way)
     if way == "batched":
         assert type(source) is (Held if kind == "held" else Decoded)
-    assert_same(supply.batches(source, plans, 5, 0), batches(images, views, plans, 5))
+    assert_same(supply.batches(images, source, plans, 5, 0), batches(images, views, plans, 5))
 
 
 @pytest.mark.parametrize("way", MADE)
 def test_views_of_224_pixels_are_the_same(way: Way, tiny_images: Images) -> None:
     images, views = of_many_sizes(tiny_images(4, size=90)), views_of("intl-imagenet")
     plans = shuffled(4, 4, 0, 0, False)
-    ours = supply.batches(supply.supply(images, views, 0, CPU, way), plans, 0, 0)
+    ours = supply.batches(images, supply.supply(images, views, 0, CPU, way), plans, 0, 0)
     assert_same(ours, batches(images, views, plans, 0))
 
 
@@ -76,7 +76,7 @@ def test_views_of_224_pixels_are_the_same(way: Way, tiny_images: Images) -> None
 def test_batches_do_not_depend_on_loader_processes(way: Way, tiny_images: Images) -> None:
     images, views, plans = tiny_images(24), views_of("intl-cifar10"), TrainingPlans(24, 8, 2, 1).starting_at(1)
     source = supply.supply(images, views, 1, CPU, way)
-    alone, shared = (list(supply.batches(source, plans, 1, workers)) for workers in (0, 2))
+    alone, shared = (list(supply.batches(images, source, plans, 1, workers)) for workers in (0, 2))
     assert len(alone) == 5
     assert_same(alone, shared)
 

@@ -39,9 +39,7 @@ class Complete:
 Supply = Complete | Batched
 
 
-def batches(
-    images: LabelledImages, source: Supply, plans: Sequence[Plan], seed: int, workers: int
-) -> Iterator[Batch]:
+def batches(images: LabelledImages, source: Supply, plans: Sequence[Plan], seed: int, workers: int) -> Iterator[Batch]:
     """The planned batches of `images`, as their `source` makes them."""
     make: Callable[[Plan], Any] = source.make
     finish: Callable[[Any], Batch] = source.finish
