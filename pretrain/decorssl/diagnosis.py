@@ -60,12 +60,12 @@ def advice(recipe: Recipe) -> list[str]:
     return found + [f"lower settings.{name}" for name in weights]
 
 
-def message(found: dict[str, Any], folder: object) -> str:
-    """The report in words."""
+def message(found: dict[str, Any], folder: object, last: str) -> str:
+    """The report in words; `last` is the name of the last good state."""
     lines = [f"{found['what']} at step {found['step']}, epoch {found['epoch'] + 1} ({found['terms']})."]
     lines += [f"  view {i + 1}: {_words(view)}" for i, view in enumerate(found["embeddings"])]
     lines.append(found["cause"])
-    lines.append(f"The last good state and failure.json, this report, are kept in {folder}.")
+    lines.append(f"The last good state ({last}) and failure.json, this report, are kept in {folder}.")
     return "\n".join([*lines, f"With another --out, {'; or '.join(found['advice'])}."])
 
 

@@ -11,7 +11,7 @@ from decorssl.curves import Curves
 from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
 from decorssl.recipe import PROSE, Recipe
-from decorssl.states import Say, States, newest
+from decorssl.states import Say, States, newest, paths, unwritten
 from transferbench import runtime, settings, state
 from transferbench.checkpoints import Card, Origin, save
 from transferbench.errors import UserError
@@ -101,11 +101,15 @@ class RunLog:
         """The error that ends the run, its report left in the folder by whichever process meets it."""
         found = diagnosis(step, self.training.recipe, what)
         state.write_json(self.folder / FAILURE, found)
-        return UserError(message(found, self.folder))
+        last = next((path.name for path in paths(self.folder)), "none was saved yet")
+        return UserError(message(found, self.folder, last))
 
     def _write(self, entry: dict[str, Any], name: str) -> None:
         if self.training.runtime.is_main:
-            self.files[name].write(json.dumps(entry) + "\n")
+            try:
+                self.files[name].write(json.dumps(entry) + "\n")
+            except OSError as error:
+                raise unwritten(self.folder / name, error) from None
             self.curves.add(entry, name)
 
 

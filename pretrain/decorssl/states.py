@@ -73,12 +73,17 @@ class States:
         try:
             snapshot.write(path)
         except OSError as error:
-            free = shutil.disk_usage(self.folder).free
-            kept = ", ".join(each.name for each in paths(self.folder)) or "none yet"
-            raise UserError(
-                f"Cannot write {path}: {error.strerror or error}. A state takes {snapshot.size / 2**20:.1f} MiB, "
-                f"{free / 2**20:.1f} MiB are free there. Whole states: {kept}. Make room and go on with --resume."
-            ) from None
+            raise unwritten(path, error, f"A state takes {snapshot.size / 2**20:.1f} MiB, ") from None
+
+
+def unwritten(path: Path, error: OSError, need: str = "") -> UserError:
+    """What to say of a file in a run's folder that could not be written."""
+    free = shutil.disk_usage(path.parent).free
+    kept = ", ".join(each.name for each in paths(path.parent)) or "none yet"
+    return UserError(
+        f"Cannot write {path}: {error.strerror or error}. {need}{free / 2**20:.1f} MiB are free there. "
+        f"Whole states: {kept}. Make room and go on with --resume."
+    )
 
 
 def paths(folder: Path) -> list[Path]:

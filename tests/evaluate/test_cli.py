@@ -1,6 +1,7 @@
 """The command line: what it prints, where it writes, and its exit codes."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -175,15 +176,16 @@ def test_what_a_person_can_mend_is_told_bare_with_2_and_nothing_is_written(evalu
     assert not Path("results").exists()
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
-    evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_ends_with_its_number_and_says_how_to_go_on(
+    number: signal.Signals, expected: int, evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def stopped(*arguments: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("transferbench.tasks.knn.run", stopped)
     code, _, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
-    assert code == 130
+    assert code == expected
     assert "run the same command again to go on" in err
     assert len(list(Path("results/records").glob("*.json"))) == 1, "spectrum came before"
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
@@ -50,6 +52,22 @@ def test_ranks_share_the_batch_in_order() -> None:
     assert len(alone) == 10
     for b in range(10):
         assert np.array_equal(np.concatenate([plans[b].indices for plans in ranks]), alone[b].indices)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.sampled_from([1, 2, 3, 4, 6]), st.sampled_from([1, 2, 4]), st.data())
+def test_no_image_is_seen_twice_in_an_epoch_whoever_goes_on(
+    batches_of_12: int, before: int, after: int, data: st.DataObject
+) -> None:
+    """Some processes take an epoch's first steps, others the rest."""
+    n = 12 * batches_of_12 + data.draw(st.integers(0, 11))
+    stop = data.draw(st.integers(0, batches_of_12))
+    first, rest = (
+        [TrainingPlans(n, 12, 3, seed=2, place=(rank, count)) for rank in range(count)] for count in (before, after)
+    )
+    seen = [plans[b].indices for plans in first for b in range(stop)]
+    seen += [plans.starting_at(stop)[b].indices for plans in rest for b in range(batches_of_12 - stop)]
+    assert len(np.unique(np.concatenate(seen))) == 12 * batches_of_12 == sum(map(len, seen))
 
 
 def test_a_later_start_is_the_same_run() -> None:

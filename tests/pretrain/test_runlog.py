@@ -1,5 +1,7 @@
 """The run folder: what it keeps when a run goes wrong or is cut short."""
 
+import errno
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +37,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
     log.save()
     good = states.paths(tmp_path)[0].read_bytes()
     log.add(replace(next(steps), terms={"loss": torch.tensor(float("nan"))}))
-    with pytest.raises(UserError, match=r"(?s)loss is nan at step 2.*singular values.*last good state"):
+    with pytest.raises(UserError, match=r"(?s)loss is nan at step 2.*singular values.*last good state .state-00000001"):
         log.save()
     assert states.paths(tmp_path)[0].read_bytes() == good
 
@@ -113,6 +115,22 @@ def test_a_finite_loss_whose_gradient_was_not_never_replaces_a_good_state(
         log.save()
     assert states.paths(tmp_path)[0].read_bytes() == good
     assert json.loads((tmp_path / runlog.FAILURE).read_text())["step"] == 2
+
+
+def test_a_line_that_finds_no_room_ends_the_run_with_what_to_do(
+    recipe: Recipe, tiny_images: Images, tmp_path: Path
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    training = Training(recipe, tiny_images(20), ONE)
+    log = runlog.open_run(tmp_path, training)
+    log.add(next(training.steps()))
+    log.save()
+    log.files[runlog.STEPS] = Full()  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match=r"steps.jsonl: No space left.*MiB are free.*state-00000001.*--resume"):
+        log.note({"step": 1})
 
 
 def test_a_run_gone_on_with_leaves_its_old_report_behind(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
