@@ -21,7 +21,7 @@ from transferbench.errors import UserError, unknown
 
 Way = Literal["auto", "pil", "batched", "compiled"]
 WAYS = get_args(Way)
-SMALL = 64
+SMALL = 32
 """The longest side, in pixels, of images that batches on a CPU are faster for than PIL (benchmarks/views.py)."""
 
 

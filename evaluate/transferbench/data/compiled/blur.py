@@ -6,8 +6,9 @@ import numpy as np
 
 from transferbench.data.compiled.kernels import kernel
 
+U32 = np.uint32
 PASSES = 3
-HALF = 1 << 23
+HALF = U32(1 << 23)
 
 
 @kernel
@@ -15,6 +16,7 @@ HALF = 1 << 23
 def blur(pixels, reach, inner, outer):
     """Three passes across and three down, by boxes that reach so far with such weights in units of 1/2^24."""
     _, height, width = pixels.shape
+    inner, outer = U32(inner), U32(outer)
     line = np.empty(width + 2 * reach + 2, np.uint32)
     near = np.empty(max(height, width), np.uint32)
     padded = np.empty((height + 2 * reach + 2, width), np.uint8)
@@ -28,20 +30,26 @@ def blur(pixels, reach, inner, outer):
 
 @kernel
 @no_type_check
+def _weighed(near, far, inner, outer):
+    """In 32 bits throughout: numba would widen to 64, and a vector hold half as many."""
+    return np.uint8(U32(U32(U32(near * inner) + U32(far * outer)) + HALF) >> U32(24))
+
+
+@kernel
+@no_type_check
 def _across(row, line, near, reach, inner, outer):
     width, beyond = row.shape[0], reach + 1
     line[:beyond], line[beyond + width :] = row[0], row[width - 1]
     for x in range(width):
         line[beyond + x] = row[x]
         near[x] = 0
+    first, last = line[:width], line[2 * beyond :]
     for k in range(1, 2 * reach + 2):
         part = line[k : k + width]
         for x in range(width):
-            near[x] += part[x]
-    first, last = line[:width], line[2 * beyond :]
+            near[x] = U32(near[x] + part[x])
     for x in range(width):
-        total = np.uint32(near[x] * inner) + np.uint32((first[x] + last[x]) * outer) + HALF
-        row[x] = np.uint8(np.uint32(total) >> 24)
+        row[x] = _weighed(near[x], U32(first[x] + last[x]), inner, outer)
 
 
 @kernel
@@ -53,12 +61,11 @@ def _down(plane, padded, near, reach, inner, outer):
         padded[y], padded[beyond + height + y] = plane[0], plane[height - 1]
     padded[beyond : beyond + height] = plane
     for y in range(height):
+        row, first, last = plane[y], padded[y], padded[y + 2 * beyond]
         near[:width] = 0
         for k in range(1, 2 * reach + 2):
             part = padded[y + k]
             for x in range(width):
-                near[x] += part[x]
-        row, first, last = plane[y], padded[y], padded[y + 2 * beyond]
+                near[x] = U32(near[x] + U32(part[x]))
         for x in range(width):
-            total = np.uint32(near[x] * inner) + np.uint32((np.uint32(first[x]) + last[x]) * outer) + HALF
-            row[x] = np.uint8(np.uint32(total) >> 24)
+            row[x] = _weighed(near[x], U32(U32(first[x]) + U32(last[x])), inner, outer)

@@ -93,9 +93,22 @@ def _change(current, code, settings, drawn, worked_out):
     elif code == BLUR:
         _blur(current, worked_out[0], worked_out[1], worked_out[2])
     elif code == FLIP:
-        current[:] = current[:, :, ::-1].copy()
+        _mirror(current)
     else:
         _inverted(flat, settings[1] if code == SOLARIZE else 0)
+
+
+@kernel
+@no_type_check
+def _mirror(current):
+    width = current.shape[2]
+    line = np.empty(width, np.uint8)
+    for c in range(3):
+        for y in range(current.shape[1]):
+            row = current[c, y]
+            line[:] = row
+            for x in range(width):
+                row[x] = line[width - 1 - x]
 
 
 @kernel
