@@ -77,8 +77,8 @@ def test_the_backend_is_in_the_protocol_and_in_the_label(installed):
     theirs = detect.Config()
     installed(False)
     ours = detect.Config()
-    assert detect.label(theirs) == "coco_R_50_C4_1x (detectron2)"
-    assert detect.label(ours) == "coco_R_50_C4_1x (torchvision)"
+    assert detect.label(theirs) == "coco_R_50_C4_1x, box AP (detectron2)"
+    assert detect.label(ours) == "coco_R_50_C4_1x, box AP (torchvision)"
     assert protocol_sha256("detect", "1", theirs) != protocol_sha256("detect", "1", ours)
     again = settings.read(detect.Config, theirs.model_dump(mode="json"))
     assert again == theirs
@@ -217,7 +217,7 @@ def test_live_a_record_of_detectron2_itself(tmp_path: Path):
     before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     (record,) = run([job], candidate(), bench, Shelf(tmp_path))
     assert record.status == "ok", record.error
-    assert record.label == "micro-r18-c4 (detectron2)"
+    assert record.label == "micro-r18-c4, box AP (detectron2)"
     assert record.config["backend"] == "detectron2"
     assert "detectron2" in record.environment["packages"]
     assert {"box_ap", "mask_ap50"} <= {score.metric for score in record.scores}

@@ -101,6 +101,9 @@ def test_an_image_of_another_size_than_its_annotations_is_refused(tmp_path: Path
 def test_images_with_nothing_to_learn_are_left_out(tmp_path: Path):
     images = open_split(f"{coco(tmp_path)}/", "train", tmp_path)
     assert feeding.trainable(images, True) == [0]
+    for is_filtered, seen in ((True, {0}), (False, {0, 1, 2})):
+        setting = recipe(SOLVER={"IMS_PER_BATCH": 1}, DATALOADER={"FILTER_EMPTY_ANNOTATIONS": is_filtered})
+        assert {draw.index for batch in islice(feeding.batches(images, setting, 0), 6) for draw in batch} == seen
 
 
 def test_batches_hold_one_shape_and_every_image_comes_once_an_order():

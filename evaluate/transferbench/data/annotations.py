@@ -1,34 +1,15 @@
 """What is annotated in the images of a data set for detection, as its files say it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
-Outlines = list[list[float]]
-"""The outlines of an object, each x0 y0 x1 y1 ... in pixels."""
+from transferbench.data.packing import Annotation, Outlines, Packed
 
-
-class Annotation(NamedTuple):
-    """One object.
-
-    Attributes:
-        box: x and y of the upper left corner, width and height, in pixels.
-        label: its class, from 0 on.
-        mask: outlines, or COCO's run-length code `{"size": [h, w], "counts": ...}`; None where it is not known.
-        area: in square pixels, by which results are told apart as small, medium and large; None: of the box.
-        crowd: a region of many objects: not trained on, and detections in it are not counted.
-        difficult: as PASCAL VOC marks it: trained on, and neither counted nor missed when testing.
-    """
-
-    box: tuple[float, float, float, float]
-    label: int
-    mask: Outlines | Mapping[str, Any] | None = None
-    area: float | None = None
-    crowd: bool = False
-    difficult: bool = False
+__all__ = ["Annotated", "Annotation", "Outlines"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +17,7 @@ class Annotated:
     """The annotations of a split, image by image.
 
     Attributes:
-        objects: by image.
+        objects: by image; whatever sequence of sequences is given becomes a `Packed`.
         ids: what the files call each image; results for other tools are written with it.
         sizes: height and width of each image.
         categories: the number that the files give each class.
@@ -49,10 +30,25 @@ class Annotated:
     categories: tuple[int, ...]
     scoring: Literal["coco", "voc2007", "voc2012"] = "coco"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.objects, Packed):
+            object.__setattr__(self, "objects", Packed(self.objects))
+
+    @property
+    def packed(self) -> Packed:
+        """The objects as arrays."""
+        assert isinstance(self.objects, Packed)
+        return self.objects
+
     @property
     def has_masks(self) -> bool:
         """Whether every object that is no crowd has a mask."""
-        return all(each.mask is not None for image in self.objects for each in image if not each.crowd)
+        return bool((self.packed.masked | self.packed.crowd).all())
+
+    def learnable(self, with_masks: bool) -> Int64[np.ndarray, "m"]:
+        """The images with at least one object to learn: no crowd, and with a mask where masks are learnt."""
+        packed = self.packed
+        return packed.with_any(~packed.crowd & packed.masked if with_masks else ~packed.crowd)
 
     def subset(self, chosen: Int64[np.ndarray, "m"]) -> "Annotated":
         """Of the images at `chosen`, in that order."""
@@ -66,4 +62,5 @@ class Annotated:
 
     def first_labels(self) -> Int64[np.ndarray, "n"]:
         """The class of each image's first object; -1 where there is none."""
-        return np.array([image[0].label if image else -1 for image in self.objects], np.int64)
+        first, labels = self.packed.first, np.append(self.packed.labels, -1)
+        return np.where(first[1:] > first[:-1], labels[first[:-1]], -1)

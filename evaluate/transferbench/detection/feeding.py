@@ -6,13 +6,14 @@ from itertools import islice
 
 import numpy as np
 import torch
+from jaxtyping import Int32
 from torch.utils.data import DataLoader, Dataset
 
 from transferbench.data import LabelledImages
 from transferbench.data.loading import on_start
 from transferbench.detection.recipe import Recipe
 from transferbench.detection.samples import Sample
-from transferbench.detection.views import is_trained_on, training_sample
+from transferbench.detection.views import training_sample
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,10 @@ class Draw:
     flips: bool
 
 
-Batches = Sequence[Sequence[Draw]]
-
-
 def trainable(images: LabelledImages, with_masks: bool) -> list[int]:
     """The images with at least one object to learn (Detectron2's `FILTER_EMPTY_ANNOTATIONS`)."""
     assert images.annotated is not None
-    objects = images.annotated.objects
-    return [i for i, found in enumerate(objects) if any(is_trained_on(each, with_masks) for each in found)]
+    return images.annotated.learnable(with_masks).tolist()
 
 
 def stream(chosen: Sequence[int], recipe: Recipe, seed: int) -> Iterator[Draw]:
@@ -42,7 +39,7 @@ def stream(chosen: Sequence[int], recipe: Recipe, seed: int) -> Iterator[Draw]:
     while True:
         rng = np.random.default_rng([seed, epoch])
         for index in rng.permutation(len(chosen)).tolist():
-            drawn = rng.integers(lengths[0], lengths[1] + 1) if is_range else rng.choice(lengths)
+            drawn = rng.integers(lengths[0], lengths[1] + 1) if is_range else lengths[rng.integers(len(lengths))]
             is_flipped = bool(rng.random() < 0.5) and recipe.INPUT.RANDOM_FLIP == "horizontal"
             yield Draw(chosen[index], int(drawn), is_flipped)
         epoch += 1
@@ -78,7 +75,7 @@ def loaded(
     Raises:
         UserError: naming the image that cannot be decoded.
     """
-    planned = list(islice(plan, count))
+    planned = _table(plan, count)
     loader = DataLoader(
         _Planned(images, recipe, planned),
         batch_size=None,
@@ -92,10 +89,17 @@ def loaded(
         yield found
 
 
+def _table(plan: Iterator[list[Draw]], count: int) -> Int32[np.ndarray, "b share 3"]:
+    """The next draws as an array of batches, which loader processes share: a million objects would be copied."""
+    draws = (draw for batch in islice(plan, count) for draw in batch)
+    found = np.fromiter((word for draw in draws for word in (draw.index, draw.shorter, draw.flips)), np.int32)
+    return found.reshape(count, len(found) // max(1, 3 * count), 3)
+
+
 class _Planned(Dataset[list[Sample] | Exception]):
     """Item b is batch b. An error travels as a value, so that a loader process does not wrap its message."""
 
-    def __init__(self, images: LabelledImages, recipe: Recipe, plan: Batches) -> None:
+    def __init__(self, images: LabelledImages, recipe: Recipe, plan: Int32[np.ndarray, "b share 3"]) -> None:
         self.images, self.recipe, self.plan = images, recipe, plan
 
     def __len__(self) -> int:
@@ -107,8 +111,8 @@ class _Planned(Dataset[list[Sample] | Exception]):
         longest, with_masks = self.recipe.INPUT.MAX_SIZE_TRAIN, self.recipe.MODEL.MASK_ON
         try:
             return [
-                training_sample(self.images, draw.index, (draw.shorter, longest), draw.flips, with_masks)
-                for draw in self.plan[b]
+                training_sample(self.images, index, (shorter, longest), bool(flips), with_masks)
+                for index, shorter, flips in self.plan[b].tolist()
             ]
         except Exception as error:
             return error

@@ -1,16 +1,19 @@
 """PASCAL VOC's average precision with the rounding that its submission files bring, as Detectron2 reports it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from transferbench.data.annotations import Annotated
+from transferbench.data.annotations import Annotated, Annotation
 from transferbench.detection.coco_precision import Precision
 
 THRESHOLDS = tuple(range(50, 100, 5))
 """Overlaps, per cent."""
+
+Truth = tuple[np.ndarray, np.ndarray]
+"""Of an image: corners in VOC's counting, `n 4`, and which are difficult."""
 
 
 def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: Sequence[str]) -> Precision:
@@ -19,11 +22,13 @@ def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: 
     Scores have 3 decimals; corners 1, counted from 1, and both belong to the box (spec/detection.md 2.14, [run]). The
     set's year says whether precision is interpolated at 11 points (2007) or its area taken (2012).
     """
-    year = annotated.scoring == "voc2007"
-    table = np.array([
-        [_of_class(results, annotated, label, threshold / 100, year) for label in range(len(classes))]
-        for threshold in THRESHOLDS
-    ])  # fmt: skip
+    at_11_points = annotated.scoring == "voc2007"
+    columns = []
+    for label, category in enumerate(annotated.categories):
+        truth = {image: _boxes(found, label) for image, found in zip(annotated.ids, annotated.objects, strict=True)}
+        mine = [each for each in results if each["category_id"] == category]
+        columns.append([_of_class(mine, truth, threshold / 100, at_11_points) for threshold in THRESHOLDS])
+    table = np.array(columns).T
     values = {"ap": table.mean(), "ap50": table[0].mean(), "ap75": table[THRESHOLDS.index(75)].mean()}
     return Precision({name: 100 * float(v) for name, v in values.items()}, _by_class(table, classes))
 
@@ -33,12 +38,9 @@ def _by_class(table: Float[np.ndarray, "t c"], classes: Sequence[str]) -> dict[s
 
 
 def _of_class(
-    results: Sequence[dict[str, Any]], annotated: Annotated, label: int, threshold: float, at_11_points: bool
+    mine: Sequence[dict[str, Any]], truth: Mapping[int | str, Truth], threshold: float, at_11_points: bool
 ) -> float:
     """The average precision of a class, surest detections first; equal scores stay in the results' order."""
-    category = annotated.categories[label]
-    mine = [each for each in results if each["category_id"] == category]
-    truth = {image: _boxes(annotated, i, label) for i, image in enumerate(annotated.ids)}
     wanted = sum(int((~difficult).sum()) for _, difficult in truth.values())
     if not wanted:
         return 0.0
@@ -69,9 +71,9 @@ def average(recall: Float[np.ndarray, "n"], precision: Float[np.ndarray, "n"], a
     return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())
 
 
-def _boxes(annotated: Annotated, index: int, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Corners in VOC's counting, `n 4`, and which are difficult."""
-    mine = [each for each in annotated.objects[index] if each.label == label]
+def _boxes(found: Sequence[Annotation], label: int) -> Truth:
+    """Of an image's objects those of a class."""
+    mine = [each for each in found if each.label == label]
     corners = [(x + 1, y + 1, x + width, y + height) for (x, y, width, height), *_ in mine]
     return np.array(corners, float).reshape(-1, 4), np.array([each.difficult for each in mine], bool)
 

@@ -1,0 +1,69 @@
+"""Packed annotations are the ones that were given, object by object."""
+
+import numpy as np
+import pytest
+
+from transferbench.data.annotations import Annotated, Annotation
+from transferbench.data.packing import Packed
+
+CODE = {"size": [30, 40], "counts": [0, 60, 1140]}
+
+
+def some(seed: int, images: int = 40) -> list[tuple[Annotation, ...]]:
+    rng = np.random.default_rng(seed)
+
+    def one() -> Annotation:
+        outlines = [rng.random(2 * int(rng.integers(3, 9))).tolist() for _ in range(int(rng.integers(1, 4)))]
+        mask = [outlines, CODE, None][int(rng.choice(3, p=[0.7, 0.1, 0.2]))]
+        x, y, width, height = rng.random(4).tolist()
+        area = None if rng.random() < 0.2 else float(rng.random())
+        flags = rng.random(2) < 0.3
+        return Annotation((x, y, width, height), int(rng.integers(80)), mask, area, bool(flags[0]), bool(flags[1]))
+
+    return [tuple(one() for _ in range(int(rng.integers(0, 5)))) for _ in range(images)]
+
+
+def annotated(objects) -> Annotated:
+    n = len(objects)
+    return Annotated(objects, list(range(n)), [(30, 40)] * n, tuple(range(80)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_packed_comes_out_to_the_bit(seed: int):
+    objects = some(seed)
+    packed = Packed(objects)
+    assert list(packed) == objects
+    assert [packed[i] for i in range(-40, 0)] == objects
+    assert packed[3:20:4] == objects[3:20:4]
+    assert len(packed) == 40
+    assert packed == Packed(objects)
+    assert packed != Packed(objects[:-1])
+    with pytest.raises(IndexError):
+        packed[40]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_questions_to_all_are_answered_as_one_by_one(seed: int):
+    objects = some(seed)
+    found = annotated(objects)
+    for with_masks in (False, True):
+        learnt = [
+            i
+            for i, image in enumerate(objects)
+            if any(not each.crowd and (each.mask is not None or not with_masks) for each in image)
+        ]
+        assert found.learnable(with_masks).tolist() == learnt
+        assert 0 < len(learnt) < 40
+    assert found.first_labels().tolist() == [image[0].label if image else -1 for image in objects]
+    assert not found.has_masks
+    whole = [tuple(each for each in image if each.crowd or each.mask is not None) for image in objects]
+    assert annotated(whole).has_masks
+    assert list(found.subset(np.array([7, 2])).objects) == [objects[7], objects[2]]
+
+
+def test_nothing_at_all_can_be_packed():
+    found = annotated([(), ()])
+    assert list(found.objects) == [(), ()]
+    assert found.learnable(True).tolist() == []
+    assert found.first_labels().tolist() == [-1, -1]
+    assert annotated([]).first_labels().tolist() == []
