@@ -66,7 +66,7 @@ def stepped(case: Case, steps: int) -> dict[str, torch.Tensor]:
         def before_step(self) -> None:
             torch.manual_seed(SEED + self.trainer.iter)
 
-    config, model = _config(case), _model(case)
+    config, model = configured(case), _model(case)
     optimizer = build_optimizer(config, model)
     trainer = SimpleTrainer(model, [[_input(each) for each in samples(case)]] * steps, optimizer)
     trainer.register_hooks([hooks.LRScheduler(scheduler=build_lr_scheduler(config, optimizer)), Seed()])
@@ -90,7 +90,7 @@ def settled(case: Case) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-def _config(case: Case) -> Any:
+def configured(case: Case) -> Any:
     """What Detectron2 makes of the file and the changes, but for the heads it lacks, which are the backend's."""
     from detectron2.config import get_cfg
 
@@ -105,7 +105,7 @@ def _model(case: Case) -> Any:
     from detectron2.modeling import build_model
 
     heads.register()
-    model = build_model(_config(case))
+    model = build_model(configured(case))
     model.load_state_dict({name: tensor(name, tuple(old.shape)) for name, old in model.state_dict().items()})
     return model
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from detection_by_detectron2 import settled, stepped
-from detection_cases import CASES, SEED, ours, samples
+from detection_by_detectron2 import configured, settled, stepped
+from detection_cases import CASES, CLASSES, SEED, ours, samples
 
+from transferbench.backbones import build as build_backbone
 from transferbench.data import open_split
 from transferbench.detection import precise, training
+from transferbench.detection.by_detectron2 import heads
+from transferbench.detection.detector import build
 from transferbench.detection.names import to_detectron2
 from transferbench.detection.samples import Sample
 from transferbench.runtime import Runtime
@@ -67,3 +70,27 @@ def test_live_precise_statistics_are_fvcores(name: str):
             torch.testing.assert_close(found, wanted[names[own]], rtol=1e-5, atol=1e-6, msg=own)
             changed += not torch.equal(found, before[own])
     assert changed == 2 * sum(isinstance(each, torch.nn.BatchNorm2d) for each in detector.modules())
+
+
+@pytest.mark.parametrize("name", ["r18", "r18_fpn"])
+def test_live_new_layers_are_drawn_as_detectron2_draws_them(name: str):
+    build_model = pytest.importorskip("detectron2.modeling").build_model
+    case = CASES[name]
+    heads.register()
+    wanted = build_model(configured(case)).state_dict()
+    detector = build(case.recipe(), build_backbone(case.architecture), CLASSES)
+    names, compared = to_detectron2(detector.state_dict()), 0
+    for own, found in detector.state_dict().items():
+        if own.startswith(("trunk.", "heads.layer4.")) or own.endswith("num_batches_tracked"):
+            continue
+        theirs = wanted[names[own]]
+        if theirs.min() == theirs.max():
+            assert torch.equal(found, theirs), own
+        else:
+            compared += 1
+            chance = found.numel() ** -0.5
+            torch.testing.assert_close(found.std(), theirs.std(), rtol=5 * chance, atol=0, msg=own)
+            # 3 for a normal distribution, 1.8 for a uniform one
+            fourth, other = (((each - each.mean()) / each.std()).pow(4).mean() for each in (found, theirs))
+            torch.testing.assert_close(fourth, other, rtol=10 * chance, atol=0, msg=own)
+    assert compared >= 6
