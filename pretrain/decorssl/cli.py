@@ -27,6 +27,7 @@ pretrain intl --resume                    go on with a stopped run
 pretrain intl --log tensorboard           curves beside the run's own files
 pretrain log RUN --log tensorboard        the same of a run that is there
 pretrain times RUN...                     images a second, waiting, time to an accuracy
+pretrain intl --slurm nodes=2,gpus=8      the same as a job in SLURM's queue
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
@@ -63,6 +64,13 @@ def pretrain(
     keep_states: Annotated[
         int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
     ] = 2,
+    bad_images: Annotated[
+        int, typer.Option(min=0, help="Replace up to so many broken images; 0: an error.", rich_help_panel=PLACE)
+    ] = 0,
+    slurm: Annotated[
+        str | None,
+        typer.Option(help="Queue it: nodes=2,gpus=8,time=24:00:00,partition=P,...", rich_help_panel=PLACE),
+    ] = None,
     log: Annotated[
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None,
@@ -84,20 +92,48 @@ def pretrain(
     from decorssl import recipe as recipes
     from decorssl import session, study, supply
 
-    where = supply.way(views)
-    place = session.Place(device, workers, data_root, knn_every, watch_every, save_seconds, keep_states, places, where)
+    place = session.Place(
+        device=device,
+        workers=workers,
+        data_root=data_root,
+        knn_every=knn_every,
+        watch_every=watch_every,
+        save_seconds=save_seconds,
+        keep_states=keep_states,
+        bad_images=bad_images,
+        log=places,
+        views=supply.way(views),
+    )
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():
-        if recipe or seed is not None:
-            raise UserError(f"The study {method} has a recipe and seeds of its own: use --set and --seeds.")
+        if recipe or seed is not None or slurm:
+            raise UserError(
+                f"The study {method} has a recipe and seeds of its own, and runs here: use --set and --seeds."
+            )
         stopped = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
     else:
         chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
         if chosen.method != method:
             raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
+        if slurm:
+            _queue(chosen, out, resume, slurm)
+            return
         stopped = session.run(chosen, out, resume, place, _say)
     if stopped:
         raise typer.Exit(128 + stopped)
+
+
+def _queue(recipe: "Recipe", out: Path | None, resume: bool, request: str) -> None:
+    """Put this command into SLURM's queue, when the folder is one it could work in."""
+    from decorssl import runlog, session
+    from transferbench import slurm, state
+
+    folder = out or session.folder_of(recipe)
+    state.require_writable(folder)
+    runlog.check_folder(folder, recipe, resume)
+    arguments = [word for word in slurm.arguments_left(sys.argv[1:]) if word != "--resume"]
+    work = slurm.Work(f"pretrain {recipe.name}", "decorssl", [*arguments, "--resume"])
+    _say(slurm.submit(work, slurm.read(request), folder / "slurm"))
 
 
 def _say(message: str) -> None:

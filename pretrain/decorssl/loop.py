@@ -104,6 +104,7 @@ class Training:
         teacher = {"teacher": self.teacher.state_dict()} if self.teacher else {}
         return {
             "done": self.done,
+            "processes": self.runtime.world_size,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **teacher,

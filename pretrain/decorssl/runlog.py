@@ -148,7 +148,10 @@ def open_run(
         state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
         state.write_json(folder / ENVIRONMENT, runtime.environment())
     if found := here.gather_objects(newest(folder, say) if here.is_main else None)[0]:
-        training.restore(state.load(found))
+        reached = state.load(found)
+        training.restore(reached)
+        if reached["processes"] != here.world_size:
+            say(_on_others(training, reached["processes"]))
     if here.is_main:
         for name in FILES:
             _drop_steps_after(folder / name, training.done)
@@ -171,6 +174,21 @@ def card(training: Training, name: str) -> Card:
         commit=runtime.environment()["commit"],
     )
     return Card(architecture=recipe.backbone, preprocess=recipe.preprocess, origin=origin)
+
+
+def _on_others(training: Training, before: int) -> str:
+    """What is the same and what is not when so many processes saved a state and others go on with it."""
+    batch, now = training.recipe.batch_size, training.runtime.world_size
+    text = (
+        f"Saved by {before} processes, gone on with by {now}: schedule, images, their order and views, queues, teacher "
+        "and optimizer are what they would have been; sums are rounded otherwise, so weights will differ slightly."
+    )
+    if getattr(training.method, "PER_PROCESS", False):
+        text += (
+            f" Not so the loss: {training.recipe.method} takes it over the images of one process, now {batch // now} "
+            f"and not {batch // before}, and draws otherwise."
+        )
+    return text
 
 
 def _drop_steps_after(path: Path, done: int) -> None:

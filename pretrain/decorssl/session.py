@@ -2,18 +2,21 @@
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import curves, pace, runlog
+from decorssl import capacity, curves, pace, runlog
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
+from decorssl.substitutes import Substitutes
 from decorssl.supply import Way
 from transferbench import runtime, state
 from transferbench.data import LabelledImages, open_split
@@ -34,6 +37,7 @@ class Place:
     watch_every: int = 1
     save_seconds: float = 60.0
     keep_states: int = runlog.KEEP
+    bad_images: int = 0
     log: tuple[str, ...] = ()
     views: Way = "auto"
 
@@ -49,6 +53,11 @@ def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) 
         runtime.stop()
 
 
+def folder_of(recipe: Recipe) -> Path:
+    """Where a recipe runs when nobody says."""
+    return Path("runs") / f"{recipe.name}-seed{recipe.seed}"
+
+
 def training_images(recipe: Recipe, root: Path) -> LabelledImages:
     """The images that a recipe pretrains on, with `root` as the folder of data sets."""
     images = open_split(recipe.data, recipe.split, root)
@@ -56,30 +65,35 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
 
 
 def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> int:
-    folder = out or Path("runs") / f"{recipe.name}-seed{recipe.seed}"
+    folder = out or folder_of(recipe)
     curves.check(place.log)
     state.require_writable(folder)
     runlog.check_folder(folder, recipe, resume)
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
         return 0
-    root = place.data_root or runtime.data_root()
-    images = training_images(recipe, root)
+    images = training_images(recipe, place.data_root or runtime.data_root())
+    substitutes = Substitutes(images, place.bad_images, folder)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
-    training = Training(recipe, images, here, workers, place.views)
+    training = Training(recipe, substitutes.images, here, workers, place.views)
     folder.mkdir(parents=True, exist_ok=True)
     asked = place.log if here.is_main else ()
     with (
         curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
         runlog.open_run(folder, training, sinks, place.keep_states, say) as log,
     ):
-        return _trained(training, log, place, root, say)
+        try:
+            return _trained(training, log, place, substitutes, say)
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)
+        raise capacity.out_of_memory(training)
 
 
-def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say) -> int:
+def _trained(training: Training, log: RunLog, place: Place, substitutes: Substitutes, say: Say) -> int:
     """Train, watch and leave the backbone."""
     recipe, images, folder = training.recipe, training.images, log.folder
+    root = place.data_root or runtime.data_root()
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
     say(f"{recipe.about}\n{plan}, in {folder}")
     if training.done:
@@ -89,7 +103,7 @@ def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, place.knn_every)
     watch = Watch(training, place.watch_every if is_main else 0)
-    if stopped := _train(training, log, (monitor, watch), place.save_seconds, say):
+    if stopped := _train(training, log, (monitor, watch, substitutes), place.save_seconds, say):
         say(f"Stopped by {Signals(stopped).name} and saved. The same command with --resume goes on.")
         return stopped
     path = log.finish()
@@ -99,9 +113,11 @@ def _trained(training: Training, log: RunLog, place: Place, root: Path, say: Say
     return 0
 
 
-def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], save_seconds: float, say: Say) -> int:
+def _train(
+    training: Training, log: RunLog, watchers: tuple[Monitor, Watch, Substitutes], save_seconds: float, say: Say
+) -> int:
     """Take every step there is to take; 0, or the number of the signal that came, after a step and saved."""
-    monitor, watch = watchers
+    monitor, watch, substitutes = watchers
     with StopSignal() as stop:
         for step in _with_progress(training, say):
             log.add(step)
@@ -112,6 +128,9 @@ def _train(training: Training, log: RunLog, watchers: tuple[Monitor, Watch], sav
                 log.note(line, runlog.SPECTRA)
                 if line["alarm"]:
                     say(f"epoch {step.epoch + 1}: {line['alarm']}")
+            if (count := substitutes.after(step, training)) is not None:
+                log.note({"step": step.index, "epoch": step.epoch, "bad_images": count})
+                say(f"epoch {step.epoch + 1}: {count} images that cannot be decoded, replaced: {substitutes.FILE}")
             log.save_if_due(save_seconds)
             if stop.agreed(training.runtime) and step.index < training.total_steps:
                 log.save()

@@ -30,7 +30,7 @@ SMALL = 64
 def batches(source: "Pictures | Batched", plans: Sequence[Plan], seed: int, workers: int) -> Iterator[Batch]:
     """The planned batches."""
     make: Callable[[Plan], Any] = source.make
-    for made in loading.made(make, plans, seed, workers):
+    for made in loading.made(source.images, make, plans, seed, workers):
         yield source.finish(made)
 
 
@@ -73,6 +73,11 @@ class Pictures:
     """Views by PIL, one image after another."""
 
     make: loading.OneByOne
+
+    @property
+    def images(self) -> LabelledImages:
+        """What the views are of."""
+        return self.make.images
 
     def finish(self, made: Any) -> Batch:
         """Nothing is left to do in the process that trains."""

@@ -1,5 +1,6 @@
 """Every method keeps the promises of `decorssl.methods.Method`; the folder says which there are."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
-def evaluated(name: str) -> Tensor:
+def evaluated(name: str, gather: Callable[[Tensor], Tensor] = lambda z: z) -> Tensor:
     """The loss of two fixed views, under one seed."""
     method, dim = METHODS.load(name), CHANNELS.get(name, 32)
     config = method.Config(**FITTING.get(name, {}))
@@ -97,7 +98,7 @@ def evaluated(name: str) -> Tensor:
     outputs = Outputs(tuple(views[i] for i in routes.student), tuple(views[i] for i in routes.teacher))
     with seeded(7):
         modules = method.modules(dim, config)
-    context = Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), lambda z: z, modules)
+    context = Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), gather, modules)
     return method.loss(outputs, context)["loss"]
 
 
@@ -107,6 +108,18 @@ def test_a_loss_is_a_function_of_embeddings_modules_and_the_given_generator(name
     first = evaluated(name)
     torch.manual_seed(2)
     assert torch.equal(evaluated(name), first)
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_method_says_whether_its_loss_is_over_the_images_of_one_process(name: str) -> None:
+    gathered: list[Tensor] = []
+
+    def gather(z: Tensor) -> Tensor:
+        gathered.append(z)
+        return z
+
+    evaluated(name, gather)
+    assert getattr(METHODS.load(name), "PER_PROCESS", False) == (not gathered)
 
 
 @pytest.mark.parametrize("name", METHODS.names())

@@ -77,8 +77,8 @@ def test_the_backend_is_in_the_protocol_and_in_the_label(installed):
     theirs = detect.Config()
     installed(False)
     ours = detect.Config()
-    assert detect.label(theirs) == "coco_R_50_C4_1x (detectron2)"
-    assert detect.label(ours) == "coco_R_50_C4_1x (torchvision)"
+    assert detect.label(theirs) == "coco_R_50_C4_1x, box AP (detectron2)"
+    assert detect.label(ours) == "coco_R_50_C4_1x, box AP (torchvision)"
     assert protocol_sha256("detect", "1", theirs) != protocol_sha256("detect", "1", ours)
     again = settings.read(detect.Config, theirs.model_dump(mode="json"))
     assert again == theirs
@@ -120,10 +120,10 @@ def test_the_small_recipe_of_suites_runs_everywhere_on_one_backend(installed):
     assert [job.config.backend for job in jobs if job.task == "detect"] == ["torchvision", "torchvision"]
 
 
-def engine(folder: Path, recipe: Recipe, judged: Candidate | None = None) -> Any:
+def engine(folder: Path, recipe: Recipe, judged: Candidate | None = None, workers: int = 0) -> Any:
     pytest.importorskip("detectron2")
     judged = judged or candidate()
-    ground = Ground(Runtime(torch.device("cpu")), folder, "test")
+    ground = Ground(Runtime(torch.device("cpu")), folder, "test", workers)
     return backends.engine("detectron2", Trial(judged, scenes("train"), scenes("test"), recipe, 3), ground)
 
 
@@ -180,6 +180,7 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     again, seen = engine(tmp_path, recipe), []
     curve = again.train(seen.append)
     assert seen == [4]
+    assert again.config.SEED == 3 + 3
     assert [line["iteration"] for line in curve] == [1, 2, 3, 4]
     assert [line["lr"] for line in curve] == pytest.approx([0.02 * factor(recipe, i) for i in range(4)])
     done = engine(tmp_path, recipe)
@@ -193,6 +194,21 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     assert torch.equal(state["layer4.1.bn2.running_var"], trained["roi_heads.res5.1.conv2.norm.running_var"])
 
 
+def test_live_a_loss_that_explodes_is_told_with_loader_processes_too(tmp_path: Path):
+    found = engine(tmp_path, quick("SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0"), workers=1)
+    with pytest.raises(UserError, match=r"not finite in iteration [123] \(.*\)\. Lower SOLVER\.BASE_LR, now 1e\+30"):
+        found.train(lambda done: None)
+
+
+def test_live_pictures_on_the_way_change_nothing(tmp_path: Path):
+    recipe = quick("SOLVER.MAX_ITER", "3", "INPUT.RANDOM_FLIP", "horizontal")
+    plain, drawn = engine(tmp_path / "a", recipe), engine(tmp_path / "b", recipe)
+    plain.train(lambda done: None)
+    drawn.train(lambda done: drawn.found())
+    weights = drawn.trainer.model.state_dict()
+    assert all(torch.equal(each, weights[name]) for name, each in plain.trainer.model.state_dict().items())
+
+
 def test_live_a_record_of_detectron2_itself(tmp_path: Path):
     pytest.importorskip("detectron2")
     config = detect.Config(recipe="micro-r18-c4", overrides=" ".join(QUICK), picture_every=2)
@@ -201,7 +217,7 @@ def test_live_a_record_of_detectron2_itself(tmp_path: Path):
     before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     (record,) = run([job], candidate(), bench, Shelf(tmp_path))
     assert record.status == "ok", record.error
-    assert record.label == "micro-r18-c4 (detectron2)"
+    assert record.label == "micro-r18-c4, box AP (detectron2)"
     assert record.config["backend"] == "detectron2"
     assert "detectron2" in record.environment["packages"]
     assert {"box_ap", "mask_ap50"} <= {score.metric for score in record.scores}

@@ -55,7 +55,7 @@ def test_a_folder_in_cocos_format_gives_a_record_that_says_everything(tmp_path: 
     assert set(found.data_fingerprint) == {"train", "val"}
     assert found.config["backend"] == "torchvision"
     assert len(found.config["recipe_sha256"]) == 64
-    assert found.label == "micro-r18-c4 (torchvision)"
+    assert found.label == "micro-r18-c4, box AP (torchvision)"
     kept = {name: (tmp_path / "out" / each.path) for name, each in found.artifacts.items()}
     assert set(kept) == {"curve", "detections", "classes", "loaded", "recipe", "pictures"}
     assert json.loads(kept["loaded"].read_text()) == {"trunk": 45, "res5": 15, "difference": 0.0}
@@ -163,9 +163,9 @@ def test_a_recipe_is_part_of_the_settings(tmp_path: Path):
 
 def test_the_batch_is_in_the_label_and_the_rates(tmp_path: Path):
     config = detect.Config(recipe="coco_R_50_C4_1x", batch_size=8, backend="torchvision")
-    assert detect.label(config) == "coco_R_50_C4_1x (torchvision, batch 8)"
+    assert detect.label(config) == "coco_R_50_C4_1x, box AP (torchvision, batch 8)"
     mixed = detect.Config(recipe="coco_R_50_C4_1x", overrides=("SOLVER.AMP.ENABLED", "True"))
-    assert detect.label(mixed) == "coco_R_50_C4_1x (torchvision, half precision)"
+    assert detect.label(mixed) == "coco_R_50_C4_1x, box AP (torchvision, half precision)"
     assert config.resolved().SOLVER.BASE_LR == 0.01
     assert config.updates == detect.Config(recipe="coco_R_50_C4_1x").updates
 

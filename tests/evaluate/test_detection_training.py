@@ -48,7 +48,10 @@ def test_the_rate_warms_up_in_a_line_and_falls_in_steps():
         if i < 10:
             expected *= 0.001 + (1 - 0.001) * i / 10
         assert solving.factor(setting, i) == pytest.approx(expected, rel=1e-12)
-    constant = recipe("SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_ITERS", "10")
+    early = recipe("SOLVER.WARMUP_ITERS", "10", "SOLVER.STEPS", "(4,20)", "SOLVER.MAX_ITER", "40")
+    for i in range(10):
+        assert solving.factor(early, i) == pytest.approx(0.001 * (1 - i / 10) + 0.1 * i / 10, rel=1e-12)
+    constant = recipe("SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_ITERS", "4")
     assert solving.factor(constant, 2) == 0.001
 
 

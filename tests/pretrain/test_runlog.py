@@ -15,7 +15,7 @@ from decorssl.diagnosis import advice
 from decorssl.loop import Training
 from decorssl.methods import Context, Outputs
 from decorssl.recipe import Recipe, read
-from transferbench import checkpoints
+from transferbench import checkpoints, state
 from transferbench.checkpoints.load import load
 from transferbench.data import LabelledImages
 from transferbench.errors import UserError
@@ -169,6 +169,25 @@ def test_a_damaged_state_is_named(recipe: Recipe, tiny_images: Images, tmp_path:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=rf"(?s)No state in .* is whole: {path.name}.*another --out"):
         runlog.open_run(tmp_path, Training(recipe, tiny_images(20), ONE))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "loss"),
+    [("intl", "{}", False), ("wmse", "{w_size: 8, eps: 0.1}", True)],
+)
+def test_other_processes_are_told_what_is_not_the_same(
+    method: str, settings: str, loss: bool, recipe_file: Path, tiny_images: Images, tmp_path: Path
+) -> None:
+    small = read(recipe_file, [f"method={method}", f"settings={settings}", "projector.output=4"])
+    said: list[str] = []
+    runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append).save()
+    runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append)
+    assert said == []
+    path = states.paths(tmp_path)[0]
+    state.save(path, {**state.load(path), "processes": 4})
+    runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append)
+    assert "Saved by 4 processes, gone on with by 1: schedule, images, their order" in said[0]
+    assert ("over the images of one process, now 8 and not 2" in said[0]) == loss
 
 
 def test_a_vision_transformer_can_be_pretrained(recipe_file: Path, tiny_images: Images, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def run(recipe: Recipe, tiny_images: Callable[..., LabelledImages], monkeypatch:
         return tiny_images(20, split=split)
 
     monkeypatch.setattr(session, "open_split", open_split)
-    place = session.Place("cpu", workers=0, knn_every=0)
+    place = session.Place("cpu", workers=0, knn_every=0, save_seconds=0.0)
     return lambda folder, said: session.run(recipe, folder, True, place, said.append)
 
 
@@ -71,13 +71,28 @@ def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically
     monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
     assert run(tmp_path / "stopped", said) == number
     assert f"Stopped by {number.name} and saved" in said[-1]
-    assert [path.name for path in states.paths(tmp_path / "stopped")] == ["state-00000002.safetensors"]
+    assert states.paths(tmp_path / "stopped")[0].name == "state-00000002.safetensors"
     monkeypatch.setattr(runlog.RunLog, "add", add)
     assert run(tmp_path / "stopped", said) == 0
     assert "Going on after step 2" in said
     assert run(tmp_path / "unbroken", said) == 0
     ended, unbroken = (tmp_path / name / runlog.BACKBONE for name in ("stopped", "unbroken"))
     assert ended.read_bytes() == unbroken.read_bytes()
+
+
+def test_a_truncated_newest_state_costs_a_few_steps_and_changes_nothing(run: Run, tmp_path: Path) -> None:
+    said: list[str] = []
+    for name in ("unbroken", "stopped"):
+        assert run(tmp_path / name, said) == 0
+    folder = tmp_path / "stopped"
+    expected = (folder / runlog.BACKBONE).read_bytes()
+    (folder / runlog.BACKBONE).unlink()
+    newest, before = states.paths(folder)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    assert run(folder, said) == 0
+    assert any(f"Going on from {before.name} instead" in text for text in said)
+    assert (folder / runlog.BACKBONE).read_bytes() == expected
+    assert expected == (tmp_path / "unbroken" / runlog.BACKBONE).read_bytes()
 
 
 def test_a_second_ctrl_c_is_not_held_back_unless_it_is_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,4 +128,4 @@ def test_who_is_in_a_hurry_loses_only_the_state_being_written(
         run(tmp_path / "run", [])
     assert time.monotonic() - began < 30
     written.set()
-    assert [path.name for path in states.paths(tmp_path / "run")] == ["state-00000003.safetensors"]
+    assert states.paths(tmp_path / "run")[0].name == "state-00000003.safetensors"

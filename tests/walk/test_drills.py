@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -46,17 +47,65 @@ def unbroken(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_a_killed_run_goes_on_and_ends_bit_identical(unbroken: Path, recipe_path: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    for count in (3, 60):
-        run = start(recipe_path, folder)
+def killed_and_gone_on_with(recipe: Path, folder: Path, counts: list[int]) -> None:
+    """A run that SIGKILL ends whenever so many lines stand in its log, and that is then brought to its end."""
+    for count in counts:
+        run = start(recipe, folder)
         wait_for_steps(folder, count)
         os.killpg(run.pid, signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
-    assert start(recipe_path, folder).wait(300) == 0
+    assert start(recipe, folder).wait(300) == 0
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param([3, 60], id="2"),
+        pytest.param(sorted(random.Random(0).sample(range(1, 200), 20)), id="20", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_run_goes_on_and_ends_bit_identical(
+    counts: list[int], unbroken: Path, recipe_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    killed_and_gone_on_with(recipe_path, folder, counts)
     assert (folder / "backbone.safetensors").read_bytes() == (unbroken / "backbone.safetensors").read_bytes()
     assert [line["step"] for line in lines(folder)] == list(range(1, 281))
     assert [line["loss"] for line in lines(folder)] == [line["loss"] for line in lines(unbroken)]
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")], "leftovers of states"
+
+
+FULL = """
+mount -t tmpfs -o size=1700k small "$1" || exit 77
+shift
+"$@"; echo "exit code $?"
+ls -l "$RUN"
+mount -o remount,size=50m small
+exec "$@"
+"""
+
+
+def test_a_full_disk_ends_the_run_with_two_whole_states_and_room_lets_it_go_on(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    """A disk of 1.7 MB for states of 0.6 MB, in a mount namespace of its own; then a larger one."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here; test_states.py injects the error")
+    folder = tmp_path / "small" / "run"
+    folder.parent.mkdir()
+    options = ["--out", str(folder), "--save-seconds", "0", "--workers", "0", "--knn-every", "0", "--resume"]
+    command = [sys.executable, "-m", "decorssl", "intl", "--recipe", str(recipe_path), *options]
+    line = ["unshare", "-rm", "bash", "-c", FULL, "bash", str(folder.parent), *command]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RUN": str(folder)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    if done.returncode == 77:
+        pytest.skip("no tmpfs can be mounted here; test_states.py injects the error")
+    assert done.returncode == 0, done.stderr
+    assert "exit code 2" in done.stdout
+    assert "No space left on device. A state takes 0." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Going on after step" in done.stdout
+    assert "The backbone is" in done.stdout
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(unbroken: Path, recipe_path: Path, tmp_path: Path) -> None:

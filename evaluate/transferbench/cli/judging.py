@@ -47,10 +47,17 @@ def judge(
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(help="Queue a job for each checkpoint: gpus=1,time=2:00:00,...", rich_help_panel=PLACE),
+    ] = None,
 ) -> None:
     """Every task of a suite on checkpoints. Finished work is not run again."""
     from transferbench import api, runtime
 
+    if slurm:
+        _queue(checkpoints, out, slurm)
+        return
     with _interruptible():
         request = api.Request(
             models=checkpoints,
@@ -82,6 +89,15 @@ def judge(
         finally:
             runtime.stop()
     printing.conclude(found, out, place.runtime.is_main)
+
+
+def _queue(checkpoints: list[str], out: Path, request: str) -> None:
+    """Put this command into SLURM's queue, once for each checkpoint."""
+    from transferbench import slurm
+
+    command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
+    work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
+    print(slurm.submit(work, slurm.read(request), out / "slurm"))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from transferbench.data import LabelledImages
+from transferbench.errors import UserError
 
 T = TypeVar("T")
 Transform = Callable[[Image.Image, np.random.Generator], Sequence[Tensor]]
@@ -98,13 +99,19 @@ def batches(
     """The planned batches. Image i in epoch e is always transformed by the generator of (seed, e, i).
 
     Raises:
-        UserError: naming the image that cannot be decoded.
+        UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
     """
-    return made(OneByOne(images, transform, seed), plans, seed, workers)
+    return made(images, OneByOne(images, transform, seed), plans, seed, workers)
 
 
-def made(make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, workers: int = 0) -> Iterator[T]:
-    """What `make` makes of every plan, in order, in so many loader processes; what it raises is raised here."""
+def made(
+    images: LabelledImages, make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, workers: int = 0
+) -> Iterator[T]:
+    """What `make` makes of every plan for `images`, in order, in so many loader processes.
+
+    Raises:
+        UserError: naming the batch at which a loader process died; and whatever `make` raises.
+    """
     loader = DataLoader(
         _Planned(make, plans),
         batch_size=None,
@@ -113,10 +120,36 @@ def made(make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, worker
         prefetch_factor=4 if min(workers, len(plans)) else None,
         generator=torch.Generator().manual_seed(seed),
     )
-    for result in loader:
-        if isinstance(result, Exception):
-            raise result
-        yield result
+    results = iter(loader)
+    try:
+        for plan in plans:
+            result = _next(results)
+            if isinstance(result, str):
+                raise UserError(_died(images, plan, result))
+            if isinstance(result, Exception):
+                raise result
+            yield result
+    finally:
+        del results  # and with it the processes, which would outlive it in the traceback
+
+
+def _next(results: Iterator[Any]) -> Any:
+    """What the next plan led to, or how a loader process died: no exception, for one would keep `results` alive."""
+    try:
+        return next(results)
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error):
+            raise
+        return str(error)
+
+
+def _died(images: LabelledImages, plan: Plan, how: str) -> str:
+    first, last = (images.names[int(plan.indices[i])] for i in (0, -1))
+    return (
+        f"A loader process died while a batch of epoch {plan.epoch + 1} was waited for, '{first}' to '{last}' of "
+        f"{images.info.name}: {how}. Did the system kill it for want of memory? Try fewer loaders, or --workers 0, "
+        "where the reason can be seen."
+    )
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     batch = f", batch {config.batch_size}" if config.batch_size else ""
     half = ", half precision" if config.resolved().SOLVER.AMP.ENABLED else ""
-    return f"{config.recipe} ({config.backend}{batch}{half})"
+    return f"{config.recipe}, box AP ({config.backend}{batch}{half})"
 
 
 def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:

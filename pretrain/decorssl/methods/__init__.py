@@ -55,7 +55,8 @@ class Method(Protocol):
 
     A method whose routes have a teacher offers `momentum(context) -> float` too: after each step the loop moves the
     teacher's parameters (never its buffers) to `momentum * teacher + (1 - momentum) * student`. A method that keeps a
-    queue or a centre may offer `after_step(outputs, context) -> None`, called without gradients after that.
+    queue or a centre may offer `after_step(outputs, context) -> None`, called without gradients after that. One
+    whose loss is over the images of a process, which more processes make fewer, says `PER_PROCESS = True`.
     """
 
     Config: ClassVar[type[Settings]]

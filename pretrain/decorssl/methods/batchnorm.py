@@ -21,6 +21,7 @@ class Config(SubBatches):
 
 routes = every_view
 modules = no_modules
+PER_PROCESS = True
 
 
 def check(config: Config, batch: int, dim: int) -> None:

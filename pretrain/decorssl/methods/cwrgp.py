@@ -30,6 +30,7 @@ class Config(Settings):
 
 routes = every_view
 modules = no_modules
+PER_PROCESS = True
 
 
 def check(config: Config, batch: int, dim: int) -> None:

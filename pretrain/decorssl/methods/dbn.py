@@ -28,6 +28,7 @@ class Config(Settings):
 
 routes = every_view
 modules = no_modules
+PER_PROCESS = True
 
 
 def groups(config: Config, batch: int, dim: int) -> int:

@@ -14,6 +14,7 @@ from decorssl.pairs import permutations
 Config = batch_whitening.SubBatches
 routes = every_view
 modules = no_modules
+PER_PROCESS = True
 
 
 def check(config: batch_whitening.SubBatches, batch: int, dim: int) -> None:

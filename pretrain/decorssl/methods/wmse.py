@@ -12,6 +12,7 @@ from decorssl.pairs import permutations
 Config = batch_whitening.SubBatches
 routes = every_view
 modules = no_modules
+PER_PROCESS = True
 check = batch_whitening.check
 
 

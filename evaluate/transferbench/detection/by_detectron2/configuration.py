@@ -23,13 +23,16 @@ def configured(recipe: Recipe) -> Any:
     return config
 
 
-def placed(config: Any, ground: Ground, weights: Path, seed: int) -> Any:
-    """The configuration with where and from what it is trained; no number depends on these but by the seed."""
+def placed(config: Any, ground: Ground, weights: Path) -> Any:
+    """The configuration with where and from what it is trained; no number depends on these.
+
+    Steps that the last iteration does not reach are left out: Detectron2 stops on them.
+    """
+    config.SOLVER.STEPS = tuple(step for step in config.SOLVER.STEPS if step < config.SOLVER.MAX_ITER)
     config.MODEL.DEVICE = str(ground.runtime.device)
     config.MODEL.WEIGHTS = str(weights)
     config.OUTPUT_DIR = str(weights.parent)
     config.DATALOADER.NUM_WORKERS = ground.workers
-    config.SEED = seed
     return config
 
 

@@ -3,6 +3,7 @@
 
 import logging
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -28,8 +29,8 @@ from transferbench.runtime import seeded
 class Engine:
     """See `trial.Engine`.
 
-    A stopped run goes on as Detectron2's do: weights, momenta, statistics and schedule as they were, the images in an
-    order drawn anew from the seed. What it goes on from lies in the scratch folder, which goes with the job.
+    A stopped run goes on as Detectron2's do: weights, momenta, statistics and schedule as they were, images and draws
+    anew, from the seed plus the iterations done. It goes on from what lies in the scratch folder.
     """
 
     def __init__(self, trial: Trial, ground: Ground) -> None:
@@ -51,18 +52,19 @@ class Engine:
         if ground.runtime.is_main:
             TARGET.write(self.folder / "backbone.pth", self.weights, trial.candidate.card)
         ground.runtime.barrier()
-        configuration.placed(self.config, ground, self.folder / "backbone.pth", trial.seed)
+        configuration.placed(self.config, ground, self.folder / "backbone.pth")
         heads.register()
 
     def train(self, watch: Watch) -> Curve:
         """Fill the detector from the converted file or from where it was stopped, and train to the end."""
         recipe, runtime = self.trial.recipe, self.ground.runtime
-        with StopSignal() as stop, _seeded(self.trial.seed + runtime.rank), capacity.for_training(recipe):
+        self.config.SEED = self.trial.seed + self._done()
+        with StopSignal() as stop, _seeded(self.config.SEED + runtime.rank), capacity.for_training(recipe):
             trainer = self._built(watch, lambda: stop.shared(runtime) if stop.agreed(runtime) else 0)
             try:
                 trainer.train()
             except FloatingPointError as error:
-                said = str(error).partition("loss_dict = ")[2]
+                said = str(error).partition("loss_dict = ")[2] or str(error)
                 raise failures.not_finite(recipe, trainer.iter + 1, said) from None
         return trainer.progress.curve
 
@@ -80,6 +82,12 @@ class Engine:
         with _seeded(0), capacity.for_testing(self.trial.recipe):  # loaders draw numbers too, unknown to training
             inference_on_dataset(self.trainer.model, loader, findings)
         return findings.everywhere(self.ground.runtime)
+
+    def _done(self) -> int:
+        """Iterations that are in the last checkpoint; none when it is whole or there is none."""
+        last = self.folder / "last_checkpoint"
+        number = re.search(r"\d+", last.read_text()) if last.exists() else None
+        return int(number[0]) + 1 if number else 0
 
     def _built(self, watch: Watch, is_stopped: Any) -> Any:
         from transferbench.detection.by_detectron2.trainer import Trainer
