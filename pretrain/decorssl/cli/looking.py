@@ -1,0 +1,77 @@
+"""What there is, and what runs that are there took: nothing is trained."""
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from decorssl.recipe import Recipe
+
+ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
+HEAD = ("recipe", "data", "epochs", "batch", "expected", "source")
+
+
+def runs(named: list[str] | None) -> list[Path]:
+    """The run folders of these names; without any, the folder one is in."""
+    from decorssl import runlog
+
+    folders = [Path(name) for name in named or ["."]]
+    for folder in folders:
+        if not (folder / runlog.STEPS).is_file():
+            raise UserError(f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder.")
+    return folders
+
+
+def send(folders: list[Path], names: tuple[str, ...]) -> None:
+    """Send the lines of runs that are there."""
+    from decorssl import curves, runlog
+    from transferbench import settings
+
+    for folder in folders:
+        with curves.opened(folder, names, settings.from_file(folder / runlog.RECIPE)) as sinks:
+            sinks.replay(folder, runlog.FILES)
+        print(f"sent the steps of {folder} to {', '.join(names)}")
+
+
+def times(folders: list[Path]) -> None:
+    """Print how fast runs went."""
+    from decorssl import pace
+
+    print(pace.table([pace.read(folder) for folder in folders]))
+
+
+def listed(asked: list[str] | None) -> None:
+    """Print methods, recipes and studies, or the methods and recipes asked for."""
+    from decorssl import recipe as recipes
+    from decorssl import study
+    from decorssl.methods import METHODS
+
+    for method in asked or ():
+        if method not in METHODS.names():
+            raise unknown("method", method, METHODS.names())
+    methods = asked or METHODS.names()
+    print("Methods")
+    for name in methods:
+        print(textwrap.fill(METHODS.summary(name), 110, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17))
+    print(f"Recipes (METHOD-DATA is the one that METHOD takes for DATA)\n{ROW.format(*HEAD)}")
+    tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
+    print("\n\n".join(filter(None, tables)))
+    if not asked:
+        print("Studies")
+        for name in study.names():
+            print(f"  {name:14} {study.read(name).title}")
+
+
+def _row(recipe: "Recipe") -> str:
+    """A recipe in one line of the list."""
+    scores = ", ".join(f"{_kind(target.task, recipe.data)} {target.value:g}" for target in recipe.targets)
+    source = recipe.targets[0].source if recipe.targets else ""
+    row = ROW.format(recipe.name, recipe.data, recipe.epochs, recipe.batch_size, scores or "none stated", source)
+    return row.rstrip()
+
+
+def _kind(task: str, data: str) -> str:
+    """What was measured, without the data set: `knn5` of `knn5_cifar10`."""
+    return task.partition(f"_{data.replace('-', '')}")[0]
