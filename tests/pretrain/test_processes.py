@@ -58,7 +58,9 @@ class Bench:
         return (self.root / f"{name}.said").read_text()
 
     def backbone(self, name: str) -> bytes:
-        return (self.root / name / runlog.BACKBONE).read_bytes()
+        """The weights, without the header, which names the commit."""
+        content = (self.root / name / runlog.BACKBONE).read_bytes()
+        return content[8 + int.from_bytes(content[:8], "little") :]
 
     def when(self, name: str, steps: int, rank: int, number: signal.Signals) -> threading.Thread:
         """Send the process of that rank a signal when so many steps are logged."""
@@ -116,4 +118,6 @@ def test_a_signal_to_one_stops_all_and_fewer_go_on_with_the_same_schedule_and_sa
     found, expected = bench.lines("fewer"), bench.lines("undisturbed")
     assert [line["step"] for line in found] == list(range(1, STEPS + 1))
     assert [line["lr"] for line in found] == [line["lr"] for line in expected]
-    assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-3)
+    losses, without = ([line["loss"] for line in each] for each in (found, expected))
+    assert losses[:8] == pytest.approx(without[:8], rel=1e-4)
+    assert losses == pytest.approx(without, rel=2e-2)

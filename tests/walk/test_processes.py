@@ -29,7 +29,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def backbone(folder: Path) -> bytes:
-    return (folder / "backbone.safetensors").read_bytes()
+    """The weights, without the header, which names the commit."""
+    content = (folder / "backbone.safetensors").read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little") :]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,9 @@ def test_fewer_processes_go_on_with_the_same_schedule_and_say_what_differs(
     found, expected = lines(folder), lines(undisturbed)
     assert [line["step"] for line in found] == list(range(1, STEPS + 1))
     assert [line["lr"] for line in found] == [line["lr"] for line in expected]
-    assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-3)
+    losses, without = ([line["loss"] for line in each] for each in (found, expected))
+    assert losses[:8] == pytest.approx(without[:8], rel=1e-4)
+    assert losses == pytest.approx(without, rel=2e-2)
 
 
 SBATCH = """#!/bin/bash
