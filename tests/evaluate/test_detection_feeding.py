@@ -135,13 +135,18 @@ def test_processes_share_a_batch():
 
 
 def test_loader_processes_change_nothing_and_tell_errors(tmp_path: Path):
-    setting = recipe(SOLVER={"IMS_PER_BATCH": 2}, INPUT={"MIN_SIZE_TRAIN": (64,)})
+    setting = recipe(SOLVER={"IMS_PER_BATCH": 2}, INPUT={"MIN_SIZE_TRAIN": (64, 96)})
     images = open_split("digit-scenes", "train", tmp_path).subset(np.arange(4), "test")
     both = [
         list(feeding.loaded(images, setting, feeding.batches(images, setting, 0), 3, workers)) for workers in (0, 2)
     ]
-    for here, there in zip(*both, strict=True):
+    plan = list(islice(feeding.batches(images, setting, 0), 3))
+    assert len({(draw.shorter, draw.flips) for batch in plan for draw in batch}) > 2
+    for here, there, draws in zip(*both, plan, strict=True):
         assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(here, there, strict=True))
+        for found, draw in zip(here, draws, strict=True):
+            wanted = views.training_sample(images, draw.index, (draw.shorter, 1333), draw.flips, False)
+            assert torch.equal(found.pixels, wanted.pixels)
     root = coco(tmp_path, [annotation(1, 10, 7)])
     (root / "train2017" / "000000000010.png").write_bytes(b"none")
     broken = open_split(f"{root}/", "train", tmp_path)
