@@ -1,7 +1,6 @@
 """The `pretrain` command: its options and messages."""
 
 import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
