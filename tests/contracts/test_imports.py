@@ -20,7 +20,9 @@ def test_the_judge_never_imports_the_contestant():
     loaded = fresh(
         "import importlib, pkgutil, sys, transferbench\n"
         "for module in pkgutil.walk_packages(transferbench.__path__, 'transferbench.'):\n"
-        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "    try: module.name.endswith('__main__') or importlib.import_module(module.name)\n"
+        "    except ModuleNotFoundError as error:\n"
+        "        if error.name.partition('.')[0] not in ('detectron2', 'numba'): raise\n"
         "print(*sys.modules)"
     ).split()
     assert "transferbench.run" in loaded

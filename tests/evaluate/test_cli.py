@@ -184,7 +184,11 @@ def test_a_signal_ends_with_its_number_and_says_how_to_go_on(
         signal.raise_signal(number)
 
     monkeypatch.setattr("transferbench.tasks.knn.run", stopped)
-    code, _, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    try:
+        code, _, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == expected
     assert "run the same command again to go on" in err
     assert len(list(Path("results/records").glob("*.json"))) == 1, "spectrum came before"

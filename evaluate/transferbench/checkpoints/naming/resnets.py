@@ -64,7 +64,7 @@ NAMINGS = (
     Naming("Sequential without max-pool", (r"[3-6]\.0\.conv[12]\.weight",), _children(3), _downsample),
     Naming("Sequential of convolution, norm and stages", (r"[2-5]\.0\.conv[12]\.weight",), _children(2), _downsample),
     Naming("detectron2 ResNet", (r"res[2-5]\.0\.conv[12]\.weight",), DETECTRON2, unused=(r"stem\.fc\.[\w.]+",)),
-    Naming("detectron2 C4 detector", (r"roi_heads\.res5\.0\.conv[12]\.weight",), DETECTRON2_C4),
+    Naming("detectron2 ResNet in a C4 detector", (r"roi_heads\.res5\.0\.conv[12]\.weight",), DETECTRON2_C4),
     Naming(
         "transformers ResNet",
         (r"encoder\.stages\.[0-3]\.layers\.0\.layer\.[01]\.convolution\.weight",),
