@@ -19,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from decorssl import recipe as recipes
-from decorssl.loop import Encoder
+from decorssl.encoder import Encoder
 from decorssl.methods import METHODS
 from decorssl.recipe import Recipe
 

@@ -21,7 +21,8 @@ from views import published, synthetic
 
 from decorssl import recipe as recipes
 from decorssl import supply
-from decorssl.loop import Encoder, Training
+from decorssl.encoder import Encoder
+from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from decorssl.views import Views
 from transferbench.data import LabelledImages
@@ -65,6 +66,7 @@ class Ours:
     def __init__(self, recipe: Recipe, images: LabelledImages) -> None:
         self.training = Training(recipe, images, Runtime(CPU))
         self.training.learner.train()
+        self.passes = self.training._passes()
         self.source = supply.supply(images, Views(recipe.views, recipe.preprocess), 0, CPU)
         self.plan = Plan(0, np.arange(len(images)))
 
@@ -73,7 +75,7 @@ class Ours:
 
     def step(self, batch: object) -> object:
         self.training._set_learning_rate()
-        return self.training._update(self.training.encoder, batch)
+        return self.training._update(self.passes, batch)
 
 
 def main() -> None:

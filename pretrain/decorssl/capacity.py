@@ -15,18 +15,33 @@ SHARE = 0.9
 
 def out_of_memory(training: Training) -> UserError:
     """What to say, with the largest global batch that would fit here, from two small ones run forward and backward."""
-    batch, processes = training.recipe.batch_size, training.runtime.world_size
-    fits = fitting(training)
+    recipe, processes = training.recipe, training.runtime.world_size
+    name, asked = ("micro_batch_size", recipe.micro_batch_size) if recipe.micro_batch_size else ("batch_size", None)
+    asked = asked or recipe.batch_size
+    found = fitting(training)
+    fits = found if found and found < asked else asked // 2
     largest = (
         f"As far as measured, {fits} would fit"
-        if fits and fits < batch
+        if fits == found
         else "How many would fit could not be measured; try half as many"
     )
     return UserError(
-        f"The GPU's memory does not hold {batch // processes} images of {len(training.recipe.views)} views a process "
-        f"(batch_size {batch} over {processes}). {largest}: --set batch_size={fits or batch // 2}, with another --out, "
-        "for it changes the result. The same batch over more processes does not: torchrun --nproc-per-node N, and "
-        "--resume goes on from the last state."
+        f"The GPU's memory does not hold {asked // processes} images of {len(recipe.views)} views a process "
+        f"({name} {asked} over {processes}). {largest}: --set {name}={fits}{_in_parts(training, fits)}. That changes "
+        "the result, so choose another --out. The same batch over more processes does not: "
+        "torchrun --nproc-per-node N, and --resume goes on from the last state."
+    )
+
+
+def _in_parts(training: Training, fits: int) -> str:
+    """The other way out, where there is one: the same batch in the largest parts that fill it."""
+    batch, processes = training.recipe.batch_size, training.runtime.world_size
+    parts = [size for size in range(processes, fits + 1, processes) if size > 1 and batch % size == 0]
+    if training.recipe.micro_batch_size or not parts:
+        return ""
+    return (
+        f", or --set micro_batch_size={parts[-1]}, which leaves the loss its {batch} images, gives batch normalisation "
+        "only these, and runs the backbone forward twice"
     )
 
 

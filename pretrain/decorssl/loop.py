@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from decorssl import supply
-from decorssl.heads import projector
+from decorssl.encoder import Encoder
 from decorssl.methods import METHODS, Context, Method, Outputs
+from decorssl.passes import InParts, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
 from decorssl.supply import Way
 from decorssl.views import Views
-from transferbench import backbones
-from transferbench.backbones.resnet import zero_last_norms
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
 from transferbench.data.loading import Batch, TrainingPlans
@@ -41,43 +39,27 @@ class Step:
     """Of this process's part of the batch, one tensor `n d` a view the student saw, without gradient."""
 
 
-class Encoder(nn.Module):
-    """Backbone and projector.
-
-    Views go through the backbone one at a time, so batch statistics are per view (spec 1.1, [code]); the projector
-    takes them so too, or all at once where the recipe says so.
-    """
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self.backbone = backbones.build(recipe.backbone, recipe.seed)
-        if recipe.zero_init_residual:
-            zero_last_norms(self.backbone)
-        with seeded(recipe.seed):
-            self.projector = projector(self.backbone.width, recipe.projector)
-        self.joined = recipe.projector.statistics == "views"
-
-    def forward(self, views: list[Tensor]) -> list[Tensor]:
-        """One embedding `n d` for each view `n 3 h w`."""
-        features = [self.backbone(view) for view in views]
-        if self.joined:
-            return list(self.projector(torch.cat(features)).chunk(len(views)))
-        return [self.projector(x) for x in features]
-
-
 class Training:
     """One pretraining run, which can be stopped after any step, saved, and gone on with.
 
     All randomness is a function of (seed, epoch, image) or (seed, step, rank), so weights, optimizer state and the
     number of steps done are the whole state. `teacher` is the encoder's momentum copy where the method routes views to
-    one: it stays in training mode, with batch statistics and running averages of its own (spec 1.7, 15).
+    one: it stays in training mode, with batch statistics and running averages of its own (spec 1.7, 15). `prepare` is
+    given the network before its first step, and what it gives back takes the forward passes.
     """
 
     def __init__(
-        self, recipe: Recipe, images: LabelledImages, runtime: Runtime, workers: int = 0, way: Way = "auto"
+        self,
+        recipe: Recipe,
+        images: LabelledImages,
+        runtime: Runtime,
+        workers: int = 0,
+        way: Way = "auto",
+        prepare: Prepare = lambda network: network,
     ) -> None:
         check(recipe, len(images), runtime)
         self.way: Way = way
+        self.prepare = prepare
         self.recipe, self.images, self.runtime, self.workers = recipe, images, runtime, workers
         self.method: Method = METHODS.load(recipe.method)
         self.routes = self.method.routes(recipe.config, len(recipe.views))
@@ -120,55 +102,70 @@ class Training:
 
     def steps(self) -> Iterator[Step]:
         """Train, one step at a time, until the recipe's last."""
-        forward = self._parallel()
-        views = Views(self.recipe.views, self.recipe.preprocess)
-        plans = self.plans.starting_at(self.done)
-        source = supply.supply(self.images, views, self.recipe.seed, self.runtime.device, self.way)
-        stream = supply.batches(self.images, source, plans, self.recipe.seed, self.workers)
-        self.learner.train()
-        before = time.perf_counter()
-        for batch in stream:
-            waited = time.perf_counter() - before
-            lr = self._set_learning_rate()
-            terms, embeddings = self._update(forward, batch)
-            self.done += 1
-            epoch, now = (self.done - 1) // self.steps_per_epoch, time.perf_counter()
-            yield Step(self.done, epoch, terms, lr, now - before, waited, embeddings)
+        passes = self._passes()
+        for views, plans in self._stages():
+            source = supply.supply(self.images, views, self.recipe.seed, self.runtime.device, self.way)
+            stream = supply.batches(self.images, source, plans, self.recipe.seed, self.workers)
             self.learner.train()
             before = time.perf_counter()
+            for batch in stream:
+                waited = time.perf_counter() - before
+                lr = self._set_learning_rate()
+                terms, embeddings = self._update(passes, batch)
+                self.done += 1
+                epoch, now = (self.done - 1) // self.steps_per_epoch, time.perf_counter()
+                yield Step(self.done, epoch, terms, lr, now - before, waited, embeddings)
+                self.learner.train()
+                before = time.perf_counter()
 
-    def _update(self, forward: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    def _stages(self) -> Iterator[tuple[Views, TrainingPlans]]:
+        """The steps still to be made, in runs of views of the same size."""
+        for last, scale in self.recipe.growing:
+            plans = self.plans.between(self.done, last * self.steps_per_epoch)
+            if len(plans):
+                yield Views(tuple(view.scaled(scale) for view in self.recipe.views), self.recipe.preprocess), plans
+
+    def _update(self, passes: Passes, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         """One step of the optimizer, and of what the method keeps beside it: (terms, embeddings), detached.
 
         A matrix that cannot be factored gives a loss of NaN and no step.
         """
-        outputs, context = self._outputs(forward, batch), self._context()
+        outputs, context = self._outputs(passes, batch), self._context()
         embeddings = tuple(z.detach() for z in outputs.student)
         try:
             terms = self.method.loss(outputs, context)
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             return {"loss": torch.tensor(float("nan"))}, embeddings
         self.optimizer.zero_grad(set_to_none=True)
-        (terms["loss"] * self.recipe.optim.loss_weight).backward()
-        self._average_gradients()
+        passes.backward(terms["loss"] * self.recipe.optim.loss_weight)
+        self._average_gradients(self.modules if passes.averages else self.learner)
         self.optimizer.step()
         with torch.no_grad():
             self._follow(Outputs(embeddings, outputs.teacher), context)
         return {name: value.detach() for name, value in terms.items()}, embeddings
 
-    def _outputs(self, forward: nn.Module, batch: Batch) -> Outputs:
+    def _outputs(self, passes: Passes, batch: Batch) -> Outputs:
         device = self.runtime.device
         views = [v.to(device, memory_format=torch.channels_last, non_blocking=True) for v in batch.views]
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            seen = forward([views[i] for i in self.routes.student])
-            with torch.no_grad():
-                taught = self.teacher([views[i] for i in self.routes.teacher]) if self.teacher else []
+        seen = passes.forward([views[i] for i in self.routes.student])
+        taught = self._taught([views[i] for i in self.routes.teacher]) if self.teacher else []
         return Outputs(tuple(z.float() for z in seen), tuple(z.float() for z in taught))
 
-    def _average_gradients(self) -> None:
-        """Average the gradients of the method's own networks, which the parallel encoder does not know of."""
+    @torch.no_grad()
+    def _taught(self, views: list[Tensor]) -> list[Tensor]:
+        assert self.teacher
+        with self._precision():
+            if self._part is None:
+                return self.teacher(views)
+            return self.teacher.project(features_in_parts(self.teacher.features, views, self._part))
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+
+    def _average_gradients(self, module: nn.Module) -> None:
+        """Average the gradients of a module that no parallel network has averaged."""
         if self.runtime.world_size > 1:
-            for parameter in self.modules.parameters():
+            for parameter in module.parameters():
                 if parameter.grad is not None:
                     parameter.grad = self.runtime.total(parameter.grad) / self.runtime.world_size
 
@@ -193,11 +190,16 @@ class Training:
         place = (self.done, self.steps_per_epoch, recipe.epochs, recipe.batch_size)
         return recipe.optim.set_rate(self.optimizer, *place)
 
-    def _parallel(self) -> nn.Module:
-        """The encoder, its gradients averaged over processes when there are several."""
-        if self.runtime.world_size == 1:
-            return self.encoder
-        return DistributedDataParallel(self.encoder, gradient_as_bucket_view=True)
+    @property
+    def _part(self) -> int | None:
+        """How many images this process sends through the backbone at a time; None: all."""
+        size = self.recipe.micro_batch_size
+        return None if size is None else size // self.runtime.world_size
+
+    def _passes(self) -> Passes:
+        if self._part is None:
+            return Whole(self.encoder, self.runtime, self._precision, self.prepare)
+        return InParts(self.encoder, self._part, self._precision, self.prepare)
 
 
 def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
@@ -207,7 +209,12 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
             f"batch_size {recipe.batch_size} is more than the {images} training images. "
             f"Use --set batch_size={2 ** (images.bit_length() - 1)} or less."
         )
-    if recipe.batch_size % runtime.world_size:
+    if recipe.batch_size % (recipe.micro_batch_size or 1):
+        raise UserError(
+            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so batch "
+            "statistics would be of parts of different sizes. Choose one that divides it."
+        )
+    if recipe.batch_size % runtime.world_size or (recipe.micro_batch_size or 0) % runtime.world_size:
         raise UserError(
             f"batch_size {recipe.batch_size} (the global batch) cannot be split evenly over {runtime.world_size} "
             "processes. Choose a multiple."

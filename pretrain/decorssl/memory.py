@@ -19,11 +19,14 @@ class Queue(nn.Module):
         super().__init__()
         self.register_buffer("rows", normalize(torch.randn(length, dim), dim=1))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
+        self._was_full = False
 
     @property
     def full(self) -> bool:
         """Whether no random row is left."""
-        return int(self.pushed) >= len(self.rows)
+        if not self._was_full:  # once it is, the device need not be asked again
+            self._was_full = int(self.pushed) >= len(self.rows)
+        return self._was_full
 
     def push(self, rows: Float[Tensor, "n d"]) -> None:
         """Put rows in the place of the oldest."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from decorssl.heads import Projector
 from decorssl.methods import METHODS
@@ -33,6 +33,13 @@ class Target(Settings):
     source: str
 
 
+class Stage(Settings):
+    """Epochs in which the views are smaller."""
+
+    until_epoch: int = Field(ge=1)
+    scale: float = Field(gt=0, lt=1, description="of the sides of every crop")
+
+
 class Recipe(Settings):
     """The settings of one pretraining run."""
 
@@ -51,9 +58,30 @@ class Recipe(Settings):
     optim: Optim
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2, description="the global batch, over all processes")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=2,
+        description="send so many images (over all processes) through the backbone at a time, for a batch that memory "
+        "does not hold; loss and projector see the whole batch, batch normalisation in the backbone these only",
+    )
+    growth: tuple[Stage, ...] | None = Field(None, description="smaller views in the first epochs")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the backbone and projector")
     seed: int = Field(0, ge=0)
     targets: tuple[Target, ...] = ()
+
+    @field_validator("growth")
+    @classmethod
+    def _rising(cls, stages: tuple[Stage, ...] | None) -> tuple[Stage, ...] | None:
+        ends = [stage.until_epoch for stage in stages or ()]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"each stage ends later than the one before; found until_epoch {ends}")
+        return stages
+
+    @property
+    def growing(self) -> list[tuple[int, float]]:
+        """(end of a run of epochs, how much the crops are scaled in it), to the last epoch."""
+        early = [(min(stage.until_epoch, self.epochs), stage.scale) for stage in self.growth or ()]
+        return [*early, (self.epochs, 1.0)]
 
     @property
     def sha256(self) -> str:

@@ -11,7 +11,7 @@ from signal import Signals
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import capacity, curves, pace, runlog
+from decorssl import capacity, compiling, curves, pace, runlog
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a run runs; nothing here can change its result."""
+    """Where and how a run runs; nothing here can change its result, beyond how it is rounded."""
 
     device: str = "auto"
     workers: int | None = None
@@ -40,6 +40,7 @@ class Place:
     bad_images: int = 0
     log: tuple[str, ...] = ()
     views: Way = "auto"
+    compile: compiling.Mode = "off"
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> int:
@@ -77,7 +78,8 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: run
     substitutes = Substitutes(images, place.bad_images, folder)
     workers = runtime.worker_count() if place.workers is None else place.workers
     runtime.share_cores(workers)
-    training = Training(recipe, substitutes.images, here, workers, place.views)
+    prepare = compiling.prepare(place.compile, say)
+    training = Training(recipe, substitutes.images, here, workers, place.views, prepare)
     folder.mkdir(parents=True, exist_ok=True)
     asked = place.log if here.is_main else ()
     with (

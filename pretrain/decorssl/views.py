@@ -33,6 +33,14 @@ class View(Settings):
         """
         return max((i for i, operation in enumerate(self.operations, 1) if isinstance(operation, Crop)), default=0)
 
+    def scaled(self, scale: float) -> "View":
+        """The same view with the sides of its crops scaled."""
+        operations = (
+            each.model_copy(update={"size": max(1, round(each.size * scale))}) if isinstance(each, Crop) else each
+            for each in self.operations
+        )
+        return self if scale == 1 else View(operations=tuple(operations))
+
 
 @dataclass(frozen=True)
 class Views:

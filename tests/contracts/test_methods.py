@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from decorssl.loop import Training
 from decorssl.methods import METHODS, Context, Outputs
@@ -16,6 +18,8 @@ from transferbench import state
 from transferbench.data import DatasetInfo, LabelledImages
 from transferbench.runtime import Runtime, seeded
 from transferbench.settings import Settings
+
+aten = torch.ops.aten
 
 FITTING = {
     "batchnorm": {"w_size": 16},
@@ -87,6 +91,42 @@ def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_
         {**run.learner.state_dict(), **(run.teacher.state_dict() if run.teacher else {})} for run in (unbroken, second)
     ]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+FACTORISATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
+"""How often methods that factor matrices must know, within a step, whether one could be factored."""
+
+
+class Questions(TorchDispatchMode):
+    """Counts the operations that make the program wait for its device."""
+
+    WAITING = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.equal)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket in self.WAITING
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "lars"])
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_step_never_waits_for_its_device_but_to_know_whether_a_matrix_could_be_factored(name: str, kind: str) -> None:
+    """With the optimizers' operations on all tensors at once, which they choose on a GPU by themselves."""
+    chosen = recipe(name)
+    chosen = chosen.model_copy(update={"optim": chosen.optim.model_copy(update={"kind": kind})})
+    training = Training(chosen, images(), Runtime(torch.device("cpu")))
+    for group in training.optimizer.param_groups:
+        group["foreach"] = True
+    counts = []
+    steps = training.steps()
+    for _ in range(training.total_steps):
+        with Questions() as questions:
+            next(steps)
+        counts.append(questions.count)
+    assert counts[-1] == FACTORISATIONS.get(name, 0)
 
 
 def evaluated(name: str, gather: Callable[[Tensor], Tensor] = lambda z: z) -> Tensor:

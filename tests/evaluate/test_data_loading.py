@@ -66,13 +66,13 @@ def test_no_image_is_seen_twice_in_an_epoch_whoever_goes_on(
         [TrainingPlans(n, 12, 3, seed=2, place=(rank, count)) for rank in range(count)] for count in (before, after)
     )
     seen = [plans[b].indices for plans in first for b in range(stop)]
-    seen += [plans.starting_at(stop)[b].indices for plans in rest for b in range(batches_of_12 - stop)]
+    seen += [plans.between(stop, len(plans))[b].indices for plans in rest for b in range(batches_of_12 - stop)]
     assert len(np.unique(np.concatenate(seen))) == 12 * batches_of_12 == sum(map(len, seen))
 
 
 def test_a_later_start_is_the_same_run() -> None:
     plans = TrainingPlans(40, 8, 3, seed=1)
-    later = plans.starting_at(7)
+    later = plans.between(7, len(plans))
     assert len(later) == 8
     assert all(np.array_equal(later[i].indices, plans[7 + i].indices) for i in range(8))
     assert [later[i].epoch for i in range(8)] == [plans[7 + i].epoch for i in range(8)]

@@ -1,5 +1,6 @@
 """A GPU that does not hold the batch: what is said, and the batch that is said to fit."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,28 @@ def test_the_batch_that_fits_is_found_from_two_small_ones(
     monkeypatch.setattr(capacity, "peak", lambda training, batch: 1000.0 + 10 * batch)
     monkeypatch.setattr(capacity, "usable", lambda training: 1999)
     assert capacity.fitting(training(recipe, tiny_images(256), processes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "fits", "expected"),
+    [
+        ({}, 40, "--set batch_size=40, or --set micro_batch_size=32, which leaves the loss its 128 images"),
+        ({}, None, "try half as many: --set batch_size=64, or --set micro_batch_size=64"),
+        ({}, 200, "try half as many: --set batch_size=64, or --set micro_batch_size=64"),
+        ({"micro_batch_size": 32}, 24, "hold 32 images .*micro_batch_size 32 over 1.*--set micro_batch_size=24. That"),
+    ],
+)
+def test_the_ways_out_are_named(
+    changed: dict[str, int],
+    fits: int | None,
+    expected: str,
+    recipe: Recipe,
+    tiny_images: Images,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "fitting", lambda training: fits)
+    said = str(capacity.out_of_memory(training(recipe.model_copy(update=changed), tiny_images(256))))
+    assert re.search(expected, said)
 
 
 @pytest.mark.parametrize("room", [100, 1150])

@@ -1,6 +1,8 @@
 """The loop: what a run depends on, exact resume, one process against two."""
 
+import copy
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from decorssl.loop import Training
-from decorssl.recipe import Recipe
+from decorssl.recipe import Recipe, read
 from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
@@ -82,6 +84,43 @@ def test_learning_rate_follows_the_published_schedule(recipe: Recipe, tiny_image
     assert rates == pytest.approx(expected)
 
 
+GROWING = [{"until_epoch": 1, "scale": 0.5}, {"until_epoch": 2, "scale": 0.75}]
+
+
+def grown(recipe_file: Path) -> Recipe:
+    return read(recipe_file, [f"growth={GROWING}"])
+
+
+def test_views_grow_from_epoch_to_epoch(
+    recipe_file: Path, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, sides = Training(grown(recipe_file), tiny_images(20), ONE), list[tuple[int, ...]]()
+    forward = training.encoder.backbone.forward
+
+    def noted(images: torch.Tensor) -> torch.Tensor:
+        sides.append(tuple(images.shape[2:]))
+        return forward(images)
+
+    monkeypatch.setattr(training.encoder.backbone, "forward", noted)
+    assert [step.index for step in training.steps()] == [1, 2, 3, 4, 5, 6]
+    assert sides == [(8, 8)] * 4 + [(12, 12)] * 4 + [(16, 16)] * 4
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_growing_run_gone_on_with_ends_bit_identical(recipe_file: Path, tiny_images: Images, stop: int) -> None:
+    recipe, images = grown(recipe_file), tiny_images(20)
+    broken, second = Training(recipe, images, ONE), Training(recipe, images, ONE)
+    next(step for step in broken.steps() if step.index == stop)
+    second.restore(copy.deepcopy(broken.state()))
+    assert [step.index for step in second.steps()] == list(range(stop + 1, 7))
+    assert_identical(trained(recipe, images), second)
+
+
+def test_stages_that_do_not_follow_each_other_are_refused(recipe_file: Path) -> None:
+    with pytest.raises(UserError, match=r"growth: .*each stage ends later .* found until_epoch \[1, 2, 2\]"):
+        read(recipe_file, [f"growth={[*GROWING, GROWING[1]]}"])
+
+
 def test_too_large_a_batch_is_refused(recipe: Recipe, tiny_images: Images) -> None:
     with pytest.raises(UserError, match="batch_size 8 is more than the 7 training images"):
         Training(recipe, tiny_images(7), ONE)
@@ -103,6 +142,9 @@ GATHERED = {
     "dino": {"prototypes": 16, "frozen_epochs": 0},
 }
 """Methods of the global batch, and their settings in the tiny recipe."""
+PARTS = "intl in parts"
+VIT = "{family: vit, arguments: {image_size: 16, patch_size: 8, dim: 24, depth: 2, heads: 2}}"
+"""Without batch statistics, so that it does not matter which images make a part."""
 
 
 def steps_in_processes(count: int, recipe: str, folder: Path) -> dict[str, Any]:
@@ -112,10 +154,13 @@ def steps_in_processes(count: int, recipe: str, folder: Path) -> dict[str, Any]:
         path = folder / f"{method}{count}.yaml"
         path.write_text(recipe.replace("method: intl", f"method: {method}\nsettings: {settings}"))
         arguments += [str(path), str(path.with_suffix(".pt"))]
+    text = re.sub("backbone: .*", f"backbone: {VIT}", recipe) + "micro_batch_size: 4\n"
+    (folder / f"{PARTS}{count}.yaml").write_text(text)
+    arguments += [str(folder / f"{PARTS}{count}.yaml"), str(folder / f"{PARTS}{count}.pt")]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", str(WORKER)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, *arguments], check=True, env=environment, timeout=300)
-    return {method: torch.load(folder / f"{method}{count}.pt", weights_only=True) for method in GATHERED}
+    return {method: torch.load(folder / f"{method}{count}.pt", weights_only=True) for method in (*GATHERED, PARTS)}
 
 
 def test_two_processes_take_the_same_step_as_one(recipe_file: Path, tmp_path: Path) -> None:

@@ -64,16 +64,16 @@ class TrainingPlans(Sequence[Plan]):
         self.rank, self.world_size = place
         self.local_size = batch_size // self.world_size
         self.steps_per_epoch = n // batch_size
-        self.first = 0
+        self.first, self.last = 0, epochs * self.steps_per_epoch
 
-    def starting_at(self, step: int) -> "TrainingPlans":
-        """The same run from a later step on."""
-        later = copy.copy(self)
-        later.first = step
-        return later
+    def between(self, first: int, last: int) -> "TrainingPlans":
+        """The same run from step `first` on and before step `last`; none where it is past that."""
+        part = copy.copy(self)
+        part.first, part.last = first, last
+        return part
 
     def __len__(self) -> int:
-        return self.epochs * self.steps_per_epoch - self.first
+        return max(0, self.last - self.first)
 
     def __getitem__(self, index: int) -> Plan:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not 0 <= index < len(self):

@@ -57,6 +57,12 @@ def pretrain(
     views: Annotated[
         str, typer.Option(help="How views are made: auto, pil, batched, compiled.", rich_help_panel=PLACE)
     ] = "auto",
+    compile_: Annotated[
+        str,
+        typer.Option(
+            "--compile", help="torch.compile: off, default, reduce-overhead, max-autotune.", rich_help_panel=PLACE
+        ),
+    ] = "off",
     data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
     knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
     watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
@@ -89,8 +95,8 @@ def pretrain(
             return
         case _ if of:
             raise UserError(f"'{of[0]}' is one word too many: after the method come options, each with two dashes.")
+    from decorssl import compiling, session, study, supply
     from decorssl import recipe as recipes
-    from decorssl import session, study, supply
 
     place = session.Place(
         device=device,
@@ -103,6 +109,7 @@ def pretrain(
         bad_images=bad_images,
         log=places,
         views=supply.way(views),
+        compile=compiling.mode(compile_),
     )
     overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
     if method in study.names():

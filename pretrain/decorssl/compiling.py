@@ -1,0 +1,68 @@
+"""The encoder compiled by `torch.compile`, where that can be done here."""
+
+from collections.abc import Callable
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from decorssl.passes import Network, Prepare, unchanged_buffers
+from transferbench.errors import unknown
+
+Mode = Literal["off", "default", "reduce-overhead", "max-autotune"]
+"""Those of torch; `reduce-overhead` and `max-autotune` record CUDA graphs on a GPU."""
+MODES = get_args(Mode)
+
+Say = Callable[[str], None]
+
+
+class Compiled:
+    """A network that is compiled, forward and backward, when its first batch comes; where that fails it stays as it is.
+
+    What it gives differs from what the network gives by rounding.
+    """
+
+    def __init__(self, network: nn.Module, mode: Mode, say: Say) -> None:
+        self.network, self.mode, self.say = network, mode, say
+        self._compiled: Network | None = None
+
+    def __call__(self, views: list[Tensor]) -> list[Tensor]:
+        """What the network gives for `views`."""
+        if self._compiled is None:
+            self._compiled = self._tried(views)
+        torch.compiler.cudagraph_mark_step_begin()
+        # A CUDA graph writes its next outputs where these are.
+        return [z.clone() for z in self._compiled(views)]
+
+    def _tried(self, views: list[Tensor]) -> Network:
+        """The compiled network after a step that leaves nothing behind; the network itself if that fails."""
+        compiled: Network = torch.compile(self.network, mode=self.mode)  # pyright: ignore[reportArgumentType]
+        self.say(f"Compiling the network ({self.mode}), which takes a minute or more.")
+        try:
+            with unchanged_buffers(self.network), torch.enable_grad():
+                torch.stack([z.float().sum() for z in compiled(views)]).sum().backward()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            self.say(f"torch.compile failed here, so the network runs as it is: {reason}")
+            return self.network
+        finally:
+            self.network.zero_grad(set_to_none=True)
+        return compiled
+
+
+def prepare(mode: Mode, say: Say) -> Prepare:
+    """What readies a network for its first batch; `off` leaves it as it is."""
+    return (lambda network: network) if mode == "off" else (lambda network: Compiled(network, mode, say))
+
+
+def mode(name: str) -> Mode:
+    """The mode of that name.
+
+    Raises:
+        UserError: when there is none.
+    """
+    if name not in MODES:
+        raise unknown("way to compile", name, MODES)
+    return cast(Mode, name)

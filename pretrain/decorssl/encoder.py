@@ -1,0 +1,49 @@
+"""What is trained: a backbone and its projector."""
+
+import torch
+from torch import Tensor, nn
+
+from decorssl.heads import projector
+from decorssl.recipe import Recipe
+from transferbench import backbones
+from transferbench.backbones.resnet import zero_last_norms
+from transferbench.runtime import seeded
+
+
+class Encoder(nn.Module):
+    """Backbone and projector.
+
+    Views go through the backbone one at a time where it has batch statistics, which are per view (spec 1.1, [code]);
+    else those of one size go together. The projector takes one view at a time, or all at once where the recipe says so.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.backbone = backbones.build(recipe.backbone, recipe.seed)
+        if recipe.zero_init_residual:
+            zero_last_norms(self.backbone)
+        with seeded(recipe.seed):
+            self.projector = projector(self.backbone.width, recipe.projector)
+        self.joined = recipe.projector.statistics == "views"
+        self.apart = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.backbone.modules())
+
+    def forward(self, views: list[Tensor]) -> list[Tensor]:
+        """One embedding `n d` for each view `n 3 h w`."""
+        return self.project(self.features(views))
+
+    def features(self, views: list[Tensor]) -> list[Tensor]:
+        """What the backbone makes of each view `n 3 h w`: `n width`."""
+        if self.apart:
+            return [self.backbone(view) for view in views]
+        found: dict[int, Tensor] = {}
+        for shape in dict.fromkeys(view.shape for view in views):
+            places = [i for i, view in enumerate(views) if view.shape == shape]
+            parts = self.backbone(torch.cat([views[i] for i in places])).chunk(len(places))
+            found.update(zip(places, parts, strict=True))
+        return [found[i] for i in range(len(views))]
+
+    def project(self, features: list[Tensor]) -> list[Tensor]:
+        """What the projector makes of each view's features: `n d`."""
+        if self.joined:
+            return list(self.projector(torch.cat(features)).chunk(len(features)))
+        return [self.projector(x) for x in features]
