@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from decorssl import supply
+from decorssl.checks import check
 from decorssl.encoder import Encoder
 from decorssl.methods import METHODS, Context, Method, Outputs
 from decorssl.passes import InParts, Passes, Prepare, Whole, features_in_parts
@@ -20,7 +21,6 @@ from decorssl.views import Views
 from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
 from transferbench.data.loading import Batch, TrainingPlans
-from transferbench.errors import UserError
 from transferbench.runtime import Runtime, seeded
 
 
@@ -200,27 +200,3 @@ class Training:
         if self._part is None:
             return Whole(self.encoder, self.runtime, self._precision, self.prepare)
         return InParts(self.encoder, self._part, self._precision, self.prepare)
-
-
-def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
-    """Refuse, before anything is spent, numbers that do not go together."""
-    if recipe.batch_size > images:
-        raise UserError(
-            f"batch_size {recipe.batch_size} is more than the {images} training images. "
-            f"Use --set batch_size={2 ** (images.bit_length() - 1)} or less."
-        )
-    if recipe.batch_size % (recipe.micro_batch_size or 1):
-        raise UserError(
-            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so batch "
-            "statistics would be of parts of different sizes. Choose one that divides it."
-        )
-    if recipe.batch_size % runtime.world_size or (recipe.micro_batch_size or 0) % runtime.world_size:
-        raise UserError(
-            f"batch_size {recipe.batch_size} (the global batch) cannot be split evenly over {runtime.world_size} "
-            "processes. Choose a multiple."
-        )
-    method: Method = METHODS.load(recipe.method)
-    method.routes(recipe.config, len(recipe.views))
-    method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
-    if recipe.precision == "auto":
-        raise ValueError("precision 'auto' must be resolved before training")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from decorssl import collapse, findings, loop, monitor, pictures, recipe, runlog, session, states
+from decorssl import checks, collapse, findings, monitor, pictures, recipe, runlog, session, states
 from decorssl.findings import Finding, Verdict
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
@@ -69,7 +69,7 @@ def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: se
     chosen = {(name, seed): study.recipe(name, seed, overrides) for seed in range(seeds) for name in study.variants}
     root = place.data_root or runtime.data_root()
     for each in chosen.values():
-        loop.check(each, len(session.training_images(each, root)), here)
+        checks.check(each, len(session.training_images(each, root)), here)
     if not pictures.HAS_MATPLOTLIB:
         say(pictures.MISSING)
     for i, ((name, seed), each) in enumerate(chosen.items()):

@@ -21,7 +21,7 @@ def test_every_recipe_reads_back_from_what_it_resolves_to(name: str, tmp_path: P
 def test_the_numbers_of_every_recipe_go_together(name: str) -> None:
     import torch
 
-    from decorssl.loop import check
+    from decorssl.checks import check
     from transferbench.runtime import Runtime
 
     device = torch.device("cpu")

@@ -1,0 +1,30 @@
+"""What must hold between a recipe, its images and the processes before anything is spent."""
+
+from decorssl.methods import METHODS, Method
+from decorssl.recipe import Recipe
+from transferbench.errors import UserError
+from transferbench.runtime import Runtime
+
+
+def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
+    """Refuse, by a UserError, numbers that do not go together."""
+    if recipe.batch_size > images:
+        raise UserError(
+            f"batch_size {recipe.batch_size} is more than the {images} training images. "
+            f"Use --set batch_size={2 ** (images.bit_length() - 1)} or less."
+        )
+    if recipe.batch_size % (recipe.micro_batch_size or 1):
+        raise UserError(
+            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so batch "
+            "statistics would be of parts of different sizes. Choose one that divides it."
+        )
+    if recipe.batch_size % runtime.world_size or (recipe.micro_batch_size or 0) % runtime.world_size:
+        raise UserError(
+            f"batch_size {recipe.batch_size} (the global batch) cannot be split evenly over {runtime.world_size} "
+            "processes. Choose a multiple."
+        )
+    method: Method = METHODS.load(recipe.method)
+    method.routes(recipe.config, len(recipe.views))
+    method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
+    if recipe.precision == "auto":
+        raise ValueError("precision 'auto' must be resolved before training")
