@@ -16,6 +16,12 @@ from transferbench.detection.names import to_detectron2
 GOLDEN = Path(__file__).parent / "golden_detection"
 LIVE = importlib.util.find_spec("detectron2") is not None
 
+IS_ALIKE = torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Whether this processor sums as the one did that the numbers were made on; another (AVX2 was tried) rounds a loss
+otherwise by up to 4e-5 and, where units then fall on the other side of zero, an element of a gradient by 3 %."""
+CLOSE = 1e-5 if IS_ALIKE else 1e-4
+OF_LARGEST = 2e-3 if IS_ALIKE else 6e-2
+
 every_case = pytest.mark.parametrize("name", list(CASES))
 
 
@@ -64,14 +70,14 @@ def both(name: str, *starts: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
 @every_case
 def test_losses(name: str) -> None:
     for key, found, wanted in both(name, "loss"):
-        assert abs(found / wanted - 1) <= 1e-5, key
+        assert abs(found / wanted - 1) <= CLOSE, key
 
 
 @every_case
 def test_gradients_and_what_is_trained_at_all(name: str) -> None:
     for key, found, wanted in both(name, "gradient", "size of gradient"):
         # One rounding more in a frozen norm moved a size by 0.1 %: small batches amplify what processors differ in.
-        np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=2e-3 * np.abs(wanted).max(), err_msg=key)
+        np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=OF_LARGEST * np.abs(wanted).max(), err_msg=key)
 
 
 @every_case
@@ -83,7 +89,7 @@ def test_running_statistics_after_a_step(name: str) -> None:
 @every_case
 def test_the_map_and_the_anchors(name: str) -> None:
     for key, found, wanted in both(name, "map", "size of map", "anchors"):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5, err_msg=key)
+        np.testing.assert_allclose(found, wanted, rtol=CLOSE, atol=CLOSE, err_msg=key)
 
 
 @every_case
