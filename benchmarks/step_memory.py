@@ -1,22 +1,28 @@
-"""Peak memory and time of the losses as batch and embedding grow: forward and backward of two views, one thread.
+"""Peak memory and time of the losses as batch and embedding grow, and of a network with its batch whole and in parts.
 
-    python benchmarks/step_memory.py        # a minute or two on one core; up to 2 GB of memory
+    python benchmarks/step_memory.py        # some minutes on one core; up to 5 GB of memory
 
-A cell is megabytes / milliseconds: the most memory that loss and gradients take beyond that of the embeddings, and the
-median CPU time. Every cell is a process of its own. A dash: the method refuses the numbers.
+Forward and backward of two views, one thread. A cell is megabytes / milliseconds: the most memory that loss and
+gradients take beyond that of the embeddings (of the network: beyond that of the views), and the median CPU time. Every
+cell is a process of its own. A dash: the method refuses the numbers.
 """
 
 import multiprocessing
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from decorssl import recipe as recipes
+from decorssl.encoder import Encoder
 from decorssl.methods import METHODS, Context, Outputs
+from decorssl.passes import InParts, Passes, Whole
 from transferbench.errors import UserError
+from transferbench.runtime import Runtime
 
 BATCHES, DIMS, REPEATS = (64, 256, 1024), (512, 2048, 8192), 3
 CASES = {
@@ -26,22 +32,52 @@ CASES = {
 }
 
 
+NETWORK_BATCH, PARTS = 128, (None, 64, 32, 16)
+
+
 def resident() -> float:
     """Megabytes of this process now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
-def measure(method: Any, config: Any, batch: int, dim: int, answer: Any) -> None:
-    torch.set_num_threads(1)
-    context = Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), lambda z: z, torch.nn.ModuleDict())
-    views = [torch.randn(batch, dim).requires_grad_() for _ in range(2)]
+def repeated(step: Callable[[], object], answer: Any) -> None:
     before, times = resident(), []
     for _ in range(REPEATS):
         start = time.process_time()
-        method.loss(Outputs(tuple(views)), context)["loss"].backward()
+        step()
         times.append(time.process_time() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     answer.put((max(0.0, peak - before), statistics.median(times) * 1e3))
+
+
+def context(config: Any) -> Context:
+    return Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), lambda z: z, torch.nn.ModuleDict())
+
+
+def loss(method: Any, config: Any, batch: int, dim: int, answer: Any) -> None:
+    torch.set_num_threads(1)
+    views = tuple(torch.randn(batch, dim).requires_grad_() for _ in range(2))
+    repeated(lambda: method.loss(Outputs(views), context(config))["loss"].backward(), answer)
+
+
+def network(part: int | None, answer: Any) -> None:
+    torch.set_num_threads(1)
+    recipe, intl = recipes.read("intl-cifar10"), METHODS.load("intl")
+    encoder = Encoder(recipe).train().to(memory_format=torch.channels_last)
+    views = [torch.randn(NETWORK_BATCH, 3, 32, 32).to(memory_format=torch.channels_last) for _ in range(2)]
+
+    def precision() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=False)
+
+    here = Runtime(torch.device("cpu"))
+    whole: Passes = Whole(encoder, here, precision, lambda network: network)
+    passes = whole if part is None else InParts(encoder, part, precision, lambda network: network)
+
+    def step() -> None:
+        encoder.zero_grad(set_to_none=True)
+        passes.backward(intl.loss(Outputs(tuple(passes.forward(views))), context(recipe.config))["loss"])
+
+    repeated(step, answer)
 
 
 def cell(name: str, settings: dict[str, Any], batch: int, dim: int) -> str:
@@ -51,9 +87,13 @@ def cell(name: str, settings: dict[str, Any], batch: int, dim: int) -> str:
         method.check(config, batch, dim)
     except UserError:
         return "-"
+    return apart(loss, method, config, batch, dim)
+
+
+def apart(target: Callable[..., None], *arguments: Any) -> str:
     fork = multiprocessing.get_context("fork")
     answer = fork.Queue()
-    process = fork.Process(target=measure, args=(method, config, batch, dim, answer))
+    process = fork.Process(target=target, args=(*arguments, answer))
     process.start()
     megabytes, milliseconds = answer.get()
     process.join()
@@ -61,6 +101,9 @@ def cell(name: str, settings: dict[str, Any], batch: int, dim: int) -> str:
 
 
 def main() -> None:
+    print(f"INTL and a ResNet-18 for CIFAR-10, float32, batch {NETWORK_BATCH}")
+    for part in PARTS:
+        print(f"{'whole' if part is None else f'in parts of {part}':28}{apart(network, part):>20}", flush=True)
     for title, (name, settings) in CASES.items():
         print(f"\n{title:28}" + "".join(f"{f'd = {dim}':>20}" for dim in DIMS))
         for batch in BATCHES:
