@@ -106,6 +106,11 @@ def test_views_grow_from_epoch_to_epoch(
     assert sides == [(8, 8)] * 4 + [(12, 12)] * 4 + [(16, 16)] * 4
 
 
+def test_a_stage_ends_with_the_run(recipe_file: Path, tiny_images: Images) -> None:
+    training = Training(read(recipe_file, ["growth=[{until_epoch: 9, scale: 0.5}]"]), tiny_images(20), ONE)
+    assert [step.index for step in training.steps()] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_growing_run_gone_on_with_ends_bit_identical(recipe_file: Path, tiny_images: Images, stop: int) -> None:
     recipe, images = grown(recipe_file), tiny_images(20)

@@ -79,6 +79,31 @@ def test_batch_statistics_are_of_a_part_and_all_else_is_of_the_batch(method: str
         assert torch.equal(buffer, kept), name
 
 
+def test_the_second_run_has_the_precision_of_the_first(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    encoder = Encoder(recipe).train()
+    seen, normalise = list[torch.dtype](), torch.nn.functional.batch_norm
+
+    def noted(x: Tensor, *rest: Any, **named: Any) -> Tensor:
+        seen.append(x.dtype)
+        return normalise(x, *rest, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "batch_norm", noted)
+    parts = InParts(encoder, 4, half, lambda network: network)
+    parts.backward(loss("vicreg", parts.forward([view.float() for view in views()])))
+    assert len(seen) > 12
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_parts_are_of_the_global_batch(recipe: Recipe, tiny_images: Images) -> None:
+    changed = recipe.model_copy(update={"micro_batch_size": 4})
+    passes = Training(changed, tiny_images(20), Runtime(torch.device("cpu"), 0, 2))._passes()
+    assert isinstance(passes, InParts)
+    assert passes.size == 2
+
+
 def test_activations_are_kept_of_one_part_at_a_time(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder(recipe).double().train()
     seen, forward = list[tuple[int, bool]](), encoder.backbone.forward
