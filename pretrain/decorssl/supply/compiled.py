@@ -31,7 +31,7 @@ class Compiled:
 
     def _decoded(self, plan: Plan, keys: UInt64[np.ndarray, "n 2"]) -> Made:
         samples = [
-            self._made(np.array(self.images.image(index))[None], np.zeros(1, np.int64), key[None])
+            self._made(self.images.pixels(index)[None], np.zeros(1, np.int64), key[None])
             for index, key in zip(plan.indices.tolist(), keys, strict=True)
         ]
         return [np.concatenate(same_view) for same_view in zip(*samples, strict=True)]
