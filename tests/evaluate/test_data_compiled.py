@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 from test_data_pixels import BOTH, SIZES, by_pil, pictures
 
 from transferbench.data import compiled, pixels
-from transferbench.data.augment import Change, Jitter
+from transferbench.data.augment import Change, Crop, Jitter
 from transferbench.data.loading import generator, keys
 from transferbench.data.transforms import Preprocess
 
@@ -30,7 +30,10 @@ def normalised(images: np.ndarray) -> np.ndarray:
 
 
 def by_code(operations: Sequence[Change], images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    return compiled.made(compiled.program(operations), images, np.arange(len(images)), numbers, PREPROCESS)
+    sides = [[each.size] * 2 for each in operations if isinstance(each, Crop)] or [images.shape[1:3]]
+    out = np.full((len(images), 3, *sides[-1]), np.nan, np.float32)
+    compiled.make(compiled.program(operations), images, np.arange(len(images)), numbers, PREPROCESS, out)
+    return out
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -81,7 +84,8 @@ def test_the_numbers_are_numpys_over_several_views(height: int, width: int) -> N
 def test_the_images_and_their_order_stay() -> None:
     images, flip = pictures(6, 16, 16), BOTH[11]
     before, rows = images.copy(), np.array([4, 4, 1])
-    made = compiled.made(compiled.program([flip]), images, rows, np.array([[1.0], [0.0], [1.0]]), PREPROCESS)
+    made = np.empty((3, 3, 16, 16), np.float32)
+    compiled.make(compiled.program([flip]), images, rows, np.array([[1.0], [0.0], [1.0]]), PREPROCESS, made)
     assert np.array_equal(images, before)
     expected = normalised(np.stack([images[4, :, ::-1], images[4], images[1, :, ::-1]]))
     assert np.array_equal(made, expected)

@@ -1,4 +1,4 @@
-"""The pixels of an image that is asked for them once: PIL's, by whichever decoder that is installed gives them sooner."""
+"""The pixels of an image file: those PIL gives, by the fastest decoder that is installed."""
 
 import io
 from functools import cache
