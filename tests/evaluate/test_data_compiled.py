@@ -13,7 +13,9 @@ from test_data_pixels import BOTH, SIZES, by_pil, pictures
 
 from transferbench.data import compiled, pixels
 from transferbench.data.augment import Change, Crop, Jitter
+from transferbench.data.compiled import blur as compiled_blur
 from transferbench.data.loading import generator, keys
+from transferbench.data.pixels import blur
 from transferbench.data.transforms import Preprocess
 
 PREPROCESS = Preprocess(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
@@ -89,3 +91,10 @@ def test_the_images_and_their_order_stay() -> None:
     assert np.array_equal(images, before)
     expected = normalised(np.stack([images[4, :, ::-1], images[4], images[1, :, ::-1]]))
     assert np.array_equal(made, expected)
+
+
+def test_the_boxes_of_a_blur_are_those_of_batches() -> None:
+    deviations = np.concatenate([np.linspace(0.01, 12, 4001), [2 / 3**0.5, 2.0]])
+    reach, weights = blur.boxes(deviations)
+    ours = [compiled_blur.boxes(deviation) for deviation in deviations]
+    assert ours == list(zip(reach.tolist(), *weights.T.tolist(), strict=True))
