@@ -75,6 +75,19 @@ def test_views_of_224_pixels_are_the_same(way: Way, tiny_images: Images) -> None
 
 
 @pytest.mark.parametrize("way", MADE)
+@pytest.mark.parametrize("kind", ["held", "decoded"])
+def test_views_that_are_cropped_twice_are_the_same(kind: str, way: Way, tiny_images: Images) -> None:
+    jitter = {"op": "jitter", "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    crops = [{"op": "crop", "size": size, "scale": (0.1, 0.6)} for size in (20, 9)]
+    twice, once = (View.model_validate({"operations": each}) for each in ([crops[0], jitter, crops[1]], crops[:1]))
+    views = Views((twice, once, twice), recipes.read("intl-cifar10").preprocess)
+    images, plans = tiny_images(8, size=24), shuffled(8, 4, 1, 3, False)
+    images = images if kind == "held" else of_many_sizes(images)
+    ours = supply.batches(images, supply.supply(images, views, 3, CPU, way), plans, 3, 0)
+    assert_same(ours, batches(images, views, plans, 3))
+
+
+@pytest.mark.parametrize("way", MADE)
 @pytest.mark.parametrize("limit", [0, 2], ids=["whole", "one broken"])
 def test_jpegs_give_the_same_views(way: Way, limit: int, tiny_images: Images, tmp_path: Path) -> None:
     """Of several sizes, one of them gray; and where a file ends too soon, by the next image in its place."""
