@@ -74,7 +74,7 @@ def jpegs(path: Path, n: int) -> LabelledImages:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith((".jpg", ".jpeg"))]
         files = [archive.read(name) for name in names[:: max(1, len(names) // n)][:n]]
-    return of(lambda i: Image.open(io.BytesIO(files[i])).convert("RGB"), len(files), None)
+    return of(lambda i: Image.open(io.BytesIO(files[i])), len(files), None)
 
 
 def compare(name: str, images: LabelledImages, recipe_name: str, batch: int) -> None:

@@ -9,15 +9,18 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 pytest.importorskip("numba")
 
-from test_data_pixels import BOTH, SIZES, by_pil, pictures
+from test_data_pixels import BOTH, BOXES, SIZES, by_pil, pictures
 
 from transferbench.data import compiled, pixels
-from transferbench.data.augment import Change, Jitter
+from transferbench.data.augment import Change, Crop, Jitter
+from transferbench.data.compiled import blur as compiled_blur
+from transferbench.data.compiled import drawing
 from transferbench.data.loading import generator, keys
+from transferbench.data.pixels import blur
 from transferbench.data.transforms import Preprocess
 
 PREPROCESS = Preprocess(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
-ORDERS = [[3, 4, 0, 5, 8, 10, 11], [0, 3, 2, 11], [11, 3]]
+ORDERS = [[3, 4, 0, 5, 8, 10, 11], [0, 3, 2, 11], [11, 3], [1, 3, 2, 11]]
 
 
 def numbers_of(operations: Sequence[Change], n: int, height: int, width: int) -> np.ndarray:
@@ -30,7 +33,10 @@ def normalised(images: np.ndarray) -> np.ndarray:
 
 
 def by_code(operations: Sequence[Change], images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    return compiled.made(compiled.program(operations), images, np.arange(len(images)), numbers, PREPROCESS)
+    sides = [[each.size] * 2 for each in operations if isinstance(each, Crop)] or [images.shape[1:3]]
+    out = np.full((len(images), 3, *sides[-1]), np.nan, np.float32)
+    compiled.make(compiled.program(operations), images, np.arange(len(images)), numbers, PREPROCESS, out)
+    return out
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -60,6 +66,20 @@ def test_hue_of_colours_of_the_whole_cube(step: int) -> None:
         assert np.array_equal(by_code([jitter], cube, numbers), normalised(by_pil([jitter], cube, numbers)))
 
 
+def test_boxes_shrink_in_the_order_of_the_pillow_that_is_installed() -> None:
+    images, crop = pictures(len(BOXES), 90, 40), Crop(op="crop", size=24)
+    numbers = np.array(BOXES, dtype=np.float64)
+    assert np.array_equal(by_code([crop], images, numbers), normalised(by_pil([crop], images, numbers)))
+
+
+@pytest.mark.parametrize("bound", [1, 2, 224, 3 * 10**9, 2**32 - 1])
+def test_whole_numbers_are_numpys(bound: int) -> None:
+    """Of large bounds a third of what is drawn is drawn again."""
+    first, second = keys(3, 1, np.arange(2))[1].tolist()
+    state, rng = drawing.stream(np.uint64(first), np.uint64(second)), generator(3, 1, 1)
+    assert [drawing.below(state, bound) for _ in range(200)] == rng.integers(bound, size=200).tolist()
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_chain_gives_pils_pixels(order: list[int]) -> None:
     chain = [BOTH[i] for i in order]
@@ -67,7 +87,7 @@ def test_a_chain_gives_pils_pixels(order: list[int]) -> None:
     assert np.array_equal(by_code(chain, images, numbers), normalised(by_pil(chain, images, numbers)))
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (300, 31), (9, 200), (1, 1)])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (300, 31), (9, 201), (1, 1)])
 def test_the_numbers_are_numpys_over_several_views(height: int, width: int) -> None:
     chains = [[BOTH[i] for i in order] for order in ORDERS]
     programs, n = [compiled.program(chain) for chain in chains], 300
@@ -81,7 +101,15 @@ def test_the_numbers_are_numpys_over_several_views(height: int, width: int) -> N
 def test_the_images_and_their_order_stay() -> None:
     images, flip = pictures(6, 16, 16), BOTH[11]
     before, rows = images.copy(), np.array([4, 4, 1])
-    made = compiled.made(compiled.program([flip]), images, rows, np.array([[1.0], [0.0], [1.0]]), PREPROCESS)
+    made = np.empty((3, 3, 16, 16), np.float32)
+    compiled.make(compiled.program([flip]), images, rows, np.array([[1.0], [0.0], [1.0]]), PREPROCESS, made)
     assert np.array_equal(images, before)
     expected = normalised(np.stack([images[4, :, ::-1], images[4], images[1, :, ::-1]]))
     assert np.array_equal(made, expected)
+
+
+def test_the_boxes_of_a_blur_are_those_of_batches() -> None:
+    deviations = np.concatenate([np.linspace(0.01, 12, 4001), [2 / 3**0.5, 2.0]])
+    reach, weights = blur.boxes(deviations)
+    ours = [compiled_blur.boxes(deviation) for deviation in deviations]
+    assert ours == list(zip(reach.tolist(), *weights.T.tolist(), strict=True))

@@ -27,6 +27,8 @@ BOTH = [
     Invert(op="invert", p=0.5),
     Flip(op="flip", p=0.5),
 ]
+BOXES = [[0, 0, 90, 26], [0, 0, 90, 20], [3, 2, 30, 25], [1, 3, 36, 30], [0, 5, 22, 20], [2, 0, 23, 40]]
+"""Higher than wide or not, shrunk, stretched or both, and by just twice as much one way (tall, narrow, for size 24)."""
 SIZES = [(32, 32), (90, 51), (40, 100), (24, 24)]
 
 
@@ -93,8 +95,7 @@ def test_hue_of_colours_of_the_whole_cube(step: int) -> None:
 
 
 def test_a_tall_box_shrinks_in_the_order_of_the_pillow_that_is_installed() -> None:
-    images = pictures(3, 90, 30)
-    numbers = np.array([[0, 0, 90, 26], [0, 0, 90, 20], [3, 2, 30, 25]], dtype=np.float64)
+    images, numbers = pictures(len(BOXES), 90, 40), np.array(BOXES, dtype=np.float64)
     crop = Crop(op="crop", size=24)
     assert np.array_equal(in_batches([crop], images, numbers), by_pil([crop], images, numbers))
     assert resizing.down_first(np.array([66.0]), np.array([2.0]))[0] == (int(Image.__version__.split(".")[0]) >= 13)

@@ -1,5 +1,6 @@
 """Views made in batches against views made by PIL one by one: the same tensors in the same order, whatever the way."""
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from decorssl import recipe as recipes
 from decorssl import supply
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
+from decorssl.substitutes import Substitutes
 from decorssl.supply import Complete, Supply, Way
 from decorssl.supply.batched import Decoded, Held
 from decorssl.views import View, Views
@@ -70,6 +72,35 @@ def test_views_of_224_pixels_are_the_same(way: Way, tiny_images: Images) -> None
     plans = shuffled(4, 4, 0, 0, False)
     ours = supply.batches(images, supply.supply(images, views, 0, CPU, way), plans, 0, 0)
     assert_same(ours, batches(images, views, plans, 0))
+
+
+@pytest.mark.parametrize("way", MADE)
+@pytest.mark.parametrize("kind", ["held", "decoded"])
+def test_views_that_are_cropped_twice_are_the_same(kind: str, way: Way, tiny_images: Images) -> None:
+    jitter = {"op": "jitter", "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    crops = [{"op": "crop", "size": size, "scale": (0.1, 0.6)} for size in (20, 9)]
+    twice, once = (View.model_validate({"operations": each}) for each in ([crops[0], jitter, crops[1]], crops[:1]))
+    views = Views((twice, once, twice), recipes.read("intl-cifar10").preprocess)
+    images, plans = tiny_images(8, size=24), shuffled(8, 4, 1, 3, False)
+    images = images if kind == "held" else of_many_sizes(images)
+    ours = supply.batches(images, supply.supply(images, views, 3, CPU, way), plans, 3, 0)
+    assert_same(ours, batches(images, views, plans, 3))
+
+
+@pytest.mark.parametrize("way", MADE)
+@pytest.mark.parametrize("limit", [0, 2], ids=["whole", "one broken"])
+def test_jpegs_give_the_same_views(way: Way, limit: int, tiny_images: Images, tmp_path: Path) -> None:
+    """Of several sizes, one of them gray; and where a file ends too soon, by the next image in its place."""
+    sized, files = of_many_sizes(tiny_images(6, size=40)), []
+    for i in range(6):
+        file = io.BytesIO()
+        sized.image(i).convert("L" if i == 2 else "RGB").save(file, "JPEG", subsampling=i % 3)
+        files.append(file.getvalue()[: -200 if limit and i == 4 else None])
+    images = replace(sized, read=lambda i: Image.open(io.BytesIO(files[i])))
+    images, views = Substitutes(images, limit, tmp_path).images, views_of("simclr-cifar10-solo")
+    plans = shuffled(6, 3, 2, 7, False)
+    ours = supply.batches(images, supply.supply(images, views, 7, CPU, way), plans, 7, 0)
+    assert_same(ours, batches(images, views, plans, 7))
 
 
 @pytest.mark.parametrize("way", MADE)

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Int8, Int64
-from PIL import Image
+from jaxtyping import Int8, Int64, UInt8
+from PIL import Image, UnidentifiedImageError
 
 from transferbench import plugins
+from transferbench.data import decoding
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import layout
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, unknown
 
+T = TypeVar("T")
 HUB = "hf:"
 
 SOURCES = plugins.Room("transferbench.data.sources", "data set")
@@ -78,11 +80,23 @@ class LabelledImages:
         Raises:
             UserError: naming the file that cannot be decoded.
         """
+        return self._decoded(index, lambda image: image.convert("RGB"))
+
+    def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The pixels of `image`, sooner.
+
+        Raises:
+            UserError: naming the file that cannot be decoded.
+        """
+        return self._decoded(index, decoding.pixels)
+
+    def _decoded(self, index: int, how: Callable[[Image.Image], T]) -> T:
         try:
-            return self.read(index).convert("RGB")
+            return how(self.read(index))
         except (OSError, ValueError, SyntaxError) as error:
+            why = "in no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
             raise UserError(
-                f"Cannot decode image '{self.names[index]}' of {self.info.name}/{self.split}: {error}. "
+                f"Cannot decode image '{self.names[index]}' of {self.info.name}/{self.split}: {why}. "
                 "Repair or remove the file."
             ) from None
 

@@ -74,7 +74,7 @@ class Bundle:
         return f"{self._members[name].file_size} {self._members[name].CRC}"
 
     def reader(self, names: Sequence[str]) -> Callable[[int], Image.Image]:
-        """A function that decodes image i, in any process."""
+        """A function that opens image i, in any process."""
         if self.root.is_dir():
             return FileReader(self.root, tuple(names))
         return MemberReader(self.root, tuple(Member.of(self._members[name]) for name in names))

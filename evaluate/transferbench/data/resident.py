@@ -21,7 +21,7 @@ def pixels(images: LabelledImages, threads: int = 1) -> UInt8[np.ndarray, "n h w
     Images that cannot be decoded are left for whoever needs them to report: None.
     """
     try:
-        first = np.asarray(images.image(0))
+        first = images.pixels(0)
         if max(first.shape) > SIDE or first.nbytes * len(images) > LIMIT:
             return None
         with ThreadPoolExecutor(threads) as pool:
@@ -36,8 +36,8 @@ def _decoded(
     held = np.empty((len(images), *shape), np.uint8)
     for start in range(0, len(images), PIECE):
         rows = range(start, min(len(images), start + PIECE))
-        for row, image in zip(rows, pool.map(images.image, rows), strict=True):
-            if (image.height, image.width) != shape[:2]:
+        for row, own in zip(rows, pool.map(images.pixels, rows), strict=True):
+            if own.shape != shape:
                 return None
-            held[row] = np.asarray(image)
+            held[row] = own
     return held

@@ -14,8 +14,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8, UInt64
 from transferbench.data.augment import Blur, Change, Crop, Flip, Gray, Invert, Jitter, Size, Solarize
 from transferbench.data.compiled import programs
 from transferbench.data.compiled.programs import SETTINGS
-from transferbench.data.pixels.blur import boxes
-from transferbench.data.pixels.resizing import SUPPORT, down_first
+from transferbench.data.pixels.resizing import SUPPORT, is_pillow_choosing
 from transferbench.data.transforms import Preprocess
 
 CODES: dict[type[Change], int] = {
@@ -58,22 +57,17 @@ def drawn(views: Sequence[Program], size: Size, keys: UInt64[np.ndarray, "n 2"])
     return np.split(numbers, np.cumsum([view.counts.sum() for view in views])[:-1], axis=1)
 
 
-def made(
+def make(
     view: Program,
     images: UInt8[np.ndarray, "all h w 3"],
     rows: Int64[np.ndarray, "n"],
     numbers: Float64[np.ndarray, "n k"],
     preprocess: Preprocess,
-) -> Float32[np.ndarray, "n 3 a b"]:
-    """One view of the images at `rows`, normalised; row i of `numbers` is what the i-th of them drew."""
-    crops = view.settings[view.codes == programs.CROP, 6]
-    shape = (int(crops[-1]),) * 2 if len(crops) else images.shape[1:3]
-    out = np.empty((len(rows), 3, *shape), np.float32)
+    out: Float32[np.ndarray, "n 3 a b"],
+) -> None:
+    """Fill `out` with one view of the images at `rows`, normalised; row i of `numbers` is what the i-th drew."""
     mean, std = (np.array(v, np.float32) for v in (preprocess.mean, preprocess.std))
-    programs.make(
-        images.transpose(0, 3, 1, 2), rows, *_parts(view), numbers, _worked_out(view, numbers), mean, std, out
-    )
-    return out
+    programs.make(images.transpose(0, 3, 1, 2), rows, *_parts(view), numbers, mean, std, out)
 
 
 def _parts(view: Program) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,7 +79,7 @@ def _settings(operation: Change) -> list[float | int]:
         case Crop():
             low, high = operation.ratio
             size, support = operation.size, SUPPORT[operation.interpolation]
-            return [*operation.scale, math.log(low), math.log(high), low, high, size, support]
+            return [*operation.scale, math.log(low), math.log(high), low, high, size, support, is_pillow_choosing()]
         case Jitter():
             return [operation.p, *(bound for which in range(4) for bound in operation.range_of(which))]
         case Blur():
@@ -96,16 +90,3 @@ def _settings(operation: Change) -> list[float | int]:
             return [operation.p]
         case _:
             raise ValueError(f"no code for {operation}")
-
-
-def _worked_out(view: Program, numbers: Float64[np.ndarray, "n k"]) -> Int64[np.ndarray, "n o 3"]:
-    """What follows from the numbers: of a crop the order of its passes, of a blur its boxes."""
-    out = np.zeros((len(numbers), len(view.codes), 3), np.int64)
-    for i, (code, first) in enumerate(zip(view.codes, np.cumsum(view.counts) - view.counts, strict=True)):
-        if code == programs.CROP:
-            height, width, size = numbers[:, first + 2], numbers[:, first + 3], view.settings[i, 6]
-            out[:, i, 0] = down_first(height - size, width - size)
-        if code == programs.BLUR:
-            reach, weights = boxes(numbers[:, first])
-            out[:, i, 0], out[:, i, 1:] = reach, weights
-    return out

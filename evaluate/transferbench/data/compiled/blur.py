@@ -1,22 +1,37 @@
 """PIL's Gaussian blur of one image, `3 h w` uint8, in place: box blurs, see `pixels.blur`."""
 
+import math
 from typing import no_type_check
 
 import numpy as np
 
 from transferbench.data.compiled.kernels import kernel
 
-U32 = np.uint32
+U32, F = np.uint32, np.float32
 PASSES = 3
-HALF = U32(1 << 23)
+UNIT, HALF = 1 << 24, U32(1 << 23)
 
 
 @kernel
 @no_type_check
-def blur(pixels, reach, inner, outer):
-    """Three passes across and three down, by boxes that reach so far with such weights in units of 1/2^24."""
+def boxes(deviation):
+    """`pixels.blur.boxes` of one deviation."""
+    square = F(F(deviation) * F(deviation)) / F(PASSES)
+    length = F(math.sqrt(12.0 * np.float64(square) + 1.0))
+    whole = F(math.floor((np.float64(length) - 1.0) / 2.0))
+    rest = (F(2) * whole + F(1)) * (whole * (whole + F(1)) - F(3) * square)
+    radius = whole + rest / (F(6) * (square - (whole + F(1)) * (whole + F(1))))
+    reach = int(radius)
+    inner = int(F(UNIT) / (radius * F(2) + F(1)))
+    return reach, U32(inner), U32((UNIT - (2 * reach + 1) * inner) // 2)
+
+
+@kernel
+@no_type_check
+def blur(pixels, deviation):
+    """Three passes across and three down, by boxes that give the deviation."""
     _, height, width = pixels.shape
-    inner, outer = U32(inner), U32(outer)
+    reach, inner, outer = boxes(deviation)
     line = np.empty(width + 2 * reach + 2, np.uint32)
     near = np.empty(max(height, width), np.uint32)
     padded = np.empty((height + 2 * reach + 2, width), np.uint8)

@@ -7,6 +7,8 @@ import numpy as np
 from transferbench.data.compiled import blur, colour, drawing, resizing
 from transferbench.data.compiled.kernels import kernel
 
+U64 = np.uint64
+
 CROP, JITTER, GRAY, BLUR, SOLARIZE, INVERT, FLIP = range(7)
 SETTINGS = 9
 """How many numbers an operation's settings are at most."""
@@ -47,29 +49,31 @@ def draw(codes, settings, counts, begins, width, height, keys, out):
 
 @kernel
 @no_type_check
-def make(images, rows, codes, settings, counts, numbers, worked_out, mean, std, out):
+def make(images, rows, codes, settings, counts, numbers, mean, std, out):
     """Fill `out` (n 3 a b, float32) with one view of the images (all 3 h w, uint8) at `rows`."""
     for n in range(rows.shape[0]):
         pixels, own = images[rows[n]], numbers[n]
         first = codes[0] == CROP
-        current = _cropped(pixels, settings[0], own, worked_out[n, 0, 0]) if first else _copied(pixels)
+        current = _cropped(pixels, settings[0], own) if first else _copied(pixels)
         place = counts[0] if first else 0
         for i in range(int(first), codes.shape[0]):
             drawn = own[place : place + counts[i]]
             if codes[i] == CROP:
                 # With a step, of the same kind of array as the images: compiled once.
-                current = _cropped(current[:, :, ::1], settings[i], drawn, worked_out[n, i, 0])
+                current = _cropped(current[:, :, ::1], settings[i], drawn)
             else:
-                _change(current, codes[i], settings[i], drawn, worked_out[n, i])
+                _change(current, codes[i], settings[i], drawn)
             place += counts[i]
         _normalise(current, mean, std, out[n])
 
 
 @kernel
 @no_type_check
-def _cropped(pixels, settings, drawn, down_first):
-    top, left, height, width = int(drawn[0]), int(drawn[1]), int(drawn[2]), int(drawn[3])
-    return _crop(pixels, top, left, height, width, int(settings[6]), int(settings[7]), down_first)
+def _cropped(pixels, settings, drawn):
+    top, left, height, width, size = int(drawn[0]), int(drawn[1]), int(drawn[2]), int(drawn[3]), int(settings[6])
+    taller, wider = height - size, width - size
+    down_first = settings[8] != 0 and taller > 0 and taller > 2 * wider  # see `pixels.resizing.down_first`
+    return _crop(pixels, top, left, height, width, size, int(settings[7]), down_first)
 
 
 @kernel
@@ -82,7 +86,7 @@ def _copied(pixels):
 
 @kernel
 @no_type_check
-def _change(current, code, settings, drawn, worked_out):
+def _change(current, code, settings, drawn):
     flat = current.reshape(3, current.shape[1] * current.shape[2])
     if code == JITTER:
         _jitter(flat, drawn)
@@ -91,7 +95,7 @@ def _change(current, code, settings, drawn, worked_out):
     elif code == GRAY:
         _gray(flat)
     elif code == BLUR:
-        _blur(current, worked_out[0], worked_out[1], worked_out[2])
+        _blur(current, drawn[0])
     elif code == FLIP:
         _mirror(current)
     else:
@@ -108,7 +112,7 @@ def _mirror(current):
             row = current[c, y]
             line[:] = row
             for x in range(width):
-                row[x] = line[width - 1 - x]
+                row[x] = line[U64(width - 1 - x)]  # unsigned: numba need not ask whether it counts from the end
 
 
 @kernel

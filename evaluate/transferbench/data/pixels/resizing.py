@@ -39,11 +39,12 @@ def down_first(taller: Float64[np.ndarray, "n"], wider: Float64[np.ndarray, "n"]
     Never before Pillow 13, and from then on where the height shrinks by more than twice as much (seen by trial: python-
     pillow/Pillow#9549). Rounding between passes makes it matter.
     """
-    return (taller > 0) & (taller > 2 * wider) & _is_pillow_choosing()
+    return (taller > 0) & (taller > 2 * wider) & is_pillow_choosing()
 
 
 @cache
-def _is_pillow_choosing() -> bool:
+def is_pillow_choosing() -> bool:
+    """Whether the installed Pillow chooses its first pass."""
     return int(PIL.__version__.partition(".")[0]) >= 13
 
 
