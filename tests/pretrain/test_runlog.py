@@ -133,6 +133,16 @@ def test_a_line_that_finds_no_room_ends_the_run_with_what_to_do(
         log.note({"step": 1})
 
 
+def test_a_run_that_cannot_be_gone_on_with_keeps_the_name_of_the_version_that_could(
+    recipe: Recipe, tiny_images: Images, tmp_path: Path
+) -> None:
+    (tmp_path / states.EARLIER).write_bytes(b"")
+    (tmp_path / runlog.ENVIRONMENT).write_text('{"commit": "abc"}')
+    with pytest.raises(UserError, match=r"version that .*environment\.json names"):
+        runlog.open_run(tmp_path, Training(recipe, tiny_images(20), ONE))
+    assert (tmp_path / runlog.ENVIRONMENT).read_text() == '{"commit": "abc"}'
+
+
 def test_a_run_gone_on_with_leaves_its_old_report_behind(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
     (tmp_path / runlog.FAILURE).write_text("{}")
     runlog.open_run(tmp_path, Training(recipe, tiny_images(20), ONE))
