@@ -87,6 +87,17 @@ def test_the_first_host_of_a_list(nodes: str, first: str):
     assert first_host(nodes) == first
 
 
+@pytest.mark.parametrize("name", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_a_command_knows_whether_it_is_started_anew(name: str, monkeypatch: pytest.MonkeyPatch):
+    for each in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(each, raising=False)
+    assert not runtime.is_restart()
+    monkeypatch.setenv(name, "0")
+    assert not runtime.is_restart()
+    monkeypatch.setenv(name, "1")
+    assert runtime.is_restart()
+
+
 def test_a_single_process_is_no_special_case():
     x = torch.randn(3, 2, requires_grad=True)
     assert ALONE.gather(x) is x

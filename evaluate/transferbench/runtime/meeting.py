@@ -21,7 +21,7 @@ def meeting(place: Launch) -> dict[str, Any]:
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
         return {"init_method": place.meet}
-    agents, _, _ = next(dist.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage]
+    agents: Any = next(dist.rendezvous("env://"))[0]  # pyright: ignore[reportPrivateImportUsage]
     host, limit = os.environ["MASTER_ADDR"], agents.timeout
     if place.rank == 0:
         own = dist.TCPStore(host, 0, is_master=True, timeout=limit, wait_for_workers=False)  # pyright: ignore[reportPrivateImportUsage]
