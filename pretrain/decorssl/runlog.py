@@ -145,13 +145,14 @@ def open_run(
     `curves` are sent what the folder holds of steps already made, and every line from then on; `keep` states stay.
 
     Raises:
-        UserError: when there are states and none is whole.
+        UserError: when there are states and none is whole, or only one that an earlier version wrote.
     """
     here = training.runtime
+    found = here.gather_objects(newest(folder, say) if here.is_main else None)[0]
     if here.is_main:
         state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
         state.write_json(folder / ENVIRONMENT, runtime.environment())
-    if found := here.gather_objects(newest(folder, say) if here.is_main else None)[0]:
+    if found:
         reached = state.load(found)
         training.restore(reached)
         if reached["processes"] != here.world_size:

@@ -11,6 +11,8 @@ from transferbench.errors import UserError
 
 PATTERN = "state-*.safetensors"
 SET_ASIDE = ".broken"
+EARLIER = "state.safetensors"
+"""What versions that kept one state, without a checksum, called it."""
 
 Say = Callable[[str], None]
 
@@ -97,7 +99,7 @@ def newest(folder: Path, say: Say = lambda message: None) -> Path | None:
     What a kill left of a state being written is removed.
 
     Raises:
-        UserError: when there are states and none is whole.
+        UserError: when there are states and none is whole, or only one that an earlier version wrote.
     """
     for left in folder.glob(f".{PATTERN}.*"):
         left.unlink(missing_ok=True)
@@ -117,5 +119,11 @@ def newest(folder: Path, say: Say = lambda message: None) -> Path | None:
         names = ", ".join(path.name for path in broken)
         raise UserError(
             f"No state in {folder} is whole: {names}. Put a copy of one back, or begin again: choose another --out."
+        )
+    if (folder / EARLIER).exists():
+        raise UserError(
+            f"{folder / EARLIER} is the state of an earlier version. This one reads {PATTERN} and could not go on as "
+            f"that one would have. Go on with the version that {folder / 'environment.json'} names, or begin again: "
+            "choose another --out."
         )
     return None

@@ -49,9 +49,7 @@ def test_unequal_parts_are_refused_by_every_process(ranks: list[dict[str, Any]])
 
 
 SRUN = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "70001"}
-TORCHRUN = {
-    "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "TORCHELASTIC_RESTART_COUNT": "3"
-}  # fmt: skip
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}
 NODES = {"SLURM_STEP_ID": "2", "SLURM_JOB_NODELIST": "gpu[03-05,09],cpu1"}
 
 
@@ -67,8 +65,6 @@ NODES = {"SLURM_STEP_ID": "2", "SLURM_JOB_NODELIST": "gpu[03-05,09],cpu1"}
         ),
         (SRUN | {"MASTER_ADDR": "here", "MASTER_PORT": "5"}, Launch(3, 8, 1, "tcp://here:5")),
         (SRUN | NODES | TORCHRUN, Launch(1, 2, 1)),
-        (TORCHRUN | {"LOCAL_WORLD_SIZE": "2"}, Launch(1, 2, 1, start="3")),
-        (TORCHRUN | {"LOCAL_WORLD_SIZE": "1"}, Launch(1, 2, 1)),
     ],
     ids=[
         "alone",
@@ -77,8 +73,6 @@ NODES = {"SLURM_STEP_ID": "2", "SLURM_JOB_NODELIST": "gpu[03-05,09],cpu1"}
         "srun on some nodes",
         "told where to meet",
         "torchrun inside a job",
-        "torchrun on one machine",
-        "torchrun on several",
     ],
 )
 def test_the_launcher_says_who_a_process_is(variables: dict[str, str], expected: Launch):
@@ -91,6 +85,17 @@ def test_the_launcher_says_who_a_process_is(variables: dict[str, str], expected:
 )
 def test_the_first_host_of_a_list(nodes: str, first: str):
     assert first_host(nodes) == first
+
+
+@pytest.mark.parametrize("name", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_a_command_knows_whether_it_is_started_anew(name: str, monkeypatch: pytest.MonkeyPatch):
+    for each in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(each, raising=False)
+    assert not runtime.is_restart()
+    monkeypatch.setenv(name, "0")
+    assert not runtime.is_restart()
+    monkeypatch.setenv(name, "1")
+    assert runtime.is_restart()
 
 
 def test_a_single_process_is_no_special_case():

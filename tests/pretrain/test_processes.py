@@ -97,16 +97,20 @@ def test_a_killed_process_is_started_anew_with_its_peer_and_the_result_is_the_sa
     assert bench.backbone("killed") == bench.backbone("undisturbed")
 
 
-def test_two_nodes_are_one_run(bench: Bench) -> None:
+@pytest.mark.parametrize("name", ["nodes", "killed-nodes"])
+def test_two_nodes_are_one_run_also_when_a_process_is_killed(name: str, bench: Bench) -> None:
     """Two agents that meet on the loopback, one process each."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    other = get_context("fork").Process(target=bench.launch, args=("nodes", 1, 0, 2, port))
+    if name == "killed-nodes":
+        bench.when(name, 5, rank=1, number=signal.SIGKILL)
+    other = get_context("fork").Process(target=bench.launch, args=(name, 1, 3, 2, port))
     other.start()
-    assert bench.launch("nodes", 1, nodes=2, port=port) == [0]
+    assert bench.launch(name, 1, restarts=3, nodes=2, port=port) == [0]
     other.join(60)
     assert other.exitcode == 0
-    assert bench.backbone("nodes") == bench.backbone("undisturbed")
+    assert ("Going on after step" in bench.said(name)) == (name == "killed-nodes")
+    assert bench.backbone(name) == bench.backbone("undisturbed")
 
 
 def test_a_signal_to_one_stops_all_and_fewer_go_on_with_the_same_schedule_and_say_what_differs(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,57 @@ def test_a_line_that_finds_no_room_ends_the_run_with_what_to_do(
     log.files[runlog.STEPS] = Full()  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"steps.jsonl: No space left.*MiB are free.*state-00000001.*--resume"):
         log.note({"step": 1})
+
+
+def test_a_run_that_cannot_be_gone_on_with_keeps_the_name_of_the_version_that_could(
+    recipe: Recipe, tiny_images: Images, tmp_path: Path
+) -> None:
+    (tmp_path / states.EARLIER).write_bytes(b"")
+    (tmp_path / runlog.ENVIRONMENT).write_text('{"commit": "abc"}')
+    with pytest.raises(UserError, match=r"version that .*environment\.json names"):
+        runlog.open_run(tmp_path, Training(recipe, tiny_images(20), ONE))
+    assert (tmp_path / runlog.ENVIRONMENT).read_text() == '{"commit": "abc"}'
+
+
+def test_an_error_does_not_cost_the_state_being_written(
+    recipe: Recipe, tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_left, write = threading.Event(), state.save_tensors
+
+    def slow(*arguments: object) -> None:
+        is_left.wait(0.5)
+        write(*arguments)  # pyright: ignore[reportArgumentType]
+
+    training = Training(recipe, tiny_images(20), ONE)
+    log = runlog.open_run(tmp_path, training)
+    log.add(next(training.steps()))
+    monkeypatch.setattr(state, "save_tensors", slow)
+    log.save_if_due(0.0)
+    with pytest.raises(ZeroDivisionError), log:
+        raise ZeroDivisionError
+    kept = [path.name for path in states.paths(tmp_path)]
+    is_left.set()
+    assert kept == ["state-00000001.safetensors"]
+
+
+def test_a_state_that_is_due_while_one_is_being_written_is_left_out(
+    recipe: Recipe, tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, write = threading.Event(), state.save_tensors
+
+    def slow(*arguments: object) -> None:
+        go.wait(2)
+        write(*arguments)  # pyright: ignore[reportArgumentType]
+
+    training = Training(recipe, tiny_images(20), ONE)
+    log, steps = runlog.open_run(tmp_path, training), training.steps()
+    monkeypatch.setattr(state, "save_tensors", slow)
+    for _ in range(2):
+        log.add(next(steps))
+        log.save_if_due(0.0)
+    go.set()
+    log.states.wait()
+    assert [path.name for path in states.paths(tmp_path)] == ["state-00000001.safetensors"]
 
 
 def test_a_run_gone_on_with_leaves_its_old_report_behind(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:

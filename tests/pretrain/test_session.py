@@ -16,7 +16,7 @@ from decorssl.loop import Step
 from decorssl.recipe import Recipe
 from transferbench import state
 from transferbench.data import LabelledImages
-from transferbench.interruption import StopSignal
+from transferbench.interruption import SIGNALS, StopSignal
 
 Run = Callable[[Path, list[str]], int]
 PLACE = session.Place("cpu", workers=0, knn_every=1, save_seconds=60.0)
@@ -80,6 +80,21 @@ def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically
     assert ended.read_bytes() == unbroken.read_bytes()
 
 
+def test_a_signal_during_the_last_step_does_not_keep_a_run_from_its_end(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = runlog.RunLog.add
+
+    def add_and_signal(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        if step.index == log.training.total_steps:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
+    assert run(tmp_path, []) == 0
+    assert (tmp_path / runlog.BACKBONE).is_file()
+
+
 def test_a_truncated_newest_state_costs_a_few_steps_and_changes_nothing(run: Run, tmp_path: Path) -> None:
     said: list[str] = []
     for name in ("unbroken", "stopped"):
@@ -93,6 +108,13 @@ def test_a_truncated_newest_state_costs_a_few_steps_and_changes_nothing(run: Run
     assert any(f"Going on from {before.name} instead" in text for text in said)
     assert (folder / runlog.BACKBONE).read_bytes() == expected
     assert expected == (tmp_path / "unbroken" / runlog.BACKBONE).read_bytes()
+
+
+def test_signals_are_taken_inside_the_block_and_as_before_after_it() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with StopSignal():
+        assert not set(before) & {signal.getsignal(number) for number in SIGNALS}
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_a_second_ctrl_c_is_not_held_back_unless_it_is_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,16 @@ def test_where_no_state_is_whole_it_is_said_what_to_do(tmp_path: Path) -> None:
     assert len(states.paths(tmp_path)) == 2
 
 
+def test_a_state_of_an_earlier_version_is_refused_and_kept_unless_later_ones_lie_beside_it(tmp_path: Path) -> None:
+    earlier = tmp_path / "state.safetensors"
+    state.save_tensors(earlier, {"0": torch.ones(5)}, ("tree", '{"items": [["done", 7]]}'))
+    with pytest.raises(UserError, match=r"state\.safetensors is the state of an earlier.*state-\*.*another --out"):
+        states.newest(tmp_path)
+    assert list(tmp_path.iterdir()) == [earlier]
+    saved(tmp_path, 8)
+    assert states.newest(tmp_path) == tmp_path / "state-00000008.safetensors"
+
+
 def test_a_folder_without_a_state_has_none_and_leftovers_of_a_kill_go(tmp_path: Path) -> None:
     (tmp_path / ".state-00000004.safetensors.x7").write_bytes(b"half")
     assert states.newest(tmp_path) is None

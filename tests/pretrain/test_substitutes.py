@@ -78,6 +78,17 @@ def test_what_earlier_calls_found_stays_on_the_list(recipe: Recipe, tiny_images:
     assert json.loads((tmp_path / "bad_images.json").read_text())["names"] == ["train-3", "train-8"]
 
 
+def test_what_other_processes_found_counts_and_is_listed(recipe: Recipe, tiny_images: Images, tmp_path: Path) -> None:
+    class WithPeer(Runtime):
+        def total(self, x: torch.Tensor) -> torch.Tensor:
+            return x.index_add(0, torch.tensor([3, 8]), torch.ones(2, dtype=x.dtype))
+
+    substitutes = Substitutes(broken(tiny_images(20), 3), 5, tmp_path)
+    training = Training(recipe, substitutes.images, WithPeer(torch.device("cpu")))
+    assert [substitutes.after(step, training) for step in training.steps()].count(2) == 1
+    assert json.loads((tmp_path / "bad_images.json").read_text())["names"] == ["train-3", "train-8"]
+
+
 def test_images_of_which_none_can_be_decoded_are_an_error(tiny_images: Images, tmp_path: Path) -> None:
     substitutes = Substitutes(broken(tiny_images(4), 0, 1, 2, 3), 9, tmp_path)
     with pytest.raises(UserError, match="4 images of tiny cannot be decoded"):

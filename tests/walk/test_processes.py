@@ -8,6 +8,7 @@ true ones set.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,23 +72,30 @@ def test_two_nodes_are_one_run(undisturbed: Path, recipe_path: Path, tmp_path: P
 def test_fewer_processes_go_on_with_the_same_schedule_and_say_what_differs(
     before: int, after: int, undisturbed: Path, recipe_path: Path, tmp_path: Path
 ) -> None:
-    """SIGTERM to torchrun, as a cluster sends it: its processes save after their step."""
-    folder = tmp_path / "run"
-    arguments = processes.command(recipe_path, folder, *SHORT)
-    run = processes.torchrun(["--standalone", f"--nproc-per-node={before}"], arguments)
+    """SIGTERM to torchrun, as a cluster sends it: its processes save after their step.
+
+    Only the first losses after it are compared: this run makes a tenth of a difference of 1e-7 within ten steps.
+    """
+    folder, as_before = tmp_path / "run", tmp_path / "as before"
+    run = processes.torchrun(
+        ["--standalone", f"--nproc-per-node={before}"], processes.command(recipe_path, folder, *SHORT)
+    )
     processes.wait_for_steps(folder, 5, run)
     run.send_signal(signal.SIGTERM)
     told = run.communicate(timeout=120)[0]
     assert run.returncode != 0
     assert "Stopped by SIGTERM and saved" in told
-    told = processes.finished(processes.torchrun(["--standalone", f"--nproc-per-node={after}"], arguments))
+    shutil.copytree(folder, as_before)
+    done = processes.logged(folder)
+    for out, count in ((as_before, before), (folder, after)):
+        arguments = processes.command(recipe_path, out, *SHORT)
+        told = processes.finished(processes.torchrun(["--standalone", f"--nproc-per-node={count}"], arguments))
     assert f"Saved by {before} processes, gone on with by {after}: schedule" in told
-    found, expected = lines(folder), lines(undisturbed)
+    found, expected = lines(folder), lines(as_before)
     assert [line["step"] for line in found] == list(range(1, STEPS + 1))
-    assert [line["lr"] for line in found] == [line["lr"] for line in expected]
-    losses, without = ([line["loss"] for line in each] for each in (found, expected))
-    assert losses[:8] == pytest.approx(without[:8], rel=1e-4)
-    assert losses == pytest.approx(without, rel=2e-2)
+    assert [line["lr"] for line in found] == [line["lr"] for line in lines(undisturbed)]
+    for place, tolerance in ((done, 1e-5), (done + 1, 1e-3)):
+        assert found[place]["loss"] == pytest.approx(expected[place]["loss"], rel=tolerance)
 
 
 SBATCH = """#!/bin/bash
@@ -95,7 +103,7 @@ cp "$2" "$QUEUE/queued"
 echo 4711
 """
 SRUN = """#!/bin/bash
-n=$(grep -oP '(?<=ntasks-per-node=)\\d+' "$QUEUE/queued")
+worst=0 n=$(grep -oP '(?<=ntasks-per-node=)\\d+' "$QUEUE/queued")
 export SLURM_NTASKS=$n SLURM_STEP_ID=0 SLURM_JOB_NODELIST="localhost,other[1-3]"
 for ((i = 0; i < n; i++)); do SLURM_PROCID=$i SLURM_LOCALID=$i "$@" & pids+=($!); done
 echo "${pids[@]}" > "$QUEUE/tasks.new" && mv "$QUEUE/tasks.new" "$QUEUE/tasks"

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from transferbench.errors import UserError
 from transferbench.runtime.collectives import Gather, Total, require_equal_rows
-from transferbench.runtime.launch import RESTARTS, Launch, launch
+from transferbench.runtime.launch import launch
+from transferbench.runtime.meeting import meeting
 
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ def start(device: str = "auto") -> Runtime:
             torch.cuda.set_device(chosen)
         dist.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo",
-            **_meeting(place),
+            **meeting(place),
             rank=place.rank,
             world_size=place.world_size,
             device_id=chosen if chosen.type == "cuda" else None,
@@ -120,17 +121,9 @@ def start(device: str = "auto") -> Runtime:
     return Runtime(chosen, place.rank, place.world_size)
 
 
-def _meeting(place: Launch) -> dict[str, Any]:
-    """How the processes find each other, in the words of `init_process_group`."""
-    if place.start is None:
-        return {"init_method": place.meet}
-    store, _, _ = next(dist.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage]
-    return {"store": dist.PrefixStore(f"start {place.start}", store)}  # pyright: ignore[reportPrivateImportUsage]
-
-
 def is_restart() -> bool:
     """Whether torchrun or SLURM started this command before and starts it anew."""
-    return any(int(os.environ.get(name, "0")) > 0 for name in (RESTARTS, "SLURM_RESTART_COUNT"))
+    return any(int(os.environ.get(name, "0")) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def stop() -> None:

@@ -6,23 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
-RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """This process's place; `meet` is where the processes find each other, None where torch knows it.
-
-    `start` counts torchrun's starts of this command on one machine, where all processes have the same count: what the
-    processes of an earlier start left in torchrun's store, addresses that nobody answers at, must not be found.
-    """
+    """This process's place; `meet` is where the processes find each other, None where torch knows it."""
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     meet: str | None = None
-    start: str | None = None
 
 
 def launch(variables: Mapping[str, str] = os.environ) -> Launch:
@@ -34,8 +28,7 @@ def launch(variables: Mapping[str, str] = os.environ) -> Launch:
     """
     if all(name in variables for name in TORCHRUN):
         rank, world_size, local_rank = (int(variables[name]) for name in TORCHRUN[:3])
-        is_alone = variables.get("LOCAL_WORLD_SIZE") == variables["WORLD_SIZE"]
-        return Launch(rank, world_size, local_rank, start=variables.get(RESTARTS) if is_alone else None)
+        return Launch(rank, world_size, local_rank)
     by_srun = "SLURM_STEP_ID" in variables or "MASTER_ADDR" in variables
     if not (by_srun and all(name in variables for name in SLURM)):
         return Launch()
