@@ -1,6 +1,8 @@
 """One process among its peers, and the machine it runs on."""
 
 import json
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transferbench import runtime
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime, seeded
 from transferbench.runtime.launch import Launch, first_host, launch
+from transferbench.runtime.meeting import own_host
 
 ALONE = Runtime(torch.device("cpu"))
 
@@ -96,6 +99,37 @@ def test_a_command_knows_whether_it_is_started_anew(name: str, monkeypatch: pyte
     assert not runtime.is_restart()
     monkeypatch.setenv(name, "1")
     assert runtime.is_restart()
+
+
+@pytest.mark.parametrize(
+    ("from_address", "expected"),
+    [
+        ("127.0.0.1", "node7"),
+        ("127.0.1.1", "node7"),
+        ("::1", "node7"),
+        ("10.0.0.9", "10.0.0.9"),
+        ("fd00::9", "fd00::9"),
+    ],
+)
+def test_a_machine_is_known_by_what_it_calls_the_agent_from(
+    from_address: str, expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    called = list[tuple[str, int]]()
+
+    class Call(nullcontext[Any]):
+        def __enter__(self) -> Any:
+            return self
+
+        def getsockname(self) -> tuple[str, int]:
+            return from_address, 5
+
+    def connect(address: tuple[str, int]) -> Call:
+        called.append(address)
+        return Call()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert own_host("node7", 29500) == expected
+    assert called == [("node7", 29500)]
 
 
 def test_a_single_process_is_no_special_case():

@@ -39,7 +39,7 @@ class Bench:
             with (self.root / f"{name}.said").open("a") as file:
                 file.write(text + "\n")
 
-        place = session.Place("cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0)
+        place = session.Place("cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0, views="pil")
         return session.run(self.recipe, folder, name != "killed", place, say)
 
     def launch(self, name: str, count: int, restarts: int = 0, nodes: int = 1, port: int = 0) -> list[int]:
