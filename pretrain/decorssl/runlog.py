@@ -193,6 +193,8 @@ def _on_others(training: Training, before: int) -> str:
             f" Not so the loss: {training.recipe.method} takes it over the images of one process, now {batch // now} "
             f"and not {batch // before}, and draws otherwise."
         )
+    if training.recipe.micro_batch_size:
+        text += " Nor are batch statistics the same: other images make a part of micro_batch_size."
     return text
 
 

@@ -242,13 +242,15 @@ def test_a_damaged_state_is_named(recipe: Recipe, tiny_images: Images, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("method", "settings", "loss"),
-    [("intl", "{}", False), ("wmse", "{w_size: 8, eps: 0.1}", True)],
+    ("method", "settings", "parts", "loss"),
+    [("intl", "{}", "null", False), ("intl", "{}", "4", False), ("wmse", "{w_size: 8, eps: 0.1}", "null", True)],
 )
 def test_other_processes_are_told_what_is_not_the_same(
-    method: str, settings: str, loss: bool, recipe_file: Path, tiny_images: Images, tmp_path: Path
+    method: str, settings: str, parts: str, loss: bool, recipe_file: Path, tiny_images: Images, tmp_path: Path
 ) -> None:
-    small = read(recipe_file, [f"method={method}", f"settings={settings}", "projector.output=4"])
+    small = read(
+        recipe_file, [f"method={method}", f"settings={settings}", "projector.output=4", f"micro_batch_size={parts}"]
+    )
     said: list[str] = []
     runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append).save()
     runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append)
@@ -258,6 +260,7 @@ def test_other_processes_are_told_what_is_not_the_same(
     runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append)
     assert "Saved by 4 processes, gone on with by 1: schedule, images, their order" in said[0]
     assert ("over the images of one process, now 8 and not 2" in said[0]) == loss
+    assert ("other images make a part" in said[0]) == (parts != "null")
 
 
 def test_a_vision_transformer_can_be_pretrained(recipe_file: Path, tiny_images: Images, tmp_path: Path) -> None:
