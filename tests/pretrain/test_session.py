@@ -18,7 +18,7 @@ from transferbench import state
 from transferbench.data import LabelledImages
 from transferbench.interruption import SIGNALS, StopSignal
 
-Run = Callable[[Path, list[str]], int]
+Run = Callable[..., int]
 PLACE = session.Place("cpu", workers=0, knn_every=1, save_seconds=60.0)
 
 
@@ -47,14 +47,17 @@ def test_only_labelled_images_vote_and_none_are_asked_where_there_are_none(
 
 @pytest.fixture
 def run(recipe: Recipe, tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run(folder, said)`: the tiny recipe, gone on with where it stopped."""
+    """`run(folder, said, seconds)`: the tiny recipe, gone on with where it stopped, saved that often."""
 
     def open_split(data: str, split: str, root: Path) -> LabelledImages:
         return tiny_images(20, split=split)
 
     monkeypatch.setattr(session, "open_split", open_split)
-    place = session.Place("cpu", workers=0, knn_every=0, save_seconds=0.0)
-    return lambda folder, said: session.run(recipe, folder, True, place, said.append)
+
+    def run(folder: Path, said: list[str], seconds: float = 0.0) -> int:
+        return session.run(recipe, folder, True, replace(PLACE, knn_every=0, save_seconds=seconds), said.append)
+
+    return run
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -69,7 +72,7 @@ def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
-    assert run(tmp_path / "stopped", said) == number
+    assert run(tmp_path / "stopped", said, 60.0) == number
     assert f"Stopped by {number.name} and saved" in said[-1]
     assert states.paths(tmp_path / "stopped")[0].name == "state-00000002.safetensors"
     monkeypatch.setattr(runlog.RunLog, "add", add)
