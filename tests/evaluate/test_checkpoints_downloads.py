@@ -319,6 +319,9 @@ def test_inspect_and_convert_take_names_too(urls: dict[str, Any], tmp_path: Path
     assert card.preprocess == loaded.card.preprocess
 
 
+SHORT = ("semi-1.epochs=1", "semi-10.epochs=1", "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1")
+
+
 @pytest.mark.parametrize("row", ["", "mine="])
 def test_every_record_says_file_digest_format_encoder_and_origin(
     row: str, urls: dict[str, Any], tmp_path: Path
@@ -331,7 +334,7 @@ def test_every_record_says_file_digest_format_encoder_and_origin(
         "quick",
         str(tmp_path / "imgs"),
         out=tmp_path / "res",
-        overrides=["knn.ks=[1]", "knn.k=1", "linear.epochs=1"],
+        overrides=["knn.ks=[1]", "knn.k=1", "linear.epochs=1", *SHORT],
         device="cpu",
     )
     kept = dict(records.read_all(tmp_path / "res" / "records"))
