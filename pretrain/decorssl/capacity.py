@@ -16,8 +16,8 @@ SHARE = 0.9
 def out_of_memory(training: Training) -> UserError:
     """What to say, with the largest global batch that would fit here, from two small ones run forward and backward."""
     recipe, processes = training.recipe, training.runtime.world_size
-    name, asked = ("micro_batch_size", recipe.micro_batch_size) if recipe.micro_batch_size else ("batch_size", None)
-    asked = asked or recipe.batch_size
+    name = "micro_batch_size" if recipe.micro_batch_size else "batch_size"
+    asked = recipe.micro_batch_size or recipe.batch_size
     found = fitting(training)
     fits = found if found and found < asked else asked // 2
     largest = (
@@ -27,22 +27,23 @@ def out_of_memory(training: Training) -> UserError:
     )
     return UserError(
         f"The GPU's memory does not hold {asked // processes} images of {len(recipe.views)} views a process "
-        f"({name} {asked} over {processes}). {largest}: --set {name}={fits}{_in_parts(training, fits)}. That changes "
-        "the result, so choose another --out. The same batch over more processes does not: "
-        "torchrun --nproc-per-node N, and --resume goes on from the last state."
+        f"({name} {asked} over {processes}). {largest}: {_ways_out(training, fits)}. That changes the result, so "
+        "choose another --out. The same batch over more processes does not: torchrun --nproc-per-node N, and --resume goes on "
+        "from the last state."
     )
 
 
-def _in_parts(training: Training, fits: int) -> str:
-    """The other way out, where there is one: the same batch in the largest parts that fill it."""
+def _ways_out(training: Training, fits: int) -> str:
+    """Settings with so many images or less at a time; parts are the largest that fill the batch."""
     batch, processes = training.recipe.batch_size, training.runtime.world_size
-    parts = [size for size in range(processes, fits + 1, processes) if size > 1 and batch % size == 0]
-    if training.recipe.micro_batch_size or not parts:
-        return ""
-    return (
-        f", or --set micro_batch_size={parts[-1]}, which leaves the loss its {batch} images, gives batch normalisation "
-        "only these, and runs the backbone forward twice"
+    sizes = [size for size in range(processes, fits + 1, processes) if size > 1 and batch % size == 0]
+    parts = f"--set micro_batch_size={sizes[-1]}" if sizes else ""
+    if training.recipe.micro_batch_size:
+        return parts or "no smaller part fills the batch, so --set batch_size too"
+    kept = (
+        f", or {parts}, which leaves the loss its {batch} images, gives batch normalisation only these, and runs the "
     )
+    return f"--set batch_size={fits}" + (f"{kept}backbone forward twice" if parts else "")
 
 
 def fitting(training: Training) -> int | None:

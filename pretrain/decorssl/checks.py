@@ -18,11 +18,12 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
             f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so batch "
             "statistics would be of parts of different sizes. Choose one that divides it."
         )
-    if recipe.batch_size % runtime.world_size or (recipe.micro_batch_size or 0) % runtime.world_size:
-        raise UserError(
-            f"batch_size {recipe.batch_size} (the global batch) cannot be split evenly over {runtime.world_size} "
-            "processes. Choose a multiple."
-        )
+    for name, size in (("batch_size", recipe.batch_size), ("micro_batch_size", recipe.micro_batch_size or 0)):
+        if size % runtime.world_size:
+            raise UserError(
+                f"{name} {size} (global, as all batches) cannot be split evenly over {runtime.world_size} processes. "
+                "Choose a multiple."
+            )
     method: Method = METHODS.load(recipe.method)
     method.routes(recipe.config, len(recipe.views))
     method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)

@@ -39,7 +39,11 @@ def test_the_batch_that_fits_is_found_from_two_small_ones(
         ({}, 40, "--set batch_size=40, or --set micro_batch_size=32, which leaves the loss its 128 images"),
         ({}, None, "try half as many: --set batch_size=64, or --set micro_batch_size=64"),
         ({}, 200, "try half as many: --set batch_size=64, or --set micro_batch_size=64"),
-        ({"micro_batch_size": 32}, 24, "hold 32 images .*micro_batch_size 32 over 1.*--set micro_batch_size=24. That"),
+        (
+            {"micro_batch_size": 32},
+            24,
+            "hold 32 images .*micro_batch_size 32 over 1.*24 would fit: --set micro_batch_size=16. That",
+        ),
     ],
 )
 def test_the_ways_out_are_named(
