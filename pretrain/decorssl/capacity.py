@@ -28,8 +28,8 @@ def out_of_memory(training: Training) -> UserError:
     return UserError(
         f"The GPU's memory does not hold {asked // processes} images of {len(recipe.views)} views a process "
         f"({name} {asked} over {processes}). {largest}: {_ways_out(training, fits)}. That changes the result, so "
-        "choose another --out. The same batch over more processes does not: torchrun --nproc-per-node N, and --resume goes on "
-        "from the last state."
+        "choose another --out. The same batch over more processes does not: torchrun --nproc-per-node N, "
+        "and --resume goes on from the last state."
     )
 
 
