@@ -9,8 +9,8 @@ formulation's and FAISS's time and its own, the goals for them where there are a
 that were found, by all pairs in float64 for 100 queries. Every way includes the vote and, for FAISS, filling the index.
 `auto` is what a task takes here. One thread.
 
-The plain formulation does what INTL's and CW-RGP's evaluation does (spec 2.3): `torch.cdist`, the least k, and one
-query's vote after the other in Python; 500 queries at a time, which it does not, and which helps it.
+The plain formulation is INTL's and CW-RGP's (docs/protocols.md#exact-search): `torch.cdist`, the least k, and
+one query's vote after the other in Python; 500 queries at a time, which it does not, and which helps it.
 
 Memory: a line gives what `neighbours.memory` says a search needs at most, the highest anonymous memory above that at
 its start, and the highest resident memory, where the pages of a mapped bank count as long as nothing else wants the

@@ -9,8 +9,8 @@ relatively (negative: ours is lower); losses are scikit-learn's objective over C
 
 scikit-learn stops at its own default, no component of the gradient of that loss above 1e-4; ours goes on to 2e-5, so
 that no loss of ours is above theirs. On the path both start each fit where the one before ended. Theirs is the
-multinomial L-BFGS that CW-RGP's evaluation calls (spec 2.3). About nine in ten of the drawn rows are told right, as of
-CIFAR-10's with a good backbone.
+multinomial L-BFGS that CW-RGP's evaluation calls (docs/protocols.md#logistic). About nine in ten of the drawn rows are
+told right, as of CIFAR-10's with a good backbone.
 """
 
 import argparse

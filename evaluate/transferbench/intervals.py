@@ -1,7 +1,8 @@
 """How sure a number is: seeded bootstrap over test samples, and two classifiers compared on the same samples.
 
 Drawing n samples with replacement and counting those of each kind is one multinomial draw over the kinds, so the
-bootstrap of anything that depends on counts alone needs no pass over the samples and is exact.
+bootstrap of anything that depends on counts alone needs no pass over the samples and is exact. Which interval is of
+what: docs/protocols.md#intervals.
 """
 
 from collections.abc import Callable, Sequence

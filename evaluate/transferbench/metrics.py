@@ -1,4 +1,7 @@
-"""What is measured: hits of a classifier, precision of a ranking, ranks of a cloud of features. All in float64."""
+"""What is measured: hits of a classifier, precision of a ranking, ranks of a cloud of features. All in float64.
+
+Sources of the ranks and of what goes with them: docs/protocols.md#spectrum.
+"""
 
 import math
 
@@ -67,7 +70,7 @@ def centred(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
 
 
 def eigenvalues(deviations: Float64[np.ndarray, "n d"]) -> Eigenvalues:
-    """Eigenvalues of the unbiased covariance of centred features, largest first (spec 4.2).
+    """Eigenvalues of the unbiased covariance of centred features, largest first.
 
     Only the min(n - 1, d) that n centred samples can make non-zero: with fewer samples than dimensions, the others say
     nothing about the features.
@@ -79,7 +82,7 @@ def eigenvalues(deviations: Float64[np.ndarray, "n d"]) -> Eigenvalues:
 
 
 def rankme(values: Eigenvalues) -> float:
-    """exp of the entropy of q = s / sum(s) + 1e-7 over the singular values s (spec 4.2); 0 for constant features."""
+    """exp of the entropy of q = s / sum(s) + 1e-7 over the singular values s; 0 for constant features."""
     singular = np.sqrt(values)
     if not singular.any():
         return 0.0
@@ -88,28 +91,28 @@ def rankme(values: Eigenvalues) -> float:
 
 
 def effective_rank(values: Eigenvalues) -> float:
-    """exp of the entropy of the eigenvalues' shares (spec 4.2, `erank_eig`); 0 for constant features."""
+    """exp of the entropy of the eigenvalues' shares; 0 for constant features."""
     shares = values[values > 0] / values.sum() if values.any() else np.zeros(0)
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
 def stable_rank(values: Eigenvalues) -> float:
-    """Sum of the eigenvalues over the largest (spec 4.2); 0 for constant features."""
+    """Sum of the eigenvalues over the largest; 0 for constant features."""
     return float(values.sum() / values[0]) if values.any() else 0.0
 
 
 def participation_ratio(values: Eigenvalues) -> float:
-    """Squared sum of the eigenvalues over the sum of their squares (spec 4.2); 0 for constant features."""
+    """Squared sum of the eigenvalues over the sum of their squares; 0 for constant features."""
     return float((values.sum() / values[0]) ** 2 / ((values / values[0]) ** 2).sum()) if values.any() else 0.0
 
 
 def numerical_rank(values: Eigenvalues, tolerance: float) -> int:
-    """How many eigenvalues exceed `tolerance` times the largest (spec 4.2); 0 for constant features."""
+    """How many eigenvalues exceed `tolerance` times the largest; 0 for constant features."""
     return int((values > tolerance * values[0]).sum()) if values.any() else 0
 
 
 def power_law(values: Eigenvalues, tolerance: float) -> float:
-    """α of λ_i = c / i^α, fitted to the logarithms of the eigenvalues above `tolerance` times the largest (spec 4.2).
+    """α of λ_i = c / i^α, fitted to the logarithms of the eigenvalues above `tolerance` times the largest.
 
     0 where fewer than two are; the larger, the fewer directions matter.
     """
@@ -122,7 +125,7 @@ def power_law(values: Eigenvalues, tolerance: float) -> float:
 
 
 def log_condition(values: Eigenvalues, floor: float) -> float:
-    """log10 of the largest over the smallest eigenvalue, the latter at least `floor` times the former (spec 4.2).
+    """log10 of the largest over the smallest eigenvalue, the latter at least `floor` times the former.
 
     Constant features get the worst value, -log10(floor).
     """
@@ -131,7 +134,7 @@ def log_condition(values: Eigenvalues, floor: float) -> float:
 
 
 def mean_absolute_correlation(deviations: Float64[np.ndarray, "n d"]) -> float:
-    """Mean |Pearson correlation| over pairs of different dimensions (spec 4.3, [code]).
+    """Mean |Pearson correlation| over pairs of different dimensions.
 
     Dimensions without variance have no correlation and are left out; 0 when fewer than two are left.
     """
@@ -143,14 +146,14 @@ def mean_absolute_correlation(deviations: Float64[np.ndarray, "n d"]) -> float:
 
 
 def standard_deviations(deviations: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d"]:
-    """The unbiased standard deviation of each dimension of centred features (spec 4.3)."""
+    """The unbiased standard deviation of each dimension of centred features."""
     return np.sqrt((deviations**2).sum(0) / max(1, len(deviations) - 1))
 
 
 def uniformity(features: Float32[np.ndarray, "n d"]) -> float:
     """log of the mean of exp(-2 distance^2) over pairs of different samples of length 1: 0 at a point, lower is wider.
 
-    Wang and Isola's measure (spec 4.3 names it and what Hua et al. have instead). Samples that are zero stay there.
+    Wang and Isola's measure (Hua et al.'s code has another by that name). Samples that are zero stay there.
     """
     unit = _unit(features)
     n, squares = len(unit), (unit**2).sum(1)
@@ -165,7 +168,7 @@ def uniformity(features: Float32[np.ndarray, "n d"]) -> float:
 def class_alignment(features: Float32[np.ndarray, "n d"], labels: Int64[np.ndarray, "n"]) -> float:
     """Mean squared distance of samples of length 1 to others of their class: 0 where classes are points.
 
-    Alignment (spec 4.3) with images of a class for the two views; 0 where no class has two samples.
+    Alignment with images of a class for the two views; 0 where no class has two samples.
     """
     unit = _unit(features)
     counts = np.bincount(labels)
@@ -184,7 +187,7 @@ def _unit(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
 
 
 def mean_cosine(features: Float32[np.ndarray, "n d"]) -> float:
-    """Mean cosine between different samples (spec 4.4): 1 where all point the same way.
+    """Mean cosine between different samples: 1 where all point the same way.
 
     Samples that are zero point nowhere: their cosine with a sample is 1 if that is zero too, else 0.
     """

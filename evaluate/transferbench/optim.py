@@ -10,8 +10,8 @@ from torch import nn
 def warmup(step: int, warmup_steps: int, start: float | None = None) -> float:
     """The factor of the base rate at one of the first `warmup_steps` steps (0-based).
 
-    Without a `start` the share (step + 1) / warmup_steps (INTL, CW-RGP and W-MSE; spec 1.1, 1.3, [code]). With one it
-    is a straight line from there at step 0 to 1 at the last warm-up step (Hua et al., solo-learn; spec 1.5, [code]).
+    Without a `start` the share (step + 1) / warmup_steps (INTL, CW-RGP and W-MSE). With one it is a straight line from
+    there at step 0 to 1 at the last warm-up step (Hua et al., solo-learn). Source: docs/methods.md#optimisers.
     """
     if start is None:
         return (step + 1) / warmup_steps

@@ -47,8 +47,8 @@ class Probe(Settings):
     def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer of some groups of parameters, whose learning rates are set before each step.
 
-        LARS is apex's LARC without its clip, as CW-RGP and SimSiam use it (spec 2.2, peers D.7, [code]): the gradient
-        with its decay, times trust * |p| / (|gradient| + weight_decay * |p|), or as it is where a norm is 0.
+        LARS is apex's LARC without its clip, as CW-RGP and SimSiam use it (docs/protocols.md#lars): the gradient with
+        its decay, times trust * |p| / (|gradient| + weight_decay * |p|), or as it is where a norm is 0.
         """
         shared: dict[str, Any] = {"lr": 0.0, "momentum": self.momentum, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
@@ -104,7 +104,7 @@ class Fitted:
 
 
 def initial(features: int, classes: int, seed: int) -> nn.Linear:
-    """A linear classifier with weights from N(0, 0.01) and bias 0 (spec 2.1, [code])."""
+    """A linear classifier with weights from N(0, 0.01) and bias 0 (docs/protocols.md#linear)."""
     head = nn.Linear(features, classes, device="meta").to_empty(device="cpu")
     nn.init.normal_(head.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(head.bias)

@@ -1,7 +1,7 @@
 """Checkpoints like those of other people, and their networks: skeletons filled with values, torchvision and timm.
 
-`skeletons.json.gz` holds names, shapes and nesting of files that the sources' own code wrote (origin: the case of the
-same name in the project's specification, spec/checkpoint_cases); no value of any published file is in it.
+`skeletons.json.gz` holds names, shapes and nesting of files that the sources' own code wrote
+(docs/checkpoints.md#evidence); no value of any published file is in it.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def _leaves(recipe: Any) -> Iterator[str]:
 
 
 def network(spec: dict[str, Any]) -> nn.Module:
-    """The case's network from the classes of torchvision or timm, by the words of the specification."""
+    """The case's network from the classes of torchvision or timm, by the words of its skeleton."""
     spec = dict(spec)
     family, _ = spec.pop("family"), spec.pop("pool", None)
     if family == "timm_model":
@@ -161,7 +161,7 @@ def _vit(norm_eps: float = 1e-6, mlp: str = "mlp", **more: Any) -> nn.Module:
 
 @torch.no_grad()
 def features(model: Any, spec: dict[str, Any], images: Tensor) -> Tensor:
-    """Pooled features, `b d`, as the specification pools them."""
+    """Pooled features, `b d`, as its source pools them."""
     if spec["family"] != "timm_vit":
         return model(images)
     tokens = model.forward_features(images)

@@ -200,7 +200,7 @@ class Block(nn.Module):
 
 
 class Detectron2(nn.Module):
-    """Its ResNet, literally from what its names, settings and C4 features mean (spec/checkpoints.md 2b and 3)."""
+    """Its ResNet, literally from what its names, settings and C4 features mean (docs/checkpoints.md#naming)."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__()

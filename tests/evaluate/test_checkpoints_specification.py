@@ -1,4 +1,4 @@
-"""Every case of the specification: skeletons of real files, with the features of the sources' own networks."""
+"""Every case in a folder of cases: skeletons of real files, with the features of the sources' own networks."""
 
 import importlib.util
 import json

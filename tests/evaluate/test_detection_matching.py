@@ -1,4 +1,4 @@
-"""Overlaps, coding, matching and drawing against literal float64 versions of spec/detection.md."""
+"""Overlaps, coding, matching and drawing against literal float64 versions of docs/protocols.md#torchvision."""
 
 import math
 

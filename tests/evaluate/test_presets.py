@@ -8,7 +8,7 @@ from transferbench.records import protocol_sha256
 from transferbench.suite import Entry, Suite, plan
 from transferbench.tasks import TASKS, knn, linear, linear_fast, semi, spectrum
 
-# From peers D.7 and spec 2.1, 2.2, 2.5: epochs, batch size, rate for 256 images, decay, optimizer, schedule.
+# From docs/protocols.md#linear: epochs, batch size, rate for 256 images, decay, optimizer, schedule.
 LINEAR = {
     "intl": (100, 256, 0.2, 0, "sgd", "step"),
     "intl_multicrop": (100, 256, 0.4, 0, "sgd", "step"),
@@ -20,7 +20,7 @@ LINEAR = {
     "swav": (100, 256, 0.3, 1e-6, "sgd", "cosine_by_epoch"),
     "simclr": (90, 256, 0.1, 0, "sgd", "cosine"),
 }
-# (preset, percent): rates of backbone and head, schedule.
+# From docs/protocols.md#semi, (preset, percent): rates of backbone and head, schedule.
 SEMI = {
     ("intl", 1): (0.004, 0.2, "constant"),
     ("intl", 10): (0.004, 0.2, "constant"),
@@ -31,6 +31,7 @@ SEMI = {
     ("swav", 1): (0.02, 5, "step"),
     ("swav", 10): (0.01, 0.2, "step"),
 }
+# From docs/protocols.md#k-nn.
 KNN = {
     "wmse5": ((5,), "euclidean", "majority", None),
     "instdisc": ((200,), "cosine", "weighted", 0.1),

@@ -27,7 +27,7 @@ def test_each_process_knows_its_place(ranks: list[dict[str, Any]]):
 def test_a_loss_on_gathered_rows_has_the_gradient_of_one_process(
     ranks: list[dict[str, Any]], inputs: dict[str, torch.Tensor]
 ):
-    """With gradients averaged over the processes, as data-parallel training does (spec 1.1)."""
+    """With gradients averaged over the processes, as data-parallel training does (docs/methods.md#intl)."""
     weight = inputs["weight"].clone().requires_grad_()
     rows = inputs["rows"] @ weight
     loss = (rows.T @ rows).square().sum()

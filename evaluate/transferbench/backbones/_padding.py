@@ -18,7 +18,7 @@ def same(image: Tensor, kernel: int, stride: int) -> Tensor:
 def pad_same(network: nn.Module) -> None:
     """Make every convolution and max-pool of a network pad in this way. The max-pools are behind ReLUs: zero is least.
 
-    Deviates from torch where a stride of 2 meets an even size (spec/checkpoints.md 3, [code]).
+    Deviates from torch where a stride of 2 meets an even size (docs/checkpoints.md#traps).
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -33,7 +33,7 @@ def resampled(positions: Tensor, grid: tuple[int, int], new: tuple[int, int], wa
     """Positions `1 n c` of a grid of patches for another grid, bicubic.
 
     `offset` is DINO's and DINOv2's own: the scale is that of a grid 0.1 larger, without antialiasing
-    (spec/checkpoints.md 3, [code]). `plain` interpolates to the size without antialiasing, as transformers does.
+    (docs/checkpoints.md#traps). `plain` interpolates to the size without antialiasing, as transformers does.
     """
     image = positions.reshape(1, *grid, -1).permute(0, 3, 1, 2).float()
     if way == "offset":

@@ -1,4 +1,4 @@
-"""What may lie in a file beside the network that is loaded, by its name (spec/checkpoints.md 4)."""
+"""What may lie in a file beside the network that is loaded, by its name (docs/checkpoints.md#heads)."""
 
 import re
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ def is_buffer(name: str) -> bool:
 
 PRETRAINING = {drops.CLASSIFIER, *(drop.reason for drop in drops.EXACT)}
 NO_CLASSES = {64, 128, 256, 512, 1024, 2048, 4096, 8192}
-"""Widths of projectors and of OBoW's visual words: a `fc` of so many rows is no classifier (spec/checkpoints.md 4)."""
+"""Widths of projectors and of OBoW's visual words: such a `fc` is no classifier (docs/checkpoints.md#heads)."""
 
 
 def classifier(network: Network, accounted: Account) -> int:

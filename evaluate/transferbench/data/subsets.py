@@ -10,7 +10,7 @@ from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 
 SPLITS = Path(__file__).parent / "splits"
-"""Holds SimCLR's `imagenet_1percent.txt` and `imagenet_10percent.txt` (spec 2.3, [ver])."""
+"""Holds SimCLR's `imagenet_1percent.txt` and `imagenet_10percent.txt` (docs/protocols.md#label-subsets)."""
 
 
 def stratified(labels: Int64[np.ndarray, "n"], fraction: float, seed: int) -> Int64[np.ndarray, "m"]:

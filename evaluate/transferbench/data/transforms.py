@@ -18,7 +18,7 @@ from transferbench.settings import Settings
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RATIO = (3 / 4, 4 / 3)
-"""Width over height of a random crop: torchvision's default, which every linear protocol keeps (spec 2, [code])."""
+"""Width over height of a random crop: torchvision's default, as in every linear protocol (docs/protocols.md#linear)."""
 
 
 class Preprocess(Settings):
@@ -93,10 +93,11 @@ def training(preprocess: Preprocess, scale: tuple[float, float], flip: float) ->
 def crop_box(
     width: int, height: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Where to crop at random, as (top, left, height, width) in pixels, by torchvision's law ([code]).
+    """Where to crop at random, as (top, left, height, width) in pixels, by torchvision's law.
 
     A share of the area, uniform in `scale`, and width over height, log-uniform in `ratio`, are drawn up to ten times
-    until the crop fits; after that it is the largest central crop whose ratio is allowed.
+    until the crop fits; after that it is the largest central crop whose ratio is allowed. Source:
+    docs/protocols.md#preprocessing.
     """
     for _ in range(10):
         area = width * height * uniform(scale[0], scale[1], rng)

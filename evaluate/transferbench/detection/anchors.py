@@ -25,7 +25,7 @@ def cells(keys: AnchorKeys, count: int) -> list[Float[Tensor, "a 4"]]:
 def grid(cell: Float[Tensor, "a 4"], height: int, width: int, stride: int, offset: float) -> Float[Tensor, "n 4"]:
     """The cell at every place of a map of `height` by `width`, row by row; `offset` is in strides.
 
-    The stride is the network's, not the image's size over the map's (spec/detection.md 3, [run]).
+    The stride is the network's, not the image's size over the map's (docs/protocols.md#torchvision).
     """
     rows, columns = ((torch.arange(count, device=cell.device) + offset) * stride for count in (height, width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")

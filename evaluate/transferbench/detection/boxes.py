@@ -38,7 +38,7 @@ def larger_than(boxes: Float[Tensor, "n 4"], side: float) -> Bool[Tensor, " n"]:
 def encode(boxes: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"], weights: Weights) -> Float[Tensor, "n 4"]:
     """Each target's place relative to its box: shift of the centre by the box's sides, logarithm of the growth.
 
-    The four are multiplied by `weights` (spec/detection.md 2 and 3, [run]).
+    The four are multiplied by `weights` (docs/protocols.md#torchvision).
     """
     centre, side = _centres_and_sides(boxes)
     target_centre, target_side = _centres_and_sides(targets)

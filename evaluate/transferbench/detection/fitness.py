@@ -39,7 +39,7 @@ def unsuited(recipe: Recipe, architecture: Architecture) -> str | None:
     """Why a recipe cannot be run on a network, with what to do; None when it can.
 
     Published recipes take Detectron2's ResNet and no other: one with a 3x3 stem has maps two to four times as fine, on
-    which their anchors and sizes mean something else (issue 6, 7).
+    which their anchors and sizes mean something else (docs/protocols.md#loading-weights).
     """
     if architecture.family != "resnet":
         return (

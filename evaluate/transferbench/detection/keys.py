@@ -1,7 +1,7 @@
 """The keys of Detectron2's configuration that decide what a detector is, with Detectron2's own defaults.
 
 A key that is not here, and a value that a type here does not admit, is refused: nothing in a recipe is ignored.
-Defaults are those of `detectron2/config/defaults.py` (spec/detection.md 2 and 3, [run]).
+Defaults are those of `detectron2/config/defaults.py` (docs/protocols.md#detection).
 """
 
 from typing import Literal

@@ -34,7 +34,7 @@ def load_backbone(
 
     Then the trunk's maps of `image` (RGB from 0 to 255) are compared with the stages of `backbone`, which holds the
     same weights and shares no module with the detector. Detectron2 itself goes on from a random start where names do
-    not match (spec/detection.md 2, gotcha 5, [run]).
+    not match (docs/protocols.md#loading-weights).
 
     Raises:
         UserError: when a tensor is missing, left over or different, or the maps are: nothing less than all will do.

@@ -45,7 +45,7 @@ def _target(objects: Objects, number: int, box: Tensor, side: int) -> Tensor:
 def from_outlines(outlines: Sequence[np.ndarray], box: Float[Tensor, "4"], side: int) -> Bool[Tensor, "s s"]:
     """The object as a grid of `side` by `side` over the box, drawn from its outlines at that resolution.
 
-    The outlines are scaled, not a mask: what Detectron2 does with polygons (spec/detection.md 3, [run]).
+    The outlines are scaled, not a mask: what Detectron2 does with polygons (docs/protocols.md#torchvision).
     """
     corner = box[:2].cpu().numpy()
     lengths = np.maximum((box[2:] - box[:2]).cpu().numpy(), np.float32(SMALLEST_SIDE))
@@ -64,7 +64,7 @@ def from_bitmap(bitmap: Bool[np.ndarray, "h w"], box: Float[Tensor, "4"], side: 
 def paste(detections: Detections, size: Size) -> Bool[Tensor, "m h w"]:
     """The masks of detections on the original image: each pixel's centre looked up on the box's grid, at least 0.5.
 
-    Pixels whose centres lie off the grid's outermost centres fade to 0 (spec/detection.md 3, [run]).
+    Pixels whose centres lie off the grid's outermost centres fade to 0 (docs/protocols.md#torchvision).
     """
     pasted = torch.zeros(len(detections.boxes), *size, dtype=torch.bool, device=detections.boxes.device)
     if detections.masks is None:

@@ -18,7 +18,7 @@ def match(
 
     Intervals are closed below, and `labels` has one more than `thresholds`. With `keep_best` every box that overlaps an
     object as much as any box does is labelled 1, however little that is; it stays matched to the object *it* overlaps
-    most (spec/detection.md 3, [run]). Without objects every box has the first label and object 0.
+    most (docs/protocols.md#torchvision). Without objects every box has the first label and object 0.
     """
     if not len(quality):
         none = torch.zeros(quality.shape[1], dtype=torch.int64, device=quality.device)
@@ -46,7 +46,7 @@ def draw(
     """Indices of the drawn boxes that are objects and of those that are background, at most `how.count` together.
 
     Background fills up what objects leave. The two permutations are drawn in this order, as in Detectron2, so equal
-    seeds draw equal boxes (spec/detection.md 3, [run]).
+    seeds draw equal boxes (docs/protocols.md#torchvision).
     """
     objects = ((labels != IGNORED) & (labels != background)).nonzero()[:, 0]
     others = (labels == background).nonzero()[:, 0]

@@ -18,7 +18,7 @@ def pooled(
     """Every image's boxes (`n 4`, pixels) on grids of `side` by `side`, image by image.
 
     `ratio` samples are taken a place, 0 for as many as there are pixels of the map; half-pixel corners are aligned
-    (`ROIAlignV2`; spec/detection.md 3, [run]).
+    (`ROIAlignV2`; docs/protocols.md#torchvision).
     """
     numbers = [torch.full_like(each[:, :1], number) for number, each in enumerate(boxes)]
     regions = torch.cat([torch.cat(pair, 1) for pair in zip(numbers, boxes, strict=True)]).to(maps[0].dtype)

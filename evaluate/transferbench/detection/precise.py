@@ -18,7 +18,7 @@ class Population:
     """Mean and variance over everything that passed a layer, put together from those of batches.
 
     Batches count by their number of samples N·H·W, their variances are made biased ones again, and the spread of their
-    means is part of the variance (spec/detection.md 3, [run]).
+    means is part of the variance (docs/protocols.md#precise-bn).
     """
 
     count: float = 0.0

@@ -28,7 +28,8 @@ class Merged(nn.Module):
 class Pyramid(nn.Module):
     """Lin et al.'s: from the coarsest stage down, each doubled in size and added to the next finer one.
 
-    One more level is every second place of the coarsest (spec/detection.md 2; Detectron2's `LastLevelMaxPool`).
+    One more level is every second place of the coarsest (Detectron2's `LastLevelMaxPool`;
+    docs/protocols.md#torchvision).
     """
 
     def __init__(self, channels: Sequence[int], keys: PyramidKeys) -> None:

@@ -20,7 +20,7 @@ def losses(heads: Heads, maps: Maps, regions: Sequence[Regions], objects: Sequen
     """`loss_cls`, `loss_box_reg` and, with masks, `loss_mask`.
 
     Where the mask's features are the boxes', they are the objects' rows of them: a second pass would show the fifth
-    stage's norms another batch (spec/detection.md 3, [run]).
+    stage's norms another batch (docs/protocols.md#torchvision).
     """
     vectors, shared = heads.look(maps, [each.boxes for each in regions])
     scores, offsets = heads.scores(vectors), heads.offsets(vectors)

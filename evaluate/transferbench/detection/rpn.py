@@ -89,7 +89,8 @@ class ProposalNetwork(nn.Module):
     def proposals(self, found: Predictions, sizes: Sequence[Size]) -> list[Tensor]:
         """For each image its likeliest boxes after suppression, each `n 4` in pixels, surest first.
 
-        Each map gives its likeliest; they are ranked by logit, where sigmoids would tie (spec/detection.md 3, [run]).
+        Each map gives its likeliest; they are ranked by logit, where sigmoids would tie
+        (docs/protocols.md#torchvision).
 
         Raises:
             UserError: when training has diverged.

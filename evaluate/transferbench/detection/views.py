@@ -77,7 +77,7 @@ def decoded(images: LabelledImages, index: int) -> Image.Image:
 
 
 def pixels(image: Image.Image, size: tuple[int, int], flips: bool) -> Float32[Tensor, "3 h w"]:
-    """RGB from 0 to 255, resized by PIL's bilinear filter in 8 bits, whatever the size (spec/detection.md 3, [run])."""
+    """RGB from 0 to 255, resized by PIL's bilinear filter in 8 bits (docs/protocols.md#torchvision)."""
     height, width = size
     resized = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
     array = np.asarray(resized, dtype=np.float32)

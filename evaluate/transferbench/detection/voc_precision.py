@@ -19,8 +19,8 @@ Truth = tuple[np.ndarray, np.ndarray]
 def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: Sequence[str]) -> Precision:
     """The mean over classes of the average precision, over overlaps of 50 to 95 per cent, at 50 and at 75.
 
-    Scores have 3 decimals; corners 1, counted from 1, and both belong to the box (spec/detection.md 2.14, [run]). The
-    set's year says whether precision is interpolated at 11 points (2007) or its area taken (2012).
+    Scores have 3 decimals; corners 1, counted from 1, and both belong to the box (docs/protocols.md#voc-precision).
+    The set's year says whether precision is interpolated at 11 points (2007) or its area taken (2012).
     """
     at_11_points = annotated.scoring == "voc2007"
     columns = []

@@ -1,4 +1,7 @@
-"""Exact nearest neighbours: proposed by FAISS or torch, ranked in float64, the same whoever proposed them."""
+"""Exact nearest neighbours: proposed by FAISS or torch, ranked in float64, the same whoever proposed them.
+
+Why they are exact: docs/protocols.md#exact-search.
+"""
 
 import importlib.util
 from dataclasses import dataclass

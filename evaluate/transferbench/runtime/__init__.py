@@ -57,7 +57,7 @@ class Runtime:
         """All ranks' rows in rank order. Differentiable. Every rank must hold equally many, which the CPU checks.
 
         With gradients averaged over ranks afterwards, a loss on gathered rows has exactly the one-process gradient
-        (spec 1.1 "Gather", [ver]): the sum over ranks here cancels against that mean.
+        (docs/methods.md#intl): the sum over ranks here cancels against that mean.
         """
         if self.world_size == 1:
             return x

@@ -28,7 +28,7 @@ LABELS = "boxes"
 
 
 class Config(Settings):
-    """A recipe of `detectron_configs/` and what differs from it (spec/detection.md 2, "Protocol values", [code]).
+    """A recipe of `detectron_configs/` and what differs from it (docs/protocols.md#detection).
 
     The network's keys in it follow the checkpoint (blocks, widths, mean and deviation), the number of classes the data.
     """

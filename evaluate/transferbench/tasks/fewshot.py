@@ -21,7 +21,10 @@ PRIMARY = "top1"
 
 
 class Config(Reading):
-    """In the manner of big_vision's few-shot probe; the penalty is chosen by leaving each training image out."""
+    """In the manner of big_vision's few-shot probe; the penalty is chosen by leaving each training image out.
+
+    What differs from it: docs/protocols.md#few-shot.
+    """
 
     shots: int = Field(default=10, ge=1, description="images of each class for the main score, or all it has")
     others: tuple[int, ...] = Field(default=(1, 5, 25), description="other numbers of images to report")

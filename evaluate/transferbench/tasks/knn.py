@@ -24,7 +24,7 @@ COSINE = {"metric": "cosine", "vote": "weighted"}
 
 
 class Config(Settings):
-    """As in DINO's evaluation (spec 2.6, [code]). Presets: peers D.7, `wmse5` spec 2.3 ([code])."""
+    """As in DINO's evaluation. Where the presets come from: docs/protocols.md#k-nn."""
 
     PRESETS: ClassVar = {
         "wmse5": {"ks": (5,), "k": 5, "metric": "euclidean", "vote": "majority"},
@@ -91,7 +91,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
 
 def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], classes: int) -> Int64[np.ndarray, "m"]:
-    """The class with the largest total weight among each row's neighbours; of equal ones the smallest (spec 2.3)."""
+    """The class with the largest total weight among each row's neighbours; of equal ones the smallest."""
     winners = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), 4096):
         part = labels[start : start + 4096]

@@ -19,7 +19,7 @@ BY_EPOCH: Any = {"epochs": 100, "batch_size": 256, "schedule": "cosine_by_epoch"
 
 
 class Config(Probe):
-    """INTL's linear evaluation, without multi-crop (spec 2.1, [code]). Presets: spec 2.1, 2.2, peers D.7 ([code]).
+    """INTL's linear evaluation, without multi-crop. Presets and their sources: docs/protocols.md#linear.
 
     Their papers report the best epoch on the test images; `top1_best_epoch` is that.
     """

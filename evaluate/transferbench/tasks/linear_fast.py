@@ -15,7 +15,7 @@ PRIMARY = "top1"
 
 
 class Config(linear.Config):
-    """As `linear`, with its presets; epoch e sees the crops of epoch e modulo `crops`."""
+    """As `linear`, with its presets; epoch e sees crops e modulo `crops` (docs/protocols.md#linear-fast)."""
 
     PRESETS: ClassVar = linear.Config.PRESETS
 

@@ -14,9 +14,10 @@ PRIMARY = "top1"
 
 
 class Config(Settings):
-    """As in INTL's and CW-RGP's small-set evaluation: un-normalised features (spec 2.3, [code]).
+    """As in INTL's and CW-RGP's small-set evaluation: un-normalised features.
 
-    Theirs leaves out what 1000 does not divide; here the last batch of an epoch is smaller instead.
+    Theirs leaves out what 1000 does not divide; here the last batch of an epoch is smaller instead, and weights start
+    as in `linear`. Source: docs/protocols.md#linear-small.
     """
 
     epochs: int = Field(500, ge=1)

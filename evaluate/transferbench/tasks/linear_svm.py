@@ -24,7 +24,9 @@ PRIMARY = "map11"
 
 
 class Config(Reading):
-    """As in VISSL ([code]; after Goyal et al., 2019), but for the precision, which is VOC2007's at 11 points.
+    """As in VISSL (after Goyal et al., 2019), but for the costs and the precision, which is VOC2007's at 11 points.
+
+    Source, and what else differs: docs/protocols.md#linear-svm.
 
     The cost of each class is chosen by cross-validated average precision. What is hard to tell counts as not there in
     training and not at all in testing.

@@ -24,9 +24,10 @@ PRIMARY = "top1"
 
 
 class Config(Probe):
-    """A grid of rates, as in DINOv2's evaluation (peers D.7, [code]), and of weight decays.
+    """A grid of rates, after DINOv2's evaluation, and of weight decays.
 
-    `lr_head` and `weight_decay` are not used. The test images have no part in the choice.
+    `lr_head` and `weight_decay` are not used. The test images have no part in the choice. What DINOv2 does
+    otherwise: docs/protocols.md#linear-sweep.
     """
 
     epochs: int = Field(100, ge=1)

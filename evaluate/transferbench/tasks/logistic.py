@@ -23,7 +23,10 @@ PRIMARY = "top1"
 
 
 class Config(Settings):
-    """As in CW-RGP's small-set evaluation: un-normalised features, no augmentation (spec 2.3, [code])."""
+    """As in CW-RGP's small-set evaluation: un-normalised features, no augmentation.
+
+    Source: docs/protocols.md#logistic.
+    """
 
     C: float = Field(1.0, gt=0, description="inverse strength of the squared-norm penalty")
     choose_C: tuple[float, ...] = Field(  # noqa: N815

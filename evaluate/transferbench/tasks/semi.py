@@ -18,10 +18,10 @@ PRIMARY = "top1"
 
 
 class Config(Tuning):
-    """INTL's semi-supervised evaluation with the usual cosine (spec 2.5, [code]); percent=100 is full fine-tuning.
+    """INTL's semi-supervised evaluation with the usual cosine; percent=100 is full fine-tuning.
 
-    Presets: spec 2.5, peers D.7 ([code]). INTL's own script runs at a constant rate, and 0.006 for `intl_nomulticrop`.
-    VICReg and SwAV have other rates for 1 % than for 10 %, and none for other shares.
+    Presets and their sources: docs/protocols.md#semi. INTL's own script runs at a constant rate, and 0.006 for
+    `intl_nomulticrop`. VICReg and SwAV have other rates for 1 % than for 10 %, and none for other shares.
     """
 
     PRESETS: ClassVar = {
@@ -73,8 +73,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 def labelled(train: LabelledImages, percent: int, seed: int) -> LabelledImages:
     """The training images whose labels may be seen.
 
-    The published list where there is one for this data set and percentage (ImageNet 1 and 10, spec 2.5, [ver]), else a
-    part of every class drawn by `seed`.
+    The published list where there is one for this data set and percentage (ImageNet 1 and 10), else a part of every
+    class drawn by `seed`. Source: docs/protocols.md#label-subsets.
     """
     if percent == 100:
         return train

@@ -11,7 +11,10 @@ PRIMARY = "top1"
 
 
 class Config(logistic.Config):
-    """`logistic` on the labels that `semi` sees: the published list, or a part of each class drawn by the seed."""
+    """`logistic` on the labels that `semi` sees: the published list, or a part of each class drawn by the seed.
+
+    Whose protocol it is not: docs/protocols.md#semi-logistic.
+    """
 
     percent: int = Field(1, ge=1, le=100, description="share of the training labels")
 

@@ -16,7 +16,7 @@ PRIMARY = "rankme"
 
 
 class Config(Reading):
-    """Measures of spec 4.2 and 4.3 on backbone features, centred but for uniformity and class_alignment."""
+    """Measures of backbone features, centred but for uniformity and class_alignment (docs/protocols.md#spectrum)."""
 
     rank_tolerance: float = Field(
         1e-6, gt=0, lt=1, description="an eigenvalue counts for numerical_rank above this part of the largest"

@@ -15,7 +15,7 @@ def without_counters(file: File) -> bool:
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """The converted network pads as JAX does, uneven at stride 2 (spec/checkpoints.md 3, [code])."""
+    """The converted network pads as JAX does, uneven at stride 2 (docs/checkpoints.md#traps)."""
     if architecture.family != "resnet":
         return Settled()
     said = "every layer pads as JAX does, for only converted BYOL is a flat zip without step counters (same_padding)"

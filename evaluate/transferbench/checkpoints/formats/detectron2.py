@@ -16,7 +16,7 @@ def _is_msra(file: File) -> bool:
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """MSRA's and Caffe2's bottlenecks stride in their first convolution (spec/checkpoints.md 3, [code])."""
+    """MSRA's and Caffe2's bottlenecks stride in their first convolution (docs/checkpoints.md#traps)."""
     if architecture.family != "resnet" or architecture.arguments["depth"] < 26:
         return Settled()
     if _is_msra(file):

@@ -5,7 +5,7 @@ from transferbench.checkpoints.formats import Encoder, File, Layout, Settled
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """Positions for other sizes are resampled at a scale a little larger (spec/checkpoints.md 3, [code])."""
+    """Positions for other sizes are resampled at a scale a little larger (docs/checkpoints.md#traps)."""
     return Settled({"resampling": "offset"}, (RESAMPLED,)) if architecture.family == "vit" else Settled()
 
 

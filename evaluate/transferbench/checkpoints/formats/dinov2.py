@@ -6,7 +6,7 @@ from transferbench.data.transforms import Preprocess
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """Without registers positions are resampled at a scale a little larger, with them to size (spec 3, [code])."""
+    """Without registers positions are resampled at a larger scale, with them to size (docs/checkpoints.md#traps)."""
     if architecture.family != "vit":
         return Settled()
     way = "antialias" if architecture.arguments.get("registers") else "offset"

@@ -10,7 +10,7 @@ RESAMPLED = "positions for images of another size are resampled as transformers 
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """Heads and epsilon from `config.json`, else transformers' defaults (spec/checkpoints.md 3, [code])."""
+    """Heads and epsilon from `config.json`, else transformers' defaults (docs/checkpoints.md#traps)."""
     config = file.beside("config.json")
     if architecture.family != "vit":
         return Settled({"stride_in_1x1": True} if config.get("downsample_in_bottleneck") else {})

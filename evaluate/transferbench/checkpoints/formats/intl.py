@@ -5,11 +5,11 @@ from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout,
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.243, 0.261))
-"""Of INTL's own CIFAR evaluation, for CIFAR-10 and CIFAR-100 (spec/checkpoints.md 5)."""
+"""Of INTL's own CIFAR evaluation, for CIFAR-10 and CIFAR-100 (docs/checkpoints.md#normalisation)."""
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """INTL's CIFAR network pads the image by one before its 3x3 convolution (spec/checkpoints.md 3, [code])."""
+    """INTL's CIFAR network pads the image by one before its 3x3 convolution (docs/checkpoints.md#traps)."""
     if architecture.arguments.get("stem") != "cifar":
         return Settled()
     return Settled(

@@ -7,7 +7,7 @@ BLOCK = r"blocks\.\d+\.attn\.qkv\.weight"
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """Fine-tuned networks norm the mean of the patches (spec/checkpoints.md 4, [code])."""
+    """Fine-tuned networks norm the mean of the patches (docs/checkpoints.md#heads)."""
     if not architecture.arguments.get("norm_pooled"):
         return Settled()
     return Settled({"pooling": "mean"}, ("features are normed after the mean over the patches (fc_norm)",))

@@ -14,7 +14,7 @@ BLOCK = r"blocks\.\d+\.attn\.qkv\.weight"
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """ViT-S has 12 heads here, 6 elsewhere (spec/checkpoints.md 3, [code])."""
+    """ViT-S has 12 heads here, 6 elsewhere (docs/checkpoints.md#traps)."""
     if architecture.family != "vit" or architecture.arguments["dim"] > 768:
         return Settled()
     return Settled({"heads": 12}, ("12 heads, as MoCo v3's code builds its ViT-S and ViT-B (heads=12)",))
@@ -35,7 +35,10 @@ def has_its_positions(file: File) -> bool:
 
 
 def positions(side: int, dim: int) -> Tensor:
-    """Sines and cosines of a patch's row, then of its column, and zeros for the class token, `1 n d` ([code])."""
+    """Sines and cosines of a patch's row, then of its column, and zeros for the class token, `1 n d`.
+
+    Source: docs/checkpoints.md#positions.
+    """
     rates = 10000.0 ** -(torch.arange(dim // 4) / (dim // 4))
     steps = torch.arange(side)[:, None] * rates
     waves = torch.cat([steps.sin(), steps.cos()], 1)

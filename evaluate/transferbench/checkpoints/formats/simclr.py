@@ -10,7 +10,7 @@ BLANK = "images are in [0, 1] without normalisation, as in SimCLR's own code"
 
 
 def raw(architecture: Architecture, file: File) -> Preprocess:
-    """No normalisation (spec/checkpoints.md 5, [code])."""
+    """No normalisation (docs/checkpoints.md#normalisation)."""
     return imagenet(architecture).model_copy(update={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})
 
 

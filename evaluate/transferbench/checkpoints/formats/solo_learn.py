@@ -5,13 +5,13 @@ from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout,
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.2435, 0.2616))
-"""Of its pre-training on CIFAR-10 (spec/checkpoints.md 5); the file does not tell CIFAR-10 from CIFAR-100."""
+"""Of its pre-training on CIFAR-10; the file does not tell it from CIFAR-100 (docs/checkpoints.md#normalisation)."""
 MOCOV3 = r"momentum_projector\.7\.running_mean"
 MAE = r"decoder\.[\w.]+"
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """Padding of the CIFAR stem; heads of the ViTs of MoCo v3 and MAE (spec/checkpoints.md 3, [code])."""
+    """Padding of the CIFAR stem; heads of the ViTs of MoCo v3 and MAE (docs/checkpoints.md#traps)."""
     arguments = architecture.arguments
     if arguments.get("stem") == "cifar":
         return Settled(

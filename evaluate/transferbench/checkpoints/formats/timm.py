@@ -15,7 +15,7 @@ def settle(architecture: Architecture, file: File) -> Settled:
 
 
 def training(architecture: Architecture, file: File) -> Preprocess:
-    """timm's own ViT settings have mean and deviation 0.5, its ResNets ImageNet's (spec/checkpoints.md 5)."""
+    """timm's own ViTs have mean and deviation 0.5, its ResNets ImageNet's (docs/checkpoints.md#normalisation)."""
     usual = imagenet(architecture)
     return usual.model_copy(update={"mean": HALF, "std": HALF}) if architecture.family == "vit" else usual
 

@@ -1,4 +1,4 @@
-"""How sources spell ResNets (spec/checkpoints.md 2b). Canonical names are torchvision's."""
+"""How sources spell ResNets (docs/checkpoints.md#naming). Canonical names are torchvision's."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How sources spell vision transformers (spec/checkpoints.md 2b). Canonical names are timm's."""
+"""How sources spell vision transformers (docs/checkpoints.md#naming). Canonical names are timm's."""
 
 import re
 

@@ -16,7 +16,7 @@ FREE = frozenset({"depth", "groups", "width_per_group", "width", "stride_in_1x1"
 
 
 def shapes(arguments: Arguments) -> Shapes:
-    """Names and shapes of its ResNet, which has no step counters (spec/checkpoints.md 2b, [code])."""
+    """Names and shapes of its ResNet, which has no step counters (docs/checkpoints.md#naming)."""
     channels = stem_channels(arguments)
     found = {"stem.conv1.weight": (channels, 3, 7, 7), **norm("stem.conv1.norm", channels, counter=False)}
     for layer in layers(arguments):
@@ -48,7 +48,7 @@ def cannot(arguments: Arguments) -> list[str]:
 
 
 def write(path: Path, weights: Weights, card: Card) -> None:
-    """`model` and the flag that has names matched by their endings (spec/detection.md, gotcha 6, [run])."""
+    """`model` and the flag that has names matched by their endings (docs/checkpoints.md#detectron2-files)."""
     torch.save({"model": weights, "__author__": "transferbench", "matching_heuristics": True}, path)
 
 

@@ -1,7 +1,7 @@
 """The numbers that `augment` draws, drawn by compiled code: numpy's Philox generator word for word.
 
 A stream is five arrays of one image: the key (2), the words of a block (4) and its number, how many words of it are
-used, and whether half a word is left over with what it is (numpy's `philox.h` and `distributions.c`, [code]).
+used, and whether half a word is left over with what it is (numpy's `philox.h` and `distributions.c`).
 """
 
 import math

@@ -14,8 +14,8 @@ UNIT = 1 << 24
 def boxes(deviations: Float64[np.ndarray, "n"]) -> tuple[Int64[np.ndarray, "n"], Int32[np.ndarray, "n 2"]]:
     """How many whole pixels a box reaches to each side, and the weights of those and of the one beyond.
 
-    Radii that give the wanted deviation after three passes (Gwosdek et al. 2011, in Pillow's BoxBlur.c, [code]), in
-    single precision as there.
+    Radii that give the wanted deviation after three passes (Gwosdek et al. 2011, in Pillow's BoxBlur.c), in single
+    precision as there. Source: docs/protocols.md#pixels.
     """
     square = deviations.astype(float32) * deviations.astype(float32) / float32(PASSES)
     length = np.sqrt(12.0 * square.astype(np.float64) + 1.0).astype(float32)

@@ -32,7 +32,10 @@ def saturation(x: Pixels, factors: Factors) -> Pixels:
 
 
 def hue(x: Pixels, factors: Factors) -> Pixels:
-    """The hue turned by a share of the circle, in PIL's HSV of 8 bits a channel (Pillow's Convert.c, [code])."""
+    """The hue turned by a share of the circle, in PIL's HSV of 8 bits a channel.
+
+    Source: Pillow's Convert.c (docs/protocols.md#pixels).
+    """
     red, green, blue = x.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)

@@ -79,9 +79,10 @@ def _all_weights(side: int, size: int, filter: Filter) -> Float64[Tensor, "all s
 def weights(
     start: Float64[Tensor, "n"], length: Float64[Tensor, "n"], side: int, size: int, filter: Filter
 ) -> Float64[Tensor, "n side size"]:
-    """What each of `side` pixels gives to each of `size`, whole multiples of 1/2^22 (Pillow's Resample.c, [code]).
+    """What each of `side` pixels gives to each of `size`, whole multiples of 1/2^22, as in Pillow's Resample.c.
 
     The stretch of `length` from `start` is filled; a filter wider than a pixel where it shrinks is what antialiases.
+    Source: docs/protocols.md#pixels.
     """
     scale = length / size
     stretch = scale.clamp(min=1)[:, None, None]

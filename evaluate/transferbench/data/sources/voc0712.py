@@ -2,7 +2,8 @@
 
 Years lie in `VOC2007` and `VOC2012`, or in `VOCdevkit/`; by its path any folder or zip with Annotations, ImageSets/Main
 and JPEGImages is opened too, with the classes that its training part names. Corners are taken as Detectron2 takes them:
-1 off the upper left ones, so that they count from 0 and the lower right ones lie outside (spec/detection.md 2.14).
+1 off the upper left ones, so that they count from 0 and the lower right ones lie outside
+(docs/protocols.md#voc-precision).
 """
 
 import hashlib

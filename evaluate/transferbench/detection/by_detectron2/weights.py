@@ -52,7 +52,7 @@ def verified(model: Any, weights: Mapping[str, Tensor], backbone: Backbone, samp
 def verify(model: nn.Module, weights: Mapping[str, Tensor]) -> int:
     """Every tensor of the checkpoint is in the detector to the bit, and no other is in its ResNet; how many.
 
-    Detectron2 itself warns and goes on from a random start (spec/detection.md 2, gotcha 5, [run]).
+    Detectron2 itself warns and goes on from a random start (docs/protocols.md#loading-weights).
 
     Raises:
         UserError: with the first that are missing, different, or without a value.
