@@ -79,7 +79,7 @@ def test_loss_and_gradients_equal_the_published_implementation(name: str) -> Non
 
 
 def literal_cwrgp(views: list[np.ndarray], size: int, groups: int, draw: Callable[[int], np.ndarray]) -> float:
-    """Spec 1.3 word for word, one sub-batch, view, group and sample at a time."""
+    """docs/methods.md#cw-rgp word for word, one sub-batch, view, group and sample at a time."""
     n, d = views[0].shape
     parts = draw(n).reshape(-1, size)
     whitened = [np.empty_like(v) for v in views]
