@@ -4,12 +4,13 @@
     python benchmarks/imagenet_plan.py cwrgp-imagenet dbn-imagenet
 
 Counted here, of the recipe as it stands: parameters, and the multiplications of one image's views through network and
-head. Taken from elsewhere: supervised ResNet-50 at 224 px trains at 2,600 images/s on an A100 (timm issue 1491) and at
-6,900 on an H100 (MLPerf 3.0, by division; 35 epochs assumed), so a recipe of x times its multiplications goes at 1/x of
-that; decoding takes a core 1/1,675 s (simplejpeg, 500 x 375, measured on an EPYC core). Assumed: 110 KB an image; 92 %
-of the rate is left on 8 GPUs of one machine and 85 % on 64 of eight; a GPU sends 200 GB/s inside a machine, and 25
-(A100) or 50 (H100) between machines; gradients go around a ring in float32 during the backward pass, so a step takes
-the longer of computing and sending. What few images a GPU cost beyond that is not in it, nor are the views' making.
+head. Taken from elsewhere: supervised ResNet-50 at 224 px trains at 2,600 images/s on an A100
+(huggingface/pytorch-image-models#1491) and at 6,900 on an H100 (MLPerf 3.0, by division; 35 epochs assumed), so a
+recipe of x times its multiplications goes at 1/x of that; decoding takes a core 1/1,675 s (simplejpeg, 500 x 375,
+measured on an EPYC core). Assumed: 110 KB an image; 92 % of the rate is left on 8 GPUs of one machine and 85 % on 64 of
+eight; a GPU sends 200 GB/s inside a machine, and 25 (A100) or 50 (H100) between machines; gradients go around a ring in
+float32 during the backward pass, so a step takes the longer of computing and sending. What few images a GPU cost beyond
+that is not in it, nor are the views' making.
 """
 
 import sys
