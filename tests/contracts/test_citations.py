@@ -36,9 +36,11 @@ def files() -> tuple[Path, ...]:
     """The repository's own text files."""
     try:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        found = [ROOT / name for name in listed.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
-        found = [path for path in ROOT.rglob("*") if not UNTRACKED.match(path.relative_to(ROOT).as_posix())]
+        listed = ""
+    tracked = [ROOT / name for name in listed.split("\0") if name]
+    walked = (path for path in ROOT.rglob("*") if not UNTRACKED.match(path.relative_to(ROOT).as_posix()))
+    found = tracked or list(walked)
     named = [path for path in found if not SKIPPED.match(path.relative_to(ROOT).as_posix())]
     return tuple(sorted(path for path in named if path.suffix in TEXT and path.is_file()))
 
