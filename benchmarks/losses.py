@@ -65,7 +65,7 @@ def off_diagonal(c: Tensor) -> Tensor:
 
 
 def plain_intl(config: intl.Config) -> Loss:
-    """Spec 1.1."""
+    """winci-ai/INTL, methods/whitening.py and intl.py."""
     samples = config.covariance_between == "samples"
 
     def whiten(z: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def plain_vicreg(views: list[Tensor]) -> Tensor:
 
 
 def plain_cwrgp(config: cwrgp.Config) -> Loss:
-    """Spec 1.3."""
+    """winci-ai/CW-RGP, base/methods/whitening.py and cwrgp.py."""
 
     def whiten(x: Tensor, order: list[int]) -> Tensor:
         x = (x - x.mean(1, keepdim=True))[:, order].view(len(x), config.groups, -1).permute(1, 2, 0)

@@ -1,4 +1,7 @@
-"""Views compared after a transformation of their channels over sub-batches: W-MSE and its relatives (spec 1.3, 1.4)."""
+"""Views compared after a transformation of their channels over sub-batches: W-MSE and its relatives.
+
+Source: docs/methods.md#w-mse.
+"""
 
 from collections.abc import Callable
 
@@ -36,13 +39,13 @@ def check(config: SubBatches, batch: int, dim: int) -> None:
 
 
 def whitened(parts: Parts, factor: Factor, eps: float) -> Parts:
-    """Channels centred over a sub-batch's samples and whitened (spec 1.3 "Whitening2d", axis 1, [code])."""
+    """Channels centred over a sub-batch's samples and whitened (`Whitening2d` with axis 1 in CW-RGP's code)."""
     rows = (parts - parts.mean(-2, keepdim=True)).mT
     return whiten(rows, parts.shape[-2] - 1, factor, eps).mT
 
 
 def alignment(views: Views, config: SubBatches, draw: Draw, transform: Callable[[Parts], Parts]) -> Float[Tensor, ""]:
-    """The mean (normalised) MSE of transformed views, local to each process (spec 1.4, [code]); float32 or better."""
+    """The mean (normalised) MSE of transformed views, local to each process as published; float32 or better."""
     with torch.autocast(views[0].device.type, enabled=False):
         cuts = [sub_batches(views, config.w_size, draw) for _ in range(config.w_iter)]
         distances = [mean_over_pairs(transform(parts).transpose(0, 1), config.normalised) for parts in cuts]

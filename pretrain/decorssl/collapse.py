@@ -13,7 +13,7 @@ Kind = Literal["none", "dimensional", "complete"]
 COSINE, RANK_SHARE, CORRELATION = 0.999, 0.05, 0.5
 """Collapse is a mean cosine above, an effective rank below that share of the possible one, or correlations above.
 
-Chosen by the study of collapse (results/collapse), where the heuristic of spec 4.4 (stable rank below 5 % of the
+Chosen by the study of collapse (results/collapse), where an earlier rule of thumb (stable rank below 5 % of the
 dimensions, condition above 1e4, correlation above 0.3) called healthy runs collapsed: W-MSE ended with a stable rank of
 3 % and a correlation of 0.35, CW-RGP and Shuffled-DBN with conditions above 1e4. A cosine of 0.99 is not enough: an
 untrained network can have it, and so can one whose loss does not see what all images have in common.
@@ -36,7 +36,7 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Measures of `n` features of `d` dimensions, after centring but for `mean_cosine` (spec 4.2 to 4.4).
+    """Measures of `n` features of `d` dimensions, after centring but for `mean_cosine` (docs/methods.md#collapse).
 
     `possible` is the number of directions they could vary along. The condition number is none for fewer than 2 d
     samples, where it would say more about the sample than about the features.
@@ -55,7 +55,7 @@ class Spectrum:
 
     @property
     def stable_share(self) -> float:
-        """Stable rank over dimensions, the normalised stable rank of spec 4.1."""
+        """Stable rank over dimensions, the normalised stable rank of CW-RGP's paper (docs/methods.md#collapse)."""
         return self.stable_rank / self.d
 
     @property

@@ -13,8 +13,9 @@ from transferbench.runtime import seeded
 class Encoder(nn.Module):
     """Backbone and projector.
 
-    Views go through the backbone one at a time where it has batch statistics, which are per view (spec 1.1, [code]);
-    else those of one size go together. The projector takes one view at a time, or all at once where the recipe says so.
+    Views go through the backbone one at a time where it has batch statistics, which are per view as in the published
+    code; else those of one size go together. The projector takes one view at a time, or all at once where the recipe
+    says so. Source: docs/methods.md#projectors.
     """
 
     def __init__(self, recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from transferbench.settings import Settings
 
 
 class Projector(Settings):
-    """Fully connected layers: Linear-BN-ReLU but for the last, which is Linear alone (spec 1.1 "Projector", [code])."""
+    """Fully connected layers: Linear-BN-ReLU but for the last, which is Linear alone (docs/methods.md#projectors)."""
 
     layers: int = Field(3, ge=1)
     hidden: int = Field(2048, ge=1)
@@ -42,7 +42,7 @@ def projector(width: int, settings: Projector) -> nn.Sequential:
 
 
 def predictor(dim: int, hidden: int, bias: bool = True) -> nn.Sequential:
-    """Linear-BN-ReLU-Linear from embeddings to embeddings; `bias` is that of the first layer (spec 1.4, [code])."""
+    """Linear-BN-ReLU-Linear from embeddings to embeddings; `bias` is the first layer's (docs/methods.md#projectors)."""
     return nn.Sequential(
         nn.Linear(dim, hidden, bias=bias), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim)
     )

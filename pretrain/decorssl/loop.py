@@ -44,8 +44,8 @@ class Training:
 
     All randomness is a function of (seed, epoch, image) or (seed, step, rank), so weights, optimizer state and the
     number of steps done are the whole state. `teacher` is the encoder's momentum copy where the method routes views to
-    one: it stays in training mode, with batch statistics and running averages of its own (spec 1.7, 15). `prepare` is
-    given the network before its first step, and what it gives back takes the forward passes.
+    one: it stays in training mode, with batch statistics and running averages of its own (docs/methods.md#teachers).
+    `prepare` is given the network before its first step, and what it gives back takes the forward passes.
     """
 
     def __init__(

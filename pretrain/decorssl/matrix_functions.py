@@ -21,7 +21,7 @@ class Scalar:
 
 
 def power(p: float) -> Scalar:
-    """x^(-p), for positive x and p in 0 to 1; 0.5 is ZCA whitening (spec 1.2).
+    """x^(-p), for positive x and p in 0 to 1; 0.5 is ZCA whitening (docs/methods.md#st).
 
     With r = (larger - smaller) / smaller, the quotient is smaller^(-p-1) ((1 + r)^(-p) - 1) / r.
     """
@@ -37,7 +37,7 @@ def power(p: float) -> Scalar:
 
 
 def newton(iterations: int) -> Scalar:
-    """f_T, to which IterNorm's Newton steps map an eigenvalue over the trace (spec 1.2).
+    """f_T, to which IterNorm's Newton steps map an eigenvalue over the trace (docs/methods.md#st).
 
     f_0 = 1 and f_(k+1)(x) = 1.5 f_k - 0.5 x f_k^3; the quotient follows by the rule for products.
     """

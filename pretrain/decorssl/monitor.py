@@ -24,7 +24,7 @@ PATIENCE = 3
 
 
 class Monitor:
-    """Weighted 20-NN accuracy on the test split (spec 2.6, [code]) every few epochs and after the last.
+    """Weighted 20-NN accuracy on the test split every few epochs and after the last (docs/methods.md#monitoring).
 
     Without a `test` split it never measures.
     """

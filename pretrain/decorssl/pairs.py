@@ -17,7 +17,7 @@ Draw = Callable[[int], Int64[Tensor, "n"]]
 
 
 def normalised_mse(a: Float[Tensor, "*batch d"], b: Float[Tensor, "*batch d"]) -> Float[Tensor, ""]:
-    """2 - 2 mean cosine of paired rows (spec 1, "Notation")."""
+    """2 - 2 mean cosine of paired rows (docs/methods.md#notation)."""
     return 2 - 2 * (normalize(a, dim=-1) * normalize(b, dim=-1)).sum(-1).mean()
 
 

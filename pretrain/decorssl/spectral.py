@@ -24,7 +24,7 @@ def covariances(rows: Rows, observations: int, eps: float = 0.0) -> Square:
 
 
 def whiten(rows: Rows, observations: int, factor: Factor = "zca", eps: float = 0.0) -> Rows:
-    """Centred rows multiplied by W of (1 - eps) Sigma + eps I (spec 1.3 "Whitening2d", [code]).
+    """Centred rows multiplied by W of (1 - eps) Sigma + eps I (docs/methods.md#whitening).
 
     Computed in float64 where float32 cannot tell the smallest eigenvalue from rounding. Such a direction would not be
     whitened, and a network learns to hide in it: the loss falls by making one direction a million times larger.
@@ -47,10 +47,10 @@ def is_unresolved(sigma: Square) -> bool:
 
 
 def inverse_root(sigma: Square) -> Square:
-    """Sigma^(-1/2) of symmetric matrices, with a gradient that stays finite on equal eigenvalues (spec 1.6, [ver]).
+    """Sigma^(-1/2) of symmetric matrices, with a gradient that stays finite on equal eigenvalues.
 
     Eigenvalues below the rounding error of the largest count as that error, so that singular matrices give large
-    numbers and not infinite ones.
+    numbers and not infinite ones. Source: docs/methods.md#whitening.
     """
     return _InverseRoot.apply(sigma)  # pyright: ignore[reportReturnType]
 

@@ -13,9 +13,9 @@ from transferbench.settings import Settings
 class Optim(Settings):
     """How weights are updated; the learning rate is set anew every step.
 
-    By default SGD with linear warm-up and a half cosine (spec 1.1 "Optimiser / schedule", [code]). `epoch_cosine`
-    holds the rate during an epoch and counts the warm-up's epochs too (spec 1.3 "ImageNet optimiser", [code]); `drops`
-    multiplies it by `drop_factor` at epochs counted from the end (spec 1.3 "Small-set optimiser", [code]).
+    By default SGD with linear warm-up and a half cosine (INTL). `epoch_cosine` holds the rate during an epoch and
+    counts the warm-up's epochs too (CW-RGP on ImageNet); `drops` multiplies it by `drop_factor` at epochs counted from
+    the end (CW-RGP and W-MSE on small sets). Source: docs/methods.md#optimisers.
     """
 
     kind: Literal["sgd", "adam", "lars"] = "sgd"

@@ -24,11 +24,11 @@ def covariance(rows: Float[Tensor, "v o"]) -> Float[Tensor, "v v"]:
 
 
 def newton_inverse_root(sigma: Float[Tensor, "v v"], iterations: int) -> Float[Tensor, "v v"]:
-    """Newton's approximation of sigma^(-1/2) (spec 1.1 "IterNorm", [code]).
+    """Newton's approximation of sigma^(-1/2) (docs/methods.md#newton-iterations).
 
     With S = sigma / tr(sigma): P_0 = I, P_(k+1) = 1.5 P_k - 0.5 P_k^3 S; the result is P_T / sqrt(tr(sigma)). It
     converges and then diverges: at condition number 1e4 float32 holds to 5 iterations and NaN comes soon after 9
-    (spec 1.2, [ver]). Singular matrices are no harder than others, and zeros count as a trace of 1e-20.
+    (measured). Singular matrices are no harder than others, and zeros count as a trace of 1e-20.
     """
     trace = sigma.diagonal().sum().clamp_min(1e-20)
     scaled = sigma / trace
@@ -37,7 +37,7 @@ def newton_inverse_root(sigma: Float[Tensor, "v v"], iterations: int) -> Float[T
 
 
 def iternorm(z: Float[Tensor, "n d"], iterations: int, between: Between) -> Float[Tensor, "n d"]:
-    """IterNorm: `z` centred and multiplied by Newton's inverse root of its covariance (spec 1.1, [code]).
+    """IterNorm: `z` centred and multiplied by Newton's inverse root of its covariance (docs/methods.md#intl).
 
     That root is a polynomial p of the covariance, and p(X X^T) X = X p(X^T X): the smaller side is taken.
     """
@@ -123,7 +123,7 @@ class _FourNewtonSteps(torch.autograd.Function):
     0.5 H, so P_2 = g(S) and P_4 = P_2 g(S P_2^2). H is formed from Z, never from M: eigenvalues of Z are of the order
     1 / variables, and against the identity in M float32 would round their last digits away. The derivative of a
     polynomial of a symmetric matrix is self-adjoint: the gradient is the derivative in the direction of the symmetrised
-    incoming gradient (spec, performance 2a, identity 2).
+    incoming gradient (docs/methods.md#newton-iterations).
     """
 
     @staticmethod

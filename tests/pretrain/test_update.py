@@ -1,4 +1,4 @@
-"""Optimizers and learning rates against literal versions of the published ones."""
+"""Optimizers and learning rates against literal versions of the published ones (docs/methods.md#optimisers)."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def rates(batch: int = 512, **settings: object) -> list[float]:
 
 
 def intl(step: int) -> float:
-    """Spec 1.1: lr = base (step + 1) / warm-up, then base q + 0.001 base (1 - q), q = (1 + cos(pi (s + 1) / M)) / 2."""
+    """INTL: lr = base (step + 1) / warm-up, then base q + 0.001 base (1 - q), q = (1 + cos(pi (s + 1) / M)) / 2."""
     base, warm = 0.4 * 512 / 256, 2 * STEPS
     if step < warm:
         return base * (step + 1) / warm
@@ -40,7 +40,7 @@ def solo_learn(step: int) -> float:
 
 
 def hua(step: int) -> float:
-    """Spec 1.5: 5 epochs from 0, cosine to 0 per step; here 2 epochs."""
+    """DBN: 5 epochs from 0, cosine to 0 per step; here 2 epochs."""
     base, warm = 0.4 * 512 / 256, 2 * STEPS
     line = [base * i / (warm - 1) for i in range(warm)]
     decay = [0.5 * base * (1 + math.cos(math.pi * i / (TOTAL - warm))) for i in range(TOTAL - warm)]
@@ -48,13 +48,13 @@ def hua(step: int) -> float:
 
 
 def cwrgp_imagenet(step: int) -> float:
-    """Spec 1.3: cosine per epoch, a warm-up in iterations overrides it; here 9 iterations, into the second epoch."""
+    """CW-RGP on ImageNet: cosine per epoch under a warm-up in iterations; here 9, into the second epoch."""
     base = 0.4 * 512 / 256
     return base * (step + 1) / 9 if step < 9 else base * 0.5 * (1 + math.cos(math.pi * (step // STEPS) / EPOCHS))
 
 
 def small_sets(step: int) -> float:
-    """Spec 1.3: x 0.2 at epochs - 3 and epochs - 1, after 5 iterations of warm-up; the batch does not matter."""
+    """CW-RGP and W-MSE: x 0.2 at epochs - 3 and epochs - 1, after 5 iterations of warm-up, whatever the batch."""
     if step < 5:
         return 0.4 * (step + 1) / 5
     epoch = step // STEPS

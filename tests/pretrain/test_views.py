@@ -1,4 +1,7 @@
-"""The views of the recipes against the publications, written out; views of several sizes through the loop."""
+"""The views of the recipes against the publications, written out; views of several sizes through the loop.
+
+Source: docs/methods.md#views.
+"""
 
 from collections.abc import Callable
 
@@ -20,12 +23,12 @@ MULTI_CROP += [(96, 0.086, 0.429)]
 
 
 def small(size: int, scale: float = 0.2) -> list[str]:
-    """Spec 1.3 "Small-set augs": colour, then the crop."""
+    """CW-RGP and W-MSE on small sets: colour, then the crop."""
     return [*SMALL_COLOUR, f"crop {size} {scale}-1.0 bicubic", "flip p 0.5"]
 
 
 PUBLISHED = {
-    # spec 1.1 "Augmentations": RRC, jitter, gray, blur, solarize, flip
+    # INTL: crop, jitter, gray, blur, solarize, flip
     "intl-cifar10": [
         ["crop 32 0.08-1.0 bicubic", *INTL_COLOUR, "flip p 0.5"],
         ["crop 32 0.08-1.0 bicubic", *INTL_COLOUR, "solarize 128 p 0.2", "flip p 0.5"],
@@ -38,7 +41,7 @@ PUBLISHED = {
         [f"crop {size} {low}-{high} bicubic", *INTL_COLOUR, "blur 0.1-2.0 p 0.5", "solarize 128 p 0.1", "flip p 0.5"]
         for size, low, high in MULTI_CROP
     ],
-    # spec 1.3
+    # CW-RGP
     "cwrgp-cifar10": 4 * [small(32)],
     "cwrgp-cifar10-2views": 2 * [small(32)],
     "cwrgp-stl10": 4 * [small(64)],
@@ -50,7 +53,7 @@ PUBLISHED = {
             *("blur 0.1-2.0 p 0.5", "flip p 0.5"),
         ]
     ],
-    # spec 1.4, last lines
+    # htdt/self-supervised
     "wmse-cifar10": 4 * [small(32)],
     "byol-stl10": 2 * [small(64)],
     "simclr-cifar100": 2 * [small(32)],
@@ -61,7 +64,7 @@ PUBLISHED = {
             *("flip p 0.5", "blur 0.1-2.0 p 0.5"),
         ]
     ],
-    # spec 1.5 "Common": blur above 32 px alone, its kernel size // 20 * 2 + 1
+    # DBN: blur above 32 px alone, its kernel size // 20 * 2 + 1
     "dbn-cifar10": 2 * [["crop 32 0.2-1.0 bilinear", *HUA]],
     "dbn-tiny-imagenet": 2 * [["crop 64 0.2-1.0 bilinear", *HUA, "blur 0.1-2.0 kernel 7 p 0.5"]],
     "dbn-stl10": 2 * [["crop 96 0.2-1.0 bilinear", *HUA, "blur 0.1-2.0 kernel 9 p 0.5"]],

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_loss_and_gradients_equal_the_published_implementation(name: str) -> Non
 
 
 def literal_cwrgp(views: list[np.ndarray], size: int, groups: int, draw: Callable[[int], np.ndarray]) -> float:
-    """Spec 1.3 word for word, one sub-batch, view, group and sample at a time."""
+    """docs/methods.md#cw-rgp word for word, one sub-batch, view, group and sample at a time."""
     n, d = views[0].shape
     parts = draw(n).reshape(-1, size)
     whitened = [np.empty_like(v) for v in views]
@@ -107,6 +108,30 @@ def test_cwrgp_is_the_literal_formula(n_views: int) -> None:
     config = cwrgp.Config(w_size=8, groups=4)
     ours = cwrgp.alignment(tuple(map(torch.from_numpy, views)), config, replayed(map(torch.from_numpy, iter(orders))))
     assert ours.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_cwrgps_covariance_term_is_the_literal_formula_and_ends_at_its_epoch() -> None:
+    views = [np.random.default_rng(i).normal(size=(8, 40)) for i in range(3)]
+    spread = 0.0
+    for z in views:
+        c = np.cov(z)
+        spread += sum(c[i, j] ** 2 for i in range(8) for j in range(8) if i != j) / 8
+
+    def told(epoch: int) -> dict[str, Tensor]:
+        config = cwrgp.Config(w_size=8, groups=2, covariance_weight=0.3, covariance_stop_epoch=2)
+        return cwrgp.loss(Outputs(tuple(map(torch.from_numpy, views))), replace(context(config), epoch=epoch))
+
+    # The term itself is float32, whatever the embeddings.
+    assert (told(1)["loss"] - told(1)["alignment"]).item() == pytest.approx(0.3 * spread, rel=1e-6)
+    assert told(2)["loss"] == told(2)["alignment"]
+
+
+@pytest.mark.parametrize("layer", ["bn", "none"])
+def test_the_layers_dbn_is_compared_with_are_the_literal_formula(layer: str) -> None:
+    views = [np.random.default_rng(i).normal(size=(12, 5)) + i for i in range(2)]
+    first, second = [(z - z.mean(0)) / z.std(0) if layer == "bn" else z for z in views]
+    value = dbn.loss(Outputs(tuple(map(torch.from_numpy, views))), context(dbn.Config(layer=layer)))["loss"]
+    assert value.item() == pytest.approx(np.mean([sum((a - b) ** 2) for a, b in zip(first, second, strict=True)]))
 
 
 @pytest.mark.parametrize("factor", ["zca", "pca", "cholesky"])

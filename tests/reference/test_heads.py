@@ -1,4 +1,4 @@
-"""Heads on cached features against published numbers, and against float64 loops written from the specification."""
+"""Heads on cached features against published numbers, and against float64 loops."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""INTL against a literal float64 version written from spec 1.1, and against the published implementation's numbers."""
+"""INTL against a literal float64 version of docs/methods.md#intl, and the published implementation's numbers."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def context(config: intl.Config) -> Context:
 
 
 def literal_loss(views: list[np.ndarray], iterations: int, between: str, beta: float) -> float:
-    """Spec 1.1 word for word, with loops and numpy's own variance."""
+    """The formula word for word, with loops and numpy's own variance."""
     whitened = []
     for z in views:
         x = (z if between == "samples" else z.T).astype(np.float64)

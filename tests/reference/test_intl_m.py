@@ -1,4 +1,4 @@
-"""INTL-M against a literal float64 version (spec 1.1) and the published implementation's numbers."""
+"""INTL-M against a literal float64 version of docs/methods.md#intl-m and the published implementation's numbers."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def literal_whitened(z: np.ndarray, between: str) -> np.ndarray:
 
 
 def literal_loss(views: list[np.ndarray], between: str) -> float:
-    """Spec 1.1 "INTL_M loss" word for word."""
+    """The formula word for word."""
     beta = 0.01 * (math.log2(views[0].shape[0 if between == "samples" else 1]) - 3)
     teacher, *students = [literal_whitened(z, between) for z in views]
     total = 0.0

@@ -90,7 +90,7 @@ def by_definition(train: FeatureSet, test: FeatureSet, k: int, temperature: floa
     return predictions
 
 
-# Peers D.7: neighbours of every score, temperature; none for the majority of Euclidean neighbours.
+# As published: neighbours of every score, temperature; none for the majority of Euclidean neighbours.
 PRESETS = {
     "wmse5": ((5,), None),
     "instdisc": ((200,), 0.1),

@@ -1,4 +1,4 @@
-"""The linear and the tuned fit against a plain float64 loop written from spec 2.1 and 2.5."""
+"""The linear and the tuned fit against a plain float64 loop written from INTL's evaluate.py."""
 
 import copy
 import math
@@ -27,7 +27,7 @@ def view(images, index: int, epoch: int, preprocess, augmented: bool) -> torch.T
 
 
 def own_rate(p: torch.Tensor, g: torch.Tensor, trust: float) -> float:
-    """LARC without its clip (spec 2.2): by the norms of the tensor and of its gradient, unless one is 0."""
+    """LARC without its clip (CW-RGP's lincls.py): by the norms of the tensor and of its gradient, unless one is 0."""
     size, slope = float(p.norm()), float(g.norm())
     return trust * size / (slope + DECAY * size) if size > 0 and slope > 0 else 1.0
 

@@ -9,7 +9,7 @@ from transferbench import metrics
 
 
 def literal_eigenvalues(features) -> list[float]:
-    """Squared singular values of the centred matrix over n - 1 (spec 4.2); at most n - 1 of them can be non-zero."""
+    """Squared singular values of the centred matrix over n - 1; at most n - 1 of them can be non-zero."""
     x = np.array([[float(v) for v in row] for row in features])
     mean = [math.fsum(column) / len(x) for column in x.T]
     singular = np.linalg.svd(x - np.array(mean), compute_uv=False)

@@ -122,7 +122,7 @@ def test_sub_batches_that_do_not_fit_are_refused() -> None:
 
 
 def literal_g(transform: str, eigenvalues: Array) -> Array:
-    """Spec 1.2's table."""
+    """The table of docs/methods.md#st."""
     if transform == "identity":
         return np.ones_like(eigenvalues)
     if transform != "iternorm":
@@ -134,7 +134,7 @@ def literal_g(transform: str, eigenvalues: Array) -> Array:
 
 
 def literal_st(views: list[Array], transform: str, between: str, weight: float) -> float:
-    """Spec 1.2 with the loss of 1.1: views through U g(Lambda) U^T, all against the first, plus variances."""
+    """INTL's loss of any transformation: views through U g(Lambda) U^T, all against the first, plus variances."""
     out, traces = [], []
     for z in views:
         x = np.stack([row - row.mean() for row in (z if between == "samples" else z.T)])
@@ -202,7 +202,7 @@ def test_st_refuses_samples_that_cannot_be_whitened() -> None:
 
 
 def literal_zero_icl(views: list[Array]) -> tuple[float, list[Array]]:
-    """(loss, roots): spec 1.4's row, one sample and eigenvector at a time."""
+    """(loss, roots): docs/methods.md#zero-icl, one sample and eigenvector at a time."""
     out, roots = [], []
     for z in views:
         rows = np.stack([(row - row.mean()) / row.std(ddof=1) for row in z])

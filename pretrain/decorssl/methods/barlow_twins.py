@@ -1,6 +1,7 @@
 """Barlow Twins: the cross-correlation of two views drawn to the identity.
 
-Zbontar et al., arXiv 2103.03230; checked against facebookresearch/barlowtwins' numbers.
+Zbontar et al., arXiv 2103.03230; checked against facebookresearch/barlowtwins' numbers
+(docs/methods.md#barlow-twins).
 """
 
 from typing import Any
@@ -37,7 +38,7 @@ class _Terms(torch.autograd.Function):
     """Both of C = X^T Y / n, from d x d or n x n matrices, whichever is smaller.
 
     X and Y are the views with channels of mean 0 and (biased) variance 1. The sum of all C^2 is <X X^T, Y Y^T> / n^2
-    (spec, performance 2a, identity 4). What reaches X through C has columns that sum to zero, so the way back through
+    (docs/methods.md#smaller-side). What reaches X through C has columns that sum to zero, so the way back through
     the standardisation is s (dX - X mean(dX o X)), s the inverse deviations.
     """
 

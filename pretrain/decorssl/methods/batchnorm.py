@@ -1,6 +1,6 @@
 """BN: channels standardised over sub-batches, then the distance of views; collapses dimensionally.
 
-The method called BN in CW-RGP's comparison, arXiv 2210.03586; spec 1.2 and 1.4.
+The method called BN in CW-RGP's comparison, arXiv 2210.03586. Source: docs/methods.md#bn.
 """
 
 import torch
@@ -30,7 +30,7 @@ def check(config: Config, batch: int, dim: int) -> None:
 
 
 def standardised(parts: Parts, eps: float) -> Parts:
-    """Channels of mean 0 and (biased) variance 1 over a sub-batch; a constant channel becomes 0 (spec 1.4, [code])."""
+    """Channels of mean 0 and (biased) variance 1 over a sub-batch; a constant channel becomes 0."""
     centred = parts - parts.mean(-2, keepdim=True)
     variances = centred.square().mean(-2, keepdim=True) + eps
     return centred * variances.clamp_min(torch.finfo(parts.dtype).tiny).rsqrt()

@@ -1,6 +1,6 @@
 """BYOL: a predictor on each view meets the momentum network's embedding of the others.
 
-Grill et al., *Bootstrap Your Own Latent*, arXiv 2006.07733; spec 1.4.
+Grill et al., *Bootstrap Your Own Latent*, arXiv 2006.07733. Source: docs/methods.md#byol.
 """
 
 from itertools import permutations
@@ -35,7 +35,7 @@ def modules(dim: int, config: Config) -> nn.ModuleDict:
 
 
 def momentum(context: Context) -> float:
-    """1 - (1 - m0) (cos(pi progress) + 1) / 2 (spec 1.4, [code])."""
+    """1 - (1 - m0) (cos(pi progress) + 1) / 2."""
     config: Config = context.config
     by_step = config.momentum_per == "step"
     done, total = (context.step, context.total_steps) if by_step else (context.epoch, context.epochs)
@@ -43,7 +43,7 @@ def momentum(context: Context) -> float:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Sum of both directions' normalised MSE, averaged over pairs of views and the global batch (spec 1.4, [code])."""
+    """Sum of both directions' normalised MSE, averaged over pairs of views and the global batch."""
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         predicted = [context.gather(context.modules["predictor"](z)) for z in outputs.student]
         targets = [context.gather(z) for z in outputs.teacher]

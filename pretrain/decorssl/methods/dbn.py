@@ -1,6 +1,7 @@
 """DBN and Shuffled-DBN: decorrelated batch normalisation of both views, nothing else.
 
-Hua et al., *On Feature Decorrelation in Self-Supervised Learning*, arXiv 2105.00470; spec 1.5.
+Hua et al., *On Feature Decorrelation in Self-Supervised Learning*, arXiv 2105.00470. Source:
+docs/methods.md#dbn (ran the authors' code).
 """
 
 import math
@@ -32,7 +33,7 @@ PER_PROCESS = True
 
 
 def groups(config: Config, batch: int, dim: int) -> int:
-    """How many groups the channels are cut into (spec 1.5 "ShuffledGroupWhitening", [code])."""
+    """How many groups the channels are cut into."""
     return config.groups or math.ceil(2 * dim / batch)
 
 
@@ -47,7 +48,7 @@ def check(config: Config, batch: int, dim: int) -> None:
 
 
 def normalised(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Tensor, "n d"]:
-    """One view through the layer: batch statistics, divided by n (biased), no eps (spec 1.5, [code])."""
+    """One view through the layer: batch statistics, divided by n (biased), no eps."""
     rows = z.to(torch.promote_types(z.dtype, torch.float32))
     if config.layer == "none":
         return rows
@@ -61,7 +62,7 @@ def normalised(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Ten
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Mean squared distance of the normalised views; local to each process (spec 1.5, [code])."""
+    """Mean squared distance of the normalised views; local to each process as published."""
     draw = permutations(context.generator)
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         first, *others = [normalised(z, context.config, draw) for z in outputs.student]

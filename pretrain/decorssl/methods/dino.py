@@ -1,7 +1,7 @@
 """DINO: the student's softmax over prototypes meets the momentum network's, centred and sharpened, on other views.
 
-Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294. The tests hold it against
-lightly; spec 3.4 has published scores. The projector is the head's first layers, to a bottleneck (256 in the paper).
+Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294. Source:
+docs/methods.md#dino (ran lightly). The projector is the head's first layers, to a bottleneck (256 in the paper).
 """
 
 import copy

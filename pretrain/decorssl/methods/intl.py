@@ -1,6 +1,7 @@
 """INTL: IterNorm with trace loss.
 
-*Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789; spec 1.1.
+Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source: docs/methods.md#intl
+(ran the authors' code).
 """
 
 import math
@@ -37,21 +38,21 @@ check = any_batch
 
 
 def trace_loss(whitened: Float[Tensor, "n d"], between: Between) -> Float[Tensor, ""]:
-    """Sum over whitened variables of (variance - 1)^2 (spec 1.1 "Trace loss", [code])."""
+    """Sum over whitened variables of (variance - 1)^2."""
     rows = observed(whitened, between)
     variances = rows.square().sum(1) / (rows.shape[1] - 1)
     return (variances - 1).square().sum()
 
 
 def trade_off(config: Config, batch: int, dim: int) -> float:
-    """The weight of the trace loss for a *global* batch and an embedding size (spec 1.1 "Trade-off", [code])."""
+    """The weight of the trace loss for a *global* batch and an embedding size."""
     if config.trade_off is not None:
         return config.trade_off
     return 0.01 * (math.log2(batch if config.covariance_between == "samples" else dim) - 3)
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Alignment of all views with the first plus trace losses, over the global batch (spec 1.1 "INTL loss", [code])."""
+    """Alignment of all views with the first plus trace losses, over the global batch."""
     config: Config = context.config
     anchor, *views = [context.gather(z) for z in outputs.student]
     alignment, others, own = terms(views, anchor, config)
@@ -79,7 +80,7 @@ def _from_gram(views: list[Tensor], config: Config) -> Terms:
     """The same for a covariance between samples, from inner products alone: no whitened embedding is ever formed.
 
     With Z = W X, norms and variances of whitened rows are diag(W X X^T W) and inner products between two views are
-    diag(W_1 X_1 X_2^T W_2) (spec, performance 2a, identity 3).
+    diag(W_1 X_1 X_2^T W_2) (docs/methods.md#smaller-side).
     """
     observations = views[0].shape[1] - 1
     grams, crossed = compared_grams(views)

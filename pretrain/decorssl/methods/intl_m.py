@@ -1,6 +1,7 @@
 """INTL with a momentum teacher, as the multi-crop runs were published.
 
-*Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789; spec 1.1.
+Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source:
+docs/methods.md#intl-m (ran the authors' code).
 """
 
 import math
@@ -29,7 +30,7 @@ def routes(config: Any, views: int) -> Routes:
 
 
 def momentum(context: Context) -> float:
-    """1 - (1 + cos(pi step / steps)) (1 - m_0) / 2 (spec 1.1 "INTL_M loss", [code]).
+    """1 - (1 + cos(pi step / steps)) (1 - m_0) / 2.
 
     The published code moves the teacher when a step begins, with the momentum of that step; the loop moves it when one
     ends. So this is the momentum of the step to come. Before the first step teacher and student are equal, and after
@@ -40,7 +41,7 @@ def momentum(context: Context) -> float:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Alignment of the student's views with the teacher's, and the student's trace losses (spec 1.1, [code]).
+    """Alignment of the student's views with the teacher's, and the student's trace losses.
 
     In one direction; the teacher's embedding is whitened too, over the global batch as the student's are.
     """

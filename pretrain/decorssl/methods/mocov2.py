@@ -1,8 +1,8 @@
 """MoCo v2: each query finds the momentum network's key of its other view among a queue of keys of past steps.
 
 He et al., arXiv 1911.05722, and Chen et al., arXiv 2003.04297. Shuffled batch normalisation has no counterpart here:
-statistics are those of the global batch, so that no process can tell its own keys. The tests hold it against lightly;
-spec 3.4 has published scores.
+statistics are those of the global batch, so that no process can tell its own keys. Source:
+docs/methods.md#moco-v2 (ran lightly).
 """
 
 import torch

@@ -1,8 +1,8 @@
 """PCA: batch whitening onto the principal axes, which collapses dimensionally.
 
-The failure that CW-RGP's paper discusses, arXiv 2210.03586; spec 1.2 and 1.4. Axes turn and swap from step to step and
-from view to view, so the target of a view is never still. Eigenvectors have no gradient where eigenvalues are equal, as
-those of a singular covariance are with and without `eps`.
+A failure in CW-RGP's comparison, arXiv 2210.03586. Source: docs/methods.md#pca. Axes turn and swap from step to step
+and from view to view, so the target of a view is never still. Eigenvectors have no gradient where eigenvalues are
+equal, as those of a singular covariance are with and without `eps`.
 """
 
 from torch import Tensor

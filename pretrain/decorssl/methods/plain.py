@@ -1,6 +1,6 @@
 """Plain: the distance of views and nothing else, which collapses to a point.
 
-The identity among the spectral transformations, arXiv 2305.16789 and 2210.03586; spec 1.2 and 1.4.
+The identity among the spectral transformations, arXiv 2305.16789 and 2210.03586. Source: docs/methods.md#plain.
 """
 
 from torch import Tensor

@@ -1,7 +1,8 @@
 """SimCLR: each embedding finds its other view among all of the batch.
 
-Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709; spec 1.4. The
-batch normalisation that CW-RGP's code has after the head is `projector: {output_norm: affine, statistics: views}`.
+Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709. Source:
+docs/methods.md#simclr. The batch normalisation that CW-RGP's code has after the head is
+`projector: {output_norm: affine, statistics: views}`.
 """
 
 from itertools import combinations
@@ -28,7 +29,7 @@ check = any_batch
 
 
 def nt_xent(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], temperature: float) -> Float[Tensor, ""]:
-    """Cross-entropy of 2 n rows of length 1, each to pick its partner among the 2 n - 1 others (spec 1.4, [code])."""
+    """Cross-entropy of 2 n rows of length 1, each to pick its partner among the 2 n - 1 others."""
     rows = torch.cat([a, b])
     logits = (rows @ rows.T / temperature).fill_diagonal_(-torch.inf)
     return cross_entropy(logits, torch.arange(len(rows), device=rows.device).roll(len(a)))

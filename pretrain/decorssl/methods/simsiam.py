@@ -1,6 +1,7 @@
 """SimSiam: a predictor on each view meets the other view's embedding, which takes no gradient.
 
-Chen and He, *Exploring Simple Siamese Representation Learning*, arXiv 2011.10566; spec 1.4.
+Chen and He, *Exploring Simple Siamese Representation Learning*, arXiv 2011.10566. Source:
+docs/methods.md#simsiam.
 """
 
 import torch
@@ -29,7 +30,7 @@ def modules(dim: int, config: Config) -> nn.ModuleDict:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """-(cos(p_0, z_1) + cos(p_1, z_0)) / 2 over the global batch, z without gradient (spec 1.4, [code])."""
+    """-(cos(p_0, z_1) + cos(p_1, z_0)) / 2 over the global batch, z without gradient."""
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         predicted = [context.gather(context.modules["predictor"](z)) for z in outputs.student]
         first, second = (context.gather(z.detach()) for z in outputs.student)

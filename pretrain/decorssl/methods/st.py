@@ -1,6 +1,6 @@
 """ST: the covariance's spectrum through any function g, of which whitening is one and IterNorm another.
 
-Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789; spec 1.2.
+Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source: docs/methods.md#st.
 """
 
 from typing import Literal
@@ -45,7 +45,7 @@ def check(config: Config, batch: int, dim: int) -> None:
 
 
 def transformation(sigma: Square, config: Config) -> Square:
-    """Phi = U g(Lambda) U^T (spec 1.2, table); IterNorm's g is f_T(lambda / tr) / sqrt(tr)."""
+    """Phi = U g(Lambda) U^T; IterNorm's g is f_T(lambda / tr) / sqrt(tr)."""
     match config.transform:
         case "identity":
             return torch.eye(len(sigma), dtype=sigma.dtype, device=sigma.device)
@@ -67,7 +67,7 @@ def transformed(z: Float[Tensor, "n d"], config: Config) -> Float[Tensor, "n d"]
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Alignment of all views with the first, and trace losses, over the global batch (spec 1.1 "INTL loss", [code])."""
+    """Alignment of all views with the first, and trace losses, over the global batch, as INTL's loss."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         views = [transformed(context.gather(z), config) for z in outputs.student]

@@ -1,7 +1,7 @@
 """SwAV: each view predicts to which prototypes the others of its image are dealt.
 
-Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster Assignments*, arXiv 2006.09882. The tests
-hold it against lightly; spec 3.4 has published scores.
+Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster Assignments*, arXiv 2006.09882. Source:
+docs/methods.md#swav (ran lightly).
 """
 
 import torch

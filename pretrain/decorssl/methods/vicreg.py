@@ -1,6 +1,6 @@
 """VICReg: variance, invariance and covariance of two views.
 
-Bardes et al., arXiv 2105.04906; checked against facebookresearch/vicreg's numbers.
+Bardes et al., arXiv 2105.04906; checked against facebookresearch/vicreg's numbers (docs/methods.md#vicreg).
 """
 
 from typing import Any, Literal
@@ -54,7 +54,7 @@ def moments(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, 
 
 
 class _Moments(torch.autograd.Function):
-    """Both from the smaller of X^T X and X X^T, X centred (spec, performance 2a, identity 4).
+    """Both from the smaller of X^T X and X X^T, X centred (docs/methods.md#smaller-side).
 
     Gradients are X times something from the right or X X^T X, so their columns sum to zero as those of X do: centring
     leaves them as they are.
@@ -82,7 +82,7 @@ class _Moments(torch.autograd.Function):
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """The three terms over the global batch (spec 1.4, golden)."""
+    """The three terms over the global batch."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         a, b = (context.gather(z) for z in outputs.student)

@@ -1,6 +1,7 @@
 """W-MSE: batch whitening by Cholesky factors, then the distance of views.
 
-Ermolov et al., *Whitening for Self-Supervised Representation Learning*, arXiv 2007.06346; spec 1.4.
+Ermolov et al., *Whitening for Self-Supervised Representation Learning*, arXiv 2007.06346. Source:
+docs/methods.md#w-mse (ran CW-RGP's copy of the code).
 """
 
 from torch import Tensor

@@ -1,6 +1,7 @@
 """ZCA: batch whitening by the symmetric root, then the distance of views.
 
-The whitening loss that CW-RGP's paper compares W-MSE with, arXiv 2210.03586; spec 1.2 and 1.4.
+The whitening loss that CW-RGP's paper compares W-MSE with, arXiv 2210.03586. Source: docs/methods.md#zca (ran the
+authors' code).
 """
 
 from torch import Tensor

@@ -1,6 +1,7 @@
 """Zero-ICL: samples whitened over their channels, each drawn to its own other view.
 
-Zhang et al., *Zero-CL* (ICLR 2022), its instance-wise half as CW-RGP's repository has it; spec 1.4.
+Zhang et al., *Zero-CL* (ICLR 2022), its instance-wise half as CW-RGP's repository has it. Source:
+docs/methods.md#zero-icl.
 """
 
 import torch
@@ -27,7 +28,7 @@ check = any_batch
 def whitened(z: Float[Tensor, "n d"], config: Config) -> Float[Tensor, "n d"]:
     """Samples standardised and multiplied by the inverse root R of the covariance between them.
 
-    R takes no gradient (spec 1.4 "zero_icl", [code]).
+    R takes no gradient, as there.
     """
     rows = (z - z.mean(1, keepdim=True)) / z.std(1, keepdim=True)
     with torch.no_grad():
@@ -39,7 +40,7 @@ def whitened(z: Float[Tensor, "n d"], config: Config) -> Float[Tensor, "n d"]:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Sum over the global batch of (c_ii - 1)^2, C = (1/d) Z_1 Z_2^T of whitened views (spec 1.4, [code])."""
+    """Sum over the global batch of (c_ii - 1)^2, C = (1/d) Z_1 Z_2^T of whitened views."""
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         a, b = (whitened(context.gather(z), context.config) for z in outputs.student)
         return {"loss": ((a * b).mean(1) - 1).square().sum()}
