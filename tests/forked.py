@@ -28,7 +28,7 @@ class Fork:
         self, work: Callable[[], Any], *, cwd: Path | None = None, variables: Mapping[str, str] | None = None
     ) -> None:
         self.returncode: int | None = None
-        self.output, self.errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self.output, self.errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -82,7 +82,7 @@ def _become(work: Callable[[], Any], out: int, err: int, cwd: Path | None, varia
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
-        sys.stdout, sys.stderr = (open(file, "w", buffering=1, closefd=False) for file in (1, 2))
+        sys.stdout, sys.stderr = (open(file, "w", buffering=1, closefd=False) for file in (1, 2))  # noqa: SIM115
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -113,8 +113,24 @@ def command(main: Callable[[], None], *words: object, cwd: Path | None = None) -
     return Fork(work, cwd=cwd)
 
 
-def ranks(count: int, work: Callable[[int], Any], limit: float = LIMIT) -> list[Any]:
-    """What `work(rank)` returns in each of so many processes that torchrun could have started."""
+def by_torchrun(rank: int, count: int, port: int) -> dict[str, str]:
+    """What torchrun sets for one of its processes."""
+    return {
+        **{"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+    }
+
+
+def by_srun(rank: int, count: int, port: int) -> dict[str, str]:
+    """What SLURM's srun sets for one of its tasks."""
+    return {
+        **{"SLURM_PROCID": str(rank), "SLURM_NTASKS": str(count), "SLURM_LOCALID": str(rank)},
+        **{"SLURM_STEP_ID": "0", "SLURM_JOB_NODELIST": "localhost,other[1-3]", "MASTER_PORT": str(port)},
+    }
+
+
+def ranks(count: int, work: Callable[[int], Any], limit: float = LIMIT, launcher: Any = by_torchrun) -> list[Any]:
+    """What `work(rank)` returns in each of so many processes that a launcher could have started."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -122,11 +138,7 @@ def ranks(count: int, work: Callable[[int], Any], limit: float = LIMIT) -> list[
         def kept(rank: int) -> None:
             Path(folder, str(rank)).write_bytes(pickle.dumps(work(rank)))
 
-        place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        forks = [
-            Fork(lambda rank=rank: kept(rank), variables={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-            for rank in range(count)
-        ]
+        forks = [Fork(lambda rank=rank: kept(rank), variables=launcher(rank, count, port)) for rank in range(count)]
         deadline = time.monotonic() + limit
         while any(fork.poll() is None for fork in forks) and not any(fork.returncode for fork in forks):
             if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
 """No hash moves by itself: numbers that were published stay comparable.
 
-`hashes.json` was written by `python tests/contracts/test_hashes.py`. A task whose numbers could change gets a new VERSION,
-a line in CHANGELOG.md and new lines there; nothing else changes a line.
+`hashes.json` was written by `python tests/contracts/test_hashes.py`. A task whose numbers could change gets a new
+VERSION, a line in CHANGELOG.md and new lines there; nothing else changes a line.
 """
 
 import json

@@ -1,27 +1,14 @@
-"""Two real processes, joined as a launcher would join them."""
+"""Two real processes, joined as a launcher would join them, and the command line."""
 
-import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from torch import nn
-
-SCRIPT = Path(__file__).with_name("one_of_two.py")
-LAUNCHERS = {
-    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-}
-
-MEETING = {
-    "torchrun": {"MASTER_ADDR": "127.0.0.1"},
-    "slurm": {"SLURM_STEP_ID": "0", "SLURM_JOB_NODELIST": "localhost,other[1-3]"},
-}
 
 
 @pytest.fixture(scope="session")
@@ -42,36 +29,13 @@ def inputs() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session", params=["torchrun", pytest.param("slurm", marks=pytest.mark.slow)])
-def ranks(
-    request: pytest.FixtureRequest, inputs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> list[dict[str, Any]]:
-    """What each of two processes found, by rank."""
-    from transferbench import state
+@pytest.fixture(scope="session", params=["torchrun", "slurm"])
+def ranks(request: pytest.FixtureRequest, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each of two processes finds, by rank."""
+    from one_of_two import measure
 
-    folder = tmp_path_factory.mktemp(request.param)
-    state.save(folder / "inputs", inputs)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SLURM_", "RANK", "WORLD_", "MASTER_"))
-    }
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder)],
-            env=clean
-            | {"MASTER_PORT": str(port), **MEETING[request.param]}
-            | dict(zip(LAUNCHERS[request.param], (str(rank), "2", str(rank)), strict=True)),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=120)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(told)
-    return [state.load(folder / f"rank{rank}") for rank in range(2)]
+    launcher = {"torchrun": forked.by_torchrun, "slurm": forked.by_srun}[request.param]
+    return forked.ranks(2, lambda _: measure(inputs), launcher=launcher)
 
 
 @pytest.fixture

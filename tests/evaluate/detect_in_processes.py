@@ -1,16 +1,11 @@
-"""A detector trained and tested in this process or, run by torchrun, in several; every process writes what it found."""
+"""A detector trained and tested, in one process or several."""
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
-import torch
 
-from transferbench import runtime
 from transferbench.backbones import Architecture, build, complete
 from transferbench.data import open_split
 from transferbench.detection import adapting, fitness, results, training
@@ -41,13 +36,3 @@ def measure(here: Runtime, folder: Path, iterations: int, *words: str) -> dict[s
     curve = training.train(detector, train, recipe, 0, training.Ground(here, folder, "test"))
     after = results.found(detector, test, recipe, here)
     return {"before": before, "curve": curve, "after": after, "tested": looking.call_count}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, here = Path(sys.argv[1]), runtime.start("cpu")
-    # One process's clock says that it is time to save and the other's does not: they must agree.
-    training.SAVED_EVERY = 0 if here.rank else 1e9
-    found = measure(here, folder, int(sys.argv[2]), *sys.argv[3:])
-    (folder / f"rank{here.rank}.json").write_text(json.dumps({**found, "processes": int(os.environ["WORLD_SIZE"])}))
-    runtime.stop()

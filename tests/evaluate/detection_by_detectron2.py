@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detection_cases import CASES, GRADIENTS, SEED, STATISTICS, Case, samples, tensor
+from detection_cases import CASES, GRADIENTS, SEED, STATISTICS, Case, in_float64, samples, tensor
 
 from transferbench.detection.by_detectron2 import heads
 from transferbench.detection.samples import Sample
@@ -132,14 +132,16 @@ def shortened(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         elif name.startswith("masks"):
             kept[name], kept[f"shape of {name}"] = np.packbits(array), np.array(array.shape)
         else:
-            kept[name] = array
+            kept[name] = array.astype(np.float32) if name == "anchors" else array
     return kept
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     for name, case in CASES.items():
-        np.savez_compressed(folder / f"{name}.npz", **shortened(numbers(case)))
+        with in_float64():
+            found = numbers(case)
+        np.savez_compressed(folder / f"{name}.npz", **shortened(found))
 
 
 if __name__ == "__main__":

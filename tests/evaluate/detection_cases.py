@@ -5,7 +5,10 @@
 
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import torch
@@ -65,16 +68,17 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe's changes and the ResNet's depth; `is_empty` takes the second image's objects away."""
+    """A recipe's changes and the ResNet; `is_empty` takes the second image's objects away."""
 
     depth: int
     words: tuple[str, ...] = ()
     is_empty: bool = False
     base: str = "coco_R_50_C4_1x"
+    width: float = 1.0
 
     @property
     def architecture(self) -> Architecture:
-        return Architecture(family="resnet", arguments={"depth": self.depth})
+        return Architecture(family="resnet", arguments={"depth": self.depth, "width": self.width})
 
     @property
     def words_given(self) -> list[str]:
@@ -88,7 +92,7 @@ class Case:
 
 POOL_7 = ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "7")
 CASES = {
-    "r50": Case(50),
+    "r50": Case(50, width=0.25),  # of ResNet-18 Detectron2 has one width only
     "r18": Case(18, (*POOL_7, "MODEL.BACKBONE.FREEZE_AT", "2")),
     "r18_boxes": Case(
         18,
@@ -110,6 +114,22 @@ CASES = {
         base="coco_R_50_FPN_1x",
     ),
 }
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Everything inside computes in float64, also where code asks for `torch.float32` or `.float()` by name.
+
+    A gradient of these few images depends on which units lie above zero and which boxes overlap most. Float32 decides
+    some of that by the order of its sums, which processors differ in; float64 leaves nothing so close to a boundary.
+    """
+    before = torch.get_default_dtype()
+    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", Tensor.double):
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def uniform(name: str, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -167,7 +187,7 @@ def samples(case: Case) -> list[Sample]:
 
 
 def _image(name: str, height: int, width: int) -> Tensor:
-    blocks = uniform(name, (3, height // 8, width // 8), 0, 256).floor()
+    blocks = uniform(name, (3, height // 8, width // 8), 0, 256).floor().to(torch.get_default_dtype())
     return blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)
 
 

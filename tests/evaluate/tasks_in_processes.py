@@ -1,14 +1,12 @@
-"""The tasks on small data in this process or, run by torchrun, in several; every process writes its scores."""
+"""The tasks on small data, in one process or several."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from transferbench import features, runtime
+from transferbench import features
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import DatasetInfo, LabelledImages
@@ -65,11 +63,3 @@ def measure(here: Runtime, folder: Path) -> dict[str, dict[str, list[float]]]:
             lines = outcome.artifacts["curve"].read_text().splitlines()
             found[name]["losses"] = [json.loads(line)["loss"] for line in lines]
     return found
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, here = Path(sys.argv[1]), runtime.start("cpu")
-    result = measure(here, folder)
-    (folder / f"rank{here.rank}.json").write_text(json.dumps(result))
-    runtime.stop()

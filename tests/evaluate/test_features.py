@@ -1,15 +1,17 @@
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
 
-from transferbench import features
+from transferbench import features, unfinished
 from transferbench.checkpoints import digest
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
@@ -175,18 +177,31 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(error, tiny_candidat
     assert sorted(path.suffix for path in (tmp_path / "cut/features").iterdir()) == [".json", ".npy"]
 
 
-def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tiny_candidate, tiny_images, tmp_path, monkeypatch):
-    worker = Path(__file__).with_name("killed_extraction.py")
-    runs = [
-        subprocess.run([sys.executable, str(worker), str(tmp_path / "cut"), kill], capture_output=True, text=True)
-        for kill in ("3", "never")
-    ]
-    assert [run.returncode for run in runs] == [-signal.SIGKILL, 0], runs[1].stderr
-    assert runs[1].stdout.split() == ["1", "4", "2"]
-    alone = subprocess.run(
-        [sys.executable, str(worker), str(tmp_path / "whole"), "never"], capture_output=True, text=True
-    )
-    assert alone.stdout.split() == ["1", "4", "4", "4", "4", "2"]
+def extraction(candidate, images, cache: Path, kill_after: int | None = None) -> list[int]:
+    """In a process of its own, which the batch of that number kills: the sizes of the batches it computed."""
+    original, sizes = features.forward, []
+
+    def forward(*arguments):
+        if kill_after == len(sizes) - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sizes.append(len(arguments[1]))
+        return original(*arguments)
+
+    def work() -> None:
+        features.BATCH, unfinished.PATIENCE, features.forward = 4, 0.0, forward
+        extract(candidate, images, cache, HERE, 0)
+        print(*sizes)
+
+    done = forked.Fork(work).finish()
+    assert done.returncode == (-signal.SIGKILL if kill_after is not None else 0), done.stderr
+    return [int(size) for size in done.stdout.split()]
+
+
+def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tiny_candidate, tiny_images, tmp_path):
+    images = tiny_images(18)
+    assert extraction(tiny_candidate, images, tmp_path / "cut", kill_after=3) == []
+    assert extraction(tiny_candidate, images, tmp_path / "cut") == [1, 4, 2]
+    assert extraction(tiny_candidate, images, tmp_path / "whole") == [1, 4, 4, 4, 4, 2]
     [one], [other] = ((tmp_path / name / "features").glob("*.npy") for name in ("cut", "whole"))
     assert one.read_bytes() == other.read_bytes()
 
@@ -244,4 +259,4 @@ def test_while_another_program_works_on_the_same_features_this_one_works_alone(
         assert sizes == [1, 4, 4, 4, 4, 2]
         assert rows.exists()
         assert marks.exists()
-        other.communicate()
+        other.communicate(timeout=60)

@@ -2,13 +2,12 @@
 
 import json
 import runpy
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 from transferbench import archive, collection, records
@@ -208,20 +207,15 @@ def test_foreign_cut_and_edited_files_are_named_and_the_rest_is_tabulated(evalua
         assert any(name in line and reason in line for line in err.splitlines())
 
 
-WRITER = """
-import runpy, sys
-from pathlib import Path
-from transferbench import records
-a_record = runpy.run_path(sys.argv[1])["a_record"]
-for seed in range(40):
-    for name in (sys.argv[2], "both"):
-        records.write(Path("results/records"), a_record(seed=seed, candidate=name))
-"""
+def write_eighty(folder: Path, name: str) -> None:
+    for seed in range(40):
+        for candidate in (name, "both"):
+            records.write(folder, a_record(seed=seed, candidate=candidate))
 
 
 def test_two_programs_write_to_one_folder_while_a_third_reads_and_nothing_is_lost(evaluate: Run, tmp_path: Path):
-    command = [sys.executable, "-c", WRITER, str(here.with_name("test_records.py"))]
-    writers = [subprocess.Popen([*command, name], cwd=tmp_path) for name in ("one", "two")]
+    folder = tmp_path / "results" / "records"
+    writers = [forked.Fork(lambda name=name: write_eighty(folder, name)) for name in ("one", "two")]
     seen = []
     while any(writer.poll() is None for writer in writers):
         if (tmp_path / "results").is_dir():

@@ -1,19 +1,17 @@
 """The loop: what a run depends on, exact resume, one process against two."""
 
 import copy
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 
 from decorssl.loop import Training
 from decorssl.recipe import Recipe, read
+from transferbench import runtime
 from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
@@ -136,7 +134,6 @@ def test_a_batch_that_cannot_be_split_is_refused(recipe: Recipe, tiny_images: Im
         Training(recipe, tiny_images(20), Runtime(torch.device("cpu"), 0, 3))
 
 
-WORKER = Path(__file__).parent / "two_processes.py"
 GATHERED = {
     "intl": {},
     "simclr": {},
@@ -152,24 +149,29 @@ VIT = "{family: vit, arguments: {image_size: 16, patch_size: 8, dim: 24, depth: 
 """Without batch statistics, so that it does not matter which images make a part."""
 
 
-def steps_in_processes(count: int, recipe: str, folder: Path) -> dict[str, Any]:
-    """What one step of each gathered method leads to in so many processes, all in one launch."""
-    arguments: list[str] = []
-    for method, settings in GATHERED.items():
-        path = folder / f"{method}{count}.yaml"
-        path.write_text(recipe.replace("method: intl", f"method: {method}\nsettings: {settings}"))
-        arguments += [str(path), str(path.with_suffix(".pt"))]
-    text = re.sub("backbone: .*", f"backbone: {VIT}", recipe) + "micro_batch_size: 4\n"
-    (folder / f"{PARTS}{count}.yaml").write_text(text)
-    arguments += [str(folder / f"{PARTS}{count}.yaml"), str(folder / f"{PARTS}{count}.pt")]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", str(WORKER)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *arguments], check=True, env=environment, timeout=300)
-    return {method: torch.load(folder / f"{method}{count}.pt", weights_only=True) for method in (*GATHERED, PARTS)}
+def one_step(recipes: dict[str, Recipe], images: Images, here: Runtime) -> dict[str, Any]:
+    """What one step of each recipe leads to, as this process sees it."""
+    led_to = {}
+    for name, recipe in recipes.items():
+        training = Training(recipe, images(16), here)
+        step = next(training.steps())
+        teacher = training.teacher.state_dict() if training.teacher else {}
+        led_to[name] = {
+            "loss": step.terms["loss"].item(),
+            "gradients": {name: p.grad for name, p in training.learner.named_parameters()},
+            "buffers": {name: b for name, b in training.learner.named_buffers() if "tracked" not in name},
+            "teacher": {name: tensor for name, tensor in teacher.items() if "tracked" not in name},
+        }
+    return led_to
 
 
-def test_two_processes_take_the_same_step_as_one(recipe_file: Path, tmp_path: Path) -> None:
-    alone, together = (steps_in_processes(count, recipe_file.read_text(), tmp_path) for count in (1, 2))
+def test_two_processes_take_the_same_step_as_one(recipe_file: Path, tiny_images: Images) -> None:
+    recipes = {
+        method: read(recipe_file, [f"method={method}", f"settings={settings}"]) for method, settings in GATHERED.items()
+    }
+    recipes[PARTS] = read(recipe_file, [f"backbone={VIT}", "micro_batch_size=4"])
+    alone = one_step(recipes, tiny_images, ONE)
+    together, _ = forked.ranks(2, lambda rank: one_step(recipes, tiny_images, runtime.start("cpu")))
     for method, one in alone.items():
         two = together[method]
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5), method

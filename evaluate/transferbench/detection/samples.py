@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 Polygons = list[list[np.ndarray]]
@@ -23,7 +23,7 @@ class Objects:
         rles: COCO's run-length masks by object, each `{"size": [h, w], "counts": ...}` of this image; or None.
     """
 
-    boxes: Float32[Tensor, "n 4"]
+    boxes: Float[Tensor, "n 4"]
     labels: Int64[Tensor, " n"]
     polygons: Polygons | None = None
     rles: list[Mapping[str, Any]] | None = None
@@ -40,10 +40,10 @@ class Detections:
         masks: `m s s`, probabilities on a grid that spans the box; None from a detector without masks.
     """
 
-    boxes: Float32[Tensor, "m 4"]
-    scores: Float32[Tensor, " m"]
+    boxes: Float[Tensor, "m 4"]
+    scores: Float[Tensor, " m"]
     labels: Int64[Tensor, " m"]
-    masks: Float32[Tensor, "m s s"] | None = None
+    masks: Float[Tensor, "m s s"] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,6 @@ class Sample:
         objects: in pixels of the resized image; None when testing.
     """
 
-    pixels: Float32[Tensor, "3 h w"]
+    pixels: Float[Tensor, "3 h w"]
     size: tuple[int, int]
     objects: Objects | None = None
