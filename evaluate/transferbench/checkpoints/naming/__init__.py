@@ -117,8 +117,8 @@ def _values(template: str, match: re.Match[str]) -> dict[str, int] | None:
 
 def _filled(template: str, values: dict[str, int]) -> str:
     """The template with numbers; `*` for a letter that stands for none."""
+    return _HOLE.sub(lambda hole: _number(hole, values), template)
 
-    def number(hole: re.Match[str]) -> str:
-        return str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)) if hole[2] in values else "*"
 
-    return _HOLE.sub(number, template)
+def _number(hole: re.Match[str], values: dict[str, int]) -> str:
+    return str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)) if hole[2] in values else "*"
