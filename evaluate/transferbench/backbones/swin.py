@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 from timm.models.swin_transformer import SwinTransformer
+import torch
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
@@ -46,6 +47,7 @@ class Swin(SwinTransformer, Backbone):
             drop_path_rate=0.0,
             strict_img_size=False,
             norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),  # pyright: ignore[reportArgumentType]
+            weight_init="skip" if torch.get_default_device().type == "meta" else "",
         )
         self.width = int(self.num_features)
 
