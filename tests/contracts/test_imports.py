@@ -1,12 +1,15 @@
 """What the packages may not import, seen while they are imported."""
 
+import ast
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 from afresh import forget, loaded
 from forked import Fork
@@ -56,6 +59,26 @@ def judge() -> None:
 
 
 def test_the_judge_never_imports_the_contestant():
+    graph = grimp.build_graph("transferbench", "decorssl", cache_dir=None)
+    ours = [name for name in graph.modules if name.partition(".")[0] == "transferbench"]
+    assert "transferbench.run" in ours
+    assert "transferbench.data" in graph.find_modules_directly_imported_by("decorssl.supply")
+    imported = {other for name in ours for other in graph.find_modules_directly_imported_by(name)}
+    assert [name for name in imported if name.partition(".")[0] == "decorssl"] == []
+
+
+def test_the_judge_never_imports_the_contestant_by_a_name_in_a_string():
+    said = [
+        f"{path}:{node.lineno}"
+        for path in sorted((ROOT / "evaluate").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and re.fullmatch(r"decorssl(\.\w+)*", str(node.value))
+    ]
+    assert said == []
+
+
+@pytest.mark.slow
+def test_no_module_of_the_judge_loads_the_contestant():
     done = Fork(judge).finish()
     assert done.returncode == 0, done.stderr
 

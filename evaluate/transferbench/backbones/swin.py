@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from pydantic import Field
 from timm.models.swin_transformer import SwinTransformer
-import torch
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
