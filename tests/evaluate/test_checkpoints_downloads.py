@@ -33,6 +33,7 @@ from transferbench.checkpoints.load import load, sha256
 from transferbench.data import transforms
 from transferbench.errors import UserError
 from transferbench.records import Record
+from transferbench.suite import Entry, Suite
 
 CLOSE = 1e-5
 """Of the largest feature."""
@@ -367,32 +368,37 @@ def test_inspect_and_convert_take_names_too(urls: dict[str, Any], narrow: nn.Mod
     assert card.preprocess == loaded.card.preprocess
 
 
-SHORT = ("semi-1.epochs=1", "semi-10.epochs=1", "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1")
+NEAREST = ("knn.ks=[1]", "knn.k=1")
+SHORT = ("linear.epochs=1", "semi-1.epochs=1", "semi-10.epochs=1")
+ONE_STEP = "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1"
+QUICK = ("quick", (*NEAREST, *SHORT, ONE_STEP))
+KNN = (Suite(name="nearest", jobs=(Entry(task="knn"),)), NEAREST)
 
 
-@pytest.mark.parametrize("row", ["", "mine="])
+@pytest.mark.parametrize(("row", "suite"), [("", QUICK), ("mine=", KNN)])
 def test_every_record_says_file_digest_format_encoder_and_origin(
-    row: str, urls: dict[str, Any], narrow: nn.Module, tmp_path: Path
+    row: str, suite: tuple[str | Suite, tuple[str, ...]], urls: dict[str, Any], narrow: nn.Module, tmp_path: Path
 ) -> None:
     urls["network"] = narrow
-    check_records(row, urls, tmp_path)
+    check_records(row, suite, urls, tmp_path)
 
 
 @pytest.mark.slow
-def test_every_record_of_torchvisions_own_network_says_so_too(urls: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", ["", "mine="])
+def test_every_record_of_torchvisions_own_network_says_so_too(row: str, urls: dict[str, Any], tmp_path: Path) -> None:
     urls["network"] = lively(torchvision.models.resnet18())
-    check_records("", urls, tmp_path)
+    check_records(row, QUICK, urls, tmp_path)
 
 
-def check_records(row: str, urls: dict[str, Any], tmp_path: Path) -> None:
+def check_records(row: str, suite: tuple[str | Suite, tuple[str, ...]], urls: dict[str, Any], tmp_path: Path) -> None:
     loaded = load("torchvision:resnet18")
     pictures(tmp_path / "imgs")
     found = transferbench.evaluate(
         f"{row}torchvision:resnet18",
-        "quick",
+        suite[0],
         str(tmp_path / "imgs"),
         out=tmp_path / "res",
-        overrides=["knn.ks=[1]", "knn.k=1", "linear.epochs=1", *SHORT],
+        overrides=suite[1],
         device="cpu",
     )
     kept = dict(records.read_all(tmp_path / "res" / "records"))
