@@ -1,5 +1,6 @@
 """Every checkpoint format keeps the promises of `Layout`; a new file in formats/ is found by itself."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -57,20 +58,18 @@ def test_a_layout_asks_for_evidence_and_names_its_networks(layout: Layout) -> No
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
-def test_what_a_layout_settles_is_a_network_of_the_same_tensors(layout: Layout, architecture: Architecture) -> None:
-    for file in FILES:
+def test_what_a_layout_settles_is_a_network_of_the_same_tensors(layout: Layout) -> None:
+    for architecture, file in itertools.product(ARCHITECTURES, FILES):
         settled = layout.settle(architecture, file)
         changed = Architecture(family=architecture.family, arguments={**architecture.arguments, **settled.arguments})
         assert backbones.expected_shapes(changed) == backbones.expected_shapes(architecture)
-        assert settled.assumed or not settled.arguments, "a property the file does not say must be reported"
+        assert settled.assumed or not settled.arguments, f"not reported of {architecture.name}, which does not say it"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
-def test_preprocessing_fits_the_network(layout: Layout, architecture: Architecture) -> None:
-    for file in FILES:
+def test_preprocessing_fits_the_network(layout: Layout) -> None:
+    for architecture, file in itertools.product(ARCHITECTURES, FILES):
         preprocess = layout.preprocess(architecture, file)
         assert preprocess.size is None or preprocess.size >= preprocess.crop
-        assert preprocess.crop % architecture.arguments.get("patch_size", 1) == 0
+        assert preprocess.crop % architecture.arguments.get("patch_size", 1) == 0, architecture.name
         assert all(std > 0 for std in preprocess.std)

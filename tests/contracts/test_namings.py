@@ -9,14 +9,16 @@ from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
 from transferbench.checkpoints.networks import Network
 from transferbench.checkpoints.states import StateDict
 
+NARROW, FLAT = {"width": 0.125}, {"dim": 64, "heads": 1, "image_size": 32}
+"""Names do not depend on sizes."""
 ARCHITECTURES = {
-    "ResNet": [("resnet", {"depth": 18}), ("resnet", {"depth": 50})],
-    "deep stem": [("resnet", {"depth": 50, "stem": "deep", "avg_down": True})],
-    "ViT": [("vit", {"dim": 192, "heads": 3, "depth": 12})],
-    "DINOv2": [("vit", {"dim": 192, "heads": 3, "depth": 2, "layer_scale": True})],
-    "SwiGLU": [("vit", {"dim": 192, "heads": 3, "depth": 2, "layer_scale": True, "mlp": "swiglu"})],
-    "Swin": [("swin", {"depths": (2, 2, 2, 2)})],
-    "Sequential": [("resnet", {"depth": 18}), ("resnet", {"depth": 50, "stem": "cifar"})],
+    "ResNet": [("resnet", {"depth": 18, **NARROW}), ("resnet", {"depth": 50, **NARROW})],
+    "deep stem": [("resnet", {"depth": 50, "stem": "deep", "avg_down": True, **NARROW})],
+    "ViT": [("vit", {"depth": 12, **FLAT})],
+    "DINOv2": [("vit", {"depth": 2, "layer_scale": True, **FLAT})],
+    "SwiGLU": [("vit", {"depth": 2, "layer_scale": True, "mlp": "swiglu", **FLAT})],
+    "Swin": [("swin", {"depths": (2, 2, 2, 2), "dim": 32, "heads": (1, 2, 4, 8)})],
+    "Sequential": [("resnet", {"depth": 18, **NARROW}), ("resnet", {"depth": 50, "stem": "cifar", **NARROW})],
 }
 SPELT = [
     pytest.param(naming, Architecture(family=family, arguments=arguments), id=f"{naming.name} {arguments}")

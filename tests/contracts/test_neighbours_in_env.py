@@ -1,20 +1,22 @@
 """Hugging Face's `evaluate` and `datasets` can be installed beside this project: stand-ins take their place here."""
 
-import subprocess
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
+from afresh import forget
+from forked import Fork
 
 ROOT = Path(__file__).parents[2]
-CODE = """
-import evaluate, datasets
-assert evaluate.MARKER == datasets.MARKER == "theirs", (evaluate.__path__, datasets.__path__)
-import transferbench, decorssl, transferbench.settings
-assert not hasattr(transferbench, "MARKER")
-import evaluate.inner
-assert evaluate.inner.MARKER == "theirs"
-"""
+
+
+def side_by_side() -> None:
+    theirs = [importlib.import_module(name) for name in ("evaluate", "datasets")]
+    assert [each.MARKER for each in theirs] == ["theirs"] * 2, [each.__path__ for each in theirs]
+    ours = [importlib.import_module(name) for name in ("transferbench", "decorssl", "transferbench.settings")]
+    assert not any(hasattr(each, "MARKER") for each in ours)
+    assert importlib.import_module("evaluate.inner").MARKER == "theirs"
 
 
 @pytest.fixture
@@ -32,9 +34,13 @@ def stand_ins(tmp_path: Path) -> Path:
     "folder", [ROOT, ROOT / "evaluate", Path("/")], ids=["the repository", "evaluate", "elsewhere"]
 )
 def test_theirs_and_ours_are_imported_side_by_side(stand_ins: Path, folder: Path, order: str):
-    side = "sys.path.insert(1, path)" if order == "theirs first" else "sys.path.append(path)"
-    code = f"import sys; path = {str(stand_ins)!r}; {side}\n{CODE}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+    def program() -> None:
+        forget("evaluate", "datasets")
+        sys.path.insert(0, "")  # the current folder, where a program's own is
+        sys.path.insert(1 if order == "theirs first" else len(sys.path), str(stand_ins))
+        side_by_side()
+
+    done = Fork(program, cwd=folder).finish()
     assert done.returncode == 0, done.stderr
 
 

@@ -1,15 +1,18 @@
 """The wheel holds everything the programs need, and works where no checkout is."""
 
+import importlib
 import importlib.metadata
-import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from afresh import forget
+from forked import Fork
 
 ROOT = Path(__file__).parents[2]
+CHECKOUT = (ROOT / "pretrain", ROOT / "evaluate")
 pytest.importorskip("hatchling", reason="hatchling is missing: pip install 'transferbench[dev]'")
 
 
@@ -71,20 +74,19 @@ def test_the_wheel_has_the_two_commands_and_the_licence(installed: Path):
 
 
 def test_the_wheel_finds_its_files_where_no_checkout_is(installed: Path, tmp_path: Path):
-    code = (
-        "import decorssl.cli, decorssl.recipe, transferbench.cli, transferbench.suite\n"
-        "from transferbench.resources import resource\n"
-        f"assert transferbench.__file__.startswith({str(installed)!r}), transferbench.__file__\n"
-        f"assert decorssl.__file__.startswith({str(installed)!r}), decorssl.__file__\n"
-        "assert callable(transferbench.cli.main) and callable(decorssl.cli.main)\n"
-        f"assert str(resource('detectron_configs/README.md')).startswith({str(installed)!r})\n"
-        "for name in decorssl.recipe.names(): decorssl.recipe.read(name)\n"
-        "for name in transferbench.suite.names(): transferbench.suite.load(name)\n"
-        "print(len(decorssl.recipe.names()), len(transferbench.suite.names()))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
+    def program() -> None:
+        forget()
+        sys.path[:] = [str(installed), *(place for place in sys.path if Path(place) not in CHECKOUT)]
+        names = ("decorssl.cli", "decorssl.recipe", "transferbench.cli", "transferbench.suite")
+        pretrain, recipe, evaluate, suite = (importlib.import_module(name) for name in names)
+        for module in (pretrain, recipe, evaluate, suite):
+            assert Path(module.__file__ or "").is_relative_to(installed), module.__file__
+        assert callable(evaluate.main)
+        assert callable(pretrain.main)
+        resource = importlib.import_module("transferbench.resources").resource
+        assert resource("detectron_configs/README.md").is_relative_to(installed)
+        assert [recipe.read(name) for name in recipe.names()]
+        assert [suite.load(name) for name in suite.names()]
+
+    done = Fork(program, cwd=tmp_path).finish()
     assert done.returncode == 0, done.stderr
-    assert all(int(count) > 0 for count in done.stdout.split())

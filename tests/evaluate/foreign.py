@@ -23,6 +23,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from transferbench.checkpoints.reading import Contents
+from transferbench.checkpoints.recognition import Match, recognise
+
 Tree = Any
 Value = Callable[[tuple[Any, ...], torch.dtype, tuple[int, ...]], Tensor]
 
@@ -53,6 +56,28 @@ def filled(node: Any, value: Value, path: tuple[Any, ...] = (), made: dict[tuple
 def blank(path: tuple[Any, ...], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """A tensor of that shape which takes no memory."""
     return torch.full([1] * len(shape), 1, dtype=dtype).expand(shape)
+
+
+def unfilled(case: dict[str, Any]) -> Tree:
+    """A file's tree with blank tensors."""
+    return filled(case["tree"], blank)
+
+
+def read(case: dict[str, Any], tree: Tree, encoder: str | None = None) -> Match:
+    """What the loader makes of a tree, without a file."""
+    container = {".safetensors": "safetensors", ".pkl": "pickle"}.get(case["extension"], "torch zip")
+    container = "torch legacy" if case["legacy"] else container
+    return recognise(Contents(Path(case["case"] + case["extension"]), container, tree), encoder)
+
+
+def taken(match: Match, tree: Tree, encoder: dict[str, Any]) -> bool:
+    """Whether the loader took an encoder's own tensors, each under the name it has in torchvision or timm."""
+    expected = canonical(tree, encoder)
+    kept = {n for n, recipe in [*encoder["names"], *((n, "") for n in encoder["same"])] if isinstance(recipe, str)}
+    same = [
+        match.weights[n].data_ptr() == expected[n].data_ptr() for n in (kept - {"pos_embed"}) & match.weights.keys()
+    ]
+    return match.weights.keys() >= expected.keys() and all(same)
 
 
 def drawn(generator: torch.Generator) -> Value:

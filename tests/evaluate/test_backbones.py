@@ -15,9 +15,9 @@ from transferbench.errors import UserError
 RESNETS = {
     "resnet18": {"depth": 18},
     "resnet50": {"depth": 50},
-    "wide_resnet50_2": {"depth": 50, "width_per_group": 128},
     "resnext50_32x4d": {"depth": 50, "groups": 32, "width_per_group": 4},
 }
+SLOW = {"wide_resnet50_2": {"depth": 50, "width_per_group": 128}}
 VITS = {
     "vit_tiny_patch16_224": {"dim": 192, "heads": 3},
     "vit_small_patch14_reg4_dinov2": {
@@ -53,12 +53,12 @@ def shuffled(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize("name", [*RESNETS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_resnet_features_are_exactly_torchvisions(name: str) -> None:
     theirs = shuffled(torchvision.models.get_model(name, weights=None))
     theirs.fc = nn.Identity()
     found = backbones.identify(backbones.shapes(theirs.state_dict()))
-    assert found == architecture("resnet", RESNETS[name])
+    assert found == architecture("resnet", (RESNETS | SLOW)[name])
     assert found.name == name
     ours = backbones.build(found).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -96,6 +96,7 @@ def test_mean_pooling_is_over_patches_alone() -> None:
         ("resnet", {"depth": 10, "width": 0.25}),
         ("resnet", {"depth": 18, "width": 0.5, "stem": "cifar"}),
         ("resnet", {"depth": 50, "width": 2}),
+        ("resnet", SLOW["wide_resnet50_2"]),
         ("resnet", {"depth": 50, "width": 0.25}),
         ("resnet", {"depth": 101, "width": 1}),
         ("vit", {"dim": 64, "heads": 1, "depth": 2, "patch_size": 4, "image_size": 32}),
@@ -110,6 +111,11 @@ def test_a_network_is_identified_by_its_own_shapes(family: str, arguments: dict[
     assert backbones.identify(backbones.expected_shapes(wanted)) == wanted
 
 
+@pytest.mark.parametrize("name", [*RESNETS, *SLOW])
+def test_a_network_of_torchvisions_has_its_name(name: str) -> None:
+    assert architecture("resnet", (RESNETS | SLOW)[name]).name == name
+
+
 def test_two_stems_of_equal_shapes_are_identified_as_the_plain_one() -> None:
     with_maxpool = architecture("resnet", {"depth": 10, "stem": "small_maxpool"})
     assert backbones.identify(backbones.expected_shapes(with_maxpool)).arguments["stem"] == "cifar"
@@ -117,7 +123,12 @@ def test_two_stems_of_equal_shapes_are_identified_as_the_plain_one() -> None:
 
 @pytest.mark.parametrize(
     ("family", "arguments"),
-    [("resnet", {"depth": 18}), ("resnet", {"depth": 50, "width": 0.5}), ("vit", {"dim": 192, "heads": 3, "depth": 2})],
+    [
+        ("resnet", {"depth": 18}),
+        ("resnet", {"depth": 26, "width": 0.5}),
+        pytest.param("resnet", {"depth": 50, "width": 0.5}, marks=pytest.mark.slow),
+        ("vit", {"dim": 192, "heads": 3, "depth": 2}),
+    ],
 )
 def test_any_one_tensor_missing_or_misshapen_is_named_beside_the_right_network(
     family: str, arguments: dict[str, Any]
@@ -179,7 +190,7 @@ def test_initial_weights_follow_the_seed_and_leave_the_global_generator_alone() 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["resnet26d", "resnet50d"])
+@pytest.mark.parametrize("name", ["resnet26d", pytest.param("resnet50d", marks=pytest.mark.slow)])
 def test_resnet_d_features_are_exactly_timms(name: str) -> None:
     theirs = shuffled(timm.create_model(name, num_classes=0))
     found = backbones.identify(backbones.shapes(theirs.state_dict()))

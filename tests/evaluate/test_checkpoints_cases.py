@@ -1,37 +1,25 @@
 """Files laid out as their sources lay them out: loaded with the sources' features, or refused with the reason."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import foreign
 import pytest
 import torch
+from foreign import read
+from foreign import unfilled as blank
 from torch import Tensor
 
 from transferbench.backbones import Architecture, build
 from transferbench.checkpoints.load import load
 from transferbench.checkpoints.reading import Contents
-from transferbench.checkpoints.recognition import Match, recognise
+from transferbench.checkpoints.recognition import recognise
 from transferbench.errors import UserError
 
 State = dict[str, Tensor]
 
 
-def beside(name: str) -> ModuleType:
-    """A Python file in this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-foreign = beside("foreign")
 CASES = foreign.skeletons()
 LOADED = [name for name, case in CASES.items() if case["encoders"]]
 SOME = {
@@ -47,6 +35,18 @@ SOME = {
 }
 BROKEN = [pytest.param(name, marks=[] if name in SOME else pytest.mark.slow) for name in LOADED]
 """Layouts that differ in what a damage does to them run always, the others in `make test-all`."""
+DIFFERENT = {
+    "moco_v2_resnet18",
+    "detectron2_pkl_from_moco_resnet18",
+    "intl_cifar10_resnet18",
+    "htdt_wmse_stl10_resnet18",
+    "hf_dinov2_swiglu_tiny",
+    "mae_finetuned_vit_tiny",
+    "simmim_swin_tiny_w6_192",
+}
+COMPUTED = [pytest.param(name, marks=[] if name in DIFFERENT else pytest.mark.slow) for name in LOADED]
+"""Networks that compute what no other does run always, the others in `make test-all`: test_checkpoints_cards.py shows
+that the architecture and the images on their cards are still those whose features that run compares."""
 REFUSED = {
     "dinov3_vit_tiny": "rotary position embeddings",
     "hf_dinov3_vit_tiny": "rotary position embeddings",
@@ -70,18 +70,7 @@ SETTLED = {
 """What these networks compute that names and shapes do not say, or say in a way of their own."""
 
 
-def blank(case: dict[str, Any]) -> Any:
-    return foreign.filled(case["tree"], foreign.blank)
-
-
-def read(case: dict[str, Any], tree: Any, encoder: str | None = None) -> Match:
-    """What the loader makes of a tree, without a file."""
-    container = {".safetensors": "safetensors", ".pkl": "pickle"}.get(case["extension"], "torch zip")
-    container = "torch legacy" if case["legacy"] else container
-    return recognise(Contents(Path(case["case"] + case["extension"]), container, tree), encoder)
-
-
-@pytest.mark.parametrize("name", LOADED)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_a_file_gives_the_weights_and_the_features_of_its_source(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     tree = foreign.filled(case["tree"], foreign.drawn(torch.Generator().manual_seed(0)))
@@ -102,6 +91,14 @@ def test_a_file_gives_the_weights_and_the_features_of_its_source(name: str, tmp_
     assert (found - features).abs().max() <= 1e-4 * features.abs().max()
 
 
+@pytest.fixture
+def valueless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blank tensors have no values to look at."""
+    monkeypatch.setattr("transferbench.checkpoints.recognition.digest", lambda weights: "of blank tensors")
+    monkeypatch.setattr("transferbench.checkpoints.values._problem", lambda name, tensor: "")
+
+
+@pytest.mark.usefixtures("valueless")
 @pytest.mark.parametrize("name", SETTLED)
 def test_what_keys_do_not_say_is_on_the_card_and_in_the_report(name: str) -> None:
     match = read(CASES[name], blank(CASES[name]))
@@ -110,15 +107,12 @@ def test_what_keys_do_not_say_is_on_the_card_and_in_the_report(name: str) -> Non
     assert match.report.assumed or "resnet50d" in name
 
 
+@pytest.mark.usefixtures("valueless")
 @pytest.mark.parametrize("name", BROKEN)
 def test_every_network_of_a_file_is_found_under_its_label(name: str) -> None:
     case, tree = CASES[name], blank(CASES[name])
     for label, encoder in case["encoders"].items():
-        match = read(case, tree, label)
-        expected = foreign.canonical(tree, encoder)
-        assert match.weights.keys() >= expected.keys()
-        kept = {n for n, recipe in [*encoder["names"], *((n, "") for n in encoder["same"])] if isinstance(recipe, str)}
-        assert all(match.weights[n].data_ptr() == expected[n].data_ptr() for n in kept - {"pos_embed"})
+        assert foreign.taken(read(case, tree, label), tree, encoder)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -171,6 +165,7 @@ def test_another_prefix_on_some_names_is_refused_by_name(name: str, share: float
         assert any(n.removeprefix(prefix) in str(refusal.value) for n in names)
 
 
+@pytest.mark.usefixtures("valueless")
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_unknown_prefix_on_all_names_is_the_same_network_of_unknown_source(name: str) -> None:
     case = CASES[name]

@@ -31,7 +31,7 @@ from transferbench.errors import UserError
 
 CLOSE = 1e-5
 """Of the largest feature."""
-RESNET = {"depth": 18}
+RESNET = {"depth": 10}
 VIT = {"image_size": 32, "patch_size": 8, "dim": 64, "depth": 2, "heads": 4}
 RESNETS: dict[str, dict[str, Any]] = {
     "plain": {"depth": 10},
@@ -46,7 +46,17 @@ BLOCKS = {
     26: ("Bottleneck", (2,) * 4),
     50: ("Bottleneck", (3, 4, 6, 3)),
 }
+NARROW = {"depth": 50, "width": 0.25}
+TIMMS: list[dict[str, Any]] = [{}, {"avg_down": True}, {"stem": "deep"}]
+WIDE: list[dict[str, Any]] = [{}, {"groups": 32, "width_per_group": 4}, {"stride_in_1x1": True}]
+SINGLE = {**VIT, "dim": 64, "depth": 12, "heads": 1}
+"""As many heads as 64 channels each make, and numbers of two digits in its names."""
 VIT_S = {"image_size": 64, "patch_size": 16, "dim": 384, "depth": 12, "heads": 6}
+
+
+def runs(name: str, other: object, *always: tuple[str, object]) -> Any:
+    """Parameters that run always, or in `make test-all` alone."""
+    return pytest.param(name, other, marks=[] if (name, other) in always else pytest.mark.slow)
 
 
 def network(family: str, arguments: dict[str, Any], seed: int = 1) -> Backbone:
@@ -64,6 +74,16 @@ def network(family: str, arguments: dict[str, Any], seed: int = 1) -> Backbone:
 def source(backbone: Backbone, folder: Path, **preprocess: Any) -> Path:
     card = Card(architecture=backbone.architecture, preprocess=Preprocess(**preprocess))
     save(folder / "source.safetensors", backbone.state_dict(), card)
+    return folder / "source.safetensors"
+
+
+def unlearnt(family: str, arguments: dict[str, Any], folder: Path) -> Path:
+    """A file of a network whose every number is 1."""
+    architecture = backbones.complete(Architecture(family=family, arguments=arguments))
+    shapes = backbones.expected_shapes(architecture)
+    kinds = {name: torch.int64 if name.endswith(backbones.COUNTER) else torch.float32 for name in shapes}
+    weights = {name: torch.ones(shape, dtype=kinds[name]) for name, shape in shapes.items()}
+    save(folder / "source.safetensors", weights, Card(architecture=architecture, preprocess=Preprocess()))
     return folder / "source.safetensors"
 
 
@@ -87,8 +107,10 @@ def given(arguments: dict[str, Any], groups: str, width: str) -> dict[str, int]:
     return {groups: arguments.get("groups", 1), width: arguments.get("width_per_group", 64)}
 
 
-@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [runs(n, e, ("plain", ".safetensors"), ("grouped", ".pth")) for n in RESNETS for e in (".pth", ".safetensors")],
+)
 def test_a_resnet_computes_the_same_in_torchvisions_own_module(name: str, ending: str, tmp_path: Path) -> None:
     ours, arguments = network("resnet", RESNETS[name]), RESNETS[name]
     out = tmp_path / f"out{ending}"
@@ -100,8 +122,10 @@ def test_a_resnet_computes_the_same_in_torchvisions_own_module(name: str, ending
     assert difference(ours, theirs, images()) <= CLOSE
 
 
-@pytest.mark.parametrize("more", [{}, {"avg_down": True}, {"stem": "deep"}])
-@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [runs(name, more, ("plain", {}), *(("grouped", each) for each in TIMMS)) for name in RESNETS for more in TIMMS],
+)
 def test_a_resnet_computes_the_same_in_timms_own_module(name: str, more: dict[str, Any], tmp_path: Path) -> None:
     arguments = {**RESNETS[name], **more}
     ours = network("resnet", arguments)
@@ -113,7 +137,7 @@ def test_a_resnet_computes_the_same_in_timms_own_module(name: str, more: dict[st
     assert difference(ours, theirs, images()) <= CLOSE
 
 
-@pytest.mark.parametrize("shape", [VIT, VIT_S])
+@pytest.mark.parametrize("shape", [VIT, SINGLE, pytest.param(VIT_S, marks=pytest.mark.slow)])
 def test_a_vit_computes_the_same_in_torchvisions_own_module(shape: dict[str, Any], tmp_path: Path) -> None:
     ours = network("vit", {**shape, "norm_eps": 1e-3})
     done = convert(source(ours, tmp_path), tmp_path / "out.pth", "torchvision")
@@ -136,7 +160,8 @@ def test_a_vit_computes_the_same_in_torchvisions_own_module(shape: dict[str, Any
         {"mlp": "swiglu", "mlp_ratio": 5.5},
         {"class_token": False, "pooling": "mean"},
         {"pooling": "mean", "norm_pooled": True},
-        VIT_S,
+        SINGLE,
+        pytest.param(VIT_S, marks=pytest.mark.slow),
     ],
 )
 def test_a_vit_computes_the_same_in_timms_own_module(more: dict[str, Any], tmp_path: Path) -> None:
@@ -228,11 +253,11 @@ class Detectron2(nn.Module):
 @pytest.mark.parametrize(
     "arguments",
     [
-        RESNET,
-        {"depth": 50},
-        {"depth": 50, "groups": 32, "width_per_group": 4},
-        {"depth": 50, "stride_in_1x1": True},
-        {"depth": 50, "width": 0.25},
+        {"depth": 18},
+        NARROW,
+        {**NARROW, "groups": 32, "width_per_group": 4},
+        {**NARROW, "stride_in_1x1": True},
+        *(pytest.param({"depth": 50, **more}, marks=pytest.mark.slow) for more in WIDE),
     ],
 )
 def test_detectron2_gets_bare_names_without_counters_and_gives_the_features_back(
@@ -318,7 +343,7 @@ def test_transformers_own_class_computes_the_same_on_the_same_images(
 
 @pytest.mark.parametrize("target", targets.TARGETS.names())
 def test_the_digest_survives_the_way_there_and_back(target: str, tmp_path: Path) -> None:
-    ours = network("resnet", RESNET)
+    ours = network("resnet", NARROW if target == "detectron2" else RESNET)
     start = load(source(ours, tmp_path))
     there = tmp_path / {"huggingface": "there", "transferbench": "there.safetensors"}.get(target, "there.pth")
     done = convert(tmp_path / "source.safetensors", there, target)
@@ -338,7 +363,7 @@ def test_our_own_file_keeps_its_card_and_says_where_it_came_from(tmp_path: Path)
 def test_the_encoder_and_what_the_person_says_are_honoured(tmp_path: Path) -> None:
     tree: dict[str, Any] = {"epoch": 1, "state_dict": {"module.queue": torch.ones(2, 3)}}
     for seed, label in enumerate("qk", 1):
-        weights = network("resnet", {"depth": 10, "stem": "cifar"}, seed).state_dict()
+        weights = network("resnet", {"depth": 10, "stem": "cifar", "width": 0.125}, seed).state_dict()
         tree["state_dict"] |= {f"module.encoder_{label}.{name}": tensor for name, tensor in weights.items()}
     torch.save(tree, tmp_path / "moco.pth")
     out = tmp_path / "out.safetensors"
@@ -373,7 +398,7 @@ def test_what_a_target_cannot_compute_is_refused_by_property(
 ) -> None:
     out = tmp_path / ("out" if target == "huggingface" else "out.pth")
     with pytest.raises(UserError, match=told):
-        convert(source(network(family, arguments), tmp_path), out, target)
+        convert(unlearnt(family, arguments, tmp_path), out, target)
     assert not out.exists()
 
 

@@ -23,15 +23,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 import transferbench
-from transferbench import records
+from transferbench import backbones, records
+from transferbench.backbones import Architecture
 from transferbench.checkpoints import Candidate, Origin, digest
 from transferbench.checkpoints.convert import convert
-from transferbench.checkpoints.downloads import locate
+from transferbench.checkpoints.downloads import LIBRARIES, locate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load, sha256
 from transferbench.data import transforms
 from transferbench.errors import UserError
 from transferbench.records import Record
+from transferbench.suite import Entry, Suite
 
 CLOSE = 1e-5
 """Of the largest feature."""
@@ -80,6 +82,19 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Files:
     return files
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """A small network of torchvision's names with a classifier; torchvision's own are as small here."""
+
+    def network(model: str) -> nn.Module:
+        return backbones.build(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
+
+    monkeypatch.setattr(LIBRARIES.load("torchvision"), "network", network)
+    found = network("resnet18")
+    found.fc = nn.Linear(64, 1000)
+    return lively(found)
+
+
 def saved(network: nn.Module) -> Callable[[Path], None]:
     return lambda path: safetensors.torch.save_file(network.state_dict(), path)
 
@@ -99,21 +114,46 @@ def off(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize(("chosen", "size"), [("", 232), ("/IMAGENET1K_V1", 256)])
-def test_torchvisions_name_gives_its_features_on_its_own_images(chosen: str, size: int, urls: dict[str, Any]) -> None:
-    theirs: Any = lively(torchvision.models.resnet50())
+CHOICES = [
+    ("resnet18", "", "IMAGENET1K_V1", 256),
+    ("resnet50", "", "IMAGENET1K_V2", 232),
+    ("resnet50", "/IMAGENET1K_V1", "IMAGENET1K_V1", 256),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen", "name", "size"),
+    [CHOICES[0], *(pytest.param(*choice, marks=pytest.mark.slow) for choice in CHOICES[1:])],
+)
+def test_torchvisions_name_gives_its_features_on_its_own_images(
+    model: str, chosen: str, name: str, size: int, urls: dict[str, Any]
+) -> None:
+    theirs: Any = lively(torchvision.models.get_model(model, weights=None))
     urls["network"] = theirs
-    candidate = load(f"torchvision:resnet50{chosen}")
-    weights = torchvision.models.ResNet50_Weights["IMAGENET1K_V1" if chosen else "IMAGENET1K_V2"]
+    candidate = load(f"torchvision:{model}{chosen}")
+    weights = torchvision.models.get_model_weights(model)[name]
     theirs.fc = nn.Identity()
     with torch.no_grad():
         assert off(features(candidate), theirs(weights.transforms()(picture())[None])) <= CLOSE
     assert candidate.card.preprocess.size == size
-    assert candidate.name == f"resnet50.{weights.name}"
+    assert candidate.name == f"{model}.{name}"
     assert candidate.card.origin.source == urls["url"] == weights.url
     assert weights.url.endswith(f"-{urls['hash_prefix']}.pth")
-    assert any(f"torchvision's ResNet50_Weights.{weights.name}" in line for line in candidate.report.assumed)
+    assert any(f"torchvision's {weights}" in line for line in candidate.report.assumed)
     assert any("library's own network" in line for line in candidate.report.assumed)
+
+
+@pytest.mark.parametrize(("model", "chosen", "name", "size"), CHOICES)
+def test_torchvisions_default_weights_or_those_named_are_taken_with_their_images(
+    model: str, chosen: str, name: str, size: int, urls: dict[str, Any], narrow: nn.Module
+) -> None:
+    urls["network"] = narrow
+    candidate = load(f"torchvision:{model}{chosen}")
+    weights = torchvision.models.get_model_weights(model)[name]
+    assert (candidate.card.preprocess.size, candidate.card.preprocess.crop) == (size, 224)
+    assert candidate.name == f"{model}.{name}"
+    assert candidate.card.origin.source == urls["url"] == weights.url
+    assert any(f"torchvision's {weights}" in line for line in candidate.report.assumed)
 
 
 def test_what_is_there_already_is_not_downloaded_again(urls: dict[str, Any]) -> None:
@@ -123,7 +163,14 @@ def test_what_is_there_already_is_not_downloaded_again(urls: dict[str, Any]) -> 
     assert urls["count"] == 1
 
 
-@pytest.mark.parametrize("name", ["resnet18.a1_in1k", "test_vit.r160_in1k", "vit_tiny_patch16_224.augreg_in21k"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18.a1_in1k",
+        "test_vit.r160_in1k",
+        pytest.param("vit_tiny_patch16_224.augreg_in21k", marks=pytest.mark.slow),
+    ],
+)
 def test_timms_name_gives_its_features_on_its_own_images(name: str, hub: Files) -> None:
     hub |= {"model.safetensors": saved(lively(timm.create_model(name))), "pytorch_model.bin": b"never taken"}
     candidate = load(f"timm:{name}")
@@ -152,7 +199,7 @@ def test_timm_without_a_tag_is_its_default_and_without_safetensors_the_pickle_is
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("name", ["resnetblur50.bt_in1k", "resnetaa50.a1h_in1k"])
+@pytest.mark.parametrize("name", ["resnetblur50.bt_in1k", pytest.param("resnetaa50.a1h_in1k", marks=pytest.mark.slow)])
 def test_a_network_with_the_same_names_that_computes_other_features_is_refused(name: str, hub: Files) -> None:
     hub["model.safetensors"] = saved(timm.create_model(name))
     with pytest.raises(UserError, match="gives other features than the library's own network"):
@@ -298,17 +345,19 @@ def test_without_a_network_what_to_do_is_told_and_what_is_here_is_found(
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-def test_a_file_of_that_name_comes_first(urls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    urls["network"] = torchvision.models.resnet18()
+def test_a_file_of_that_name_comes_first(
+    urls: dict[str, Any], narrow: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls["network"] = narrow
     monkeypatch.chdir(tmp_path)
     shutil.copy(load("torchvision:resnet18").path or "", "torchvision:resnet50")
     candidate = load("torchvision:resnet50")
-    assert candidate.card.architecture.name == "resnet18"
+    assert candidate.card.architecture.name == "resnet10-w0.125"
     assert candidate.card.origin.source is None
 
 
-def test_inspect_and_convert_take_names_too(urls: dict[str, Any], tmp_path: Path) -> None:
-    urls["network"] = lively(torchvision.models.resnet18())
+def test_inspect_and_convert_take_names_too(urls: dict[str, Any], narrow: nn.Module, tmp_path: Path) -> None:
+    urls["network"] = narrow
     loaded, found = load("torchvision:resnet18"), inspect("torchvision:resnet18")
     assert (found.digest, found.report, found.origin) == (loaded.digest, loaded.report, loaded.card.origin)
     done = convert("torchvision:resnet18", tmp_path / "out.safetensors", "transferbench")
@@ -319,22 +368,37 @@ def test_inspect_and_convert_take_names_too(urls: dict[str, Any], tmp_path: Path
     assert card.preprocess == loaded.card.preprocess
 
 
-SHORT = ("semi-1.epochs=1", "semi-10.epochs=1", "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1")
+NEAREST = ("knn.ks=[1]", "knn.k=1")
+SHORT = ("linear.epochs=1", "semi-1.epochs=1", "semi-10.epochs=1")
+ONE_STEP = "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1"
+QUICK = ("quick", (*NEAREST, *SHORT, ONE_STEP))
+KNN = (Suite(name="nearest", jobs=(Entry(task="knn"),)), NEAREST)
 
 
-@pytest.mark.parametrize("row", ["", "mine="])
+@pytest.mark.parametrize(("row", "suite"), [("", QUICK), ("mine=", KNN)])
 def test_every_record_says_file_digest_format_encoder_and_origin(
-    row: str, urls: dict[str, Any], tmp_path: Path
+    row: str, suite: tuple[str | Suite, tuple[str, ...]], urls: dict[str, Any], narrow: nn.Module, tmp_path: Path
 ) -> None:
+    urls["network"] = narrow
+    check_records(row, suite, urls, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["", "mine="])
+def test_every_record_of_torchvisions_own_network_says_so_too(row: str, urls: dict[str, Any], tmp_path: Path) -> None:
     urls["network"] = lively(torchvision.models.resnet18())
+    check_records(row, QUICK, urls, tmp_path)
+
+
+def check_records(row: str, suite: tuple[str | Suite, tuple[str, ...]], urls: dict[str, Any], tmp_path: Path) -> None:
     loaded = load("torchvision:resnet18")
     pictures(tmp_path / "imgs")
     found = transferbench.evaluate(
         f"{row}torchvision:resnet18",
-        "quick",
+        suite[0],
         str(tmp_path / "imgs"),
         out=tmp_path / "res",
-        overrides=["knn.ks=[1]", "knn.k=1", "linear.epochs=1", *SHORT],
+        overrides=suite[1],
         device="cpu",
     )
     kept = dict(records.read_all(tmp_path / "res" / "records"))

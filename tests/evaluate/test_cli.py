@@ -223,7 +223,7 @@ def test_convert_writes_what_reads_back_and_says_what_the_file_cannot(evaluate: 
         out,
     )
     assert inspect("b.safetensors").digest == inspect(checkpoint).digest
-    plain = backbones.build(Architecture(family="resnet", arguments={"depth": 18, "width": 1}))
+    plain = backbones.build(Architecture(family="resnet", arguments={"depth": 50, "width": 0.125}))
     torch.save(plain.state_dict(), "plain.pth")
     code, out, _ = evaluate("convert", "plain.pth", "c.pth", "--to", "detectron2", "--as", "crop=96")
     assert code == 0

@@ -23,8 +23,9 @@ OWN = ["DATASETS.TRAIN", "('own',)", "DATASETS.TEST", "('own',)"]
 
 
 def network(seed: int = 0, **arguments: object) -> Backbone:
-    """A ResNet-18 whose norms are not what they are at the start, which would hide a norm that is not loaded."""
-    backbone = build_backbone(Architecture(family="resnet", arguments={"depth": 18, **arguments}), seed)
+    """A narrow ResNet-18 whose norms are not those of a fresh one, which would hide a norm that is not loaded."""
+    given = {"depth": 18, "width": 0.25, **arguments}
+    backbone = build_backbone(Architecture(family="resnet", arguments=given), seed)
     generator = torch.Generator().manual_seed(seed)
     for name, each in backbone.state_dict().items():
         if each.ndim == 1:
@@ -117,7 +118,7 @@ def test_freezing_fixes_as_many_parts_and_their_statistics(count: int, frozen: l
 
 
 def test_another_network_than_the_recipes_is_refused_with_the_overrides_that_would_do() -> None:
-    backbone = network()
+    backbone = network(width=1)
     stock = read(resource("detectron_configs") / "coco_R_50_C4_1x.yaml", ["MODEL.ROI_HEADS.NUM_CLASSES", "3"])
     with pytest.raises(UserError) as caught:
         build(stock, backbone, 3)
@@ -152,7 +153,7 @@ def test_no_resnet_is_refused() -> None:
 
 
 def test_new_layers_are_drawn_from_the_seed_as_in_detectron2() -> None:
-    backbone = network()
+    backbone = network(width=1)
     first, second = (build(recipe(backbone), backbone, 3, seed).state_dict() for seed in (0, 0))
     other = build(recipe(backbone), backbone, 3, 1).state_dict()
     assert all(torch.equal(each, second[name]) for name, each in first.items())

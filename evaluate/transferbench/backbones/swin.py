@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from pydantic import Field
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class Swin(SwinTransformer, Backbone):
             drop_path_rate=0.0,
             strict_img_size=False,
             norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),  # pyright: ignore[reportArgumentType]
+            weight_init="skip" if torch.get_default_device().type == "meta" else "",
         )
         self.width = int(self.num_features)
 

@@ -68,6 +68,7 @@ class ViT(VisionTransformer, Backbone):
             embed_layer=ConvStem if arguments.conv_stem else PatchEmbed,
             dynamic_img_size=True,
             fc_norm=arguments.norm_pooled,
+            weight_init="skip" if torch.get_default_device().type == "meta" else "",
         )
         self.pooling = arguments.pooling if arguments.class_token or arguments.pooling != "token" else "mean"
         self.resampling: Resampling = arguments.resampling

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import torch
 
@@ -19,6 +19,13 @@ SMALLEST = 10
 UNUSED = "never used by the source's own forward pass"
 COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|(?:.*_)?k")
 """Words that mark the moving average, or the other one of a pair."""
+
+
+@lru_cache(1 << 16)
+def _reason(naming: Naming, local: str) -> str | None:
+    if any(re.fullmatch(pattern, local) for pattern in naming.unused):
+        return UNUSED
+    return drops.exact(local) if naming.knows(local) else drops.inside(local)
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,12 @@ class Network:
 
     def reason(self, local: str) -> str | None:
         """Why a tensor below the prefix is no part of the network; None if it may be."""
-        if any(re.fullmatch(pattern, local) for pattern in self.naming.unused):
-            return UNUSED
-        return drops.exact(local) if self.naming.knows(local) else drops.inside(local)
+        return _reason(self.naming, local)
 
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
         local = {n.removeprefix(self.prefix): tensor for n, tensor in self.state.tensors.items() if self.holds(n)}
-        return {name: tensor for name, tensor in local.items() if self.reason(name) is None}
+        return {name: tensor for name, tensor in local.items() if _reason(self.naming, name) is None}
 
     @cached_property
     def storage(self) -> frozenset[int]:

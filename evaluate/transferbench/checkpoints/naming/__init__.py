@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class Naming:
         renamed: Weights = {}
         parts: dict[str, dict[int, tuple[str, Tensor]]] = {}
         for name, tensor in weights.items():
-            target, part = self._canonical(name)
+            target, part = _canonical(self, name)
             if part is None:
                 renamed[target] = tensor
             else:
@@ -63,7 +63,7 @@ class Naming:
 
     def knows(self, name: str) -> bool:
         """Whether a row fits a name of the source."""
-        return self._canonical(name)[0] != name
+        return _canonical(self, name)[0] != name
 
     def spell(self, canonical: str) -> list[str]:
         """A canonical name as the source writes it: one name, or three for query, key and value; `*` for any number."""
@@ -75,7 +75,7 @@ class Naming:
         return [canonical]
 
     @cached_property
-    def _ways(self) -> list[tuple[re.Pattern[str], str, str, int | None]]:
+    def ways(self) -> list[tuple[re.Pattern[str], str, str, int | None]]:
         """Every row's pattern in the source, both templates, and which of query, key and value it is."""
         ways: list[tuple[re.Pattern[str], str, str, int | None]] = []
         for sources, target in self.rows:
@@ -85,13 +85,15 @@ class Naming:
                 ways += [(_pattern(source), source, target, part) for part, source in enumerate(sources)]
         return ways
 
-    def _canonical(self, name: str) -> tuple[str, int | None]:
-        """The canonical name, and which of query, key and value the tensor is."""
-        for pattern, source, target, part in self._ways:
-            match = pattern.match(name)
-            if match and (values := _values(source, match)) is not None:
-                return _filled(target, values) + name[match.end() :], part
-        return name, None
+
+@lru_cache(1 << 16)
+def _canonical(naming: Naming, name: str) -> tuple[str, int | None]:
+    """The canonical name of a source's, and which of query, key and value the tensor is."""
+    for pattern, source, target, part in naming.ways:
+        match = pattern.match(name)
+        if match and (values := _values(source, match)) is not None:
+            return _filled(target, values) + name[match.end() :], part
+    return name, None
 
 
 @cache
@@ -117,8 +119,8 @@ def _values(template: str, match: re.Match[str]) -> dict[str, int] | None:
 
 def _filled(template: str, values: dict[str, int]) -> str:
     """The template with numbers; `*` for a letter that stands for none."""
+    return _HOLE.sub(lambda hole: _number(hole, values), template)
 
-    def number(hole: re.Match[str]) -> str:
-        return str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)) if hole[2] in values else "*"
 
-    return _HOLE.sub(number, template)
+def _number(hole: re.Match[str], values: dict[str, int]) -> str:
+    return str(int(hole[1] or 1) * values[hole[2]] + int(hole[3] or 0)) if hole[2] in values else "*"
