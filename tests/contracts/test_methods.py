@@ -49,8 +49,14 @@ def recipe(method: str) -> Recipe:
     return read("intl-digits", [*changed, *small, projector])
 
 
-def training(recipe: Recipe) -> Training:
-    return Training(recipe, images(), Runtime(torch.device("cpu")), way="batched")
+def training(name: str, kind: str = "sgd") -> Training:
+    """With the optimizers' operations on all tensors at once, which they choose on a GPU by themselves."""
+    chosen = recipe(name)
+    chosen = chosen.model_copy(update={"optim": chosen.optim.model_copy(update={"kind": kind})})
+    run = Training(chosen, images(), Runtime(torch.device("cpu")), way="batched")
+    for group in run.optimizer.param_groups:
+        group["foreach"] = True
+    return run
 
 
 def images() -> LabelledImages:
@@ -69,19 +75,40 @@ def test_a_method_has_settings_with_defaults_and_says_what_it_is(name: str) -> N
     assert re.search(r"docs/methods\.md#[\w-]+|arXiv \d{4}\.\d{5}|checked against", method.__doc__ or "")
 
 
+class Questions(TorchDispatchMode):
+    """Counts the operations that make the program wait for its device."""
+
+    WAITING = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.equal)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket in self.WAITING
+        return func(*args, **(kwargs or {}))
+
+
 @dataclass(frozen=True)
 class Run:
     begin: Tensor
     """A weight of the backbone before the first step."""
     losses: list[float]
+    questions: int
+    """Asked in the last step."""
     ended: Training
 
 
 @cache
-def unbroken(name: str) -> Run:
-    run = training(recipe(name))
+def unbroken(name: str, kind: str = "sgd") -> Run:
+    run = training(name, kind)
     begin = run.encoder.backbone.state_dict()["layer4.0.conv1.weight"].clone()
-    return Run(begin, [step.terms["loss"].item() for step in run.steps()], run)
+    steps = run.steps()
+    losses = [next(steps).terms["loss"].item() for _ in range(run.total_steps - 1)]
+    with Questions() as questions:
+        last = next(steps)
+    assert not list(steps)
+    return Run(begin, [*losses, last.terms["loss"].item()], questions.count, run)
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -94,7 +121,7 @@ def test_a_method_trains_through_the_loop(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_path: Path) -> None:
-    first, second = training(recipe(name)), training(recipe(name))
+    first, second = training(name), training(name)
     for step in first.steps():
         if step.index == 2:
             state.save(tmp_path / "state.safetensors", first.state())
@@ -113,20 +140,6 @@ FACTORISATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
 """How often methods that factor matrices must know, within a step, whether one could be factored."""
 
 
-class Questions(TorchDispatchMode):
-    """Counts the operations that make the program wait for its device."""
-
-    WAITING = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.equal)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func.overloadpacket in self.WAITING
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -135,18 +148,7 @@ class Questions(TorchDispatchMode):
     ],
 )
 def test_a_step_never_waits_for_its_device_but_to_know_whether_a_matrix_could_be_factored(name: str, kind: str) -> None:
-    """With the optimizers' operations on all tensors at once, which they choose on a GPU by themselves."""
-    chosen = recipe(name)
-    chosen = chosen.model_copy(update={"optim": chosen.optim.model_copy(update={"kind": kind})})
-    run = training(chosen)
-    for group in run.optimizer.param_groups:
-        group["foreach"] = True
-    steps = run.steps()
-    for _ in range(run.total_steps - 1):
-        next(steps)
-    with Questions() as questions:
-        next(steps)
-    assert questions.count == FACTORISATIONS.get(name, 0)
+    assert unbroken(name, kind).questions == FACTORISATIONS.get(name, 0)
 
 
 def evaluated(name: str, gather: Callable[[Tensor], Tensor] = lambda z: z) -> Tensor:

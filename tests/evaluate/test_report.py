@@ -342,7 +342,10 @@ def test_figures_are_written_for_papers(every: bool, tmp_path: Path):
     made = reported(tmp_path, tables.Choice(limited=True))
     kinds = {figure.kind: name for name, figure in made.figures.items()} | {"chart": "a-spectrum-digits"}
     if not every:
-        made = replace(made, figures={name: made.figures[name] for name in kinds.values()})
+        few = {name: made.figures[name] for name in kinds.values()}
+        gallery = few[kinds["gallery"]]
+        assert isinstance(gallery, Gallery)
+        made = replace(made, figures=few | {kinds["gallery"]: replace(gallery, lines=gallery.lines[:2])})
     written = list(made.write_figures(tmp_path / "figures"))
     assert kinds.keys() == {"chart", "matrix", "gallery", "pictures"}
     assert {path.name for path in written} == {f"{key}.{end}" for key in made.figures for end in ("png", "pdf")}
