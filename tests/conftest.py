@@ -1,5 +1,6 @@
 """What several test files share: tiny real objects, one thread, a cache that goes away."""
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TRANSFERBENCH_CACHE"] = str(ROOT / ".pytest_cache")  # of what reads it when it is imported
 torch.set_num_threads(1)
 
 
@@ -29,6 +31,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (ROOT / ".pytest_cache" / "compiled").mkdir(parents=True, exist_ok=True)
     (folder / "compiled").symlink_to(ROOT / ".pytest_cache" / "compiled")
     return folder
+
+
+@pytest.fixture(scope="session")
+def machine_code(cache: Path) -> None:
+    """Compiled by one of the processes that share out the tests, while the others wait for it."""
+    compiled = pytest.importorskip("transferbench.data.compiled")
+    from transferbench.data.augment import Crop
+    from transferbench.data.transforms import Preprocess
+
+    with (cache / "compiled" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        view = compiled.program([Crop(op="crop", size=8)])
+        (numbers,) = compiled.drawn([view], (8, 8), np.zeros((1, 2), np.uint64))
+        images, rows, out = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int64), np.empty((1, 3, 8, 8), np.float32)
+        compiled.make(view, images, rows, numbers, Preprocess(), out)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,16 @@ def recipe(method: str) -> Recipe:
     return read("intl-digits", [*changed, *small, projector])
 
 
+def training(name: str, kind: str = "sgd") -> Training:
+    """With the optimizers' operations on all tensors at once, which they choose on a GPU by themselves."""
+    chosen = recipe(name)
+    chosen = chosen.model_copy(update={"optim": chosen.optim.model_copy(update={"kind": kind})})
+    run = Training(chosen, images(), Runtime(torch.device("cpu")), way="batched")
+    for group in run.optimizer.param_groups:
+        group["foreach"] = True
+    return run
+
+
 def images() -> LabelledImages:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(32, dtype=np.int64) % 2
@@ -63,41 +75,6 @@ def test_a_method_has_settings_with_defaults_and_says_what_it_is(name: str) -> N
     assert re.search(r"docs/methods\.md#[\w-]+|arXiv \d{4}\.\d{5}|checked against", method.__doc__ or "")
 
 
-@pytest.mark.parametrize("name", METHODS.names())
-def test_a_method_trains_through_the_loop(name: str) -> None:
-    training = Training(recipe(name), images(), Runtime(torch.device("cpu")))
-    before = training.encoder.backbone.state_dict()["layer4.0.conv1.weight"].clone()
-    losses = [step.terms["loss"].item() for step in training.steps()]
-    assert len(losses) == 4
-    assert np.isfinite(losses).all()
-    assert not torch.equal(before, training.encoder.backbone.state_dict()["layer4.0.conv1.weight"])
-
-
-@pytest.mark.parametrize("name", METHODS.names())
-def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_path: Path) -> None:
-    def training() -> Training:
-        return Training(recipe(name), images(), Runtime(torch.device("cpu")))
-
-    unbroken, first, second = training(), training(), training()
-    for _ in unbroken.steps():
-        pass
-    for step in first.steps():
-        if step.index == 2:
-            state.save(tmp_path / "state.safetensors", first.state())
-            break
-    second.restore(state.load(tmp_path / "state.safetensors"))
-    for _ in second.steps():
-        pass
-    ends = [
-        {**run.learner.state_dict(), **(run.teacher.state_dict() if run.teacher else {})} for run in (unbroken, second)
-    ]
-    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
-
-
-FACTORISATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
-"""How often methods that factor matrices must know, within a step, whether one could be factored."""
-
-
 class Questions(TorchDispatchMode):
     """Counts the operations that make the program wait for its device."""
 
@@ -112,22 +89,66 @@ class Questions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "lars"])
+@dataclass(frozen=True)
+class Run:
+    begin: Tensor
+    """A weight of the backbone before the first step."""
+    losses: list[float]
+    questions: int
+    """Asked in the last step."""
+    ended: Training
+
+
+@cache
+def unbroken(name: str, kind: str = "sgd") -> Run:
+    run = training(name, kind)
+    begin = run.encoder.backbone.state_dict()["layer4.0.conv1.weight"].clone()
+    steps = run.steps()
+    losses = [next(steps).terms["loss"].item() for _ in range(run.total_steps - 1)]
+    with Questions() as questions:
+        last = next(steps)
+    assert not list(steps)
+    return Run(begin, [*losses, last.terms["loss"].item()], questions.count, run)
+
+
 @pytest.mark.parametrize("name", METHODS.names())
+def test_a_method_trains_through_the_loop(name: str) -> None:
+    run = unbroken(name)
+    assert len(run.losses) == 4
+    assert np.isfinite(run.losses).all()
+    assert not torch.equal(run.begin, run.ended.encoder.backbone.state_dict()["layer4.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_path: Path) -> None:
+    first, second = training(name), training(name)
+    for step in first.steps():
+        if step.index == 2:
+            state.save(tmp_path / "state.safetensors", first.state())
+            break
+    second.restore(state.load(tmp_path / "state.safetensors"))
+    for _ in second.steps():
+        pass
+    ends = [
+        {**run.learner.state_dict(), **(run.teacher.state_dict() if run.teacher else {})}
+        for run in (unbroken(name).ended, second)
+    ]
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+FACTORISATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
+"""How often methods that factor matrices must know, within a step, whether one could be factored."""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "sgd") for name in METHODS.names()),
+        *(pytest.param(name, "lars", marks=[] if name == "swav" else pytest.mark.slow) for name in METHODS.names()),
+    ],
+)
 def test_a_step_never_waits_for_its_device_but_to_know_whether_a_matrix_could_be_factored(name: str, kind: str) -> None:
-    """With the optimizers' operations on all tensors at once, which they choose on a GPU by themselves."""
-    chosen = recipe(name)
-    chosen = chosen.model_copy(update={"optim": chosen.optim.model_copy(update={"kind": kind})})
-    training = Training(chosen, images(), Runtime(torch.device("cpu")))
-    for group in training.optimizer.param_groups:
-        group["foreach"] = True
-    counts = []
-    steps = training.steps()
-    for _ in range(training.total_steps):
-        with Questions() as questions:
-            next(steps)
-        counts.append(questions.count)
-    assert counts[-1] == FACTORISATIONS.get(name, 0)
+    assert unbroken(name, kind).questions == FACTORISATIONS.get(name, 0)
 
 
 def evaluated(name: str, gather: Callable[[Tensor], Tensor] = lambda z: z) -> Tensor:

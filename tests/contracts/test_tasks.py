@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ QUICK = {
     "recipe": "micro-r18-c4",
     "overrides": DETECTOR,
     "backend": "torchvision",
+    "costs": (1e-2, 1.0),
 }
 every_task = pytest.mark.parametrize("name", TASKS.names())
 
@@ -73,7 +75,7 @@ def scenes() -> Dataset:
     return Dataset(*(images.subset(np.arange(4), "a few") for images in splits))
 
 
-def outcome(task, folder: Path, seed: int = 0):
+def outcome(task, folder: Path, seed: int):
     judged = candidate()
     bench = Bench(Runtime(torch.device("cpu")), folder / "cache", folder / "scratch")
     train, test = noise(60, "train"), noise(31, "test")
@@ -108,10 +110,22 @@ def test_its_settings_are_strict_frozen_and_survive_json(name: str):
     assert Config.model_validate_json(settings.canonical_json(config)) == config
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory):
+    """`once(name)`: what was judged, what was found and where, by a task with seed 3."""
+
+    @cache
+    def once(name: str):
+        folder = tmp_path_factory.mktemp(name)
+        return *outcome(TASKS.load(name), folder, seed=3), folder / "scratch"
+
+    return once
+
+
 @every_task
-def test_a_run_scores_and_leaves_the_candidate_alone(name: str, tmp_path: Path):
+def test_a_run_scores_and_leaves_the_candidate_alone(name: str, once):
     task = TASKS.load(name)
-    judged, found = outcome(task, tmp_path)
+    judged, found, scratch = once(name)
     metrics = [score.metric for score in found.scores]
     assert task.PRIMARY in metrics
     assert len(set(metrics)) == len(metrics)
@@ -122,14 +136,13 @@ def test_a_run_scores_and_leaves_the_candidate_alone(name: str, tmp_path: Path):
     assert digest(judged.backbone.state_dict()) == judged.digest
     assert all(module.training for module in judged.backbone.modules())
     assert found.artifacts
-    assert {path.parent for path in found.artifacts.values()} == {tmp_path / "scratch"}
-    assert {path.name for path in (tmp_path / "scratch").iterdir()} == {p.name for p in found.artifacts.values()}
+    assert {path.parent for path in found.artifacts.values()} == {scratch}
+    assert {path.name for path in scratch.iterdir()} == {path.name for path in found.artifacts.values()}
 
 
 @every_task
-def test_the_same_seed_gives_the_same_scores_and_artifacts(name: str, tmp_path: Path):
-    task = TASKS.load(name)
-    first, second = outcome(task, tmp_path / "1", seed=3)[1], outcome(task, tmp_path / "2", seed=3)[1]
+def test_the_same_seed_gives_the_same_scores_and_artifacts(name: str, once, tmp_path: Path):
+    first, second = once(name)[1], outcome(TASKS.load(name), tmp_path, seed=3)[1]
     assert first.scores == second.scores
     for artifact, path in first.artifacts.items():
         assert path.read_bytes() == second.artifacts[artifact].read_bytes()

@@ -14,10 +14,12 @@ from test_data_pixels import BOTH, BOXES, SIZES, by_pil, pictures
 from transferbench.data import compiled, pixels
 from transferbench.data.augment import Change, Crop, Jitter
 from transferbench.data.compiled import blur as compiled_blur
-from transferbench.data.compiled import drawing
+from transferbench.data.compiled import drawing, programs
 from transferbench.data.loading import generator, keys
 from transferbench.data.pixels import blur
 from transferbench.data.transforms import Preprocess
+
+pytestmark = pytest.mark.usefixtures("machine_code")
 
 PREPROCESS = Preprocess(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
 ORDERS = [[3, 4, 0, 5, 8, 10, 11], [0, 3, 2, 11], [11, 3], [1, 3, 2, 11]]
@@ -37,6 +39,17 @@ def by_code(operations: Sequence[Change], images: np.ndarray, numbers: np.ndarra
     out = np.full((len(images), 3, *sides[-1]), np.nan, np.float32)
     compiled.make(compiled.program(operations), images, np.arange(len(images)), numbers, PREPROCESS, out)
     return out
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_one_image_and_several_are_made_by_the_same_code(n: int) -> None:
+    """What is compiled for the first is not compiled again in every loader process."""
+    chains, images = [[BOTH[i] for i in order] for order in ORDERS[:2]], pictures(n, 40, 36)
+    for chain, own in zip(
+        chains, compiled.drawn(list(map(compiled.program, chains)), (36, 40), keys(0, 0, np.arange(n))), strict=True
+    ):
+        by_code(chain, images, own)
+    assert len(programs.draw.signatures) == len(programs.make.signatures) == 1
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -62,7 +75,9 @@ def test_hue_of_colours_of_the_whole_cube(step: int) -> None:
     numbers[0, 0], numbers[0, 1:4], numbers[0, 7] = 3, -1, -0.21
     for start in range(0, 1 << 24, 1 << 20):
         index = np.arange(start + start // (1 << 20) % step, start + (1 << 20), step)
-        cube = np.stack([index >> 16, index >> 8 & 255, index & 255], 1).astype(np.uint8)[None, None]
+        # In two rows: other code would be compiled for an image of one.
+        index = index[: len(index) // 2 * 2].reshape(1, 2, -1)
+        cube = np.stack([index >> 16, index >> 8 & 255, index & 255], -1).astype(np.uint8)
         assert np.array_equal(by_code([jitter], cube, numbers), normalised(by_pil([jitter], cube, numbers)))
 
 
@@ -90,7 +105,7 @@ def test_a_chain_gives_pils_pixels(order: list[int]) -> None:
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (300, 31), (9, 201), (1, 1)])
 def test_the_numbers_are_numpys_over_several_views(height: int, width: int) -> None:
     chains = [[BOTH[i] for i in order] for order in ORDERS]
-    programs, n = [compiled.program(chain) for chain in chains], 300
+    programs, n = [compiled.program(chain) for chain in chains], 100
     numbers = compiled.drawn(programs, (width, height), keys(2**63 + 5, 70000, np.arange(n)))
     for i in range(n):
         rng = generator(2**63 + 5, 70000, i)

@@ -95,12 +95,12 @@ def test_another_error_stays_the_bug_it_is(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_interrupted_job_finds_what_an_uninterrupted_one_does(tmp_path: Path):
-    words = f"{QUICK} SOLVER.MAX_ITER 6 SOLVER.WARMUP_ITERS 2 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0"
+    words = f"{QUICK} SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 2 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0"
     config = detect.Config.model_validate({"recipe": "micro-r18-c4", "overrides": words})
-    job, seen = Job("detect", "detect", "digit-scenes", config, 0, 8), []
+    job, seen = Job("detect", "detect", "digit-scenes", config, 0, 4), []
 
     def interrupt(done: int, total: int) -> None:
-        if done == 3:
+        if done == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     def kept(out: Path, report: Report) -> list[bytes]:
@@ -112,6 +112,6 @@ def test_an_interrupted_job_finds_what_an_uninterrupted_one_does(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         kept(tmp_path / "stopped", interrupt)
     again = kept(tmp_path / "stopped", lambda done, total: seen.append(done))
-    assert seen[0] > 3
+    assert seen[0] > 2
     assert again == kept(tmp_path / "whole", lambda done, total: None)
     assert len(json.loads(again[1])) > 8

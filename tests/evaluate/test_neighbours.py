@@ -113,7 +113,7 @@ def test_neighbours_that_bfloat16_cannot_tell_apart_are_told_apart(metric):
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(6, 32))
     bank = (centres[rng.integers(0, 6, 2000)] + 1e-3 * rng.normal(size=(2000, 32))).astype(np.float32)
-    queries = (centres[rng.integers(0, 6, 30)] + 1e-3 * rng.normal(size=(30, 32))).astype(np.float32)
+    queries = (centres[rng.integers(0, 6, 10)] + 1e-3 * rng.normal(size=(10, 32))).astype(np.float32)
     found = search(bank, queries, 9, metric, "torch_bf16")
     values, indices = literal(bank, queries, 9, metric)
     np.testing.assert_array_equal(found.indices, indices)
@@ -124,7 +124,7 @@ def test_neighbours_that_bfloat16_cannot_tell_apart_are_told_apart(metric):
 @pytest.mark.parametrize("scan", ["torch", "torch_bf16"])
 @pytest.mark.parametrize("kind", ["plain", "quantised", "far from the origin"])
 def test_a_computed_level_is_within_its_error_and_what_is_left_out_below_its_ceiling(kind, scan, metric):
-    bank, queries = draw(kind, 3000, 40, 48)
+    bank, queries = draw(kind, 1000, 15, 48)
     space = Space.around(bank, metric)
     found = proposals.propose(space, bank, queries, 10, scan, torch.device("cpu"))
     if metric == "cosine":
@@ -168,7 +168,7 @@ def test_the_guess_leaves_few_rows_and_seldom_too_few():
 def test_a_crowd_above_the_guess_is_left_to_another_scan(monkeypatch):
     monkeypatch.setattr(proposals, "CROWD", 1)
     monkeypatch.setattr(proposals, "TILE", 4000)
-    bank, queries = draw("plain", 3000, 50)
+    bank, queries = draw("plain", 3000, 20)
     bank[1::3] = bank[0]
     space = Space.around(bank, "euclidean")
     found = proposals.propose(space, bank, queries, 2, "torch_bf16", torch.device("cpu"))

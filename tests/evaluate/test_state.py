@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from transferbench import state
 from transferbench.errors import UserError
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+"""What `st.text()` draws too, once it has encoded every character there is."""
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
 TREES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS | st.integers(), inner, max_size=3)
 )
 
 
 @settings(max_examples=50, deadline=None)
-@given(tree=st.dictionaries(st.text(), TREES, max_size=4))
+@given(tree=st.dictionaries(TEXTS, TREES, max_size=4))
 def test_plain_values_come_back_as_they_were(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("state") / "state.safetensors"
     state.save(path, tree)

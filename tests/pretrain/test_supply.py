@@ -28,6 +28,7 @@ from transferbench.runtime import Runtime
 CPU = torch.device("cpu")
 HAS_NUMBA = find_spec("numba") is not None
 MADE: list[Way] = ["batched", *(["compiled"] if HAS_NUMBA else [])]
+pytestmark = pytest.mark.usefixtures("machine_code") if HAS_NUMBA else []
 Images = Callable[..., LabelledImages]
 
 

@@ -32,6 +32,7 @@ def bench(tmp_path, cache) -> Bench:
     return Bench(HERE, cache, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_adam_500_scores_as_the_published_code(name: str, bench):
     given = np.load(GOLDEN / f"features_{name}.npz")
@@ -107,6 +108,25 @@ def test_each_of_many_heads_is_what_it_would_be_alone_written_out(optimizer):
         shares = together.accuracies(torch.from_numpy(rows), torch.from_numpy(labels))
         assert shares[head] == pytest.approx(100 * (logits.argmax(1) == labels).mean())
     assert loss.shape == top1.shape == (3,)
+
+
+def test_the_papers_probe_is_adam_whose_rate_falls_by_an_equal_factor_each_epoch(bench):
+    """In five epochs what the published code does in 500, on the features of its scores."""
+    given = np.load(GOLDEN / "features_a.npz")
+    rows, labels = given["train"][:120].astype(np.float32), given["train_labels"][:120].astype(np.int64)
+    test, test_labels = given["test"].astype(np.float32), given["test_labels"].astype(np.int64)
+    assert linear_small.Config().model_dump(exclude={"precision"}) == {
+        "epochs": 500, "batch_size": 1000, "lr": 1e-2, "lr_end": 1e-6, "weight_decay": 5e-6
+    }  # fmt: skip
+    config = linear_small.Config(epochs=5, batch_size=50)
+    seen, shown = Seen.of([rows], labels, int(labels.max()) + 1, HERE), FeatureSet(test, test_labels)
+    setting = (config.lr, config.weight_decay)
+    fitted = heads.fit(seen, shown, setting, linear_small.rule(config), 3, bench)
+    falling = Rule("adam", 5, 50, lambda epoch, step, steps: (1e-6 / 1e-2) ** (epoch / 5))
+    expected = literal(rows, labels, *setting, falling, 3)
+    logits = test @ expected[:, :-1].T + expected[:, -1]
+    np.testing.assert_allclose(fitted.logits, logits, atol=1e-3 * np.abs(logits).max())
+    assert fitted.curve[-1].test_top1 == pytest.approx(100 * (fitted.logits.argmax(1) == test_labels).mean())
 
 
 def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images():

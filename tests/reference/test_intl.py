@@ -112,7 +112,7 @@ def test_whitening_is_float32_under_bfloat16_autocast() -> None:
 
 
 @pytest.mark.parametrize("between", ["samples", "channels"])
-@pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
 def test_gradcheck(between: str, shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     views = tuple(torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(3))

@@ -1,5 +1,7 @@
 """Logistic regression against scikit-learn's, whose objective it minimises, and against the definition."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -25,9 +27,18 @@ def objective(rows, labels, weight, bias, strength: float) -> float:
     return total / len(rows) + (weight**2).sum() / (2 * strength * len(rows))
 
 
-@pytest.mark.parametrize("classes", [2, 3, 7])
-@pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
-@pytest.mark.parametrize("scale", [1.0, 30.0])
+SCALES = (1.0, 30.0)
+EVERY = list(product(enumerate([2, 3, 7]), enumerate([0.01, 1.0, 100.0]), SCALES))
+"""Every number of classes with every strength at one of the scales, and in the slow tests at both."""
+
+
+@pytest.mark.parametrize(
+    ("classes", "strength", "scale"),
+    [
+        pytest.param(classes, strength, scale, marks=[] if scale == SCALES[(i + j) % 2] else pytest.mark.slow)
+        for (i, classes), (j, strength), scale in EVERY
+    ],
+)
 def test_the_minimum_is_scikit_learns(classes, strength, scale):
     rows, labels = draw(200, 5, classes, scale)
     theirs = LogisticRegression(C=strength, tol=1e-9, max_iter=10000).fit(rows.astype(np.float64), labels)
@@ -51,7 +62,7 @@ def test_a_fit_cut_short_has_not_converged():
 
 
 def test_a_path_ends_at_the_minima_of_single_fits_and_sooner():
-    rows, labels = draw(300, 6, 4)
+    rows, labels = draw(120, 6, 4)
     problem = Problem.of(torch.from_numpy(rows), torch.from_numpy(labels))
     strengths = [0.01, 0.1, 0.11, 10.0, 1.0]
     for strength, cold, warm in zip(

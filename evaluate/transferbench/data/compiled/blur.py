@@ -54,7 +54,8 @@ def _weighed(near, far, inner, outer):
 @no_type_check
 def _across(row, line, near, reach, inner, outer):
     width, beyond = row.shape[0], reach + 1
-    line[:beyond], line[beyond + width :] = row[0], row[width - 1]
+    for x in range(beyond):
+        line[x], line[beyond + width + x] = row[0], row[width - 1]
     for x in range(width):
         line[beyond + x] = row[x]
         near[x] = 0
@@ -72,12 +73,14 @@ def _across(row, line, near, reach, inner, outer):
 def _down(plane, padded, near, reach, inner, outer):
     height, width = plane.shape
     beyond = reach + 1
-    for y in range(beyond):
-        padded[y], padded[beyond + height + y] = plane[0], plane[height - 1]
-    padded[beyond : beyond + height] = plane
+    for y in range(height + 2 * beyond):
+        row, into = plane[min(max(y - beyond, 0), height - 1)], padded[y]
+        for x in range(width):
+            into[x] = row[x]
     for y in range(height):
         row, first, last = plane[y], padded[y], padded[y + 2 * beyond]
-        near[:width] = 0
+        for x in range(width):
+            near[x] = 0
         for k in range(1, 2 * reach + 2):
             part = padded[y + k]
             for x in range(width):

@@ -132,7 +132,8 @@ def crop(state, settings, width, height, out):
 @no_type_check
 def jitter(state, settings, out):
     """What `augment.Jitter` draws; settings are p and four ranges."""
-    out[:4], out[4:] = -1, 0
+    for i in range(4):
+        out[i], out[4 + i] = -1, 0
     if random(state) >= settings[0]:
         return
     for i in range(4):

@@ -12,8 +12,12 @@ from numba.core import config
 
 from transferbench.runtime import cache_root
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-"""Without checks for division by zero, so that loops become vector instructions; float arithmetic stays in order."""
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+"""Without checks for division by zero, so that loops become vector instructions; float arithmetic stays in order.
+
+Slices are filled by loops in this room: with an assignment numba compiles the text of its error too, in a third of the
+time.
+"""
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 """Numba would notice that the file of a function has changed, but not that of a function it calls."""

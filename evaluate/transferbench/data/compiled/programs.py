@@ -80,7 +80,10 @@ def _cropped(pixels, settings, drawn):
 @no_type_check
 def _copied(pixels):
     out = np.empty(pixels.shape, np.uint8)
-    out[:] = pixels
+    for c in range(3):
+        for y in range(pixels.shape[1]):
+            for x in range(pixels.shape[2]):
+                out[c, y, x] = pixels[c, y, x]
     return out
 
 
@@ -110,7 +113,8 @@ def _mirror(current):
     for c in range(3):
         for y in range(current.shape[1]):
             row = current[c, y]
-            line[:] = row
+            for x in range(width):
+                line[x] = row[x]
             for x in range(width):
                 row[x] = line[U64(width - 1 - x)]  # unsigned: numba need not ask whether it counts from the end
 

@@ -32,7 +32,8 @@ def crop(pixels, top, left, height, width, size, support, down_first):
         lines = _pass(_turned(lines, height), size, support)
         for y in range(size):
             for c in range(3):
-                out[c, y] = lines[y, c * size : (c + 1) * size]
+                for x in range(size):
+                    out[c, y, x] = lines[y, c * size + x]
     return out
 
 
@@ -89,7 +90,8 @@ def _pass(lines, size, support):
     firsts, counts, weights = _weights(length, size, support)
     out, sums = np.empty((size, m), np.uint8), np.empty(m, np.int32)
     for i in range(size):
-        sums[:] = 1 << (BITS - 1)
+        for j in range(m):
+            sums[j] = 1 << (BITS - 1)
         first, four = firsts[i], counts[i] // 4 * 4
         for k in range(0, four, 4):  # four at a time, for the sums are read and written once
             w0, w1, w2, w3 = weights[i, k], weights[i, k + 1], weights[i, k + 2], weights[i, k + 3]
