@@ -1,11 +1,11 @@
 """A small real data set on disk, a recipe for it, and the two commands as a person calls them."""
 
-import os
+import importlib
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,20 +51,23 @@ def recipe_path(digit_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def _command(module: str) -> Command:
+def _command(module: str, *used: str) -> Command:
+    """The command as a fork; `used` are the modules that it imports late, which every fork then has already."""
+    main = importlib.import_module(f"{module}.cli").main
+    for name in used:
+        importlib.import_module(name)
+
     def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", module, *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-        return subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment, cwd=cwd)
+        return forked.command(main, *arguments, cwd=cwd).finish(240)
 
     return call
 
 
 @pytest.fixture(scope="session")
 def pretrain() -> Command:
-    return _command("decorssl")
+    return _command("decorssl", "decorssl.session")
 
 
 @pytest.fixture(scope="session")
 def evaluate() -> Command:
-    return _command("transferbench")
+    return _command("transferbench", "transferbench.api", "transferbench.tables", "timm")
