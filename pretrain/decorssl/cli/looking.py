@@ -61,7 +61,7 @@ def listed(asked: list[str] | None) -> None:
     if not asked:
         print("Studies")
         for name in study.names():
-            print(f"  {name:14} {study.read(name).title}")
+            print(f"  {name:14} {study.read(name).summary}")
 
 
 def _row(recipe: "Recipe") -> str:
