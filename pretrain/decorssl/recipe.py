@@ -29,15 +29,15 @@ PROSE = ("name", "summary", "targets")
 class Target(Settings):
     """A score somebody published, or measured here, for this recipe."""
 
-    task: str
-    value: float
-    source: str
+    task: str = Field(description="what was measured, on what")
+    value: float = Field(description="the score, mostly in per cent")
+    source: str = Field(description="who says so")
 
 
 class Stage(Settings):
     """Epochs in which the views are smaller."""
 
-    until_epoch: int = Field(ge=1)
+    until_epoch: int = Field(ge=1, description="the stage ends with this epoch, counted from 1")
     scale: float = Field(gt=0, lt=1, description="of the sides of every crop")
 
 
@@ -48,16 +48,16 @@ class Recipe(Settings):
     summary: str = Field(description="one sentence, told when the run begins")
     method: str = Field(description="what is trained with: a name of `pretrain ls`, or an import path")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
-    data: str = "digits"
+    data: str = Field("digits", description="a data set's name or path")
     split: str = Field("train", description="the images pretrained on; STL-10 has train+unlabeled")
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
-    backbone: Architecture
+    backbone: Architecture = Field(description="the network that is pretrained")
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
-    projector: Projector
-    views: tuple[View, ...] = Field(min_length=1)
-    preprocess: Preprocess
-    optim: Optim
-    epochs: int = Field(ge=1)
+    projector: Projector = Field(description="what stands between backbone and loss, and is thrown away")
+    views: tuple[View, ...] = Field(min_length=1, description="the random operations each view of an image is made by")
+    preprocess: Preprocess = Field(description="how images are normalised, and prepared when the backbone is judged")
+    optim: Optim = Field(description="how weights are updated")
+    epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(ge=2, description="the global batch, over all processes")
     micro_batch_size: int | None = Field(
         None,
@@ -67,8 +67,8 @@ class Recipe(Settings):
     )
     growth: tuple[Stage, ...] | None = Field(None, description="smaller views in the first epochs")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the backbone and projector")
-    seed: int = Field(0, ge=0)
-    targets: tuple[Target, ...] = ()
+    seed: int = Field(0, ge=0, description="of initial weights, order and views")
+    targets: tuple[Target, ...] = Field((), description="published or measured scores")
 
     @field_validator("growth")
     @classmethod

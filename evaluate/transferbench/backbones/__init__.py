@@ -26,8 +26,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Architecture(Settings):
     """All that is needed to build a network: its family and that family's arguments, every one written out."""
 
-    family: str
-    arguments: dict[str, Any]
+    family: str = Field(description="a name of `evaluate ls backbones`")
+    arguments: dict[str, Any] = Field(description="the family's own settings")
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ def complete(architecture: Architecture) -> Architecture:
     Raises:
         UserError: for a family or argument that does not exist.
     """
-    family: Family = FAMILIES.load(architecture.family)
+    family: Family = Field(FAMILIES.load(architecture.family), description="a name of `evaluate ls backbones`")
     arguments = read(family.Arguments, architecture.arguments)
     return Architecture(family=architecture.family, arguments=arguments.model_dump(mode="json"))
 
@@ -89,7 +89,7 @@ def complete(architecture: Architecture) -> Architecture:
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
     """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
     full = complete(architecture)
-    family: Family = FAMILIES.load(full.family)
+    family: Family = Field(FAMILIES.load(full.family), description="a name of `evaluate ls backbones`")
     with seeded(seed), torch.device(device):
         backbone = family.build(family.Arguments.model_validate(full.arguments))
     backbone.architecture = full
@@ -123,7 +123,7 @@ def candidates(found: Shapes) -> list[Architecture]:
 
 def assumptions(architecture: Architecture) -> list[str]:
     """What the tensors of such a network do not say and is taken for granted."""
-    family: Family = FAMILIES.load(architecture.family)
+    family: Family = Field(FAMILIES.load(architecture.family), description="a name of `evaluate ls backbones`")
     return family.assumptions(architecture.arguments)
 
 

@@ -39,7 +39,7 @@ class Config(Settings):
     )
     metric: Metric = Field("cosine", description="euclidean compares features as they are")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(0.07, gt=0, description="vote=weighted: what cosines are divided by")
     per_class: int | None = Field(None, ge=1, description="so many training images of each class, drawn by the seed")
     precision: Precision = Field("float32", description="what the backbone computes in")
 
