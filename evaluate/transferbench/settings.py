@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -10,7 +10,8 @@ import pydantic
 import yaml
 
 from transferbench.errors import UserError, unknown
-from transferbench.fields import Branches, suggestion
+from transferbench.fields import Branches
+from transferbench.misfits import Misfit, explained
 from transferbench.origins import Origin
 
 
@@ -24,6 +25,8 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     PRESETS: ClassVar[Mapping[str, Any]] = {}
+    SOURCES: ClassVar[Mapping[str, str]] = {}
+    """Where each preset's values stand."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -39,6 +42,11 @@ class Settings(pydantic.BaseModel):
     def preset_values(cls, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values of a preset, which may depend on what is `given` beside it."""
         return cls.PRESETS[name]
+
+    @classmethod
+    def preset_cases(cls, name: str) -> list[dict[str, Any]]:
+        """What has to be given beside a preset, once for each of its sets of values."""
+        return [{}]
 
     @classmethod
     def preset_stated(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,9 +80,6 @@ class Settings(pydantic.BaseModel):
 
 
 Model = TypeVar("Model", bound=Settings)
-Location = tuple[int | str, ...]
-Misfit = tuple[Location, str, Any, str]
-"""Where it is, pydantic's kind of error, what was found and why it does not fit."""
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -105,7 +110,7 @@ def read(
         _validated(inner, _part(values, name), tuple(name.split(".")), misfits)
     if found is None or misfits:
         origin = origin or Origin((source,) if isinstance(source, Path) else (), overrides)
-        raise UserError(_explain(model, misfits, origin, branches or {}))
+        raise UserError(explained(model, misfits, origin, branches or {}))
     return found
 
 
@@ -178,23 +183,10 @@ def _part(values: Mapping[str, Any], name: str) -> Any:
     return values if isinstance(values, Mapping) else {}
 
 
-def _validated(model: type[Any], values: Any, under: Location, misfits: list[Misfit]) -> Any:
+def _validated(model: type[Any], values: Any, under: tuple[str, ...], misfits: list[Misfit]) -> Any:
     """The settings, or None with what does not fit added to `misfits`, each at its place below `under`."""
     try:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
-        misfits += [((*under, *each["loc"]), each["type"], each["input"], each["msg"]) for each in error.errors()]
+        misfits += [Misfit((*under, *each["loc"]), each["type"], each["input"], each["msg"]) for each in error.errors()]
         return None
-
-
-def _explain(model: type[Settings], misfits: Sequence[Misfit], origin: Origin, branches: Branches) -> str:
-    lines = [f"{len(misfits)} setting(s) in {origin.name} do not fit {model.__name__}:"]
-    for location, kind, found, reason in misfits:
-        where, place = ".".join(map(str, location)), origin.place(location)
-        if kind == "extra_forbidden":
-            lines.append(f"  {where}: no such setting.{suggestion(model, location, branches)}{place}")
-        elif kind == "missing":
-            lines.append(f"  {where}: missing, and there is no default.{place}")
-        else:
-            lines.append(f"  {where or '(all)'}: found {found!r}; {reason}{place}")
-    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """What a call runs: a suite of jobs, every setting of which is checked before the first job starts."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import pydantic
 from pydantic import Field
 
-from transferbench.errors import UserError, nearest, unknown
+from transferbench.addressing import addressed, unreachable
+from transferbench.errors import UserError, unknown
 from transferbench.origins import Origin
-from transferbench.settings import Settings, from_file, merged, parse_override, read
+from transferbench.settings import Settings, from_file, merged, read
 from transferbench.tasks import TASKS
 
 FOLDER = Path(__file__).parent / "suites"
@@ -126,7 +127,7 @@ def load(name: str | Path) -> Suite:
         entry._origin = Origin((path,), under=("jobs", i, "settings"))
     inherited = _extended(suite.extends, path).jobs if suite.extends else ()
     overrides = addressed(suite.overrides, inherited)
-    misfits = [line for override in overrides for line in _unreachable(override, inherited)]
+    misfits = [line for override in overrides for line in unreachable(override, inherited)]
     jobs = tuple(entry.changed(overrides) for entry in inherited) + suite.jobs
     ids = [entry.id for entry in jobs]
     misfits += [f"{len(ids)} jobs need different ids, found: {', '.join(ids)}."] if len(set(ids)) < len(ids) else []
@@ -167,7 +168,7 @@ def plan(
     """
     entries = [entry for suite in suites.values() for entry in suite.jobs]
     overrides = addressed(overrides, entries)
-    misfits = [line for override in overrides for line in _unreachable(override, entries)]
+    misfits = [line for override in overrides for line in unreachable(override, entries)]
     jobs: list[Job] = []
     for data, suite in suites.items():
         fitting = [entry for entry in suite.jobs if not entry.data or data in entry.data]
@@ -184,38 +185,3 @@ def plan(
     if misfits:
         raise UserError("\n".join(dict.fromkeys(misfits)))
     return jobs
-
-
-def addressed(overrides: Iterable[str], entries: Collection[Entry]) -> list[str]:
-    """The overrides with the name of the job in front where there is only one and it was left out."""
-    if len({entry.id for entry in entries}) != 1:
-        return list(overrides)
-    only = next(iter(entries))
-    return [f"{only.id}.{each}" if _is_bare(each, only) else each for each in overrides]
-
-
-def _is_bare(override: str, entry: Entry) -> bool:
-    path, _ = parse_override(override)
-    return entry.rest(override) is None and (len(path) == 1 or path[0] in _settings_of(entry))
-
-
-def _unreachable(override: str, entries: Collection[Entry]) -> list[str]:
-    """Why an override reaches none of the jobs; empty when it reaches one."""
-    path, _ = parse_override(override)
-    known = sorted({name for entry in entries for name in (entry.id, entry.task)})
-    if len(path) < 2:
-        having = sorted({entry.id for entry in entries if path[0] in _settings_of(entry)})
-        if having:
-            return [f"--set {override}: name the job it is for, JOB.{override}, with JOB one of {', '.join(having)}."]
-        return [f"--set {override}: no job here has a setting '{path[0]}'. Expected JOB.KEY=VALUE: {', '.join(known)}."]
-    if any(entry.rest(override) is not None for entry in entries):
-        return []
-    return [f"--set {override}: no job '{path[0]}' here.{nearest(path[0], known)} Jobs: {', '.join(known)}."]
-
-
-def _settings_of(entry: Entry) -> Collection[str]:
-    try:
-        config = TASKS.load(entry.task).Config
-    except UserError:
-        return ()
-    return {*config.model_fields, *(["preset"] if config.PRESETS else [])}

@@ -110,7 +110,7 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: listing every setting that does not fit.
     """
-    path = _file(source)
+    path = file_of(source)
     values, files = _values(path)
     values = settings.merged(values, overrides)
     return checked({"name": path.stem, **values}, Origin(files, tuple(overrides)))
@@ -147,7 +147,8 @@ def _with_summary(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"summary": values["about"], **{name: value for name, value in values.items() if name != "about"}}
 
 
-def _file(source: str | Path) -> Path:
+def file_of(source: str | Path) -> Path:
+    """The file of a recipe by its name, or the file itself. Raises UserError when there is none of that name."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml", ".json"):
         path = FOLDER / f"{source}.yaml"
@@ -171,7 +172,7 @@ def _values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], t
     if path in above:
         raise UserError(f"The recipe {path} is, in the end, its own base. Expected a chain of bases with an end.")
     try:
-        lower = _file(base)
+        lower = file_of(base)
     except UserError as error:
         raise UserError(f"{path}, base: {error}") from None
     under, files = _values(lower, (*above, path))

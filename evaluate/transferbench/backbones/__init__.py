@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from transferbench import plugins
@@ -81,7 +82,7 @@ def complete(architecture: Architecture) -> Architecture:
     Raises:
         UserError: for a family or argument that does not exist.
     """
-    family: Family = Field(FAMILIES.load(architecture.family), description="a name of `evaluate ls backbones`")
+    family: Family = FAMILIES.load(architecture.family)
     arguments = read(family.Arguments, architecture.arguments)
     return Architecture(family=architecture.family, arguments=arguments.model_dump(mode="json"))
 
@@ -89,7 +90,7 @@ def complete(architecture: Architecture) -> Architecture:
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
     """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
     full = complete(architecture)
-    family: Family = Field(FAMILIES.load(full.family), description="a name of `evaluate ls backbones`")
+    family: Family = FAMILIES.load(full.family)
     with seeded(seed), torch.device(device):
         backbone = family.build(family.Arguments.model_validate(full.arguments))
     backbone.architecture = full
@@ -123,7 +124,7 @@ def candidates(found: Shapes) -> list[Architecture]:
 
 def assumptions(architecture: Architecture) -> list[str]:
     """What the tensors of such a network do not say and is taken for granted."""
-    family: Family = Field(FAMILIES.load(architecture.family), description="a name of `evaluate ls backbones`")
+    family: Family = FAMILIES.load(architecture.family)
     return family.assumptions(architecture.arguments)
 
 

@@ -103,7 +103,7 @@ class TestKeys(Settings):
 
     __test__ = False
 
-    DETECTIONS_PER_IMAGE: int = Field(default=100, ge=-1, description="-1: all")
+    DETECTIONS_PER_IMAGE: int = Field(default=100, ge=-1, description="findings kept of an image, by score; -1: all")
     EVAL_PERIOD: int = Field(default=0, ge=0, description="0: at the end only")
     PRECISE_BN: PreciseKeys = PreciseKeys()
     AUG: SwitchKeys = SwitchKeys()
