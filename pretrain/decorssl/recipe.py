@@ -44,7 +44,7 @@ class Stage(Settings):
 class Recipe(Settings):
     """The settings of one pretraining run."""
 
-    name: str
+    name: str = Field(description="what runs are called by; the file's name when not given")
     summary: str = Field(description="one sentence, told when the run begins")
     method: str = Field(description="what is trained with: a name of `pretrain ls`, or an import path")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")

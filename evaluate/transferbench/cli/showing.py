@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from transferbench.sheets import Grid, Sheet
 
+WORDS = 28
+"""Columns that a meaning has at least on a terminal."""
 FULL = 10_000
 """A width that no line reaches."""
 
@@ -30,7 +32,7 @@ def draw(sheet: "Sheet") -> None:
     from rich.console import Console
 
     is_drawn = sys.stdout.isatty()
-    console = Console() if is_drawn else Console(width=FULL, no_color=True, highlight=False)
+    console = Console(highlight=False) if is_drawn else Console(width=FULL, no_color=True, highlight=False)
     with console.capture() as captured:
         for part in _parts(sheet, is_drawn):
             console.print(part, markup=False)
@@ -38,9 +40,12 @@ def draw(sheet: "Sheet") -> None:
 
 
 def _parts(sheet: "Sheet", is_drawn: bool) -> "list[RenderableType]":
-    parts: list[RenderableType] = [sheet.title, sheet.text]
+    from rich.text import Text
+
+    strong = "bold" if is_drawn else ""
+    parts: list[RenderableType] = [Text(sheet.title, strong), sheet.text]
     for grid in sheet.grids:
-        parts += ["", grid.caption, _table(grid, is_drawn)]
+        parts += ["", Text(grid.caption, strong), _table(grid, is_drawn)]
     return [*parts, "", *sheet.examples] if sheet.examples else parts
 
 
@@ -51,7 +56,8 @@ def _table(grid: "Grid", is_drawn: bool) -> "RenderableType":
 
     table = Table(box=box.SIMPLE_HEAD if is_drawn else None, pad_edge=False, show_edge=False, padding=(0, 1))
     for head in grid.heads:
-        table.add_column(head, no_wrap=not is_drawn or head == "name", overflow="fold")
+        least = WORDS if head == "meaning" and is_drawn else None
+        table.add_column(head, no_wrap=not is_drawn or head == "name", overflow="fold", min_width=least)
     for line in grid.lines:
         table.add_row(*map(Text, line))
     return table

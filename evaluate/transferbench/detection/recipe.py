@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from transferbench import settings
 from transferbench.detection import layouts
 from transferbench.detection.keys import ModelKeys
@@ -20,7 +22,7 @@ HINT = "These are the keys and values of Detectron2 that this backend honours; i
 class Recipe(Settings):
     """What Detectron2's configuration says, key by key; what is not written has Detectron2's default."""
 
-    VERSION: Literal[2] = 2
+    VERSION: Literal[2] = Field(default=2, description="of Detectron2's own format")
     MODEL: ModelKeys = ModelKeys()
     INPUT: InputKeys
     DATASETS: DatasetKeys = DatasetKeys()
