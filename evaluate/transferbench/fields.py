@@ -4,7 +4,7 @@ import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -114,7 +114,7 @@ def suggestion(model: type[BaseModel], location: Sequence[int | str], branches: 
     return f"{question} Settings of {group}: {names}." if group else f"{question} Settings: {names}."
 
 
-def _is_model(node: Any) -> bool:
+def _is_model(node: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(node, type) and issubclass(node, BaseModel)
 
 

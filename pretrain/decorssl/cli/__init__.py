@@ -67,8 +67,7 @@ class Commands(TyperGroup):
 
     def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:
         """A copy of a hidden command with its option `--name` set."""
-        command = copy.copy(super().get_command(ctx, hidden))
-        assert command is not None
+        command: Any = copy.copy(super().get_command(ctx, hidden))
         entry = name if "." in name else name.replace("-", "_")
         command.name, command.hidden, command.rich_help_panel = name, False, panel
         if hidden == METHOD:
