@@ -42,15 +42,15 @@ class Collection:
 
 
 @contextmanager
-def opened(paths: Sequence[Path], without: Path | None = None) -> Iterator[Collection]:
+def opened(paths: Sequence[Path], without: Sequence[Path] = ()) -> Iterator[Collection]:
     """The records in folders, record files and archives; what an archive holds is there inside the block.
 
     Of several results of one experiment under one name a finished one counts before a failed one and that before a
     skipped one, and of equals the one written last, so that no experiment counts twice.
 
     Args:
-        paths: where to look.
-        without: a folder whose records are left out, should it lie inside one of those.
+        paths: where to look; one that is named twice is looked at once.
+        without: folders whose records are left out, should they lie inside one of those.
 
     Raises:
         UserError: when a path is not there, or an archive was changed.
@@ -58,17 +58,25 @@ def opened(paths: Sequence[Path], without: Path | None = None) -> Iterator[Colle
     with ExitStack() as stack:
         found: list[Found] = []
         unreadable: list[str] = []
-        for path in paths:
+        for path in distinct(paths):
             folder = stack.enter_context(archive.unpacked(path)) if _is_archive(path) else path
-            inner = without.resolve() if without and path.resolve() in without.resolve().parents else None
+            inner = {each.resolve() for each in without if path.resolve() in each.resolve().parents}
             for file, each in _read(folder):
-                if inner and inner in file.resolve().parents:
+                if inner and inner & set(file.resolve().parents):
                     continue
                 if isinstance(each, Record):
                     found.append(Found(each, output_of(file)))
                 else:
                     unreadable.append(str(each).replace(str(folder), str(path)))
         yield merged(found, unreadable)
+
+
+def distinct(paths: Sequence[Path]) -> list[Path]:
+    """The paths, each place once, by the first name it has."""
+    named: dict[Path, Path] = {}
+    for path in paths:
+        named.setdefault(path.resolve(), path)
+    return list(named.values())
 
 
 def output_of(file: Path) -> Path:

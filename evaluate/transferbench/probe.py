@@ -22,13 +22,13 @@ Schedule = Literal["cosine", "cosine_by_epoch", "step", "constant"]
 class Probe(Settings):
     """How a head is trained on random crops and flips. Learning rates are for 256 images, x batch_size / 256."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(256, ge=2, description="over all processes")
-    lr_head: float = Field(0.2, gt=0)
+    lr_head: float = Field(0.2, gt=0, description="learning rate of the classifier, for 256 images")
     optimizer: Literal["sgd", "lars"] = Field("sgd", description="lars: each tensor at its own rate, by `trust`")
     trust: float = Field(0.001, gt=0, description="optimizer=lars: the share of its norm that a tensor moves by")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD and LARS")
+    weight_decay: float = Field(0.0, ge=0, description="added to the gradient")
     schedule: Schedule = Field(description="cosine changes with every batch, the others with every epoch")
     decay_at: tuple[float, ...] = Field((0.6, 0.8), description="schedule=step: after which parts of the epochs")
     decay_by: float = Field(0.1, gt=0, lt=1, description="schedule=step: the factor each time")
@@ -73,7 +73,7 @@ class Probe(Settings):
 class Tuning(Probe):
     """How head and backbone are trained together."""
 
-    lr_backbone: float = Field(gt=0)
+    lr_backbone: float = Field(gt=0, description="learning rate of the backbone, for 256 images")
 
 
 @dataclass(frozen=True)

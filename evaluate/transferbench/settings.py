@@ -9,7 +9,10 @@ from typing import Any, ClassVar, TypeVar
 import pydantic
 import yaml
 
-from transferbench.errors import UserError, nearest, unknown
+from transferbench.errors import UserError, unknown
+from transferbench.fields import Branches
+from transferbench.misfits import Misfit, explained
+from transferbench.origins import Origin
 
 
 class Settings(pydantic.BaseModel):
@@ -22,6 +25,8 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     PRESETS: ClassVar[Mapping[str, Any]] = {}
+    SOURCES: ClassVar[Mapping[str, str]] = {}
+    """Where each preset's values stand."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -37,6 +42,11 @@ class Settings(pydantic.BaseModel):
     def preset_values(cls, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values of a preset, which may depend on what is `given` beside it."""
         return cls.PRESETS[name]
+
+    @classmethod
+    def preset_cases(cls, name: str) -> list[dict[str, Any]]:
+        """What has to be given beside a preset, once for each of its sets of values."""
+        return [{}]
 
     @classmethod
     def preset_stated(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -73,17 +83,35 @@ Model = TypeVar("Model", bound=Settings)
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def read(model: type[Model], source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Model:
+def read(
+    model: type[Model],
+    source: Path | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    origin: Origin | None = None,
+    branches: Branches | None = None,
+) -> Model:
     """Validate `source` (a YAML or JSON file, or a mapping) with `overrides` applied on top.
+
+    Args:
+        model: what the settings are of.
+        source: the settings as written.
+        overrides: `a.b=v`.
+        origin: what a mapping was read from, for messages.
+        branches: the models of groups that `model` itself takes as they are; they are checked too.
 
     Raises:
         UserError: with one line for each field that is unknown, missing or out of range.
     """
+    overrides = tuple(overrides)
     values = merged(source, overrides)
-    try:
-        return model.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise UserError(_explain(model, error, str(source) if isinstance(source, Path) else "settings")) from None
+    misfits: list[Misfit] = []
+    found = _validated(model, values, (), misfits)
+    for name, inner in (branches or {}).items():
+        _validated(inner, _part(values, name), tuple(name.split(".")), misfits)
+    if found is None or misfits:
+        origin = origin or Origin((source,) if isinstance(source, Path) else (), overrides)
+        raise UserError(explained(model, misfits, origin, branches or {}))
+    return found
 
 
 def merged(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -148,22 +176,17 @@ def _assign(values: dict[str, Any], override: str) -> None:
     node[path[-1]] = value
 
 
-def _explain(model: type[Settings], error: pydantic.ValidationError, origin: str) -> str:
-    lines = [f"{error.error_count()} setting(s) in {origin} do not fit {model.__name__}:"]
-    for misfit in error.errors():
-        where = ".".join(str(part) for part in misfit["loc"])
-        if misfit["type"] == "extra_forbidden":
-            hint = nearest(str(misfit["loc"][-1]), _fields_at(model, misfit["loc"][:-1]))
-            lines.append(f"  {where}: no such setting.{hint}")
-        else:
-            lines.append(f"  {where or '(all)'}: found {misfit['input']!r}; {misfit['msg']}")
-    return "\n".join(lines)
+def _part(values: Mapping[str, Any], name: str) -> Any:
+    """What stands in `values` under a dotted name; nothing where it, or what it is in, is no group."""
+    for part in name.split("."):
+        values = values.get(part) or {} if isinstance(values, Mapping) else {}
+    return values if isinstance(values, Mapping) else {}
 
 
-def _fields_at(model: type[Settings], location: tuple[int | str, ...]) -> list[str]:
-    """The names of the fields of the settings nested at `location`."""
-    node: Any = model
-    for part in location:
-        if isinstance(node, type) and issubclass(node, Settings) and part in node.model_fields:
-            node = node.model_fields[str(part)].annotation
-    return list(node.model_fields) if isinstance(node, type) and issubclass(node, Settings) else []
+def _validated(model: type[Any], values: Any, under: tuple[str, ...], misfits: list[Misfit]) -> Any:
+    """The settings, or None with what does not fit added to `misfits`, each at its place below `under`."""
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        misfits += [Misfit((*under, *each["loc"]), each["type"], each["input"], each["msg"]) for each in error.errors()]
+        return None

@@ -33,16 +33,16 @@ exit "$code"
 class Request(Settings):
     """What is asked of SLURM. Nothing here can change a result."""
 
-    nodes: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1, description="number of machines")
     gpus: int = Field(1, ge=0, description="on each node; as many processes. 0: one process a node, on the CPU")
     cpus: int | None = Field(None, ge=1, description="for each process")
     time: str | None = Field(None, pattern=r"^(\d+-)?\d+(:\d+){0,2}$", description="as sbatch takes it, 24:00:00")
     warn: int = Field(120, ge=1, description="seconds before the time is up at which to save and queue again")
     mem: str | None = Field(None, description="of each node")
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
+    partition: str | None = Field(None, description="which queue")
+    account: str | None = Field(None, description="who pays")
+    qos: str | None = Field(None, description="quality of service")
+    constraint: str | None = Field(None, description="features a node must have")
 
     def directives(self) -> dict[str, str | int | None]:
         """The options of sbatch that say so."""

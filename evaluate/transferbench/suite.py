@@ -1,15 +1,17 @@
 """What a call runs: a suite of jobs, every setting of which is checked before the first job starts."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pydantic
 from pydantic import Field
 
-from transferbench.errors import UserError, nearest, unknown
-from transferbench.settings import Settings, from_file, merged, parse_override, read
+from transferbench.addressing import addressed, unreachable
+from transferbench.errors import UserError, unknown
+from transferbench.origins import Origin
+from transferbench.settings import Settings, from_file, merged, read
 from transferbench.tasks import TASKS
 
 FOLDER = Path(__file__).parent / "suites"
@@ -18,13 +20,14 @@ FOLDER = Path(__file__).parent / "suites"
 class Entry(Settings):
     """One job of a suite."""
 
-    task: str
+    task: str = Field(description="a task's name, or its import path")
     id: str = Field(default="", description="the name --set reaches this job by; the task's name when not given")
     settings: dict[str, Any] = Field(default={}, description="what differs from the task's defaults")
     data: tuple[str, ...] = Field(default=(), description="the data sets this job is for; any when none is named")
     embedded: str | None = Field(
         default=None, description="an embedded data set that the job runs on, once, whatever is named"
     )
+    _origin: Origin = pydantic.PrivateAttr(default=Origin())
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -43,25 +46,42 @@ class Entry(Settings):
 
         A preset takes the place of what the job states of its own of the preset's settings.
         """
-        split = [override.partition(".") for override in overrides]
-        mine = [rest for head, _, rest in split if "=" not in head and self.answers_to(head)]
+        mine = self._reached(overrides)
         asked, stated = merged({}, mine), self.settings
         if "preset" in asked:
             values = TASKS.load(self.task).Config.preset_stated({**stated, **asked})
             stated = {key: value for key, value in stated.items() if key not in values}
         return self.model_copy(update={"settings": merged(stated, mine)})
 
+    def config(self, overrides: Iterable[str] = ()) -> Settings:
+        """The task's settings for this job. Raises UserError with all that do not fit."""
+        mine = tuple(self._reached(overrides))
+        origin = replace(self._origin, overrides=mine)
+        return read(TASKS.load(self.task).Config, self.changed(overrides).settings, origin=origin)
+
+    def rest(self, override: str) -> str | None:
+        """The override without this job's id or task in front; None where it begins otherwise."""
+        key, equals, value = override.partition("=")
+        for name in (self.id, self.task):
+            if key.replace("-", "_").startswith(f"{name.replace('-', '_')}."):
+                return f"{key[len(name) + 1 :]}{equals}{value}"
+        return None
+
+    def _reached(self, overrides: Iterable[str]) -> list[str]:
+        """Those of the overrides that reach this job, without its name."""
+        return [rest for override in overrides if (rest := self.rest(override)) is not None]
+
 
 class Suite(Settings):
     """Jobs in the order they run, cheapest first."""
 
-    name: str
-    summary: str = ""
+    name: str = Field(description="what the suite is called; the file's name when not given")
+    summary: str = Field("", description="one line for lists")
     for_data: tuple[str, ...] = Field((), description="data sets that take this suite when none is asked for")
     for_metric: str | None = Field(None, description="other data sets that take it: those reported in this metric")
     extends: str | None = Field(None, description="a suite whose jobs come first")
     overrides: tuple[str, ...] = Field((), description="what to change in the extended suite's jobs, as with --set")
-    jobs: tuple[Entry, ...] = ()
+    jobs: tuple[Entry, ...] = Field((), description="tasks with their settings, cheapest first")
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -102,16 +122,26 @@ def load(name: str | Path) -> Suite:
         if str(name) not in names():
             raise unknown("suite", str(name), names())
         path = FOLDER / f"{name}.yaml"
-    suite = read(Suite, {"name": path.stem, **from_file(path)})
-    inherited = load(suite.extends).jobs if suite.extends else ()
-    misfits = [line for override in suite.overrides for line in _unreachable(override, inherited)]
-    jobs = tuple(entry.changed(suite.overrides) for entry in inherited) + suite.jobs
+    suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=Origin((path,)))
+    for i, entry in enumerate(suite.jobs):
+        entry._origin = Origin((path,), under=("jobs", i, "settings"))
+    inherited = _extended(suite.extends, path).jobs if suite.extends else ()
+    overrides = addressed(suite.overrides, inherited)
+    misfits = [line for override in overrides for line in unreachable(override, inherited)]
+    jobs = tuple(entry.changed(overrides) for entry in inherited) + suite.jobs
     ids = [entry.id for entry in jobs]
     misfits += [f"{len(ids)} jobs need different ids, found: {', '.join(ids)}."] if len(set(ids)) < len(ids) else []
     misfits += [] if jobs else ["A suite lists at least one job: `jobs: [{task: knn}]`."]
     if misfits:
         raise UserError("\n".join([f"{path}:", *misfits]))
     return suite.model_copy(update={"jobs": jobs})
+
+
+def _extended(name: str, path: Path) -> Suite:
+    try:
+        return load(name)
+    except UserError as error:
+        raise UserError(f"{path}, extends: {error}") from None
 
 
 def suite_for(data: str, metric: str | None = None) -> Suite:
@@ -129,7 +159,7 @@ def plan(
 
     Args:
         suites: the suite of each data set.
-        overrides: `JOB.KEY=VALUE`; JOB is a job's id, or a task for all its jobs.
+        overrides: `JOB.KEY=VALUE`; JOB is a job's id, or a task for all its jobs. `KEY=VALUE` where there is one job.
         seeds: each job runs once with each.
         limit: how many images to keep of each split; None keeps all.
 
@@ -137,7 +167,8 @@ def plan(
         UserError: with every setting of every job that does not fit.
     """
     entries = [entry for suite in suites.values() for entry in suite.jobs]
-    misfits = [line for override in overrides for line in _unreachable(override, entries)]
+    overrides = addressed(overrides, entries)
+    misfits = [line for override in overrides for line in unreachable(override, entries)]
     jobs: list[Job] = []
     for data, suite in suites.items():
         fitting = [entry for entry in suite.jobs if not entry.data or data in entry.data]
@@ -145,7 +176,7 @@ def plan(
             misfits.append(f"The suite {suite.name} has no job for {data}. It is for {', '.join(suite.data)}.")
         for entry in fitting:
             try:
-                config = read(TASKS.load(entry.task).Config, entry.changed(overrides).settings)
+                config = entry.config(overrides)
             except UserError as error:
                 misfits.append(f"{entry.id}: {error}")
                 continue
@@ -154,14 +185,3 @@ def plan(
     if misfits:
         raise UserError("\n".join(dict.fromkeys(misfits)))
     return jobs
-
-
-def _unreachable(override: str, entries: Collection[Entry]) -> list[str]:
-    """Why an override reaches none of the jobs; empty when it reaches one."""
-    path, _ = parse_override(override)
-    known = sorted({name for entry in entries for name in (entry.id, entry.task)})
-    if len(path) < 2:
-        return [f"--set {override}: name the job it is for, JOB.{override}, with JOB one of {', '.join(known)}."]
-    if any(entry.answers_to(path[0]) for entry in entries):
-        return []
-    return [f"--set {override}: no job '{path[0]}' here.{nearest(path[0], known)} Jobs: {', '.join(known)}."]

@@ -11,13 +11,13 @@ from transferbench.settings import Settings
 class Projector(Settings):
     """Fully connected layers: Linear-BN-ReLU but for the last, which is Linear alone (docs/methods.md#projectors)."""
 
-    layers: int = Field(3, ge=1)
-    hidden: int = Field(2048, ge=1)
+    layers: int = Field(3, ge=1, description="fully connected layers, the last one included")
+    hidden: int = Field(2048, ge=1, description="channels of every layer but the last")
     hidden_bias: bool = Field(False, description="biases in front of batch normalisation too")
     hidden_norm: bool = Field(True, description="batch normalisation after every layer but the last")
-    activation: Literal["relu", "gelu"] = "relu"
+    activation: Literal["relu", "gelu"] = Field("relu", description="after every layer but the last")
     output: int = Field(2048, ge=1, description="channels of the embedding")
-    output_bias: bool = True
+    output_bias: bool = Field(True, description="the last layer has a bias")
     output_norm: Literal["none", "affine", "plain"] = Field(
         "none", description="batch normalisation of the embedding; plain has no weights (SimSiam)"
     )

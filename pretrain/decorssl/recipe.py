@@ -1,8 +1,9 @@
 """A recipe: everything that decides the weights a pretraining run ends with."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -12,51 +13,51 @@ from decorssl.methods import METHODS
 from decorssl.update import Optim
 from decorssl.views import View
 from transferbench import settings
-from transferbench.backbones import Architecture, complete
+from transferbench.backbones import FAMILIES, Architecture, complete
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, unknown
+from transferbench.fields import Branches
+from transferbench.origins import Origin
 from transferbench.runtime import fast_precision
 from transferbench.settings import Settings
 
-M = TypeVar("M", bound=Settings)
-
 FOLDER = Path(__file__).parent / "recipes"
-PROSE = ("name", "about", "targets")
+PROSE = ("name", "summary", "targets")
 """The fields of a recipe that decide nothing."""
 
 
 class Target(Settings):
     """A score somebody published, or measured here, for this recipe."""
 
-    task: str
-    value: float
-    source: str
+    task: str = Field(description="what was measured, on what")
+    value: float = Field(description="the score, mostly in per cent")
+    source: str = Field(description="who says so")
 
 
 class Stage(Settings):
     """Epochs in which the views are smaller."""
 
-    until_epoch: int = Field(ge=1)
+    until_epoch: int = Field(ge=1, description="the stage ends with this epoch, counted from 1")
     scale: float = Field(gt=0, lt=1, description="of the sides of every crop")
 
 
 class Recipe(Settings):
     """The settings of one pretraining run."""
 
-    name: str
-    about: str
-    method: str
+    name: str = Field(description="what runs are called by; the file's name when not given")
+    summary: str = Field(description="one sentence, told when the run begins")
+    method: str = Field(description="what is trained with: a name of `pretrain ls`, or an import path")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
-    data: str = "digits"
+    data: str = Field("digits", description="a data set's name or path")
     split: str = Field("train", description="the images pretrained on; STL-10 has train+unlabeled")
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
-    backbone: Architecture
+    backbone: Architecture = Field(description="the network that is pretrained")
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
-    projector: Projector
-    views: tuple[View, ...] = Field(min_length=1)
-    preprocess: Preprocess
-    optim: Optim
-    epochs: int = Field(ge=1)
+    projector: Projector = Field(description="what stands between backbone and loss, and is thrown away")
+    views: tuple[View, ...] = Field(min_length=1, description="the random operations each view of an image is made by")
+    preprocess: Preprocess = Field(description="how images are normalised, and prepared when the backbone is judged")
+    optim: Optim = Field(description="how weights are updated")
+    epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(ge=2, description="the global batch, over all processes")
     micro_batch_size: int | None = Field(
         None,
@@ -66,8 +67,8 @@ class Recipe(Settings):
     )
     growth: tuple[Stage, ...] | None = Field(None, description="smaller views in the first epochs")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the backbone and projector")
-    seed: int = Field(0, ge=0)
-    targets: tuple[Target, ...] = ()
+    seed: int = Field(0, ge=0, description="of initial weights, order and views")
+    targets: tuple[Target, ...] = Field((), description="published or measured scores")
 
     @field_validator("growth")
     @classmethod
@@ -109,25 +110,45 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: listing every setting that does not fit.
     """
-    path = _file(source)
-    return checked({"name": path.stem, **settings.merged(_values(path), overrides)})
+    path = file_of(source)
+    values, files = _values(path)
+    values = settings.merged(values, overrides)
+    return checked({"name": path.stem, **values}, Origin(files, tuple(overrides)))
 
 
-def checked(values: Mapping[str, Any]) -> Recipe:
-    """The recipe of such values, the method's settings checked and filled in.
+def checked(values: Mapping[str, Any], origin: Origin | None = None) -> Recipe:
+    """The recipe of such values, read from `origin`, the method's settings checked and filled in.
 
     Raises:
         UserError: listing every setting that does not fit.
     """
-    recipe, misfits = _validated(Recipe, values)
-    config_type = METHODS.load(values.get("method", "")).Config
-    config, method_misfits = _validated(config_type, values.get("settings") or {})
-    if recipe is None or config is None:
-        raise UserError("\n".join(misfits + method_misfits))
+    values = _with_summary(values)
+    try:
+        inner = branches(values)
+    except UserError as error:
+        raise UserError(f"{origin.name}: {error}" if origin else str(error)) from None
+    recipe = settings.read(Recipe, values, origin=origin, branches=inner)
+    config = inner["settings"].model_validate(recipe.settings)
     return recipe.model_copy(update={"settings": config.model_dump(mode="json"), "backbone": complete(recipe.backbone)})
 
 
-def _file(source: str | Path) -> Path:
+def branches(values: Mapping[str, Any]) -> Branches:
+    """The models of the settings that the method and the backbone's family decide."""
+    backbone = values.get("backbone")
+    family = backbone.get("family") if isinstance(backbone, Mapping) else None
+    of_backbone = {"backbone.arguments": FAMILIES.load(str(family)).Arguments} if family else {}
+    return {"settings": METHODS.load(str(values.get("method", ""))).Config, **of_backbone}
+
+
+def _with_summary(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the summary under its name, which was `about` before."""
+    if "about" not in values:
+        return dict(values)
+    return {"summary": values["about"], **{name: value for name, value in values.items() if name != "about"}}
+
+
+def file_of(source: str | Path) -> Path:
+    """The file of a recipe by its name, or the file itself. Raises UserError when there is none of that name."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml", ".json"):
         path = FOLDER / f"{source}.yaml"
@@ -136,20 +157,27 @@ def _file(source: str | Path) -> Path:
     return path
 
 
-def _values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What a recipe file says, over what the recipe it names as its `base` says.
+def _values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """What a recipe file says, over what the recipe it names as its `base` says; and the files, topmost first.
 
     Prose is not taken over, nor are the settings of another method.
     """
-    values = settings.from_file(path)
+    written = settings.from_file(path)
+    if "about" in written and path.suffix != ".json":
+        warnings.warn(f"{path}: `about` is called `summary` now; the old name is still read.", FutureWarning, 2)
+    values = _with_summary(written)
     base = values.pop("base", None)
     if base is None:
-        return values
+        return values, (path,)
     if path in above:
         raise UserError(f"The recipe {path} is, in the end, its own base. Expected a chain of bases with an end.")
-    under = _values(_file(base), (*above, path))
+    try:
+        lower = file_of(base)
+    except UserError as error:
+        raise UserError(f"{path}, base: {error}") from None
+    under, files = _values(lower, (*above, path))
     own = PROSE if values.get("method", under.get("method")) == under.get("method") else (*PROSE, "settings")
-    return _laid_over({name: value for name, value in under.items() if name not in own}, values)
+    return _laid_over({name: value for name, value in under.items() if name not in own}, values), (path, *files)
 
 
 def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,14 +187,6 @@ def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, A
         for name, value in over.items()
     }
     return {**under, **both}
-
-
-def _validated(model: type[M], values: Mapping[str, Any]) -> tuple[M | None, list[str]]:
-    """The settings, or what does not fit, so that the misfits of several parts can be told together."""
-    try:
-        return settings.read(model, values), []
-    except UserError as error:
-        return None, [str(error)]
 
 
 def for_method(method: str, data: str) -> str:

@@ -98,7 +98,7 @@ def _trained(training: Training, log: RunLog, place: Place, substitutes: Substit
     recipe, images, folder = training.recipe, training.images, log.folder
     root = place.data_root or runtime.data_root()
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
-    say(f"{recipe.about}\n{plan}, in {folder}")
+    say(f"{recipe.summary}\n{plan}, in {folder}")
     if training.done:
         say(f"Going on after step {training.done}")
     is_main = training.runtime.is_main

@@ -34,7 +34,7 @@ class Variant(Settings):
 class Study(Settings):
     """A recipe without a method, and the methods it is trained with."""
 
-    title: str
+    summary: str
     about: str = Field(description="what the table begins with")
     groups: int = Field(ge=2, description="contiguous groups of channels whose correlation is measured")
     base: dict[str, Any]
@@ -43,7 +43,7 @@ class Study(Settings):
     def recipe(self, name: str, seed: int, overrides: Sequence[str]) -> Recipe:
         """The recipe of a variant, with `a.b=v` overrides. Raises UserError for settings that do not fit."""
         variant = self.variants[name]
-        own = {"name": name, "about": variant.label, "method": variant.method, "settings": variant.settings}
+        own = {"name": name, "summary": variant.label, "method": variant.method, "settings": variant.settings}
         weighted = [f"optim.loss_weight={variant.loss_weight}", *overrides, f"seed={seed}"]
         return recipe.checked(settings.merged({**self.base, **own}, weighted))
 

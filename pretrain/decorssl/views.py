@@ -23,7 +23,7 @@ PIECE = 1 << 18
 class View(Settings):
     """One view: operations in the order they are applied."""
 
-    operations: tuple[Operation, ...] = Field(min_length=1)
+    operations: tuple[Operation, ...] = Field(min_length=1, description="applied in this order")
 
     @property
     def cropped(self) -> int:

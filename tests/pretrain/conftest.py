@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 YAML = """
-about: a test
+summary: a test
 method: intl
 data: tiny
 backbone: {family: resnet, arguments: {depth: 10, width: 0.125, stem: cifar}}

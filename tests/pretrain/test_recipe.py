@@ -80,9 +80,9 @@ def test_auto_precision_is_decided_before_training(recipe_file: Path) -> None:
 
 def test_a_recipe_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("base: intl-cifar10\nabout: mine\nsettings: {iterations: 5}\noptim: {lr: 0.1}\ndata: cifar100\n")
+    path.write_text("base: intl-cifar10\nsummary: mine\nsettings: {iterations: 5}\noptim: {lr: 0.1}\ndata: cifar100\n")
     base, mine = recipes.read("intl-cifar10"), recipes.read(path, ["optim.floor=0"])
-    assert (mine.name, mine.about, mine.data, mine.targets) == ("mine", "mine", "cifar100", ())
+    assert (mine.name, mine.summary, mine.data, mine.targets) == ("mine", "mine", "cifar100", ())
     assert mine.optim == base.optim.model_copy(update={"lr": 0.1, "floor": 0.0})
     assert mine.settings == {**base.settings, "iterations": 5}
     assert (mine.views, mine.projector, mine.epochs) == (base.views, base.projector, base.epochs)
@@ -90,12 +90,12 @@ def test_a_recipe_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
 
 def test_a_base_of_another_method_keeps_its_settings_to_itself(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("base: cwrgp-cifar10\nabout: mine\nmethod: vicreg\n")
+    path.write_text("base: cwrgp-cifar10\nsummary: mine\nmethod: vicreg\n")
     assert recipes.read(path).settings == recipes.METHODS.load("vicreg").Config().model_dump()
 
 
 def test_bases_that_go_round_in_a_circle_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "round.yaml"
-    path.write_text(f"base: {path}\nabout: round\n")
+    path.write_text(f"base: {path}\nsummary: round\n")
     with pytest.raises(UserError, match="its own base"):
         recipes.read(path)

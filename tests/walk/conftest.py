@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 RECIPE = """
-about: a walk in the test suite
+summary: a walk in the test suite
 method: intl
 data: {data}
 backbone: {{family: resnet, arguments: {{depth: 10, width: 0.125, stem: cifar}}}}

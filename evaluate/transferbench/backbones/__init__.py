@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from transferbench import plugins
@@ -26,8 +27,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Architecture(Settings):
     """All that is needed to build a network: its family and that family's arguments, every one written out."""
 
-    family: str
-    arguments: dict[str, Any]
+    family: str = Field(description="a name of `evaluate ls backbones`")
+    arguments: dict[str, Any] = Field(description="the family's own settings")
 
     @property
     def name(self) -> str:

@@ -19,15 +19,15 @@ from transferbench.settings import Settings
 class Arguments(Settings):
     """What fixes a Swin transformer's computation."""
 
-    image_size: int = Field(224, ge=1)
-    patch_size: int = Field(4, ge=1)
-    dim: int = Field(96, ge=1)
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (3, 6, 12, 24)
-    window: int = Field(7, ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
-    qkv_bias: bool = True
-    norm_eps: float = Field(1e-5, gt=0)
+    image_size: int = Field(224, ge=1, description="side of the images, pixels")
+    patch_size: int = Field(4, ge=1, description="side of a patch, pixels")
+    dim: int = Field(96, ge=1, description="channels of the first stage, doubled with each")
+    depths: tuple[int, ...] = Field((2, 2, 6, 2), description="blocks of each stage")
+    heads: tuple[int, ...] = Field((3, 6, 12, 24), description="attention heads of each stage")
+    window: int = Field(7, ge=1, description="side of an attention window, patches")
+    mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of an MLP over its inputs")
+    qkv_bias: bool = Field(True, description="queries, keys and values have biases")
+    norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalisation")
 
 
 class Swin(SwinTransformer, Backbone):

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import files, holding, judging, tabulating
+from transferbench.cli import files, holding, judging, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 
@@ -29,8 +29,10 @@ evaluate inspect a.pth                        what a file is
 evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate shrink imagenet small --size 256     a copy that decodes faster
 evaluate ls                                   what there is to choose from
+evaluate show knn                             every setting of a task
 evaluate doctor                               what works on this machine
 """
+POINTER = "`evaluate show TASK` prints every setting: type, range, default, meaning; `show SUITE` those of its jobs."
 JUDGE = "all"
 
 
@@ -62,6 +64,7 @@ def _for_task(judging: Any, name: str) -> Any:
     command = copy.copy(judging)
     command.name, command.short_help = name, None
     command.help = TASKS.summary(name.replace("-", "_")) if "." not in name else f"The task {name}."
+    command.epilog = f"`evaluate show {name}` prints every setting of this task, for --set."
     command.rich_help_panel = "Tasks: as `all`, with this task only"
     command.params = [copy.copy(param) for param in judging.params]
     for param in command.params:
@@ -76,22 +79,24 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help=ABOUT,
+    epilog=POINTER,
     no_args_is_help=True,
 )
 
-app.command(JUDGE)(judging.judge)
-app.command()(tabulating.table)
-app.command()(tabulating.report)
-app.command("published")(tabulating.published_)
-app.command()(holding.compare)
-app.command()(holding.gate)
-app.command()(holding.pack)
-app.command("inspect")(files.inspect_)
-app.command()(files.convert)
-app.command()(files.shrink)
-app.command()(files.ls)
-app.command()(files.download)
-app.command()(files.doctor)
+app.command(JUDGE, epilog=POINTER)(judging.judge)
+app.command(epilog=POINTER)(tabulating.table)
+app.command(epilog=POINTER)(tabulating.report)
+app.command("published", epilog=POINTER)(tabulating.published_)
+app.command(epilog=POINTER)(holding.compare)
+app.command(epilog=POINTER)(holding.gate)
+app.command(epilog=POINTER)(holding.pack)
+app.command("inspect", epilog=POINTER)(files.inspect_)
+app.command(epilog=POINTER)(files.convert)
+app.command(epilog=POINTER)(files.shrink)
+app.command(epilog=POINTER)(files.ls)
+app.command(epilog=POINTER)(showing.show)
+app.command(epilog=POINTER)(files.download)
+app.command(epilog=POINTER)(files.doctor)
 
 
 def main() -> None:

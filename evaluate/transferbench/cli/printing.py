@@ -1,9 +1,9 @@
 """What is told while checkpoints are judged, and afterwards."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from transferbench.records import Record
     from transferbench.tables import Form, Leaderboard
 
+In = Annotated[
+    list[Path] | None, typer.Option("--in", help="The same as naming it without --in; repeat it for several.")
+]
+"""A folder of records, or an archive, named by an option as `compare` does."""
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
@@ -100,6 +104,13 @@ def show(board: "Leaderboard", form: "Form | None" = None) -> None:
         Console().print(tables.terminal(laid))
     else:
         print(tables.markdown(laid))
+
+
+def places(*named: Sequence[Path] | None) -> list[Path]:
+    """The folders that were named, each once; `results` when none was."""
+    from transferbench.collection import distinct
+
+    return distinct([path for paths in named for path in paths or ()]) or [Path("results")]
 
 
 def unreadable(*collections: "Collection") -> None:

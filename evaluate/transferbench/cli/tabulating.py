@@ -21,6 +21,7 @@ FORM = "How it is laid out"
 
 def table(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
+    in_: printing.In = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same, if it is one.")
     ] = None,
@@ -54,7 +55,7 @@ def table(
 
     shown = tuple(part.strip() for text in columns or () for part in text.split(","))
     choice = Choice(tuple(where or ()), shown, sort, limited, published, context, tolerance, merge)
-    places = folders or [Path("results")]
+    places = printing.places(folders, in_)
     with _opened(places) as there:
         place = out or (places[0] if len(places) == 1 and places[0].is_dir() else None)
         _tabulate(there, choice, Form(ranks, transpose, caption, label), place)
@@ -93,6 +94,7 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
 
 def report(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
+    in_: printing.In = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG and PDF.")] = None,
     where: Annotated[
@@ -109,7 +111,7 @@ def report(
 
     choice = tables.Choice(tuple(where or ()), limited=limited)
     sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
-    with _opened(folders or [Path("results")]) as there:
+    with _opened(printing.places(folders, in_)) as there:
         made = reports.build(there, choice, sources)
     for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
         print(f"wrote {path}")

@@ -24,13 +24,13 @@ class Contestant:
     file: str
 
 
-def contestant(text: str, folder: Path, stack: ExitStack) -> Contestant:
+def contestant(text: str, folders: Sequence[Path], stack: ExitStack) -> Contestant:
     """What `text` stands for.
 
     Args:
         text: a record's file, a folder or archive of records, a checkpoint's file, or the name or the first characters
             of the digest of a candidate.
-        folder: where the records of checkpoints, names and digests are looked for.
+        folders: where the records of checkpoints, names and digests are looked for.
         stack: holds unpacked archives for as long as they are needed.
 
     Raises:
@@ -38,35 +38,35 @@ def contestant(text: str, folder: Path, stack: ExitStack) -> Contestant:
     """
     path = Path(text).expanduser()
     if path.is_dir() or path.suffix.lower() in (".json", collection.ARCHIVE):
-        found = _opened(path, stack)
+        found = _opened([path], stack)
         several = {each.record.candidate for each in found if each.record.load_report.format != CONTROL}
         if len(several) > 1:
             names = ", ".join(sorted(several))
             raise UserError(f"{text} holds several candidates: {names}. Name one of them, with --in {text}.")
         chosen = [each for each in found if each.record.candidate in several] or found
         return Contestant(chosen[0].record.candidate, tuple(chosen), chosen[0].record.candidate)
-    found = _opened(folder, stack)
+    found, where = _opened(folders, stack), ", ".join(map(str, folders))
     if path.is_file():
         digest = inspect(path).digest
         chosen = [each for each in found if each.record.digest == digest]
         if not chosen:
             raise UserError(
-                f"{folder} holds no result of {text} (digest {digest[:12]}). "
-                f"Make them: evaluate all {text} --out {folder}"
+                f"{where} holds no result of {text} (digest {digest[:12]}). "
+                f"Make them: evaluate all {text} --out {folders[0]}"
             )
         return Contestant(chosen[0].record.candidate, tuple(chosen), text)
-    return Contestant(*_named(text, found, folder), text)
+    return Contestant(*_named(text, found, where), text)
 
 
-def _opened(path: Path, stack: ExitStack) -> list[Found]:
+def _opened(paths: Sequence[Path], stack: ExitStack) -> list[Found]:
     """The records there; none is an error, saying what else lies there."""
-    there = stack.enter_context(collection.opened([path]))
+    there = stack.enter_context(collection.opened(paths))
     if not there.found:
-        raise UserError("\n".join([f"There are no records in {path}.", *there.unreadable]))
+        raise UserError("\n".join([f"There are no records in {', '.join(map(str, paths))}.", *there.unreadable]))
     return list(there.found)
 
 
-def _named(text: str, found: Sequence[Found], folder: Path) -> tuple[str, tuple[Found, ...]]:
+def _named(text: str, found: Sequence[Found], where: str) -> tuple[str, tuple[Found, ...]]:
     exact = tuple(each for each in found if each.record.candidate == text)
     if exact:
         return text, exact
@@ -80,5 +80,5 @@ def _named(text: str, found: Sequence[Found], folder: Path) -> tuple[str, tuple[
         return f"{same[0].record.candidate} [{digests[0][:6]}]", same
     names = sorted({each.record.candidate for each in found})
     raise UserError(
-        f"'{text}' is no file, and no candidate in {folder}.{nearest(text, names)} There are: {', '.join(names)}."
+        f"'{text}' is no file, and no candidate in {where}.{nearest(text, names)} There are: {', '.join(names)}."
     )

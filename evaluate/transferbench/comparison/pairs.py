@@ -69,14 +69,14 @@ class Versus:
 
 
 @contextmanager
-def between(a: str, b: str, folder: Path) -> Iterator[Versus]:
-    """The comparison of what `a` and `b` stand for, records being looked for in `folder`.
+def between(a: str, b: str, folders: Sequence[Path]) -> Iterator[Versus]:
+    """The comparison of what `a` and `b` stand for, their records being looked for in `folders`.
 
     Raises:
         UserError: when one stands for nothing or for several candidates, or when nothing of both can be compared.
     """
     with ExitStack() as stack:
-        found = versus(contestant(a, folder, stack), contestant(b, folder, stack), str(folder))
+        found = versus(contestant(a, folders, stack), contestant(b, folders, stack), str(folders[0]))
         if not found.lines:
             raise UserError("\n".join([f"Nothing of {a} and {b} can be compared.", *found.not_compared]))
         yield found

@@ -24,13 +24,15 @@ RATIO = (3 / 4, 4 / 3)
 class Preprocess(Settings):
     """From an image to the tensor the backbone was trained on."""
 
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, float, float] = Field(
+        IMAGENET_MEAN, description="of each channel, taken off; for images whose white is input_range"
+    )
+    std: tuple[float, float, float] = Field(IMAGENET_STD, description="of each channel, divided by")
     size: int | None = Field(256, description="resize the shorter side to this many pixels; none leaves the image")
     crop: int = Field(224, ge=1, description="side of the central crop, pixels")
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-    input_range: Literal[1, 255] = 1
+    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="how images are resized")
+    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="in which the network takes colours")
+    input_range: Literal[1, 255] = Field(1, description="the value of white, which mean and std refer to")
     """The value of white, which mean and std refer to."""
 
     @model_serializer(mode="wrap")

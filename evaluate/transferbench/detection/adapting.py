@@ -21,14 +21,23 @@ def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> Rec
     Raises:
         UserError: when there is none, or with each key that does not fit.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = resource(FOLDER) / f"{name}.yaml"
-        if not path.exists():
-            known = [each.stem for each in path.parent.glob("*.yaml") if not each.stem.startswith("Base")]
-            raise unknown("recipe", name, known)
-    found = recipe.read(path, overrides)
+    found = recipe.read(file_of(name), overrides)
     return solving.rescaled(found, batch_size or found.SOLVER.IMS_PER_BATCH)
+
+
+def names() -> list[str]:
+    """The recipes in `detectron_configs/`."""
+    return sorted(each.stem for each in resource(FOLDER).glob("*.yaml") if not each.stem.startswith("Base"))
+
+
+def file_of(name: str) -> Path:
+    """The YAML file of a recipe. Raises UserError when there is none of that name."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if not (resource(FOLDER) / f"{name}.yaml").exists():
+        raise unknown("recipe", name, names())
+    return resource(FOLDER) / f"{name}.yaml"
 
 
 def following(card: Card, images: LabelledImages) -> list[str]:

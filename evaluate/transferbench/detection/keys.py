@@ -16,128 +16,175 @@ Four = tuple[float, float, float, float]
 class BackboneKeys(Settings):
     """`MODEL.BACKBONE`."""
 
-    NAME: Literal["build_resnet_backbone", "build_resnet_fpn_backbone"] = "build_resnet_backbone"
+    NAME: Literal["build_resnet_backbone", "build_resnet_fpn_backbone"] = Field(
+        default="build_resnet_backbone", description="a ResNet alone (C4), or under a feature pyramid"
+    )
     FREEZE_AT: int = Field(default=2, ge=0, le=5, description="1 freezes the stem, 2 also the first stage, and so on")
 
 
 class ResNetKeys(Settings):
     """`MODEL.RESNETS`; compared with the backbone, which is there already."""
 
-    DEPTH: int = 50
-    NUM_GROUPS: int = Field(default=1, ge=1)
-    WIDTH_PER_GROUP: int = Field(default=64, ge=1)
-    STEM_OUT_CHANNELS: int = Field(default=64, ge=1)
-    RES2_OUT_CHANNELS: int = Field(default=256, ge=1)
-    STRIDE_IN_1X1: bool = True
-    NORM: Literal["BN", "SyncBN", "FrozenBN"] = "FrozenBN"
-    OUT_FEATURES: tuple[str, ...] = ("res4",)
-    RES5_DILATION: Literal[1] = 1
+    DEPTH: int = Field(default=50, description="number of layers")
+    NUM_GROUPS: int = Field(default=1, ge=1, description="groups of the 3x3 convolutions")
+    WIDTH_PER_GROUP: int = Field(default=64, ge=1, description="channels of a group in the first stage")
+    STEM_OUT_CHANNELS: int = Field(default=64, ge=1, description="channels after the stem")
+    RES2_OUT_CHANNELS: int = Field(default=256, ge=1, description="channels after the first stage")
+    STRIDE_IN_1X1: bool = Field(default=True, description="bottlenecks stride in their first convolution")
+    NORM: Literal["BN", "SyncBN", "FrozenBN"] = Field(
+        default="FrozenBN", description="normalisation in the backbone; FrozenBN does not learn"
+    )
+    OUT_FEATURES: tuple[str, ...] = Field(default=("res4",), description="stages that the detector sees")
+    RES5_DILATION: Literal[1] = Field(default=1, description="of the last stage: none")
 
 
 class PyramidKeys(Settings):
     """`MODEL.FPN`."""
 
-    IN_FEATURES: tuple[str, ...] = ()
-    OUT_CHANNELS: int = Field(default=256, ge=1)
-    NORM: Literal["", "BN", "SyncBN", "FrozenBN"] = ""
-    FUSE_TYPE: Literal["sum"] = "sum"
+    IN_FEATURES: tuple[str, ...] = Field(default=(), description="stages that the pyramid is built on")
+    OUT_CHANNELS: int = Field(default=256, ge=1, description="channels of every level")
+    NORM: Literal["", "BN", "SyncBN", "FrozenBN"] = Field(
+        default="", description="normalisation in the pyramid; none when empty"
+    )
+    FUSE_TYPE: Literal["sum"] = Field(default="sum", description="how a level is joined with the one above")
 
 
 class AnchorKeys(Settings):
     """`MODEL.ANCHOR_GENERATOR`: for each map sizes (pixels) and ratios (height over width), or once for all."""
 
-    NAME: Literal["DefaultAnchorGenerator"] = "DefaultAnchorGenerator"
-    SIZES: tuple[tuple[float, ...], ...] = ((32, 64, 128, 256, 512),)
-    ASPECT_RATIOS: tuple[tuple[float, ...], ...] = ((0.5, 1.0, 2.0),)
-    OFFSET: float = Field(default=0.0, ge=0, lt=1)
+    NAME: Literal["DefaultAnchorGenerator"] = Field(
+        default="DefaultAnchorGenerator", description="boxes around each cell of a map"
+    )
+    SIZES: tuple[tuple[float, ...], ...] = Field(
+        default=((32, 64, 128, 256, 512),), description="square roots of areas, pixels, for each map or once for all"
+    )
+    ASPECT_RATIOS: tuple[tuple[float, ...], ...] = Field(
+        default=((0.5, 1.0, 2.0),), description="heights over widths, for each map or once for all"
+    )
+    OFFSET: float = Field(
+        default=0.0, ge=0, lt=1, description="of an anchor's centre in its cell, as a share of the stride"
+    )
 
 
 class ProposalKeys(Settings):
     """`MODEL.PROPOSAL_GENERATOR`."""
 
-    NAME: Literal["RPN"] = "RPN"
+    NAME: Literal["RPN"] = Field(default="RPN", description="what proposes boxes")
     MIN_SIZE: float = Field(default=0, ge=0, description="pixels")
 
 
 class RPNKeys(Settings):
     """`MODEL.RPN`."""
 
-    HEAD_NAME: Literal["StandardRPNHead"] = "StandardRPNHead"
-    IN_FEATURES: tuple[str, ...] = ("res4",)
-    BOUNDARY_THRESH: Literal[-1] = -1
-    IOU_THRESHOLDS: tuple[float, float] = (0.3, 0.7)
-    IOU_LABELS: tuple[int, int, int] = (0, -1, 1)
-    BATCH_SIZE_PER_IMAGE: int = Field(default=256, ge=1)
-    POSITIVE_FRACTION: float = Field(default=0.5, ge=0, le=1)
-    BBOX_REG_LOSS_TYPE: Literal["smooth_l1"] = "smooth_l1"
-    BBOX_REG_LOSS_WEIGHT: float = 1.0
-    BBOX_REG_WEIGHTS: Four = (1.0, 1.0, 1.0, 1.0)
-    SMOOTH_L1_BETA: float = Field(default=0.0, ge=0)
-    LOSS_WEIGHT: float = 1.0
-    PRE_NMS_TOPK_TRAIN: int = Field(default=12000, ge=1)
-    PRE_NMS_TOPK_TEST: int = Field(default=6000, ge=1)
-    POST_NMS_TOPK_TRAIN: int = Field(default=2000, ge=1)
-    POST_NMS_TOPK_TEST: int = Field(default=1000, ge=1)
-    NMS_THRESH: float = Field(default=0.7, ge=0, le=1)
+    HEAD_NAME: Literal["StandardRPNHead"] = Field(
+        default="StandardRPNHead", description="one 3x3 convolution and two 1x1"
+    )
+    IN_FEATURES: tuple[str, ...] = Field(default=("res4",), description="maps that boxes are proposed on")
+    BOUNDARY_THRESH: Literal[-1] = Field(default=-1, description="anchors across the border are kept")
+    IOU_THRESHOLDS: tuple[float, float] = Field(
+        default=(0.3, 0.7), description="below the first an anchor is background, above the second an object"
+    )
+    IOU_LABELS: tuple[int, int, int] = Field(
+        default=(0, -1, 1), description="of the three ranges: background, ignored, object"
+    )
+    BATCH_SIZE_PER_IMAGE: int = Field(default=256, ge=1, description="anchors in the loss of an image")
+    POSITIVE_FRACTION: float = Field(default=0.5, ge=0, le=1, description="at most this share of them are objects")
+    BBOX_REG_LOSS_TYPE: Literal["smooth_l1"] = Field(default="smooth_l1", description="the boxes' loss")
+    BBOX_REG_LOSS_WEIGHT: float = Field(default=1.0, description="of the boxes' loss")
+    BBOX_REG_WEIGHTS: Four = Field(default=(1.0, 1.0, 1.0, 1.0), description="scales of dx, dy, dw, dh")
+    SMOOTH_L1_BETA: float = Field(
+        default=0.0, ge=0, description="where the loss turns from squared to absolute; 0: absolute throughout"
+    )
+    LOSS_WEIGHT: float = Field(default=1.0, description="of both losses of the proposals")
+    PRE_NMS_TOPK_TRAIN: int = Field(
+        default=12000,
+        ge=1,
+        description="boxes kept by score before suppression, in training; in a pyramid of each level",
+    )
+    PRE_NMS_TOPK_TEST: int = Field(default=6000, ge=1, description="the same in testing")
+    POST_NMS_TOPK_TRAIN: int = Field(default=2000, ge=1, description="boxes kept after suppression, in training")
+    POST_NMS_TOPK_TEST: int = Field(default=1000, ge=1, description="the same in testing")
+    NMS_THRESH: float = Field(
+        default=0.7, ge=0, le=1, description="overlap (IoU) above which the box of lower score is dropped"
+    )
 
 
 class HeadsKeys(Settings):
     """`MODEL.ROI_HEADS`."""
 
-    NAME: Literal["Res5ROIHeads", "Res5ROIHeadsExtraNorm", "StandardROIHeads"] = "Res5ROIHeads"
-    NUM_CLASSES: int = Field(default=80, ge=1)
-    IN_FEATURES: tuple[str, ...] = ("res4",)
-    IOU_THRESHOLDS: tuple[float] = (0.5,)
-    IOU_LABELS: tuple[int, int] = (0, 1)
-    BATCH_SIZE_PER_IMAGE: int = Field(default=512, ge=1)
-    POSITIVE_FRACTION: float = Field(default=0.25, ge=0, le=1)
-    PROPOSAL_APPEND_GT: bool = True
-    SCORE_THRESH_TEST: float = 0.05
-    NMS_THRESH_TEST: float = Field(default=0.5, ge=0, le=1)
+    NAME: Literal["Res5ROIHeads", "Res5ROIHeadsExtraNorm", "StandardROIHeads"] = Field(
+        default="Res5ROIHeads",
+        description="the fifth stage (C4), with one more normalisation (ExtraNorm), or heads of a pyramid",
+    )
+    NUM_CLASSES: int = Field(default=80, ge=1, description="of objects; follows the data")
+    IN_FEATURES: tuple[str, ...] = Field(default=("res4",), description="maps that boxes are pooled from")
+    IOU_THRESHOLDS: tuple[float] = Field(default=(0.5,), description="overlap from which a proposal is an object")
+    IOU_LABELS: tuple[int, int] = Field(default=(0, 1), description="of the two ranges: background, object")
+    BATCH_SIZE_PER_IMAGE: int = Field(default=512, ge=1, description="proposals in the loss of an image")
+    POSITIVE_FRACTION: float = Field(default=0.25, ge=0, le=1, description="at most this share of them are objects")
+    PROPOSAL_APPEND_GT: bool = Field(default=True, description="annotated boxes are proposals too, in training")
+    SCORE_THRESH_TEST: float = Field(default=0.05, description="findings below this score are dropped")
+    NMS_THRESH_TEST: float = Field(
+        default=0.5, ge=0, le=1, description="overlap above which a finding of lower score is dropped, class by class"
+    )
 
 
 class BoxHeadKeys(Settings):
     """`MODEL.ROI_BOX_HEAD`; its layers are of pyramids only."""
 
-    NAME: Literal["", "FastRCNNConvFCHead"] = ""
-    NUM_CONV: Literal[0] = 0
-    NUM_FC: int = Field(default=0, ge=0)
-    FC_DIM: int = Field(default=1024, ge=1)
-    NORM: Literal[""] = ""
-    TRAIN_ON_PRED_BOXES: Literal[False] = False
-    POOLER_TYPE: Literal["ROIAlignV2"] = "ROIAlignV2"
-    POOLER_RESOLUTION: int = Field(default=14, ge=1)
-    POOLER_SAMPLING_RATIO: int = Field(default=0, ge=0)
-    BBOX_REG_LOSS_TYPE: Literal["smooth_l1"] = "smooth_l1"
-    BBOX_REG_LOSS_WEIGHT: float = 1.0
-    BBOX_REG_WEIGHTS: Four = (10.0, 10.0, 5.0, 5.0)
-    SMOOTH_L1_BETA: float = Field(default=0.0, ge=0)
-    CLS_AGNOSTIC_BBOX_REG: Literal[False] = False
+    NAME: Literal["", "FastRCNNConvFCHead"] = Field(default="", description="the box head of a pyramid; none with C4")
+    NUM_CONV: Literal[0] = Field(default=0, description="convolutions of the box head")
+    NUM_FC: int = Field(default=0, ge=0, description="fully connected layers of the box head")
+    FC_DIM: int = Field(default=1024, ge=1, description="channels of each")
+    NORM: Literal[""] = Field(default="", description="normalisation in the box head: none")
+    TRAIN_ON_PRED_BOXES: Literal[False] = Field(default=False, description="masks are trained on proposals")
+    POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how a box is cut out of a map")
+    POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of what is cut out, cells")
+    POOLER_SAMPLING_RATIO: int = Field(
+        default=0, ge=0, description="samples along a side of a cell; 0: one for each pixel of the map that it covers"
+    )
+    BBOX_REG_LOSS_TYPE: Literal["smooth_l1"] = Field(default="smooth_l1", description="the boxes' loss")
+    BBOX_REG_LOSS_WEIGHT: float = Field(default=1.0, description="of the boxes' loss")
+    BBOX_REG_WEIGHTS: Four = Field(default=(10.0, 10.0, 5.0, 5.0), description="scales of dx, dy, dw, dh")
+    SMOOTH_L1_BETA: float = Field(
+        default=0.0, ge=0, description="where the loss turns from squared to absolute; 0: absolute throughout"
+    )
+    CLS_AGNOSTIC_BBOX_REG: Literal[False] = Field(default=False, description="every class has a box of its own")
 
 
 class MaskHeadKeys(Settings):
     """`MODEL.ROI_MASK_HEAD`. The poolers' keys have no effect on a C4 detector, in Detectron2 neither."""
 
-    NAME: Literal["MaskRCNNConvUpsampleHead"] = "MaskRCNNConvUpsampleHead"
-    NUM_CONV: int = Field(default=0, ge=0)
-    CONV_DIM: int = Field(default=256, ge=1)
-    NORM: Literal[""] = ""
-    CLS_AGNOSTIC_MASK: Literal[False] = False
-    POOLER_TYPE: Literal["ROIAlignV2"] = "ROIAlignV2"
-    POOLER_RESOLUTION: int = Field(default=14, ge=1)
-    POOLER_SAMPLING_RATIO: int = Field(default=0, ge=0)
+    NAME: Literal["MaskRCNNConvUpsampleHead"] = Field(
+        default="MaskRCNNConvUpsampleHead", description="convolutions, one of them upsampling"
+    )
+    NUM_CONV: int = Field(default=0, ge=0, description="convolutions before the one that upsamples")
+    CONV_DIM: int = Field(default=256, ge=1, description="channels of each")
+    NORM: Literal[""] = Field(default="", description="normalisation in the mask head: none")
+    CLS_AGNOSTIC_MASK: Literal[False] = Field(default=False, description="every class has a mask of its own")
+    POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how a box is cut out of a map")
+    POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of what is cut out, cells")
+    POOLER_SAMPLING_RATIO: int = Field(
+        default=0, ge=0, description="samples along a side of a cell; 0: one for each pixel of the map that it covers"
+    )
 
 
 class ModelKeys(Settings):
     """`MODEL`."""
 
-    META_ARCHITECTURE: Literal["GeneralizedRCNN"] = "GeneralizedRCNN"
-    MASK_ON: bool = False
-    KEYPOINT_ON: Literal[False] = False
-    LOAD_PROPOSALS: Literal[False] = False
+    META_ARCHITECTURE: Literal["GeneralizedRCNN"] = Field(
+        default="GeneralizedRCNN", description="proposals, then heads"
+    )
+    MASK_ON: bool = Field(default=False, description="masks are found too (Mask R-CNN)")
+    KEYPOINT_ON: Literal[False] = Field(default=False, description="keypoints are not found")
+    LOAD_PROPOSALS: Literal[False] = Field(default=False, description="proposals are computed")
     WEIGHTS: str = Field(default="", description="no effect: the weights are the candidate's")
-    PIXEL_MEAN: tuple[float, float, float] = (103.53, 116.28, 123.675)
-    PIXEL_STD: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    PIXEL_MEAN: tuple[float, float, float] = Field(
+        default=(103.53, 116.28, 123.675), description="taken off each channel; follows the checkpoint"
+    )
+    PIXEL_STD: tuple[float, float, float] = Field(
+        default=(1.0, 1.0, 1.0), description="each channel is divided by; follows the checkpoint"
+    )
     BACKBONE: BackboneKeys = BackboneKeys()
     RESNETS: ResNetKeys = ResNetKeys()
     FPN: PyramidKeys = PyramidKeys()

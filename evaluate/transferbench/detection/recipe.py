@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from transferbench import settings
 from transferbench.detection import layouts
 from transferbench.detection.keys import ModelKeys
 from transferbench.detection.schedule_keys import DatasetKeys, InputKeys, LoaderKeys, SolverKeys, TestKeys
 from transferbench.errors import UserError
+from transferbench.origins import Origin
 from transferbench.settings import Settings
 
 BASE = "_BASE_"
@@ -19,7 +22,7 @@ HINT = "These are the keys and values of Detectron2 that this backend honours; i
 class Recipe(Settings):
     """What Detectron2's configuration says, key by key; what is not written has Detectron2's default."""
 
-    VERSION: Literal[2] = 2
+    VERSION: Literal[2] = Field(default=2, description="of Detectron2's own format")
     MODEL: ModelKeys = ModelKeys()
     INPUT: InputKeys
     DATASETS: DatasetKeys = DatasetKeys()
@@ -34,31 +37,42 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: with one line for each key that is unknown, not honoured or out of range.
     """
-    values = with_bases(path)
-    for key, value in _pairs(overrides):
+    values, pairs = with_bases(path), _pairs(overrides)
+    for key, value in pairs:
         _lay(values, _nested(key.split("."), value))
+    origin = Origin(tuple(chain(path)), tuple(f"{key}={value}" for key, value in pairs))
     try:
-        recipe = settings.read(Recipe, {"INPUT": {}} | _parsed(values))
+        recipe = settings.read(Recipe, {"INPUT": {}} | _parsed(values), origin=origin)
         layouts.check(recipe.MODEL)
     except UserError as error:
         raise UserError(f"{path}: {error}\n{HINT}") from None
     return recipe
 
 
-def with_bases(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def with_bases(path: Path) -> dict[str, Any]:
     """What a file says, laid over what the file it names as `_BASE_` says, and so on down."""
-    path = path.resolve()
-    if path in seen:
-        raise UserError(f"{path} is its own {BASE}, by way of {', '.join(each.name for each in seen)}.")
-    values = settings.from_file(path)
-    base = values.pop(BASE, None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise UserError(f"{path}: {BASE} should be the path of one file; found {base!r}.")
-    below = with_bases(path.parent / Path(base).expanduser(), (*seen, path))
-    _lay(below, values)
-    return below
+    values: dict[str, Any] = {}
+    for written in reversed(chain(path).values()):
+        _lay(values, written)
+    values.pop(BASE, None)
+    return values
+
+
+def chain(path: Path) -> dict[Path, dict[str, Any]]:
+    """What a file says, what the file says that it names as `_BASE_`, and so on down."""
+    found: dict[Path, dict[str, Any]] = {}
+    step: Path | None = path.resolve()
+    while step is not None:
+        if step in found:
+            raise UserError(f"{step} is its own {BASE}, by way of {', '.join(each.name for each in found)}.")
+        if found and not step.is_file():
+            raise UserError(f"{list(found)[-1]}: there is no {step}, which it names as its {BASE}.")
+        found[step] = settings.from_file(step)
+        base = found[step].get(BASE)
+        if not isinstance(base, str | None):
+            raise UserError(f"{step}: {BASE} should be the path of one file; found {base!r}.")
+        step = None if base is None else (step.parent / Path(base).expanduser()).resolve()
+    return found
 
 
 def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:

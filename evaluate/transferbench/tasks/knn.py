@@ -32,6 +32,12 @@ class Config(Settings):
         "simsiam": {"ks": (200,), "k": 200, "temperature": 0.2, **COSINE},
         "dino": {"ks": (10, 20, 100, 200), "k": 20, "temperature": 0.07, **COSINE},
     }
+    SOURCES: ClassVar = {
+        "wmse5": "winci-ai/INTL cifar/eval/evaluate.py, as CW-RGP and W-MSE",
+        "instdisc": "second-hand: lightly benchmarks/imagenet/resnet50/knn_eval.py",
+        "simsiam": "facebookresearch/simsiam#10",
+        "dino": "facebookresearch/dino eval_knn.py",
+    }
 
     k: int = Field(20, ge=1, description="the k of the main score")
     ks: tuple[int, ...] = Field(
@@ -39,7 +45,7 @@ class Config(Settings):
     )
     metric: Metric = Field("cosine", description="euclidean compares features as they are")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(0.07, gt=0, description="vote=weighted: what cosines are divided by")
     per_class: int | None = Field(None, ge=1, description="so many training images of each class, drawn by the seed")
     precision: Precision = Field("float32", description="what the backbone computes in")
 

@@ -36,6 +36,17 @@ class Config(Probe):
         "swav": BY_EPOCH | {"lr_head": 0.3},
         "simclr": {"epochs": 90, "batch_size": 256, "lr_head": 0.1, "schedule": "cosine"},
     }
+    SOURCES: ClassVar = {
+        "intl": "winci-ai/INTL evaluate.py, scripts/ep800.sh",
+        "intl_multicrop": "winci-ai/INTL scripts/ep*_multi-crop_ema.sh",
+        "cwrgp": "winci-ai/CW-RGP ImageNet/lincls.py, scripts/ImageNet.sh",
+        "moco": "facebookresearch/moco main_lincls.py",
+        "simsiam": "facebookresearch/simsiam main_lincls.py, README",
+        "barlow": "facebookresearch/barlowtwins evaluate.py, README",
+        "vicreg": "facebookresearch/vicreg evaluate.py, README",
+        "swav": "facebookresearch/swav eval_linear.py",
+        "simclr": "second-hand: lightly benchmarks/imagenet/resnet50/linear_eval.py",
+    }
 
     epochs: int = Field(100, ge=1)
     schedule: Schedule = "step"

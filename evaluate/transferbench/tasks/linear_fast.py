@@ -18,6 +18,7 @@ class Config(linear.Config):
     """As `linear`, with its presets; epoch e sees crops e modulo `crops` (docs/protocols.md#linear-fast)."""
 
     PRESETS: ClassVar = linear.Config.PRESETS
+    SOURCES: ClassVar = linear.Config.SOURCES
 
     crops: int = Field(4, ge=1, description="random crops of each image; as many as epochs make it `linear` itself")
 

@@ -32,10 +32,14 @@ class Config(Reading):
     training and not at all in testing.
     """
 
-    costs: tuple[float, ...] = Field(default=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), min_length=1)
-    folds: int = Field(default=3, ge=2)
+    costs: tuple[float, ...] = Field(
+        default=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+        min_length=1,
+        description="candidates for C, the weight of the hinge loss; each class has its own",
+    )
+    folds: int = Field(default=3, ge=2, description="parts of the training images in the cross-validation of C")
     positive_weight: float = Field(default=2.0, gt=0, description="of an image that shows the class; 1 of others")
-    max_iterations: int = Field(default=2000, ge=1)
+    max_iterations: int = Field(default=2000, ge=1, description="at most so many passes of the solver (liblinear)")
     normalise: bool = Field(default=True, description="scale every feature vector to length 1")
 
 

@@ -35,7 +35,9 @@ class Config(Probe):
     lrs: tuple[float, ...] = Field(
         (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100), min_length=1, description="for 256 images"
     )
-    weight_decays: tuple[float, ...] = Field((0, 1e-6, 1e-5, 1e-4, 1e-3), min_length=1)
+    weight_decays: tuple[float, ...] = Field(
+        (0, 1e-6, 1e-5, 1e-4, 1e-3), min_length=1, description="each is tried with every rate"
+    )
     held_out: float = Field(0.1, gt=0, lt=1, description="share of each class of the training images that chooses")
     crops: int = Field(4, ge=1, description="random crops of each image; epoch e sees those of epoch e modulo crops")
 

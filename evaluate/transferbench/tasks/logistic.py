@@ -32,7 +32,7 @@ class Config(Settings):
     choose_C: tuple[float, ...] = Field(  # noqa: N815
         (), description="strengths of which a tenth of each class of the training images chooses C"
     )
-    max_iterations: int = Field(1000, ge=1)
+    max_iterations: int = Field(1000, ge=1, description="at most so many steps of L-BFGS")
     tolerance: float = Field(
         1e-4, gt=0, description="largest component of the mean loss's gradient at which the fit has converged"
     )

@@ -38,6 +38,14 @@ class Config(Tuning):
         },
     }
 
+    SOURCES: ClassVar = {
+        "intl": "winci-ai/INTL scripts/ep*_multi-crop_ema.sh",
+        "intl_nomulticrop": "winci-ai/INTL scripts/ep800.sh",
+        "barlow": "facebookresearch/barlowtwins README; #14 for 10 %",
+        "vicreg": "facebookresearch/vicreg README, evaluate.py",
+        "swav": "facebookresearch/swav eval_semisup.py, README",
+    }
+
     percent: int = Field(10, ge=1, le=100, description="share of the training labels, drawn class by class")
     epochs: int = Field(20, ge=1)
     schedule: Schedule = "cosine"
@@ -51,6 +59,11 @@ class Config(Tuning):
         if percent not in by_percent and 0 not in by_percent:
             raise ValueError(f"preset {name} is for percent {' and '.join(map(str, by_percent))}, found {percent}")
         return {"epochs": 20, "batch_size": 256, **by_percent[percent if percent in by_percent else 0]}
+
+    @classmethod
+    def preset_cases(cls, name: str) -> list[dict[str, Any]]:
+        """The percentages that a preset is for; any where it says so."""
+        return [{"percent": percent} if percent else {} for percent in cls.PRESETS[name]]
 
     @classmethod
     def preset_depends_on(cls) -> set[str]:

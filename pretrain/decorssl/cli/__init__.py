@@ -1,18 +1,16 @@
-"""The `pretrain` command: its options and messages."""
+"""The `pretrain` command: its name, what it offers and its exit codes."""
 
+import copy
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from decorssl.cli import looking
-from transferbench.errors import UserError
-
-if TYPE_CHECKING:
-    from decorssl.recipe import Recipe
-
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+from decorssl.cli import looking, training
+from transferbench.errors import UserError, unknown
+from transferbench.plugins import Room
 
 ABOUT = """
 Pretrain a backbone, or list what there is.
@@ -20,6 +18,7 @@ Pretrain a backbone, or list what there is.
 \b
 pretrain ls                               methods and recipes
 pretrain ls intl                          those of one method
+pretrain show intl-cifar10                every setting and what it means
 pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
 pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
@@ -31,120 +30,88 @@ pretrain intl --slurm nodes=2,gpus=8      the same as a job in SLURM's queue
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
-PLACE = "Where and how it runs (cannot change the result)"
+POINTER = "`pretrain show METHOD` or `show RECIPE` prints every setting: type, range, default, value, meaning."
+METHOD, STUDY = "METHOD", "STUDY"
+"""The hidden commands that the methods and the studies are copies of."""
+METHODS = Room("decorssl.methods", "method")
+STUDIES = Path(__file__).parents[1] / "studies"
 
 
-@app.command(help=ABOUT)
-def pretrain(
-    method: Annotated[str, typer.Argument(help="A method's name, `ls`, `log`, `times`, or a study (`collapse`).")],
-    of: Annotated[
-        list[str] | None,
-        typer.Argument(help="After `ls` a method, after `log` and `times` run folders.", show_default=False),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A recipe's name, or a YAML or JSON file.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting, such as optim.lr=0.1.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/RECIPE-seedN.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds a study has.")] = 3,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
-    workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None,
-    views: Annotated[
-        str, typer.Option(help="How views are made: auto, pil, batched, compiled.", rich_help_panel=PLACE)
-    ] = "auto",
-    compile_: Annotated[
-        str,
-        typer.Option(
-            "--compile", help="torch.compile: off, default, reduce-overhead, max-autotune.", rich_help_panel=PLACE
-        ),
-    ] = "off",
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
-    knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10,
-    watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1,
-    save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60,
-    keep_states: Annotated[
-        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
-    ] = 2,
-    bad_images: Annotated[
-        int, typer.Option(min=0, help="Replace up to so many broken images; 0: an error.", rich_help_panel=PLACE)
-    ] = 0,
-    slurm: Annotated[
-        str | None,
-        typer.Option(help="Queue it: nodes=2,gpus=8,time=24:00:00,partition=P,...", rich_help_panel=PLACE),
-    ] = None,
-    log: Annotated[
-        str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
-    ] = None,
-) -> None:
-    """Wire the options to a session."""
-    places = tuple(filter(None, (log or "").split(",")))
-    match method:
-        case "ls":
-            looking.listed(of)
-            return
-        case "log":
-            looking.send(looking.runs(of), places or ("tensorboard",))
-            return
-        case "times":
-            looking.times(looking.runs(of))
-            return
-        case _ if of:
-            raise UserError(f"'{of[0]}' is one word too many: after the method come options, each with two dashes.")
-    from decorssl import compiling, session, study, supply
-    from decorssl import recipe as recipes
+class Commands(TyperGroup):
+    """The commands, and one for each study and each method, none of which is imported for it."""
 
-    place = session.Place(
-        device=device,
-        workers=workers,
-        data_root=data_root,
-        knn_every=knn_every,
-        watch_every=watch_every,
-        save_seconds=save_seconds,
-        keep_states=keep_states,
-        bad_images=bad_images,
-        log=places,
-        views=supply.way(views),
-        compile=compiling.mode(compile_),
-    )
-    overrides = [*(set_ or []), *([f"data={data}"] if data else []), *([f"seed={seed}"] if seed is not None else [])]
-    if method in study.names():
-        if recipe or seed is not None or slurm:
-            raise UserError(
-                f"The study {method} has a recipe and seeds of its own, and runs here: use --set and --seeds."
-            )
-        stopped = study.run(study.read(method), seeds, overrides, out or Path("runs") / method, place, _say)
-    else:
-        chosen = recipes.read(recipe or recipes.for_method(method, data or "digits"), overrides)
-        if chosen.method != method:
-            raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {method}.")
-        if slurm:
-            _queue(chosen, out, resume, slurm)
-            return
-        stopped = session.run(chosen, out, resume, place, _say)
-    if stopped:
-        raise typer.Exit(128 + stopped)
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command's name; studies and methods last."""
+        own = [name for name in super().list_commands(ctx) if name not in (METHOD, STUDY)]
+        return [*own, *_studies(), *METHODS.names()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, which for a method and a study is a copy of a hidden one under its name.
+
+        Raises:
+            UserError: when there is none, with the nearest name.
+        """
+        if cmd_name in _studies():
+            return self._named(ctx, STUDY, cmd_name, "Studies")
+        found = super().get_command(ctx, cmd_name)
+        if found is not None and cmd_name not in (METHOD, STUDY):
+            return found
+        if "." not in cmd_name and cmd_name.replace("-", "_") not in METHODS.names():
+            raise unknown("command or method", cmd_name, self.list_commands(ctx))
+        return self._named(ctx, METHOD, cmd_name, "Methods")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """As ever; options of a method may stand before its name."""
+        at = self._place(args)
+        return super().parse_args(ctx, [args[at], *args[:at], *args[at + 1 :]] if at else args)
+
+    def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:
+        """A copy of a hidden command with its option `--name` set."""
+        command: Any = copy.copy(super().get_command(ctx, hidden))
+        entry = name if "." in name else name.replace("-", "_")
+        command.name, command.hidden, command.rich_help_panel = name, False, panel
+        if hidden == METHOD:
+            command.help = METHODS.summary(entry) if "." not in name else f"The method {name}."
+            command.epilog = f"`pretrain show {name}` prints its settings, `pretrain show RECIPE` those of a recipe."
+        command.params = [copy.copy(param) for param in command.params]
+        for param in command.params:
+            if param.name == "name":
+                param.default = entry
+        return command
+
+    def _place(self, args: list[str]) -> int:
+        """Where the command's name stands: in front, or behind options of a run with their values."""
+        with_value = {
+            option: not getattr(param, "is_flag", False)
+            for param in self.commands[METHOD].params
+            for option in param.opts
+        }
+        at = 0
+        while at < len(args) and args[at].partition("=")[0] in with_value:
+            at += 1 + with_value.get(args[at], False)
+        return at if at < len(args) else 0
 
 
-def _queue(recipe: "Recipe", out: Path | None, resume: bool, request: str) -> None:
-    """Put this command into SLURM's queue, when the folder is one it could work in."""
-    from decorssl import runlog, session
-    from transferbench import slurm, state
-
-    folder = out or session.folder_of(recipe)
-    state.require_writable(folder)
-    runlog.check_folder(folder, recipe, resume)
-    arguments = [word for word in slurm.arguments_left(sys.argv[1:]) if word != "--resume"]
-    work = slurm.Work(f"pretrain {recipe.name}", "decorssl", [*arguments, "--resume"])
-    _say(slurm.submit(work, slurm.read(request), folder / "slurm"))
+def _studies() -> list[str]:
+    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
 
 
-def _say(message: str) -> None:
-    print(message, flush=True)
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=ABOUT,
+    epilog=POINTER,
+    no_args_is_help=True,
+)
+
+app.command(METHOD, hidden=True, epilog=POINTER)(training.train)
+app.command(STUDY, hidden=True, epilog=POINTER)(training.study)
+app.command(epilog=POINTER)(looking.ls)
+app.command(epilog=POINTER)(looking.show)
+app.command(epilog=POINTER)(looking.log)
+app.command(epilog=POINTER)(looking.times)
 
 
 def main() -> None:

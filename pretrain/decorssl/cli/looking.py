@@ -2,8 +2,11 @@
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from decorssl.cli.options import names_in
 from transferbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -13,7 +16,50 @@ ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
 HEAD = ("recipe", "data", "epochs", "batch", "expected", "source")
 
 
-def runs(named: list[str] | None) -> list[Path]:
+def ls(
+    methods: Annotated[list[str] | None, typer.Argument(help="Only these methods.", show_default=False)] = None,
+) -> None:
+    """List methods, recipes with their published scores, and studies."""
+    listed(methods)
+
+
+def show(name: Annotated[str, typer.Argument(help="A method, a recipe, or a recipe's YAML or JSON file.")]) -> None:
+    """Say what can be set: name, type, range, default, value and meaning of every setting."""
+    from decorssl.sheets import sheet
+    from transferbench.cli.showing import draw
+
+    draw(sheet(name))
+
+
+def log(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run folders. Default: this one.", show_default=False)
+    ] = None,
+    to: Annotated[str, typer.Option("--log", help="tensorboard, wandb or both, with a comma.")] = "tensorboard",
+) -> None:
+    """Send the lines of runs that are there."""
+    from decorssl import curves, runlog
+    from transferbench import settings
+
+    names = names_in(to)
+    for folder in _folders(runs):
+        with curves.opened(folder, names, settings.from_file(folder / runlog.RECIPE)) as sinks:
+            sinks.replay(folder, runlog.FILES)
+        print(f"sent the steps of {folder} to {', '.join(names)}")
+
+
+def times(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run folders. Default: this one.", show_default=False)
+    ] = None,
+) -> None:
+    """Tell how fast runs went: images a second, waiting, time to an accuracy."""
+    from decorssl import pace
+
+    print(pace.table([pace.read(folder) for folder in _folders(runs)]))
+
+
+def _folders(named: list[str] | None) -> list[Path]:
     """The run folders of these names; without any, the folder one is in."""
     from decorssl import runlog
 
@@ -22,24 +68,6 @@ def runs(named: list[str] | None) -> list[Path]:
         if not (folder / runlog.STEPS).is_file():
             raise UserError(f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder.")
     return folders
-
-
-def send(folders: list[Path], names: tuple[str, ...]) -> None:
-    """Send the lines of runs that are there."""
-    from decorssl import curves, runlog
-    from transferbench import settings
-
-    for folder in folders:
-        with curves.opened(folder, names, settings.from_file(folder / runlog.RECIPE)) as sinks:
-            sinks.replay(folder, runlog.FILES)
-        print(f"sent the steps of {folder} to {', '.join(names)}")
-
-
-def times(folders: list[Path]) -> None:
-    """Print how fast runs went."""
-    from decorssl import pace
-
-    print(pace.table([pace.read(folder) for folder in folders]))
 
 
 def listed(asked: list[str] | None) -> None:
@@ -61,7 +89,7 @@ def listed(asked: list[str] | None) -> None:
     if not asked:
         print("Studies")
         for name in study.names():
-            print(f"  {name:14} {study.read(name).title}")
+            print(f"  {name:14} {study.read(name).summary}")
 
 
 def _row(recipe: "Recipe") -> str:

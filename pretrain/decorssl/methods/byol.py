@@ -20,7 +20,7 @@ from transferbench.settings import Settings
 class Config(Settings):
     """BYOL's settings; the momentum is CW-RGP's (the paper: 0.996, rising with every step)."""
 
-    predictor_hidden: int = Field(4096, ge=1)
+    predictor_hidden: int = Field(4096, ge=1, description="hidden channels of the predictor")
     momentum: float = Field(0.99, ge=0, le=1, description="the first; it rises to 1 along half a cosine")
     momentum_per: Literal["epoch", "step"] = Field("epoch", description="how often the momentum rises")
 

@@ -22,11 +22,13 @@ class Config(Settings):
 
     prototypes: int = Field(65536, ge=2, description="outputs of the head's last layer")
     frozen_epochs: int = Field(1, ge=0, description="epochs in which the last layer stays as drawn")
-    student_temperature: float = Field(0.1, gt=0)
-    teacher_temperature: float = Field(0.07, gt=0)
+    student_temperature: float = Field(
+        0.1, gt=0, description="what the student's outputs are divided by before the softmax"
+    )
+    teacher_temperature: float = Field(0.07, gt=0, description="the same for the teacher's, after the warm-up")
     first_teacher_temperature: float = Field(0.04, gt=0, description="of the first epoch; it rises by equal steps")
     warmup_epochs: int = Field(30, ge=0, description="epochs of the teacher temperature's rise")
-    centre_momentum: float = Field(0.9, ge=0, le=1)
+    centre_momentum: float = Field(0.9, ge=0, le=1, description="share of the centre that stays at a step")
     momentum: float = Field(0.996, ge=0, le=1, description="the first; it rises to 1 along half a cosine, by step")
 
 

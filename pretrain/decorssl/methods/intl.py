@@ -23,7 +23,9 @@ class Config(Settings):
     """INTL's settings, with the published defaults."""
 
     iterations: int = Field(4, ge=1, le=7, description="Newton steps of IterNorm; float32 diverges beyond 7")
-    covariance_between: Between = "samples"
+    covariance_between: Between = Field(
+        "samples", description="what is whitened: samples over channels (few samples), or channels over samples"
+    )
     trade_off: float | None = Field(
         None, ge=0, description="weight of the trace loss; none: 0.01 (log2(size) - 3) of the global batch or embedding"
     )

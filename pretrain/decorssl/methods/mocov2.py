@@ -20,9 +20,9 @@ from transferbench.settings import Settings
 class Config(Settings):
     """MoCo v2's settings."""
 
-    temperature: float = Field(0.2, gt=0)
+    temperature: float = Field(0.2, gt=0, description="what cosines are divided by before the softmax")
     queue: int = Field(65536, ge=1, description="keys of past steps")
-    momentum: float = Field(0.999, ge=0, le=1)
+    momentum: float = Field(0.999, ge=0, le=1, description="share of the teacher that stays at a step")
     final_momentum: float | None = Field(None, ge=0, le=1, description="reached along half a cosine; none: constant")
     symmetric: bool = Field(False, description="both views are queries, each with a queue of its own (MoCo v2+)")
 

@@ -20,7 +20,7 @@ from transferbench.settings import Settings
 class Config(Settings):
     """SimCLR's settings."""
 
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.5, gt=0, description="what cosines are divided by before the softmax")
 
 
 routes = every_view

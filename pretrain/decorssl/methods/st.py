@@ -23,10 +23,14 @@ from transferbench.settings import Settings
 class Config(Settings):
     """Which g, and between what; `iternorm` with a weight of the trace loss is INTL, `whitening` is ZCA."""
 
-    transform: Literal["power", "whitening", "iternorm", "identity"] = "whitening"
+    transform: Literal["power", "whitening", "iternorm", "identity"] = Field(
+        "whitening", description="g(lambda), what becomes of the eigenvalues of the covariance"
+    )
     power: float = Field(0.5, ge=0, le=1, description="p of lambda^-p, for `power`; 0.5 is whitening")
     iterations: int = Field(4, ge=1, le=7, description="Newton steps, for `iternorm`; float32 diverges beyond 7")
-    covariance_between: Between = "samples"
+    covariance_between: Between = Field(
+        "samples", description="what is whitened: samples over channels (few samples), or channels over samples"
+    )
     trace_weight: float = Field(0.0, ge=0, description="of the trace loss; INTL takes 0.05 for 256 samples")
 
 

@@ -21,17 +21,19 @@ CODED = 2
 class Config(Settings):
     """SwAV's settings."""
 
-    prototypes: int = Field(3000, ge=2)
+    prototypes: int = Field(3000, ge=2, description="number of prototypes")
     frozen_epochs: int = Field(1, ge=0, description="epochs in which prototypes stay as drawn")
-    temperature: float = Field(0.1, gt=0)
+    temperature: float = Field(0.1, gt=0, description="what cosines with prototypes are divided by before the softmax")
     sinkhorn_eps: float = Field(
         0.05, gt=0.012, description="entropy of the assignment; exp(1/eps) is finite in float32"
     )
-    sinkhorn_iterations: int = Field(3, ge=0)
+    sinkhorn_iterations: int = Field(
+        3, ge=0, description="times that rows and columns of the assignment are normalised"
+    )
     queue: int = Field(
         0, ge=0, description="past embeddings a view that are dealt with the batch (small batches: 3840)"
     )
-    queue_from_epoch: int = Field(15, ge=0)
+    queue_from_epoch: int = Field(15, ge=0, description="the queue is used from this epoch on, counted from 0")
 
 
 routes = every_view

@@ -1,0 +1,34 @@
+"""Settings that do not fit, in words: what was found, where it was written, and what could be meant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from transferbench.fields import Branches, suggestion
+from transferbench.origins import Origin
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """One of them: its place, pydantic's kind of error, what was found and why it does not fit."""
+
+    location: tuple[int | str, ...]
+    kind: str
+    found: Any
+    reason: str
+
+
+def explained(model: type[BaseModel], misfits: Sequence[Misfit], origin: Origin, branches: Branches) -> str:
+    """A line for each, below one that names the file."""
+    lines = [f"{len(misfits)} setting(s) in {origin.name} do not fit {model.__name__}:"]
+    for each in misfits:
+        where, place = ".".join(map(str, each.location)), origin.place(each.location)
+        if each.kind == "extra_forbidden":
+            lines.append(f"  {where}: no such setting.{suggestion(model, each.location, branches)}{place}")
+        elif each.kind == "missing":
+            lines.append(f"  {where}: missing, and there is no default.{place}")
+        else:
+            lines.append(f"  {where or '(all)'}: found {each.found!r}; {each.reason}{place}")
+    return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""The options of a run, in groups that several commands share."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from decorssl.session import Place
+
+RECIPE = "What is trained"
+FOLDER = "Where it goes"
+PLACE = "Where and how it runs (cannot change the result)"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is trained."""
+
+    data: Annotated[
+        str | None,
+        typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.", rich_help_panel=RECIPE),
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a setting, such as optim.lr=0.1.", rich_help_panel=RECIPE),
+    ] = None
+    out: Annotated[Path | None, typer.Option(help="The folder. Default: below runs/.", rich_help_panel=FOLDER)] = None
+
+    def overrides(self, seed: int | None = None) -> list[str]:
+        """The settings that are changed."""
+        given = {"data": self.data or None, "seed": seed}
+        return [*(self.set_ or []), *(f"{name}={value}" for name, value in given.items() if value is not None)]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where and how it runs."""
+
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto"
+    workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None
+    views: Annotated[
+        str, typer.Option(help="How views are made: auto, pil, batched, compiled.", rich_help_panel=PLACE)
+    ] = "auto"
+    compile_: Annotated[
+        str,
+        typer.Option(
+            "--compile", help="torch.compile: off, default, reduce-overhead, max-autotune.", rich_help_panel=PLACE
+        ),
+    ] = "off"
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None
+    knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10
+    watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1
+    save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60
+    keep_states: Annotated[
+        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
+    ] = 2
+    bad_images: Annotated[
+        int, typer.Option(min=0, help="Replace up to so many broken images; 0: an error.", rich_help_panel=PLACE)
+    ] = 0
+    log: Annotated[
+        str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
+    ] = None
+
+    def place(self) -> "Place":
+        """The same for a session, what is no way of making views or compiling refused."""
+        from decorssl import compiling, session, supply
+
+        return session.Place(
+            device=self.device,
+            workers=self.workers,
+            data_root=self.data_root,
+            knn_every=self.knn_every,
+            watch_every=self.watch_every,
+            save_seconds=self.save_seconds,
+            keep_states=self.keep_states,
+            bad_images=self.bad_images,
+            log=names_in(self.log),
+            views=supply.way(self.views),
+            compile=compiling.mode(self.compile_),
+        )
+
+
+GROUPS = (Choice, Placed)
+
+
+def names_in(names: str | None) -> tuple[str, ...]:
+    """Names written with commas between them."""
+    return tuple(filter(None, (names or "").split(",")))
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command with the fields of its groups of options as parameters of its own, for typer to read."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if hint in GROUPS}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        inner = _fields(groups[name]) if name in groups else [parameter.replace(annotation=hints[name])]
+        parameters += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in inner]
+
+    @functools.wraps(command)
+    def spread_out(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+        command(**given)
+
+    spread_out.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    spread_out.__annotations__ = {each.name: each.annotation for each in parameters}
+    del spread_out.__wrapped__  # pyright: ignore[reportAttributeAccessIssue]
+    return spread_out
+
+
+def _fields(group: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
+        for each in fields(group)
+    ]

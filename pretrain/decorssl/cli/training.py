@@ -1,0 +1,87 @@
+"""Commands that train: a method, or the several methods of a study."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from decorssl.cli.options import FOLDER, PLACE, RECIPE, Choice, Placed, spread
+from transferbench.errors import UserError
+
+if TYPE_CHECKING:
+    from decorssl.recipe import Recipe
+
+
+@spread
+def train(
+    choice: Choice,
+    placed: Placed,
+    name: Annotated[str, typer.Option("--name", hidden=True)] = "",
+    words: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name, or a YAML or JSON file.", rich_help_panel=RECIPE)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.", rich_help_panel=RECIPE)] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in the folder, if there is one.", rich_help_panel=FOLDER),
+    ] = False,
+    slurm: Annotated[
+        str | None,
+        typer.Option(help="Queue it: nodes=2,gpus=8,time=24:00:00,partition=P,...", rich_help_panel=PLACE),
+    ] = None,
+) -> None:
+    """Train a backbone with one method."""
+    if words:
+        raise UserError(f"'{words[0]}' is one word too many: after the method come options, each with two dashes.")
+    from decorssl import recipe as recipes
+    from decorssl import session
+
+    place = placed.place()
+    chosen = recipes.read(recipe or recipes.for_method(name, choice.data or "digits"), choice.overrides(seed))
+    if chosen.method != name:
+        raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {name}.")
+    if slurm:
+        _queue(chosen, choice.out, resume, slurm)
+        return
+    _end(session.run(chosen, choice.out, resume, place, say))
+
+
+@spread
+def study(
+    choice: Choice,
+    placed: Placed,
+    name: Annotated[str, typer.Option("--name", hidden=True)] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds it has.", rich_help_panel=RECIPE)] = 3,
+    resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
+) -> None:
+    """Train with several methods and compare what becomes of their features. The same command goes on."""
+    from decorssl import study as studies
+
+    place = placed.place()
+    folder = choice.out or Path("runs") / name
+    _end(studies.run(studies.read(name), seeds, choice.overrides(), folder, place, say))
+
+
+def say(message: str) -> None:
+    """Print at once."""
+    print(message, flush=True)
+
+
+def _end(stopped: int) -> None:
+    if stopped:
+        raise typer.Exit(128 + stopped)
+
+
+def _queue(recipe: "Recipe", out: Path | None, resume: bool, request: str) -> None:
+    """Put this command into SLURM's queue, when the folder is one it could work in."""
+    from decorssl import runlog, session
+    from transferbench import slurm, state
+
+    folder = out or session.folder_of(recipe)
+    state.require_writable(folder)
+    runlog.check_folder(folder, recipe, resume)
+    arguments = [word for word in slurm.arguments_left(sys.argv[1:]) if word != "--resume"]
+    work = slurm.Work(f"pretrain {recipe.name}", "decorssl", [*arguments, "--resume"])
+    say(slurm.submit(work, slurm.read(request), folder / "slurm"))

@@ -1,0 +1,78 @@
+"""What is known of the settings of a method or a recipe, as text in tables that others print."""
+
+import inspect
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from decorssl import recipe as recipes
+from decorssl.methods import METHODS
+from decorssl.recipe import Recipe
+from transferbench.errors import UserError, nearest
+from transferbench.fields import rows, shown
+from transferbench.sheets import Grid, Sheet, declared, example, header, resolved, value_at
+
+APART = ("name", "summary", "targets", "views")
+"""Fields of a recipe that its table of settings leaves out or tells otherwise."""
+HEADS = ("view", "operation", "its settings", "meaning")
+
+
+def sheet(name: str) -> Sheet:
+    """The sheet of a method or a recipe (also by its file).
+
+    Raises:
+        UserError: when nothing has this name, or a file does not fit.
+    """
+    if name in recipes.names() or Path(name).suffix in (".yaml", ".yml", ".json"):
+        return _of_recipe(name)
+    if "." in name or name.replace("-", "_") in METHODS.names():
+        return _of_method(name if "." in name else name.replace("-", "_"))
+    close = nearest(name, [*METHODS.names(), *recipes.names()])
+    raise UserError(f"There is no method or recipe '{name}'.{close} `pretrain ls` lists both.")
+
+
+def _of_method(name: str) -> Sheet:
+    method = METHODS.load(name)
+    own = recipes.names(name)
+    listed = f"Recipes, whose settings `pretrain show RECIPE` prints: {', '.join(own)}." if own else ""
+    text = "\n".join(filter(None, (inspect.getdoc(method), inspect.getdoc(method.Config), listed)))
+    found = rows(method.Config, prefix="settings.")
+    override = example(method.Config)
+    commands = (f"pretrain {name} --set settings.{override}",) if override else ()
+    return Sheet(f"Method {name}", text, (declared(found, "Settings of the method"),), commands)
+
+
+def _of_recipe(name: str) -> Sheet:
+    path = recipes.file_of(name)
+    found = recipes.read(name)
+    declared_rows = rows(Recipe, recipes.branches(found.model_dump()))
+    pairs = [(row, value_at(found, row.name)) for row in declared_rows if row.name not in APART]
+    grids = [
+        resolved(pairs, "Settings (*: not the default)"),
+        Grid("Views, made by these operations in this order", HEADS, tuple(_operations(found))),
+    ]
+    if found.targets:
+        lines = tuple((target.task, shown(target.value), target.source) for target in found.targets)
+        grids.append(Grid("Expected scores", ("score", "value", "source"), lines))
+    text = "\n".join(filter(None, (found.summary, header(path))))
+    lr = shown(found.optim.lr / 2)
+    return Sheet(
+        f"Recipe {found.name}", text, tuple(grids), (f"pretrain {found.method} --recipe {name} --set optim.lr={lr}",)
+    )
+
+
+def _operations(recipe: Recipe) -> Iterator[tuple[str, ...]]:
+    """A line for each operation of each view; views that are the same and follow each other share theirs."""
+    for view, alike in groupby(enumerate(recipe.views), key=lambda numbered: numbered[1]):
+        places = [str(i) for i, _ in alike]
+        name = places[0] if len(places) == 1 else f"{places[0]}-{places[-1]}"
+        for operation in view.operations:
+            values = [f"{key} {_rounded(value)}" for key, value in operation if key != "op"]
+            yield name, operation.op, ", ".join(values), (inspect.getdoc(operation) or "").partition("\n")[0]
+
+
+def _rounded(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{_rounded(value[0])} to {_rounded(value[1])}"
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
