@@ -25,6 +25,8 @@ RUN := .venv/bin/python
 READY := .venv/ready-$(FAISS)
 endif
 
+# CPU seconds that the fast tests may take, on any processor and beside other work; see CONTRIBUTING.md.
+BUDGET ?= 600
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 help:
@@ -46,7 +48,7 @@ demo: $(READY)
 	$(RUN) -m transferbench table results/demo
 
 test: $(READY)
-	$(RUN) -m pytest $(PARALLEL) -m "not slow"
+	$(RUN) -m pytest $(PARALLEL) -m "not slow" --cpu-budget $(BUDGET)
 
 test-all: $(READY)
 	$(RUN) -m pytest $(PARALLEL)
@@ -80,7 +82,7 @@ python-found:
 	@set -f; PATH="$$PATH:$(CURDIR)/.venv/bin"; \
 	what='-e .[$(if $(filter gpu,$(FAISS)),faiss-gpu,faiss),dev] -c constraints.txt'; \
 	command -v uv >/dev/null || .venv/bin/python -m pip install --quiet uv || true; \
-	if command -v uv >/dev/null && echo "uv pip install $$what" && uv pip install --python .venv/bin/python $$what; then :; \
+	if command -v uv >/dev/null && echo "uv pip install $$what" && uv pip install --compile-bytecode --python .venv/bin/python $$what; then :; \
 	else echo "pip install $$what" && .venv/bin/python -m pip install $$what; fi
 	@touch $@
 	@echo "== .venv is ready"

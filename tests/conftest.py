@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transferbench.checkpoints import Candidate
     from transferbench.data import LabelledImages
 
+pytest_plugins = ["cpu_seconds"]
+
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TRANSFERBENCH_CACHE"] = str(ROOT / ".pytest_cache")  # of what reads it when it is imported
