@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from transferbench.data import open_split
-from transferbench.detection import adapting, feeding
+from transferbench.detection import adaptation
+from transferbench.detection.training import loader
 
 OBJECTS, BATCHES = 7.27, 90_000
 
@@ -61,8 +62,8 @@ def main(images: int) -> None:
         found = open_split(f"{folder}/", "train", Path())
         seconds, peak, held = time.process_time() - begun, said("status", "VmHWM"), said("status", "VmRSS")
         print(f"read in {seconds:.1f} CPU-s, at most {peak - before:,.0f} MiB, {held - before:,.0f} MiB afterwards")
-        begun, recipe = time.process_time(), adapting.resolved("coco_R_50_C4_1x", (), None)
-        plan = feeding._table(islice(feeding.batches(found, recipe, 0), BATCHES), BATCHES)
+        begun, recipe = time.process_time(), adaptation.resolved("coco_R_50_C4_1x", (), None)
+        plan = loader._table(islice(loader.batches(found, recipe, 0), BATCHES), BATCHES)
         print(
             f"{len(plan):,} batches planned in {time.process_time() - begun:.1f} CPU-s: {plan.nbytes / 2**20:.0f} MiB"
         )

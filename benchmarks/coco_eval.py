@@ -13,18 +13,18 @@ import time
 import numpy as np
 
 from transferbench.data.annotations import Annotated, Annotation
-from transferbench.detection import codes
-from transferbench.detection.coco_precision import Engine, Kind, evaluated
+from transferbench.detection.scoring.coco_precision import CocoEngine, Kind, evaluated
+from transferbench.detection.targets import rle
 
 SIZE, CLASSES, FOUND = (96, 128), 80, 20
-ENGINES: tuple[Engine, ...] = ("pycocotools", "faster-coco-eval")
+ENGINES: tuple[CocoEngine, ...] = ("pycocotools", "faster-coco-eval")
 KINDS: tuple[Kind, ...] = ("box", "mask")
 
 
 def ellipse(box: np.ndarray) -> dict:
     y, x = np.ogrid[: SIZE[0], : SIZE[1]]
     middle, radii = box[:2] + box[2:] / 2, np.maximum(box[2:] / 2, 0.5)
-    return codes.encode(((x - middle[0]) / radii[0]) ** 2 + ((y - middle[1]) / radii[1]) ** 2 <= 1)
+    return rle.encode(((x - middle[0]) / radii[0]) ** 2 + ((y - middle[1]) / radii[1]) ** 2 <= 1)
 
 
 def box(rng: np.random.Generator) -> np.ndarray:

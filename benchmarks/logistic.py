@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from transferbench.logreg import Problem
+from transferbench.probing.logistic_regression import Problem
 
 ROWS, DIMENSIONS, CLASSES, SPREAD = 50_000, 512, 10, 0.2
 THEIR_TOLERANCE, OUR_TOLERANCE, MOST = 1e-4, 2e-5, 1000

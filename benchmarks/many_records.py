@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from transferbench import collection, records, settings, tables
-from transferbench.records import Record
+from transferbench import records, settings, tables
+from transferbench.records import Record, collection
 
 ORIGINAL = Path(__file__).parents[1] / "results" / "digits" / "records"
 SEEDS, TASKS = 5, 20
@@ -63,7 +63,7 @@ def tabulate(folder: Path, count: int) -> None:
     found = [record for _, record in timed("read", lambda: list(records.read_all(folder)))]
     good = [record for record in found if isinstance(record, Record)]
     assert len(good) == count, next(each for each in found if not isinstance(each, Record))
-    timed("merged", lambda: collection.merged([collection.Found(record, folder) for record in good], ()))
+    timed("merged", lambda: collection.merged([collection.StoredRecord(record, folder) for record in good], ()))
     board = timed("leaderboard", lambda: tables.leaderboard(good))
     timed("written", lambda: tables.write(folder, good, board))
     print(f"{'in all':12} {time.process_time() - start:6.2f} s: {len(board.rows)} rows, {len(board.columns)} columns")

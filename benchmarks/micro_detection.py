@@ -17,30 +17,32 @@ from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, random_control
 from transferbench.data import LabelledImages, open_split
-from transferbench.detection import adapting, results, training
-from transferbench.detection.detector import Detector, build
-from transferbench.detection.judging import judged
-from transferbench.detection.recipe import Recipe
+from transferbench.detection import adaptation
+from transferbench.detection.model.detector import Detector, build
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.scoring import results
+from transferbench.detection.scoring.scores import score_results
+from transferbench.detection.training import loop
 from transferbench.runtime import Runtime
 
 HERE = Runtime(torch.device("cpu"))
 
 
-def precision(detector: Detector, test: LabelledImages, recipe: Recipe) -> str:
+def precision(detector: Detector, test: LabelledImages, recipe: DetectionRecipe) -> str:
     """Box and mask AP50."""
-    scores, _ = judged(results.found(detector, test, recipe, HERE), test, True)
+    scores, _ = score_results(results.found(detector, test, recipe, HERE), test, True)
     return ", ".join(f"{each.metric} {each.value:.1f}" for each in scores if each.metric.endswith("ap50"))
 
 
 def trial(candidate: Candidate, seed: int) -> None:
     """Train and say what came of it."""
     train, test = (open_split("digit-scenes", split, Path()) for split in ("train", "test"))
-    recipe = adapting.resolved("micro-r18-c4", adapting.following(candidate.card, train), None)
+    recipe = adaptation.resolved("micro-r18-c4", adaptation.following(candidate.card, train), None)
     detector = build(recipe, cast(Backbone, candidate.backbone), len(train.info.classes), seed)
     before = precision(detector, test, recipe)
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        training.train(detector, train, recipe, seed, training.Ground(HERE, Path(folder), "micro"))
+        loop.train(detector, train, recipe, seed, loop.Ground(HERE, Path(folder), "micro"))
     trained = time.process_time()
     after = precision(detector, test, recipe)
     seconds = f"{trained - begun:.1f} CPU-s to train, {time.process_time() - trained:.1f} to test"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferbench import runtime
-from transferbench.api import Place, Request, prepare
+from transferbench.api import EvaluationRequest, Execution, prepare
 from transferbench.records import Record
 
 SUITE, ALONE = "paper-cifar", "semi"
@@ -35,12 +35,12 @@ def spent() -> float:
     return sum(os.times()[:4])
 
 
-def parts(request: Request) -> list[Part]:
+def parts(request: EvaluationRequest) -> list[Part]:
     """Run it with nothing cached; opening files is nobody's part."""
     workers = runtime.worker_count()
     runtime.share_cores(workers)
     with tempfile.TemporaryDirectory() as cache:
-        work = prepare(request, Place(runtime.start("auto"), cache=Path(cache), workers=workers)).run()
+        work = prepare(request, Execution(runtime.start("auto"), cache=Path(cache), workers=workers)).run()
         found, begun = [], (time.perf_counter(), spent())
         for record in work:
             if record.status != "ok":
@@ -56,9 +56,9 @@ def score(record: Record) -> str:
 
 
 def main(checkpoint: str, data: str, limit: str | None = None) -> None:
-    def request(task: str | None = None) -> Request:
+    def request(task: str | None = None) -> EvaluationRequest:
         cut = int(limit) if limit else None
-        return Request([checkpoint], [data], SUITE, task, limit=cut, control=False)
+        return EvaluationRequest([checkpoint], [data], SUITE, task, limit=cut, control=False)
 
     whole = parts(request())
     print(f"{'part':14} {'score':>7} {'together':>18} {'apart':>18}   wall s (CPU s)")

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from transferbench.backbones import Architecture, build, complete
 from transferbench.data.loading import shuffled
-from transferbench.features import evaluating
-from transferbench.heads import Heads, Rule, Seen, Setting
-from transferbench.probe import initial
+from transferbench.features.extraction import evaluating
+from transferbench.probing.batched_heads import BatchedHeads, HeadInputs, Rule, Setting
+from transferbench.probing.probe import initial
 from transferbench.runtime import Runtime
 
 REPEATS, BATCH, ROWS, IMAGES, EPOCHS, AGAIN = 5, 256, 10_000, 50_000, 100, 50.0
@@ -52,14 +52,14 @@ class Line:
 LINES = (Line(512, 10, 1.0, 3.5), Line(2048, 100, 0.3))
 
 
-def draw(n: int, d: int, classes: int) -> Seen:
+def draw(n: int, d: int, classes: int) -> HeadInputs:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n)
     rows = rng.standard_normal((classes, d), np.float32)[labels] + rng.standard_normal((n, d), np.float32)
-    return Seen.of([np.maximum(rows, 0)], labels, classes, Runtime(torch.device("cpu")))
+    return HeadInputs.of([np.maximum(rows, 0)], labels, classes, Runtime(torch.device("cpu")))
 
 
-def plain(seen: Seen, setting: Setting) -> torch.nn.Linear:
+def plain(seen: HeadInputs, setting: Setting) -> torch.nn.Linear:
     rows, labels = seen.passes[0], seen.labels
     head = initial(rows.shape[1], seen.classes, seed=0)
     optimizer = torch.optim.SGD(head.parameters(), setting[0], RULE.momentum, weight_decay=setting[1])
@@ -71,8 +71,8 @@ def plain(seen: Seen, setting: Setting) -> torch.nn.Linear:
     return head
 
 
-def trained(seen: Seen, settings: list[Setting]) -> Heads:
-    heads = Heads(seen, settings, RULE, 0)
+def trained(seen: HeadInputs, settings: list[Setting]) -> BatchedHeads:
+    heads = BatchedHeads(seen, settings, RULE, 0)
     heads.epoch(0)
     return heads
 
@@ -83,7 +83,7 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, found
 
 
-def difference(rows: Tensor, layers: list[torch.nn.Linear], heads: Heads) -> float:
+def difference(rows: Tensor, layers: list[torch.nn.Linear], heads: BatchedHeads) -> float:
     with torch.no_grad():
         alone = torch.stack([layer(rows) for layer in layers])
     together = torch.stack([heads.logits(rows, i) for i in range(len(layers))])
@@ -114,7 +114,7 @@ def settings_at_once(line: Line, rows: int) -> list[str]:
 def without_the_backbone() -> str:
     """CIFAR-10's size: a ResNet-18 for small images and 10 classes."""
     backbone = build(complete(Architecture(family="resnet", arguments={"depth": 18, "stem": "cifar"})), seed=0)
-    images, heads = torch.randn(BATCH, 3, 32, 32), Heads(draw(IMAGES, 512, 10), [(0.01, 0.0)], RULE, 0)
+    images, heads = torch.randn(BATCH, 3, 32, 32), BatchedHeads(draw(IMAGES, 512, 10), [(0.01, 0.0)], RULE, 0)
     forward, probe = [], []
     with evaluating(backbone):
         backbone(images)

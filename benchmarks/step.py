@@ -20,7 +20,7 @@ from torch import Tensor
 from views import published, synthetic
 
 from decorssl import recipe as recipes
-from decorssl import supply
+from decorssl import view_pipeline
 from decorssl.encoder import Encoder
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
@@ -67,7 +67,7 @@ class Ours:
         self.training = Training(recipe, images, Runtime(CPU))
         self.training.learner.train()
         self.passes = self.training._passes()
-        self.source = supply.supply(images, Views(recipe.views, recipe.preprocess), 0, CPU)
+        self.source = view_pipeline.supply(images, Views(recipe.views, recipe.preprocess), 0, CPU)
         self.plan = Plan(0, np.arange(len(images)))
 
     def views(self) -> object:

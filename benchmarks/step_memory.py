@@ -20,7 +20,7 @@ import torch
 from decorssl import recipe as recipes
 from decorssl.encoder import Encoder
 from decorssl.methods import METHODS, Context, Outputs
-from decorssl.passes import InParts, Passes, Whole
+from decorssl.passes import GradCache, Passes, Whole
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
@@ -71,7 +71,7 @@ def network(part: int | None, answer: Any) -> None:
 
     here = Runtime(torch.device("cpu"))
     whole: Passes = Whole(encoder, here, precision, lambda network: network)
-    passes = whole if part is None else InParts(encoder, part, precision, lambda network: network)
+    passes = whole if part is None else GradCache(encoder, part, precision, lambda network: network)
 
     def step() -> None:
         encoder.zero_grad(set_to_none=True)

@@ -23,7 +23,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from decorssl import recipe as recipes
-from decorssl import supply
+from decorssl import view_pipeline
 from decorssl.views import Views
 from transferbench.data import DatasetInfo, LabelledImages
 from transferbench.data.augment import Blur, Change, Crop, Flip, Gray, Jitter, Solarize
@@ -31,7 +31,7 @@ from transferbench.data.loading import OneByOne, Plan
 
 REPEATS = 7
 CPU = torch.device("cpu")
-WAYS: list[supply.Way] = ["pil", "batched", *(["compiled"] if find_spec("numba") else [])]
+WAYS: list[view_pipeline.Way] = ["pil", "batched", *(["compiled"] if find_spec("numba") else [])]
 
 
 def published(operations: Sequence[Change], views: Views) -> T.Compose:
@@ -82,7 +82,7 @@ def compare(name: str, images: LabelledImages, recipe_name: str, batch: int) -> 
     views = Views(recipe.views, recipe.preprocess)
     plain = [published(view.operations, views) for view in recipe.views]
     plans = [Plan(0, np.arange(start, start + batch)) for start in range(0, len(images) - batch + 1, batch)]
-    sources = {way: supply.supply(images, views, 0, CPU, way).make for way in WAYS}
+    sources = {way: view_pipeline.supply(images, views, 0, CPU, way).make for way in WAYS}
     exact = OneByOne(images, views, 0)(plans[0])
     apart = {way: difference(sources[way](plans[0]).views, exact.views, views) for way in WAYS}
 

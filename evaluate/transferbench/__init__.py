@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from transferbench import renamed
+
 if TYPE_CHECKING:
     from transferbench.api import evaluate as evaluate
     from transferbench.comparison import compare as compare
@@ -20,3 +22,6 @@ def __getattr__(name: str) -> Any:
 
         return compare
     raise AttributeError(f"module 'transferbench' has no attribute '{name}'")
+
+
+renamed.install()

@@ -8,10 +8,10 @@ from transferbench.settings import parse_override
 from transferbench.tasks import TASKS
 
 if TYPE_CHECKING:
-    from transferbench.suite import Entry
+    from transferbench.suite import SuiteEntry
 
 
-def addressed(overrides: Iterable[str], entries: "Collection[Entry]") -> list[str]:
+def addressed(overrides: Iterable[str], entries: "Collection[SuiteEntry]") -> list[str]:
     """The overrides with the name of the job in front where there is only one and it was left out."""
     if len({entry.id for entry in entries}) != 1:
         return list(overrides)
@@ -19,12 +19,12 @@ def addressed(overrides: Iterable[str], entries: "Collection[Entry]") -> list[st
     return [f"{only.id}.{each}" if _is_bare(each, only) else each for each in overrides]
 
 
-def _is_bare(override: str, entry: "Entry") -> bool:
+def _is_bare(override: str, entry: "SuiteEntry") -> bool:
     path, _ = parse_override(override)
     return entry.rest(override) is None and (len(path) == 1 or path[0] in _settings_of(entry))
 
 
-def unreachable(override: str, entries: "Collection[Entry]") -> list[str]:
+def unreachable(override: str, entries: "Collection[SuiteEntry]") -> list[str]:
     """Why an override reaches none of the jobs; empty when it reaches one."""
     path, _ = parse_override(override)
     known = sorted({name for entry in entries for name in (entry.id, entry.task)})
@@ -38,7 +38,7 @@ def unreachable(override: str, entries: "Collection[Entry]") -> list[str]:
     return [f"--set {override}: no job '{path[0]}' here.{nearest(path[0], known)} Jobs: {', '.join(known)}."]
 
 
-def _settings_of(entry: "Entry") -> Collection[str]:
+def _settings_of(entry: "SuiteEntry") -> Collection[str]:
     try:
         config = TASKS.load(entry.task).Config
     except UserError:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from torch import nn
 
-from transferbench import records
+from transferbench import records, renamed
 from transferbench import suite as suites
 from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, random_control, wrap
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
-from transferbench.features import Report
-from transferbench.forecast import Estimate, forecast, ordered
+from transferbench.features.extraction import Report
+from transferbench.planning.plan import Estimate, forecast, ordered
 from transferbench.records import Record
-from transferbench.run import Output, Shelf, pending, run
+from transferbench.run import DatasetCache, Output, pending, run
 from transferbench.runtime import Runtime, cache_root, data_root, start
 from transferbench.suite import Job, Suite
 from transferbench.tasks import Bench
@@ -30,7 +30,7 @@ DATA = "digits"
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """What is to be judged, and on what.
 
     Attributes:
@@ -60,7 +60,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Place:
+class Execution:
     """Where the work is done and kept; nothing here can change a number. Without `out` nothing is kept."""
 
     runtime: Runtime
@@ -78,34 +78,34 @@ class Evaluation:
     candidates: tuple[Candidate, ...]
     jobs: tuple[Job, ...]
     notes: tuple[str, ...]
-    place: Place
-    shelf: Shelf
+    execution: Execution
+    datasets: DatasetCache
 
     def plan(self) -> list[Estimate]:
         """What is left to run will take so long and so much memory here; a few images are put through each backbone."""
-        place, found = self.place, []
-        bench = Bench(place.runtime, place.cache, Path(), place.workers)
+        execution, found = self.execution, []
+        bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for candidate in self.candidates:
-            left = pending(self.jobs, candidate, self.shelf, self._output)
-            found += forecast(left, candidate, self.shelf, bench)
+            left = pending(self.jobs, candidate, self.datasets, self._output)
+            found += forecast(left, candidate, self.datasets, bench)
         return found
 
     @property
     def _output(self) -> Output | None:
-        return Output(self.place.out, self.place.again) if self.place.out else None
+        return Output(self.execution.out, self.execution.again) if self.execution.out else None
 
     def run(self, report: Report | None = None) -> Iterator[Record]:
         """One record for each candidate and job, as they are finished; `report` is told of progress inside a job."""
-        place, output = self.place, self._output
+        execution, output = self.execution, self._output
         with ExitStack() as stack:
             scratch = (
-                place.out / records.UNFINISHED
-                if place.out
+                execution.out / records.UNFINISHED
+                if execution.out
                 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
             )
-            bench = Bench(place.runtime, place.cache, scratch, place.workers, report)
+            bench = Bench(execution.runtime, execution.cache, scratch, execution.workers, report)
             for candidate in self.candidates:
-                yield from run(self.jobs, candidate, bench, self.shelf, output)
+                yield from run(self.jobs, candidate, bench, self.datasets, output)
 
 
 def evaluate(
@@ -139,7 +139,7 @@ def evaluate(
     Raises:
         UserError: for a setting, a file or a data set that does not fit, before anything runs.
     """
-    request = Request(
+    request = EvaluationRequest(
         models=[model_or_path] if isinstance(model_or_path, Model) else model_or_path,
         data=[data] if isinstance(data, str) else data,
         suite=suite,
@@ -149,11 +149,11 @@ def evaluate(
         control=control,
         preprocess=preprocess,
     )
-    place = Place(start(device), Path(out) if out else None)
-    return list(prepare(request, place).run())
+    execution = Execution(start(device), Path(out) if out else None)
+    return list(prepare(request, execution).run())
 
 
-def prepare(request: Request, place: Place) -> Evaluation:
+def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     """Check everything that can be checked before the first second is spent.
 
     Raises:
@@ -162,19 +162,19 @@ def prepare(request: Request, place: Place) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    shelf = Shelf(place.data)
-    jobs = suites.plan(_suites(request, shelf), request.overrides, request.seeds, request.limit)
-    _require_some(request.data, shelf)
-    loaded = [_candidate(model, request, shelf) for model in request.models]
+    datasets = DatasetCache(execution.data)
+    jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
+    _require_some(request.data, datasets)
+    loaded = [_candidate(model, request, datasets) for model in request.models]
     controls, notes = _controls(loaded) if request.control else ([], [])
-    return Evaluation((*loaded, *controls), tuple(ordered(jobs, shelf)), tuple(notes), place, shelf)
+    return Evaluation((*loaded, *controls), tuple(ordered(jobs, datasets)), tuple(notes), execution, datasets)
 
 
-def _suites(request: Request, shelf: Shelf) -> dict[str, Suite]:
+def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:
     """The suite of each data set."""
     match request.suite:
         case None:
-            chosen = {data: suites.suite_for(data, _metric(data, shelf)) for data in request.data}
+            chosen = {data: suites.suite_for(data, _metric(data, datasets)) for data in request.data}
         case Suite() as stated:
             chosen = dict.fromkeys(request.data, stated)
         case name:
@@ -182,38 +182,38 @@ def _suites(request: Request, shelf: Shelf) -> dict[str, Suite]:
     return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
 
 
-def _metric(data: str, shelf: Shelf) -> str | None:
+def _metric(data: str, datasets: DatasetCache) -> str | None:
     """What a data set is reported in; None where it is not here."""
     try:
-        return shelf.take(data).train.info.metric
+        return datasets.take(data).train.info.metric
     except UserError:
         return None
 
 
-def _require_some(data: Sequence[str], shelf: Shelf) -> None:
+def _require_some(data: Sequence[str], datasets: DatasetCache) -> None:
     """Open every data set; missing ones are recorded as skipped later on, as long as one is here."""
     missing: list[str] = []
     for name in data:
         try:
-            shelf.take(name)
+            datasets.take(name)
         except UserError as error:
             missing.append(str(error))
     if len(missing) == len(data):
         raise UserError("\n".join(missing) or "Name at least one data set.")
 
 
-def _candidate(model: Model, request: Request, shelf: Shelf) -> Candidate:
+def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> Candidate:
     if isinstance(model, nn.Module):
-        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, shelf))
+        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets))
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
         return load(path, name, request.encoder, request.stated)
     return load(model, None, request.encoder, request.stated)
 
 
-def _native(data: Sequence[str], shelf: Shelf) -> Preprocess:
+def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
     """The data sets' own image size, whole, with ImageNet's statistics."""
-    sizes = {shelf.take(name).train.info.image_size for name in data}
+    sizes = {datasets.take(name).train.info.image_size for name in data}
     size = sizes.pop()
     if sizes or size is None:
         raise UserError(
@@ -236,3 +236,6 @@ def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[st
         if key not in controls:
             controls[key] = random_control(card.architecture, card.preprocess, seed)
     return list(controls.values()), notes
+
+
+__getattr__ = renamed.names_of(__name__)

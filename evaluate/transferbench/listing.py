@@ -5,20 +5,20 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from transferbench.errors import UserError, unknown
-from transferbench.plugins import Room
+from transferbench.plugins import Registry
 
 if TYPE_CHECKING:
-    from transferbench.checkpoints.filters import Filters
+    from transferbench.checkpoints.first_conv_stats import FirstConvStats
     from transferbench.checkpoints.inspect import Inspection
-    from transferbench.published import Published
+    from transferbench.records.published import Published
 
 ROOMS = {
-    "tasks": Room("transferbench.tasks", "task"),
-    "formats": Room("transferbench.checkpoints.formats", "checkpoint format"),
-    "libraries": Room("transferbench.checkpoints.downloads", "library"),
-    "targets": Room("transferbench.checkpoints.targets", "target"),
-    "data": Room("transferbench.data.sources", "data set"),
-    "backbones": Room("transferbench.backbones", "backbone family"),
+    "tasks": Registry("transferbench.tasks", "task"),
+    "formats": Registry("transferbench.checkpoints.formats", "checkpoint format"),
+    "libraries": Registry("transferbench.checkpoints.downloads", "library"),
+    "targets": Registry("transferbench.checkpoints.targets", "target"),
+    "data": Registry("transferbench.data.sources", "data set"),
+    "backbones": Registry("transferbench.backbones", "backbone family"),
 }
 TASKS = ROOMS["tasks"]
 
@@ -28,12 +28,12 @@ Listing = list[tuple[str, str]]
 
 def listings() -> dict[str, Callable[[], Listing]]:
     """Everything that can be listed, by what it is called."""
-    rooms = {kind: lambda room=room: _plugins(room) for kind, room in ROOMS.items()}
+    rooms = {kind: lambda registry=registry: _plugins(registry) for kind, registry in ROOMS.items()}
     return {**rooms, "suites": _suites}
 
 
-def _plugins(room: Room) -> Listing:
-    return [(name, room.summary(name)) for name in room.names()]
+def _plugins(registry: Registry) -> Listing:
+    return [(name, registry.summary(name)) for name in registry.names()]
 
 
 def _suites() -> Listing:
@@ -75,7 +75,7 @@ def published(method: str = "*", data: str = "*", task: str = "*") -> list[str]:
     Raises:
         UserError: when none fits, with what there is.
     """
-    from transferbench.published import numbers
+    from transferbench.records.published import numbers
 
     wanted = {"method": method, "dataset": data, "task": task}
     for name, pattern in wanted.items():
@@ -106,7 +106,7 @@ def _published(number: "Published") -> tuple[str, ...]:
     )
 
 
-def _filters(found: "Filters") -> str:
+def _filters(found: "FirstConvStats") -> str:
     """Filters beside random ones."""
     return (
         f"neighbouring weights correlate {found.correlation:.2f} (random init 0.00 ± {found.random_deviation:.2f}), "

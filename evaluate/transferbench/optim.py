@@ -6,12 +6,15 @@ from typing import Any
 
 from torch import nn
 
+UPDATE = 3
+"""An update costs about three forward passes: one forward and two backward."""
+
 
 def warmup(step: int, warmup_steps: int, start: float | None = None) -> float:
     """The factor of the base rate at one of the first `warmup_steps` steps (0-based).
 
     Without a `start` the share (step + 1) / warmup_steps (INTL, CW-RGP and W-MSE). With one it is a straight line from
-    there at step 0 to 1 at the last warm-up step (Hua et al., solo-learn). Source: docs/methods.md#optimisers.
+    there at step 0 to 1 at the last warm-up step (Hua et al., solo-learn). Source: docs/methods.md#optimizers.
     """
     if start is None:
         return (step + 1) / warmup_steps

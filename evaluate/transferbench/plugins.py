@@ -8,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from transferbench import renamed
 from transferbench.errors import UserError, unknown
 
 
-class Room:
+class Registry:
     """The plugins of one package folder, listed without importing them and imported on use.
 
     A name with a dot is the import path of a plugin that lives elsewhere.
@@ -63,3 +64,6 @@ class Room:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise UserError(f"Cannot import the {self.kind} '{name}': {error}.") from None
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferbench import records, runtime, state
+from transferbench import records, renamed, runtime, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
 from transferbench.data.subsets import limited
@@ -27,7 +27,7 @@ LIMIT_SEED = 0
 """One for all jobs, so that they share cached features."""
 
 
-class Shelf:
+class DatasetCache:
     """The data sets of one call, each opened once."""
 
     def __init__(self, root: Path) -> None:
@@ -78,7 +78,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Trial:
+class PendingJob:
     """One job on one candidate, and its record before anything ran."""
 
     job: Job
@@ -88,7 +88,7 @@ class Trial:
 
 
 def run(
-    jobs: Sequence[Job], candidate: Candidate, bench: Bench, shelf: Shelf, output: Output | None = None
+    jobs: Sequence[Job], candidate: Candidate, bench: Bench, datasets: DatasetCache, output: Output | None = None
 ) -> Iterator[Record]:
     """One record a job, in order, each written before it is yielded.
 
@@ -100,15 +100,15 @@ def run(
     finished = here.gather_objects(output.finished() if output and here.is_main else {})[0]
     for job in jobs:
         try:
-            dataset = shelf.take(job.data, job.limit)
+            dataset = datasets.take(job.data, job.limit)
             require_fit(TASKS.load(job.task), candidate, dataset, job.config)
         except UserError as error:
             record = _blank(job, candidate, None, environment).model_copy(update={"error": str(error)})
         else:
             blank = _blank(job, candidate, dataset, environment)
             old = finished.get(blank.identity)
-            trial = Trial(job, candidate, dataset, blank)
-            record = _renamed(old, blank) if old else _tried(trial, bench, output)
+            pending_job = PendingJob(job, candidate, dataset, blank)
+            record = _renamed(old, blank) if old else _tried(pending_job, bench, output)
         record = record.sealed()
         if output and here.is_main:
             records.write(output.records, record)
@@ -116,13 +116,13 @@ def run(
         yield record
 
 
-def pending(jobs: Sequence[Job], candidate: Candidate, shelf: Shelf, output: Output | None) -> list[Job]:
+def pending(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, output: Output | None) -> list[Job]:
     """The jobs that `run` would run: their data is here and their result is not."""
     finished = output.finished() if output else {}
     left: list[Job] = []
     for job in jobs:
         try:
-            dataset = shelf.take(job.data, job.limit)
+            dataset = datasets.take(job.data, job.limit)
             require_fit(TASKS.load(job.task), candidate, dataset, job.config)
         except UserError:
             continue
@@ -166,41 +166,45 @@ def _renamed(old: Record, blank: Record) -> Record:
     return old.model_copy(update={name: getattr(blank, name) for name in names})
 
 
-def _tried(trial: Trial, bench: Bench, output: Output | None) -> Record:
+def _tried(pending_job: PendingJob, bench: Bench, output: Output | None) -> Record:
     """Run the task and fill in the record, whatever happens. Unfinished work stays in the scratch folder."""
-    here, scratch = bench.runtime, bench.scratch / trial.blank.identity[:16]
+    here, scratch = bench.runtime, bench.scratch / pending_job.blank.identity[:16]
     scratch.mkdir(parents=True, exist_ok=True)
     if here.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(here.device)
     started = time.perf_counter()
-    outcome = _outcome(trial, replace(bench, scratch=scratch))
+    outcome = _outcome(pending_job, replace(bench, scratch=scratch))
     seconds = time.perf_counter() - started
     errors = [text for text in here.gather_objects(outcome if isinstance(outcome, str) else "") if text]
     measured = {"seconds": seconds, "peak_memory_mb": _peak_memory_mb(here.device), "written": records.now()}
     if errors or isinstance(outcome, str):
-        return trial.blank.model_copy(update={**measured, "status": "failed", "error": errors[0]})
+        return pending_job.blank.model_copy(update={**measured, "status": "failed", "error": errors[0]})
     found = {
         "status": "ok",
-        "scores": here.gather_objects(completed(outcome, trial.dataset.test.info).scores if here.is_main else ())[0],
-        "artifacts": _kept(outcome, output.folder, trial.blank) if output and here.is_main else {},
-        "frozen": True if TASKS.load(trial.job.task).FROZEN else None,
+        "scores": here.gather_objects(completed(outcome, pending_job.dataset.test.info).scores if here.is_main else ())[
+            0
+        ],
+        "artifacts": _kept(outcome, output.folder, pending_job.blank) if output and here.is_main else {},
+        "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None,
     }
     here.barrier()
     if here.is_main:
         shutil.rmtree(scratch)
-    return trial.blank.model_copy(update={**measured, **found})
+    return pending_job.blank.model_copy(update={**measured, **found})
 
 
-def _outcome(trial: Trial, bench: Bench) -> Outcome | str:
+def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
     """What the task found, or the error that kept it from that. The weights are afterwards what they were before."""
-    task: Task = TASKS.load(trial.job.task)
-    backbone = trial.candidate.backbone
+    task: Task = TASKS.load(pending_job.job.task)
+    backbone = pending_job.candidate.backbone
     weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
     try:
-        outcome = task.run(trial.candidate, trial.dataset, trial.job.config, trial.job.seed, bench)
+        outcome = task.run(
+            pending_job.candidate, pending_job.dataset, pending_job.job.config, pending_job.job.seed, bench
+        )
         changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
         if task.FROZEN and changed:
-            raise RuntimeError(f"'{trial.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
+            raise RuntimeError(f"'{pending_job.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
     except UserError as error:
         outcome = str(error)
     except Exception:
@@ -239,3 +243,6 @@ def _peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+__getattr__ = renamed.names_of(__name__)

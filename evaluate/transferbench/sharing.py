@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from transferbench import archive, collection, records, runtime, settings, tables
-from transferbench.collection import Found
+from transferbench import records, runtime, settings, tables
 from transferbench.errors import UserError, unknown
-from transferbench.records import Record
+from transferbench.records import Record, archive, collection
+from transferbench.records.collection import StoredRecord
 
 Kept = Literal["all", "predictions", "none"]
 TABLES, ENVIRONMENT = "tables", "environment.json"
@@ -57,7 +57,7 @@ def _text(value: object) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _artifacts(found: Iterable[Found], wanted: str, notes: list[str]) -> dict[str, bytes]:
+def _artifacts(found: Iterable[StoredRecord], wanted: str, notes: list[str]) -> dict[str, bytes]:
     """The records' files by their paths; a note for each that is not there or not what the record kept."""
     files: dict[str, bytes] = {}
     for each in found:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transferbench import settings, suite
-from transferbench.detection import adapting
+from transferbench.detection import adaptation
 from transferbench.detection import recipe as detection
 from transferbench.errors import unknown
 from transferbench.fields import REQUIRED, Row, rows, shown
@@ -62,7 +62,7 @@ def sheet(name: str) -> Sheet:
         written = settings.from_file(Path(name))
         return _of_suite(name) if {"jobs", "extends"} & written.keys() else _of_detection(name)
     known: dict[str, Callable[[str], Sheet]] = {
-        **dict.fromkeys(adapting.names(), _of_detection),
+        **dict.fromkeys(adaptation.names(), _of_detection),
         **dict.fromkeys(suite.names(), _of_suite),
         **dict.fromkeys(TASKS.names(), _of_task),
     }
@@ -158,7 +158,7 @@ def _of_suite(name: str) -> Sheet:
     return Sheet(f"Suite {found.name}", text, (Grid("Jobs", heads, lines),), tuple(commands))
 
 
-def _differing(job: suite.Entry) -> str:
+def _differing(job: suite.SuiteEntry) -> str:
     config = job.config()
     usual = {row.name: row.default for row in rows(type(config))}
     return _written(
@@ -166,14 +166,14 @@ def _differing(job: suite.Entry) -> str:
     )
 
 
-def _data(job: suite.Entry) -> str:
+def _data(job: suite.SuiteEntry) -> str:
     return job.embedded or ", ".join(job.data) or "any"
 
 
 def _of_detection(name: str) -> Sheet:
-    path = adapting.file_of(name)
+    path = adaptation.file_of(name)
     found = detection.read(path)
-    pairs = [(row, value_at(found, row.name)) for row in rows(detection.Recipe)]
+    pairs = [(row, value_at(found, row.name)) for row in rows(detection.DetectionRecipe)]
     kept = [(row, value) for row, value in pairs if value != row.default or row.name in MAIN]
     caption = "Keys that differ (*) from Detectron2's defaults, and the main ones"
     call = f"evaluate detect FILE --data coco --set detect.recipe={name}"

@@ -17,7 +17,7 @@ from transferbench.tasks import TASKS
 FOLDER = Path(__file__).parent / "suites"
 
 
-class Entry(Settings):
+class SuiteEntry(Settings):
     """One job of a suite."""
 
     task: str = Field(description="a task's name, or its import path")
@@ -41,7 +41,7 @@ class Entry(Settings):
         """Whether `name` is this job's id or task (`-` and `_` are the same here)."""
         return name.replace("-", "_") in (self.id.replace("-", "_"), self.task.replace("-", "_"))
 
-    def changed(self, overrides: Iterable[str]) -> "Entry":
+    def changed(self, overrides: Iterable[str]) -> "SuiteEntry":
         """This job with those of the overrides that reach it (`JOB.KEY=VALUE`) laid over its settings.
 
         A preset takes the place of what the job states of its own of the preset's settings.
@@ -81,7 +81,7 @@ class Suite(Settings):
     for_metric: str | None = Field(None, description="other data sets that take it: those reported in this metric")
     extends: str | None = Field(None, description="a suite whose jobs come first")
     overrides: tuple[str, ...] = Field((), description="what to change in the extended suite's jobs, as with --set")
-    jobs: tuple[Entry, ...] = Field((), description="tasks with their settings, cheapest first")
+    jobs: tuple[SuiteEntry, ...] = Field((), description="tasks with their settings, cheapest first")
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class Suite(Settings):
     def only(self, name: str) -> "Suite":
         """The jobs of one task, as this suite states them; the task's own defaults where it has none."""
         kept = tuple(entry for entry in self.jobs if entry.answers_to(name))
-        return self.model_copy(update={"jobs": kept or (Entry(task=name),)})
+        return self.model_copy(update={"jobs": kept or (SuiteEntry(task=name),)})
 
 
 @dataclass(frozen=True)

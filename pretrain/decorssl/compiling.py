@@ -16,7 +16,7 @@ MODES = get_args(Mode)
 Say = Callable[[str], None]
 
 
-class Compiled:
+class CompiledNetwork:
     """A network that is compiled, forward and backward, when its first batch comes; where that fails it stays as it is.
 
     What it gives differs from what the network gives by rounding.
@@ -54,7 +54,7 @@ class Compiled:
 
 def prepare(mode: Mode, say: Say) -> Prepare:
     """What readies a network for its first batch; `off` leaves it as it is."""
-    return (lambda network: network) if mode == "off" else (lambda network: Compiled(network, mode, say))
+    return (lambda network: network) if mode == "off" else (lambda network: CompiledNetwork(network, mode, say))
 
 
 def mode(name: str) -> Mode:

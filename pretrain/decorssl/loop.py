@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decorssl import supply
+from decorssl import view_pipeline
 from decorssl.checks import check
 from decorssl.encoder import Encoder
 from decorssl.methods import METHODS, Context, Method, Outputs
-from decorssl.passes import InParts, Passes, Prepare, Whole, features_in_parts
+from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
-from decorssl.supply import Way
+from decorssl.view_pipeline import Way
 from decorssl.views import Views
-from transferbench.batchnorm import synchronise
 from transferbench.data import LabelledImages
 from transferbench.data.loading import Batch, TrainingPlans
 from transferbench.runtime import Runtime, seeded
+from transferbench.runtime.sync_batchnorm import synchronize
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Training:
         with seeded(recipe.seed):
             self.modules = self.method.modules(recipe.projector.output, recipe.config)
         learner = nn.ModuleDict({"encoder": self.encoder, "method": self.modules})
-        self.learner = synchronise(learner, runtime).to(runtime.device)
+        self.learner = synchronize(learner, runtime).to(runtime.device)
         self.learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self.routes.teacher else None
         self.optimizer = recipe.optim.optimizer(self.learner)
@@ -104,8 +104,8 @@ class Training:
         """Train, one step at a time, until the recipe's last."""
         passes = self._passes()
         for views, plans in self._stages():
-            source = supply.supply(self.images, views, self.recipe.seed, self.runtime.device, self.way)
-            stream = supply.batches(self.images, source, plans, self.recipe.seed, self.workers)
+            source = view_pipeline.supply(self.images, views, self.recipe.seed, self.runtime.device, self.way)
+            stream = view_pipeline.batches(self.images, source, plans, self.recipe.seed, self.workers)
             self.learner.train()
             before = time.perf_counter()
             for batch in stream:
@@ -199,4 +199,4 @@ class Training:
     def _passes(self) -> Passes:
         if self._part is None:
             return Whole(self.encoder, self.runtime, self._precision, self.prepare)
-        return InParts(self.encoder, self._part, self._precision, self.prepare)
+        return GradCache(self.encoder, self._part, self._precision, self.prepare)

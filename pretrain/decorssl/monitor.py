@@ -13,7 +13,8 @@ from transferbench.data import LabelledImages
 from transferbench.data.loading import batches, in_order
 from transferbench.data.subsets import labelled
 from transferbench.data.transforms import evaluation
-from transferbench.features import Precision, evaluating, forward
+from transferbench.features.extraction import evaluating
+from transferbench.features.spec import Precision, forward
 from transferbench.neighbours import search
 from transferbench.tasks.knn import vote
 

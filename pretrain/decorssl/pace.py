@@ -15,7 +15,7 @@ LEVELS = (50.0, 60.0, 70.0, 80.0, 85.0, 90.0)
 
 
 @dataclass(frozen=True)
-class Check:
+class AccuracyPoint:
     """A k-NN accuracy in per cent, and the seconds of training before it: steps and their waiting, no evaluation."""
 
     epoch: int
@@ -37,9 +37,9 @@ class Pace:
     seconds: float
     waited: float
     images: int
-    checks: tuple[Check, ...]
+    checks: tuple[AccuracyPoint, ...]
 
-    def reached(self, level: float) -> Check | None:
+    def reached(self, level: float) -> AccuracyPoint | None:
         """The first check at `level` per cent or more."""
         return next((check for check in self.checks if check.knn >= level), None)
 
@@ -63,7 +63,7 @@ def of(name: str, lines: Iterable[Mapping[str, Any]], batch: int) -> Pace:
         if "seconds" in line:
             seconds, waited, images = seconds + line["seconds"], waited + line["waited"], images + batch
         if "knn" in line:
-            checks.append(Check(line["epoch"], line["knn"], seconds))
+            checks.append(AccuracyPoint(line["epoch"], line["knn"], seconds))
     return Pace(name, seconds, waited, images, tuple(checks))
 
 
@@ -82,5 +82,5 @@ def _speed(run: Pace) -> list[str]:
     return [run.name, f"{rate:,.0f}", f"{share:.1%}", str(timedelta(seconds=round(run.seconds))), best]
 
 
-def _time(check: Check | None) -> str:
+def _time(check: AccuracyPoint | None) -> str:
     return f"{check.seconds:,.0f}" if check else NONE

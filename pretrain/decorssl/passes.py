@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from decorssl.encoder import Encoder
+from transferbench import renamed
 from transferbench.runtime import Runtime
 
 Network = Callable[[list[Tensor]], list[Tensor]]
@@ -39,7 +40,7 @@ class Whole:
         loss.backward()
 
 
-class InParts:
+class GradCache:
     """So many images at a time through the backbone, and all of them through projector and loss.
 
     The backbone runs twice: once without gradient, to know the features that the loss is of, and, when the gradient at
@@ -77,7 +78,7 @@ class InParts:
         self._views = self._features = ()
 
 
-Passes = Whole | InParts
+Passes = Whole | GradCache
 
 
 class _Features(nn.Module):
@@ -106,3 +107,6 @@ def unchanged_buffers(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, kept in zip(module.buffers(), before, strict=True):
                 buffer.copy_(kept)
+
+
+__getattr__ = renamed.names_of(__name__)

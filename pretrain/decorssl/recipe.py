@@ -10,9 +10,9 @@ from pydantic import Field, field_validator
 
 from decorssl.heads import Projector
 from decorssl.methods import METHODS
-from decorssl.update import Optim
+from decorssl.optimizer import OptimizerSettings
 from decorssl.views import View
-from transferbench import settings
+from transferbench import renamed, settings
 from transferbench.backbones import FAMILIES, Architecture, complete
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, unknown
@@ -26,7 +26,7 @@ PROSE = ("name", "summary", "targets")
 """The fields of a recipe that decide nothing."""
 
 
-class Target(Settings):
+class ExpectedScore(Settings):
     """A score somebody published, or measured here, for this recipe."""
 
     task: str = Field(description="what was measured, on what")
@@ -56,7 +56,7 @@ class Recipe(Settings):
     projector: Projector = Field(description="what stands between backbone and loss, and is thrown away")
     views: tuple[View, ...] = Field(min_length=1, description="the random operations each view of an image is made by")
     preprocess: Preprocess = Field(description="how images are normalised, and prepared when the backbone is judged")
-    optim: Optim = Field(description="how weights are updated")
+    optim: OptimizerSettings = Field(description="how weights are updated")
     epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(ge=2, description="the global batch, over all processes")
     micro_batch_size: int | None = Field(
@@ -68,7 +68,7 @@ class Recipe(Settings):
     growth: tuple[Stage, ...] | None = Field(None, description="smaller views in the first epochs")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the backbone and projector")
     seed: int = Field(0, ge=0, description="of initial weights, order and views")
-    targets: tuple[Target, ...] = Field((), description="published or measured scores")
+    targets: tuple[ExpectedScore, ...] = Field((), description="published or measured scores")
 
     @field_validator("growth")
     @classmethod
@@ -205,3 +205,6 @@ def for_method(method: str, data: str) -> str:
         f"Choose one to start from with --recipe: {', '.join(own)}." if own else "Write one and name it with --recipe."
     )
     raise UserError(f"No recipe of {method} is made for the data set '{data}'. {known}")
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -12,22 +12,22 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from decorssl import capacity, compiling, curves, pace, runlog
+from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
-from decorssl.substitutes import Substitutes
-from decorssl.supply import Way
-from transferbench import runtime, state
+from decorssl.view_pipeline import Way
+from transferbench import renamed, runtime, state
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
-from transferbench.interruption import StopSignal
+from transferbench.runtime.signals import StopSignal
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Place:
+class RunOptions:
     """Where and how a run runs; nothing here can change its result, beyond how it is rounded."""
 
     device: str = "auto"
@@ -43,12 +43,12 @@ class Place:
     compile: compiling.Mode = "off"
 
 
-def run(recipe: Recipe, out: Path | None, resume: bool, place: Place, say: Say) -> int:
+def run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, say: Say) -> int:
     """Train the recipe in its folder; 0, or the number of the signal that stopped it before its end, saved."""
-    here = runtime.start(place.device)
+    here = runtime.start(options.device)
     try:
         return _run(
-            recipe.resolved(here.device), out, resume, place, here, say if here.is_main else lambda message: None
+            recipe.resolved(here.device), out, resume, options, here, say if here.is_main else lambda message: None
         )
     finally:
         runtime.stop()
@@ -65,48 +65,48 @@ def training_images(recipe: Recipe, root: Path) -> LabelledImages:
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
 
 
-def _run(recipe: Recipe, out: Path | None, resume: bool, place: Place, here: runtime.Runtime, say: Say) -> int:
+def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, here: runtime.Runtime, say: Say) -> int:
     folder = out or folder_of(recipe)
-    curves.check(place.log)
+    curves.check(options.log)
     state.require_writable(folder)
     runlog.check_folder(folder, recipe, resume or runtime.is_restart())
     here.barrier()
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
         return 0
-    images = training_images(recipe, place.data_root or runtime.data_root())
-    substitutes = Substitutes(images, place.bad_images, folder)
-    workers = runtime.worker_count() if place.workers is None else place.workers
+    images = training_images(recipe, options.data_root or runtime.data_root())
+    replacer = BadImageReplacer(images, options.bad_images, folder)
+    workers = runtime.worker_count() if options.workers is None else options.workers
     runtime.share_cores(workers)
-    prepare = compiling.prepare(place.compile, say)
-    training = Training(recipe, substitutes.images, here, workers, place.views, prepare)
+    prepare = compiling.prepare(options.compile, say)
+    training = Training(recipe, replacer.images, here, workers, options.views, prepare)
     folder.mkdir(parents=True, exist_ok=True)
-    asked = place.log if here.is_main else ()
+    asked = options.log if here.is_main else ()
     with (
         curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
-        runlog.open_run(folder, training, sinks, place.keep_states, say) as log,
+        runlog.open_run(folder, training, sinks, options.keep_states, say) as log,
     ):
         try:
-            return _trained(training, log, place, substitutes, say)
+            return _trained(training, log, options, replacer, say)
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)
         raise capacity.out_of_memory(training)
 
 
-def _trained(training: Training, log: RunLog, place: Place, substitutes: Substitutes, say: Say) -> int:
+def _trained(training: Training, log: RunLog, options: RunOptions, replacer: BadImageReplacer, say: Say) -> int:
     """Train, watch and leave the backbone."""
     recipe, images, folder = training.recipe, training.images, log.folder
-    root = place.data_root or runtime.data_root()
+    root = options.data_root or runtime.data_root()
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
     say(f"{recipe.summary}\n{plan}, in {folder}")
     if training.done:
         say(f"Going on after step {training.done}")
     is_main = training.runtime.is_main
-    watched = place.knn_every and is_main and (images.labels >= 0).any()
+    watched = options.knn_every and is_main and (images.labels >= 0).any()
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
-    monitor = Monitor(training, test, place.knn_every)
-    watch = Watch(training, place.watch_every if is_main else 0)
-    if stopped := _train(training, log, (monitor, watch, substitutes), place.save_seconds, say):
+    monitor = Monitor(training, test, options.knn_every)
+    watch = Watch(training, options.watch_every if is_main else 0)
+    if stopped := _train(training, log, (monitor, watch, replacer), options.save_seconds, say):
         say(f"Stopped by {Signals(stopped).name} and saved. The same command with --resume goes on.")
         return stopped
     path = log.finish()
@@ -117,10 +117,10 @@ def _trained(training: Training, log: RunLog, place: Place, substitutes: Substit
 
 
 def _train(
-    training: Training, log: RunLog, watchers: tuple[Monitor, Watch, Substitutes], save_seconds: float, say: Say
+    training: Training, log: RunLog, watchers: tuple[Monitor, Watch, BadImageReplacer], save_seconds: float, say: Say
 ) -> int:
     """Take every step there is to take; 0, or the number of the signal that came, after a step and saved."""
-    monitor, watch, substitutes = watchers
+    monitor, watch, replacer = watchers
     with StopSignal() as stop:
         for step in _with_progress(training, say):
             log.add(step)
@@ -131,9 +131,9 @@ def _train(
                 log.note(line, runlog.SPECTRA)
                 if line["alarm"]:
                     say(f"epoch {step.epoch + 1}: {line['alarm']}")
-            if (count := substitutes.after(step, training)) is not None:
+            if (count := replacer.after(step, training)) is not None:
                 log.note({"step": step.index, "epoch": step.epoch, "bad_images": count})
-                say(f"epoch {step.epoch + 1}: {count} images that cannot be decoded, replaced: {substitutes.FILE}")
+                say(f"epoch {step.epoch + 1}: {count} images that cannot be decoded, replaced: {replacer.FILE}")
             log.save_if_due(save_seconds)
             if stop.agreed(training.runtime) and step.index < training.total_steps:
                 log.save()
@@ -161,3 +161,6 @@ def _with_progress(training: Training, say: Say) -> Iterator[Step]:
                     say(f"{text}  step {step.index}/{training.total_steps}  {left:.0f} s left")
             bar.update(task, completed=step.index)
             yield step
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
-from decorssl import checks, collapse, findings, monitor, pictures, recipe, runlog, session, states
-from decorssl.findings import Finding, Verdict
+from decorssl import checks, collapse, monitor, recipe, runlog, session, states, study_figures, study_results
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
+from decorssl.study_results import StudyResult, Verdict
 from transferbench import runtime, settings, state
 from transferbench.data import open_split
 from transferbench.errors import UserError
@@ -58,39 +58,41 @@ def read(name: str) -> Study:
     return settings.read(Study, FOLDER / f"{name}.yaml")
 
 
-def run(study: Study, seeds: int, overrides: Sequence[str], out: Path, place: session.Place, say: session.Say) -> int:
+def run(
+    study: Study, seeds: int, overrides: Sequence[str], out: Path, options: session.RunOptions, say: session.Say
+) -> int:
     """Train every variant with every seed, then write tables and pictures; 0, or the signal that stopped it.
 
     Finished runs are found again and a stopped one goes on. All settings are checked before the first run.
     """
-    here = runtime.start(place.device)
+    here = runtime.start(options.device)
     if here.world_size > 1:
         raise UserError("A study runs in one process: start it without torchrun or srun.")
     chosen = {(name, seed): study.recipe(name, seed, overrides) for seed in range(seeds) for name in study.variants}
-    root = place.data_root or runtime.data_root()
+    root = options.data_root or runtime.data_root()
     for each in chosen.values():
         checks.check(each, len(session.training_images(each, root)), here)
-    if not pictures.HAS_MATPLOTLIB:
-        say(pictures.MISSING)
+    if not study_figures.HAS_MATPLOTLIB:
+        say(study_figures.MISSING)
     for i, ((name, seed), each) in enumerate(chosen.items()):
         say(f"[{i + 1}/{len(chosen)}] {study.variants[name].label}, seed {seed}")
-        if stopped := _trained(each, out / f"{name}-seed{seed}", place):
+        if stopped := _trained(each, out / f"{name}-seed{seed}", options):
             say("Stopped and saved. The same command goes on.")
             return stopped
     found = list(_measured(study, chosen, out, root, here))
-    written = findings.write(out, found, study.about)
-    written += pictures.draw(out, found) if pictures.HAS_MATPLOTLIB else []
-    say(findings.markdown(found, study.about))
+    written = study_results.write(out, found, study.about)
+    written += study_figures.draw(out, found) if study_figures.HAS_MATPLOTLIB else []
+    say(study_results.markdown(found, study.about))
     say("\n".join(f"wrote {path}" for path in written))
     return 0
 
 
-def _trained(each: Recipe, folder: Path, place: session.Place) -> int:
+def _trained(each: Recipe, folder: Path, options: session.RunOptions) -> int:
     """Run to the end, which is the last step or a loss that is not finite; 0, or the signal that stopped it."""
     failure = folder / runlog.FAILURE
     failure.unlink(missing_ok=True)
     try:
-        return session.run(each, folder, True, replace(place, knn_every=0), lambda message: None)
+        return session.run(each, folder, True, replace(options, knn_every=0), lambda message: None)
     except UserError:
         if failure.is_file():
             return 0
@@ -99,7 +101,7 @@ def _trained(each: Recipe, folder: Path, place: session.Place) -> int:
 
 def _measured(
     study: Study, chosen: dict[tuple[str, int], Recipe], out: Path, root: Path, here: runtime.Runtime
-) -> Iterator[Finding]:
+) -> Iterator[StudyResult]:
     """What became of every run, and of the untrained network of every seed."""
     for (name, seed), each in chosen.items():
         training = Training(each.resolved(here.device), session.training_images(each, root), here)
@@ -113,11 +115,11 @@ def _measured(
         yield replace(found, over_time=_over_time(folder / runlog.SPECTRA), is_finite=is_finite)
 
 
-def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> Finding:
+def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> StudyResult:
     each = training.recipe
     test = open_split(each.data, training.images.info.test_split, root)
     embedded, features = monitor.embeddings(training, monitor.probe(training))
-    return Finding(
+    return StudyResult(
         label,
         claim,
         each.seed,

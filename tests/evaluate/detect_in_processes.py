@@ -8,8 +8,11 @@ import numpy as np
 
 from transferbench.backbones import Architecture, build, complete
 from transferbench.data import open_split
-from transferbench.detection import adapting, fitness, results, training
-from transferbench.detection.detector import build as detector_on
+from transferbench.detection import adaptation
+from transferbench.detection.model.detector import build as detector_on
+from transferbench.detection.recipe import compatibility
+from transferbench.detection.scoring import results
+from transferbench.detection.training import loop
 from transferbench.runtime import Runtime
 
 TINY = complete(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
@@ -27,12 +30,12 @@ def measure(here: Runtime, folder: Path, iterations: int, *words: str) -> dict[s
     `tested` says how many of the scenes this process looked at before.
     """
     size = ("SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", f"({iterations * 4 // 5},)")
-    recipe = adapting.resolved("micro-r18-c4", [*WORDS, *size, *fitness.overrides(TINY), *words], None)
+    recipe = adaptation.resolved("micro-r18-c4", [*WORDS, *size, *compatibility.overrides(TINY), *words], None)
     train, test = (open_split("digit-scenes", split, Path("no-root")) for split in ("train", "test"))
     test = test.subset(np.arange(7), "test")
     detector = detector_on(recipe, build(TINY, seed=3), 3, seed=1)
     with mock.patch.object(detector, "detect", wraps=detector.detect) as looking:
         before = results.found(detector, test, recipe, here)
-    curve = training.train(detector, train, recipe, 0, training.Ground(here, folder, "test"))
+    curve = loop.train(detector, train, recipe, 0, loop.Ground(here, folder, "test"))
     after = results.found(detector, test, recipe, here)
     return {"before": before, "curve": curve, "after": after, "tested": looking.call_count}

@@ -13,7 +13,7 @@ import torch
 from detection_cases import CASES, GRADIENTS, SEED, STATISTICS, Case, in_float64, samples, tensor
 
 from transferbench.detection.by_detectron2 import heads
-from transferbench.detection.samples import Sample
+from transferbench.detection.targets.samples import Sample
 from transferbench.resources import resource
 
 

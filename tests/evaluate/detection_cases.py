@@ -16,11 +16,11 @@ from torch import Tensor
 
 from transferbench.backbones import Architecture
 from transferbench.backbones import build as build_backbone
-from transferbench.detection.detector import Detector, build
-from transferbench.detection.fitness import overrides
-from transferbench.detection.names import to_detectron2
-from transferbench.detection.recipe import Recipe, read
-from transferbench.detection.samples import Objects, Sample
+from transferbench.detection.model.detector import Detector, build
+from transferbench.detection.model.names import to_detectron2
+from transferbench.detection.recipe import DetectionRecipe, read
+from transferbench.detection.recipe.compatibility import overrides
+from transferbench.detection.targets.samples import Objects, Sample
 from transferbench.resources import resource
 
 CLASSES = 3
@@ -86,7 +86,7 @@ class Case:
         small = [str(word) for pair in SMALL.items() for word in pair]
         return [*overrides(self.architecture), *small, *self.words]
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> DetectionRecipe:
         return read(resource("detectron_configs") / f"{self.base}.yaml", self.words_given)
 
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from transferbench.backbones import COUNTER, Architecture, complete
 from transferbench.backbones import build as build_backbone
 from transferbench.data import LabelledImages, open_split
-from transferbench.detection import adapting, fitness, training
-from transferbench.detection.detector import Detector, build
-from transferbench.detection.names import to_detectron2
-from transferbench.detection.recipe import Recipe
-from transferbench.detection.results import Results
+from transferbench.detection import adaptation
+from transferbench.detection.model.detector import Detector, build
+from transferbench.detection.model.names import to_detectron2
+from transferbench.detection.recipe import DetectionRecipe, compatibility
+from transferbench.detection.scoring.results import Results
+from transferbench.detection.training import loop
 from transferbench.runtime import Runtime
 
 NARROW = complete(Architecture(family="resnet", arguments={"depth": 50, "width": 0.0625}))
@@ -35,8 +36,8 @@ NAMES = {"AP": "ap", "AP50": "ap50", "AP75": "ap75", "APs": "ap_small"}
 """Detectron2's names of figures, and ours."""
 
 
-def recipe() -> Recipe:
-    return adapting.resolved("micro-r18-c4", [*fitness.overrides(NARROW), *WORDS], None)
+def recipe() -> DetectionRecipe:
+    return adaptation.resolved("micro-r18-c4", [*compatibility.overrides(NARROW), *WORDS], None)
 
 
 def scenes(split: str = "test", n: int = TESTED) -> LabelledImages:
@@ -88,7 +89,7 @@ def theirs(detector: Detector, images: LabelledImages) -> tuple[Results, dict[st
     from detectron2.modeling import build_model
 
     from transferbench.detection.by_detectron2 import catalogue, configuration, heads
-    from transferbench.detection.by_detectron2.findings import Findings
+    from transferbench.detection.by_detectron2.predictions import PredictionCollector
 
     heads.register()
     config = configuration.configured(recipe())
@@ -99,7 +100,7 @@ def theirs(detector: Detector, images: LabelledImages) -> tuple[Results, dict[st
     names = to_detectron2(detector.state_dict())
     model.load_state_dict({names[own]: each for own, each in detector.state_dict().items()})
     assert images.annotated is not None
-    findings = Findings(images.annotated)
+    findings = PredictionCollector(images.annotated)
     with tempfile.TemporaryDirectory() as folder:
         judge = COCOEvaluator(config.DATASETS.TEST[0], ("bbox", "segm"), False, folder, use_fast_impl=False)
         loader = build_detection_test_loader(config, config.DATASETS.TEST[0])
@@ -117,7 +118,7 @@ def train(folder: Path) -> None:
             print(done, flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
-        training.train(detector, images, recipe(), 0, training.Ground(HERE, Path(scratch), "golden", 0, tell))
+        loop.train(detector, images, recipe(), 0, loop.Ground(HERE, Path(scratch), "golden", 0, tell))
     np.savez_compressed(folder / "trained.npz", **shortened(detector.state_dict()))
 
 

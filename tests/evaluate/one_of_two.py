@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from transferbench import runtime
-from transferbench.batchnorm import SynchronisedBatchNorm, synchronise
 from transferbench.runtime import Runtime
+from transferbench.runtime.sync_batchnorm import SynchronizedBatchNorm, synchronize
 
 PARTED = (3,)
 """Where images are parted between the two processes: not in the middle."""
@@ -62,11 +62,11 @@ def refused(here: Runtime) -> str:
 
 
 def normalised(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
-    """Two steps of training and one of testing through synchronised normalisation, from this process's part."""
+    """Two steps of training and one of testing through synchronized normalisation, from this process's part."""
     network = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)), nn.Flatten(), nn.BatchNorm1d(48, momentum=None))
     network.load_state_dict({name: tensor.clone() for name, tensor in inputs["network"].items()})
-    network = synchronise(network, here)
-    assert sum(isinstance(module, SynchronisedBatchNorm) for module in network.modules()) == 2
+    network = synchronize(network, here)
+    assert sum(isinstance(module, SynchronizedBatchNorm) for module in network.modules()) == 2
     for images in inputs["images"]:
         half = images.tensor_split(PARTED)[here.rank].clone().requires_grad_()
         network.zero_grad()

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from recorded import a_record
 
-from transferbench import collection, records, tables
-from transferbench.records import Artifact, Record, Score
+from transferbench import records, tables
+from transferbench.records import Artifact, Record, Score, collection
 from transferbench.report import Report, Sources, build
 
 CURVE = (

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transferbench import features
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import DatasetInfo, LabelledImages
 from transferbench.data.transforms import Preprocess
+from transferbench.features import extraction
 from transferbench.runtime import Runtime
 from transferbench.tasks import TASKS, Bench, Dataset
 
@@ -50,7 +50,7 @@ def tiny() -> Candidate:
 
 def measure(here: Runtime, folder: Path) -> dict[str, dict[str, list[float]]]:
     """For each task its logits-like artifact and scores, with sets that neither batches nor processes divide."""
-    candidate, features.BATCH = tiny(), 7
+    candidate, extraction.BATCH = tiny(), 7
     dataset = Dataset(images(45, "train"), images(19, "test"))
     found = {}
     for name, chosen in SETTINGS.items():

@@ -18,9 +18,9 @@ from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.records import Record
 from transferbench.runtime import Runtime
-from transferbench.suite import Entry, Suite
+from transferbench.suite import Suite, SuiteEntry
 
-SPECTRUM = Suite(name="s", jobs=(Entry(task="spectrum"), Entry(task="knn", settings={"ks": [3], "k": 3})))
+SPECTRUM = Suite(name="s", jobs=(SuiteEntry(task="spectrum"), SuiteEntry(task="knn", settings={"ks": [3], "k": 3})))
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +98,8 @@ class Pool(nn.Module):
 
 def test_a_live_module_is_judged_at_the_data_sets_own_size_and_without_control():
     torch.manual_seed(0)
-    place = api.Place(Runtime(torch.device("cpu")))
-    work = api.prepare(api.Request([Pool()], ["tiny"], SPECTRUM), place)
+    execution = api.Execution(Runtime(torch.device("cpu")))
+    work = api.prepare(api.EvaluationRequest([Pool()], ["tiny"], SPECTRUM), execution)
     assert [candidate.name for candidate in work.candidates] == ["Pool"]
     assert "Pool: no random-init row" in work.notes[0]
     found = list(work.run())

@@ -18,7 +18,7 @@ from transferbench.checkpoints import Candidate, digest
 from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
-from transferbench.run import Output, Shelf, run
+from transferbench.run import DatasetCache, Output, run
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
 from transferbench.suite import Job
@@ -67,7 +67,7 @@ class Stage:
 
     def run(self, jobs: list[Job], candidate: Candidate | None = None, again: bool = False) -> Iterator[Record]:
         output = Output(self.output.folder, again)
-        return run(jobs, candidate or self.candidate, self.bench, Shelf(Path()), output)
+        return run(jobs, candidate or self.candidate, self.bench, DatasetCache(Path()), output)
 
     def kept(self) -> list[Record]:
         return [each for _, each in records.read_all(self.output.folder) if isinstance(each, Record)]

@@ -10,7 +10,7 @@ from transferbench.detection import recipe as detection
 from transferbench.errors import UserError
 from transferbench.fields import kind, rows
 from transferbench.resources import resource
-from transferbench.suite import Entry, Suite, plan
+from transferbench.suite import Suite, SuiteEntry, plan
 from transferbench.tasks import TASKS
 
 
@@ -125,16 +125,17 @@ def test_a_detection_recipe_names_the_file_of_its_bases_that_is_wrong(tmp_path: 
         detection.read(top)
 
 
-ONE = Suite(name="one", jobs=(Entry(task="knn"),))
+ONE = Suite(name="one", jobs=(SuiteEntry(task="knn"),))
 SEVERAL = Suite(
-    name="several", jobs=(Entry(task="knn"), Entry(task="semi", id="semi-1"), Entry(task="semi", id="semi-10"))
+    name="several",
+    jobs=(SuiteEntry(task="knn"), SuiteEntry(task="semi", id="semi-1"), SuiteEntry(task="semi", id="semi-10")),
 )
 
 
 def test_a_setting_needs_no_job_in_front_where_there_is_one_job():
     jobs = plan({"a": ONE, "b": ONE}, ["k=5", "knn.temperature=0.1"], seeds=(0, 1))
     assert {(job.config.k, job.config.temperature) for job in jobs} == {(5, 0.1)}
-    elsewhere = Suite(name="mine", jobs=(Entry(task="transferbench.tasks.knn"),))
+    elsewhere = Suite(name="mine", jobs=(SuiteEntry(task="transferbench.tasks.knn"),))
     assert plan({"a": elsewhere}, ["k=7"])[0].config.k == 7
     assert plan({"a": elsewhere}, ["transferbench.tasks.knn.k=8"])[0].config.k == 8
     with pytest.raises(UserError, match=r"kk: no such setting.*Settings: k, ks,.*\(--set\)"):

@@ -10,12 +10,13 @@ from typing import Any
 import forked
 import pytest
 
-from transferbench import archive, collection, records
+from transferbench import records
 from transferbench.errors import UserError
+from transferbench.records import archive, collection
 
 here = Path(__file__)
-a_record = runpy.run_path(str(here.with_name("test_records.py")))["a_record"]
-judged = runpy.run_path(str(here.with_name("test_compare.py")))["judged"]
+a_record = runpy.run_path(str(here.parent / "records/test_records.py"))["a_record"]
+judged = runpy.run_path(str(here.parent / "comparison/test_compare.py"))["judged"]
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -13,14 +13,14 @@ from recorded import a_record
 from transferbench import records, suite
 from transferbench.backbones import FAMILIES
 from transferbench.cli import app
-from transferbench.collection import Collection
-from transferbench.detection import adapting
-from transferbench.detection.recipe import Recipe
+from transferbench.detection import adaptation
+from transferbench.detection.recipe import DetectionRecipe
 from transferbench.errors import UserError
 from transferbench.fields import rows, shown
+from transferbench.records.collection import Collection
+from transferbench.runtime.slurm import SlurmRequest
 from transferbench.sheets import sheet
-from transferbench.slurm import Request
-from transferbench.suite import Entry, plan
+from transferbench.suite import SuiteEntry, plan
 from transferbench.tasks import TASKS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -28,9 +28,9 @@ MODELS = {
     **{f"task {name}": task.Config for name, task in TASKS.all()},
     **{f"family {name}": family.Arguments for name, family in FAMILIES.all()},
     "suite": suite.Suite,
-    "job": Entry,
-    "detection recipe": Recipe,
-    "slurm": Request,
+    "job": SuiteEntry,
+    "detection recipe": DetectionRecipe,
+    "slurm": SlurmRequest,
 }
 
 
@@ -84,7 +84,7 @@ def test_the_examples_of_every_task_can_be_asked_for(name: str):
     assert found.examples
     for example in found.examples:
         override = example.partition("--set ")[2]
-        assert plan({"digits": suite.Suite(name="s", jobs=(Entry(task=name),))}, [override])
+        assert plan({"digits": suite.Suite(name="s", jobs=(SuiteEntry(task=name),))}, [override])
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS.names() if TASKS.load(name).Config.PRESETS])
@@ -127,9 +127,9 @@ def test_a_suite_is_shown_with_its_jobs_and_what_they_change(evaluate: Run, tmp_
 
 
 def test_a_detection_recipe_is_shown_by_its_main_keys(evaluate: Run, tmp_path: Path):
-    for name in adapting.names():
+    for name in adaptation.names():
         assert sheet(name).grids[0].lines
-    (tmp_path / "mine.yaml").write_text(f"_BASE_: {adapting.file_of('micro-r18-c4')}\nSOLVER: {{MAX_ITER: 7}}\n")
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: {adaptation.file_of('micro-r18-c4')}\nSOLVER: {{MAX_ITER: 7}}\n")
     out = evaluate("show", "mine.yaml")[1]
     assert cells(out, "SOLVER.MAX_ITER") == ["SOLVER.MAX_ITER", "int >= 1", "40000", "7", "*", "iterations in all"]
     assert cells(out, "SOLVER.WEIGHT_DECAY")[3:] == ["0.0001", "added to the gradient"]

@@ -7,15 +7,15 @@ import pytest
 from transferbench import suite
 from transferbench.data import SOURCES
 from transferbench.errors import UserError
-from transferbench.suite import Entry, Suite, plan
+from transferbench.suite import Suite, SuiteEntry, plan
 from transferbench.tasks import TASKS
 
 SEMI = Suite(
     name="s",
     jobs=(
-        Entry(task="knn"),
-        Entry(task="semi", id="semi-1", settings={"percent": 1}),
-        Entry(task="semi", id="semi-10", settings={"percent": 10}),
+        SuiteEntry(task="knn"),
+        SuiteEntry(task="semi", id="semi-1", settings={"percent": 1}),
+        SuiteEntry(task="semi", id="semi-10", settings={"percent": 10}),
     ),
 )
 
@@ -42,7 +42,7 @@ def test_every_misfit_of_every_job_is_reported_at_once():
 
 def test_an_unknown_task_is_reported_with_the_nearest():
     with pytest.raises(UserError, match=r"Unknown task .knnn.\. Did you mean .knn."):
-        plan({"digits": Suite(name="s", jobs=(Entry(task="knnn"),))})
+        plan({"digits": Suite(name="s", jobs=(SuiteEntry(task="knnn"),))})
 
 
 def test_jobs_run_data_set_by_data_set_in_the_suites_order_with_every_seed():
@@ -56,7 +56,7 @@ def test_jobs_run_data_set_by_data_set_in_the_suites_order_with_every_seed():
 def test_one_task_takes_the_suites_jobs_or_its_own_defaults():
     assert [entry.id for entry in SEMI.only("semi").jobs] == ["semi-1", "semi-10"]
     assert [entry.id for entry in SEMI.only("semi-10").jobs] == ["semi-10"]
-    assert SEMI.only("linear").jobs == (Entry(task="linear"),)
+    assert SEMI.only("linear").jobs == (SuiteEntry(task="linear"),)
 
 
 @pytest.mark.parametrize("name", suite.names())

@@ -96,7 +96,7 @@ def test_a_run_says_so_and_keeps_its_last_state(
     monkeypatch.setattr(intl, "loss", third_is_too_much)
     monkeypatch.setattr(capacity, "fitting", lambda training: 6)
     monkeypatch.setattr(session, "open_split", lambda data, split, root: tiny_images(20, split=split))
-    place = session.Place("cpu", workers=0, knn_every=0, save_seconds=0.0)
+    options = session.RunOptions("cpu", workers=0, knn_every=0, save_seconds=0.0)
     with pytest.raises(UserError, match=r"does not hold 8 images of 2 views.*6 would fit.*batch_size=6.*--resume"):
-        session.run(recipe, tmp_path / "run", False, place, lambda text: None)
+        session.run(recipe, tmp_path / "run", False, options, lambda text: None)
     assert states.newest(tmp_path / "run") is not None

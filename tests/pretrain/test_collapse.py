@@ -5,7 +5,7 @@ import pytest
 
 from decorssl import collapse
 from decorssl.collapse import spectrum
-from decorssl.findings import verdict
+from decorssl.study_results import verdict
 
 
 def cloud(scales: list[float], n: int = 400, mean: float = 0.0, turned: bool = True) -> np.ndarray:

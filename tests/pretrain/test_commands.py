@@ -67,7 +67,7 @@ def test_a_method_takes_its_options_before_and_after_its_name(
     assert pretrain(*arguments) == (0, "", "")
     recipe = asked["recipe"]
     assert (recipe.name, recipe.epochs, recipe.seed, asked["out"]) == ("intl-cifar10", 3, 2, None)
-    assert (asked["resume"], asked["place"]) == (True, session.Place(device="auto", knn_every=0))
+    assert (asked["resume"], asked["place"]) == (True, session.RunOptions(device="auto", knn_every=0))
 
 
 def test_where_it_runs_reaches_the_session(pretrain: Run, asked: dict[str, Any], tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_where_it_runs_reaches_the_session(pretrain: Run, asked: dict[str, Any],
         "intl_m-imagenet",
     )
     assert code == 130
-    place = session.Place("cpu", 0, tmp_path, 10, 2, 9.0, 3, 4, ("tensorboard", "wandb"), "pil")
+    place = session.RunOptions("cpu", 0, tmp_path, 10, 2, 9.0, 3, 4, ("tensorboard", "wandb"), "pil")
     assert (asked["place"], asked["out"]) == (place, Path("here"))
 
 

@@ -141,8 +141,8 @@ def test_a_session_sends_its_curves_to_both(
     recipe: Recipe, tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: Any, wandb: Any
 ) -> None:
     monkeypatch.setattr(session, "open_split", lambda data, split, root: tiny_images(20, split=split))
-    place = session.Place("cpu", workers=0, knn_every=3, log=("tensorboard", "wandb"))
-    assert not session.run(recipe, tmp_path / "run", False, place, lambda text: None)
+    options = session.RunOptions("cpu", workers=0, knn_every=3, log=("tensorboard", "wandb"))
+    assert not session.run(recipe, tmp_path / "run", False, options, lambda text: None)
     (run,) = wandb.values()
     assert (
         losses(run.sent)
@@ -159,7 +159,7 @@ def test_a_missing_package_is_told_before_anything_is_spent(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=f"pip install {name}"):
-        session.run(recipe, tmp_path / "run", False, session.Place("cpu", log=(name,)), lambda text: None)
+        session.run(recipe, tmp_path / "run", False, session.RunOptions("cpu", log=(name,)), lambda text: None)
     assert not (tmp_path / "run").exists()
 
 

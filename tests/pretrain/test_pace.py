@@ -29,7 +29,7 @@ def test_time_to_a_level_is_that_of_the_steps_before_the_first_check_at_it():
     found = pace.of("run", LINES, 8)
     assert (found.seconds, found.waited, found.images, found.best) == (60.0, 15.0, 240, 61.0)
     at_half, at_most = found.reached(50.0), found.reached(61.0)
-    assert at_half == at_most == pace.Check(1, 61.0, 30.0)
+    assert at_half == at_most == pace.AccuracyPoint(1, 61.0, 30.0)
     assert found.reached(61.1) is None
 
 

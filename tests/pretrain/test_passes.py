@@ -10,7 +10,7 @@ from torch import Tensor
 from decorssl.encoder import Encoder
 from decorssl.loop import Training
 from decorssl.methods import METHODS, Context, Outputs
-from decorssl.passes import InParts, Whole
+from decorssl.passes import GradCache, Whole
 from decorssl.recipe import Recipe
 from transferbench.backbones import Architecture
 from transferbench.data import LabelledImages
@@ -58,7 +58,7 @@ def test_without_batch_statistics_parts_have_the_gradient_of_the_whole(method: s
     whole.backward(loss(method, whole.forward(views())))
     expected = gradients(encoder)
     encoder.zero_grad(set_to_none=True)
-    parts = InParts(encoder, 4, exact, lambda network: network)
+    parts = GradCache(encoder, 4, exact, lambda network: network)
     parts.backward(loss(method, parts.forward(views())))
     assert_equal(gradients(encoder), expected)
 
@@ -70,7 +70,7 @@ def test_batch_statistics_are_of_a_part_and_all_else_is_of_the_batch(method: str
     features = [torch.cat([other.backbone(part) for part in view.split(4)]) for view in views()]
     expected = loss(method, [other.projector(each) for each in features])
     expected.backward()
-    parts = InParts(encoder, 4, exact, lambda network: network)
+    parts = GradCache(encoder, 4, exact, lambda network: network)
     found = loss(method, parts.forward(views()))
     parts.backward(found)
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
@@ -91,7 +91,7 @@ def test_the_second_run_has_the_precision_of_the_first(recipe: Recipe, monkeypat
         return normalise(x, *rest, **named)
 
     monkeypatch.setattr(torch.nn.functional, "batch_norm", noted)
-    parts = InParts(encoder, 4, half, lambda network: network)
+    parts = GradCache(encoder, 4, half, lambda network: network)
     parts.backward(loss("vicreg", parts.forward([view.float() for view in views()])))
     assert len(seen) > 12
     assert set(seen) == {torch.bfloat16}
@@ -100,7 +100,7 @@ def test_the_second_run_has_the_precision_of_the_first(recipe: Recipe, monkeypat
 def test_parts_are_of_the_global_batch(recipe: Recipe, tiny_images: Images) -> None:
     changed = recipe.model_copy(update={"micro_batch_size": 4})
     passes = Training(changed, tiny_images(20), Runtime(torch.device("cpu"), 0, 2))._passes()
-    assert isinstance(passes, InParts)
+    assert isinstance(passes, GradCache)
     assert passes.size == 2
 
 
@@ -113,7 +113,7 @@ def test_activations_are_kept_of_one_part_at_a_time(recipe: Recipe, monkeypatch:
         return forward(images)
 
     monkeypatch.setattr(encoder.backbone, "forward", noted)
-    parts = InParts(encoder, 4, exact, lambda network: network)
+    parts = GradCache(encoder, 4, exact, lambda network: network)
     parts.backward(loss("intl", parts.forward(views())))
     assert seen == [(4, False)] * 6 + [(4, True)] * 6
 

@@ -39,8 +39,8 @@ class Bench:
             with (self.root / f"{name}.said").open("a") as file:
                 file.write(text + "\n")
 
-        place = session.Place("cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0, views="pil")
-        return session.run(self.recipe, folder, name != "killed", place, say)
+        options = session.RunOptions("cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0, views="pil")
+        return session.run(self.recipe, folder, name != "killed", options, say)
 
     def launch(self, name: str, count: int, restarts: int = 0, nodes: int = 1, port: int = 0) -> list[int]:
         """Run it in so many processes on this node; what each returned."""

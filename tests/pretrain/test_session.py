@@ -16,10 +16,10 @@ from decorssl.loop import Step
 from decorssl.recipe import Recipe
 from transferbench import state
 from transferbench.data import LabelledImages
-from transferbench.interruption import SIGNALS, StopSignal
+from transferbench.runtime.signals import SIGNALS, StopSignal
 
 Run = Callable[..., int]
-PLACE = session.Place("cpu", workers=0, knn_every=1, save_seconds=60.0)
+PLACE = session.RunOptions("cpu", workers=0, knn_every=1, save_seconds=60.0)
 
 
 @pytest.mark.parametrize("labelled", [0, 9])

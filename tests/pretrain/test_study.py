@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decorssl import findings, pictures, runlog, session, states, study
+from decorssl import runlog, session, states, study, study_figures, study_results
 from decorssl.collapse import spectrum
-from decorssl.findings import Finding
 from decorssl.study import Study
+from decorssl.study_results import StudyResult
 from transferbench import data as data_sets
 from transferbench import settings
 from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 
-HERE = session.Place("cpu", 0, save_seconds=1000.0)
+HERE = session.RunOptions("cpu", 0, save_seconds=1000.0)
 SMALL = ["limit=64", "epochs=3", "batch_size=16", "projector.output=16", "projector.hidden=16", "preprocess.crop=8"]
 SMALL += ["backbone.arguments.width=0.125"]
 
@@ -36,7 +36,7 @@ def few_test_images() -> Iterator[None]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "HAS_MATPLOTLIB", False)
+    monkeypatch.setattr(study_figures, "HAS_MATPLOTLIB", False)
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +139,10 @@ def test_a_run_whose_loss_is_not_finite_is_a_finding(two: Study, tmp_path: Path)
     assert found["INTL (samples)"] == "not finite"
 
 
-def finding(label: str, claim: str | None, seed: int, scale: float) -> Finding:
+def finding(label: str, claim: str | None, seed: int, scale: float) -> StudyResult:
     features = np.random.default_rng(seed).normal(size=(100, 8)) * [1.0, *[scale] * 7] @ rotation()
     measured = spectrum(features.astype(np.float32))
-    return Finding(label, claim, seed, measured, measured, 0.1, 0.2, 0.3, 50.0 + seed)  # pyright: ignore[reportArgumentType]
+    return StudyResult(label, claim, seed, measured, measured, 0.1, 0.2, 0.3, 50.0 + seed)  # pyright: ignore[reportArgumentType]
 
 
 def rotation() -> np.ndarray:
@@ -152,18 +152,20 @@ def rotation() -> np.ndarray:
 def test_means_deviations_and_missed_claims_over_seeds() -> None:
     flat = [finding("flat", "none", seed, 1.0) for seed in (0, 1, 2)]
     thin = [finding("thin", "none", seed, scale) for seed, scale in ((0, 1e-4), (1, 1.0), (2, 1e-4))]
-    (row,) = [row for row in csv.DictReader(findings.table([*thin, *flat]).splitlines()) if row["method"] == "flat"]
+    (row,) = [
+        row for row in csv.DictReader(study_results.table([*thin, *flat]).splitlines()) if row["method"] == "flat"
+    ]
     assert (float(row["knn"]), float(row["knn_std"])) == (51, 1)
     assert (row["seen"], row["seeds"]) == ("none", "3")
-    assert findings.misses(flat) == ["All 1 claims are seen, in every seed."]
-    (missed,) = findings.misses([*thin, *flat])
+    assert study_results.misses(flat) == ["All 1 claims are seen, in every seed."]
+    (missed,) = study_results.misses([*thin, *flat])
     assert missed.startswith("Not as claimed: thin (none was claimed, seen: dimensional 2/3, none 1/3)")
-    assert "51.0 ± 1.0" in findings.markdown(flat, "About.")
+    assert "51.0 ± 1.0" in study_results.markdown(flat, "About.")
 
 
 def test_a_spectrum_is_drawn_as_shares_of_the_largest_down_to_the_floor() -> None:
     healthy, thin = finding("a", "none", 0, 0.1).embedding, replace(finding("b", "none", 0, 1.0).embedding)
-    ranks, shares = pictures._line([healthy, thin])
+    ranks, shares = study_figures._line([healthy, thin])
     assert ranks.tolist() == list(range(1, 9))
     expected = [
         np.sqrt(a / healthy.eigenvalues[0] * b / thin.eigenvalues[0])
@@ -171,7 +173,7 @@ def test_a_spectrum_is_drawn_as_shares_of_the_largest_down_to_the_floor() -> Non
     ]
     np.testing.assert_allclose(shares, expected)
     none = spectrum(np.ones((10, 3), np.float32))
-    assert pictures._line([none])[1].tolist() == pytest.approx([1e-12] * 3)
+    assert study_figures._line([none])[1].tolist() == pytest.approx([1e-12] * 3)
 
 
 def test_a_misspelt_variant_setting_is_refused() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from transferbench import heads
 from transferbench.data.loading import shuffled
-from transferbench.features import FeatureSet
-from transferbench.fit import fit
-from transferbench.heads import Heads, Rule, Seen
+from transferbench.features.extraction import FeatureSet
 from transferbench.metrics import top_k_hits
-from transferbench.probe import Epoch, initial
+from transferbench.probing import batched_heads
+from transferbench.probing.batched_heads import BatchedHeads, HeadInputs, Rule
+from transferbench.probing.fit import fit
+from transferbench.probing.probe import Epoch, initial
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, linear, linear_fast, linear_small
 
@@ -39,9 +39,9 @@ def test_adam_500_scores_as_the_published_code(name: str, bench):
     train, test = (given[split].astype(np.float32) for split in ("train", "test"))
     labels, test_labels = (given[f"{split}_labels"].astype(np.int64) for split in ("train", "test"))
     config = linear_small.Config()
-    seen, shown = Seen.of([train], labels, int(labels.max()) + 1, HERE), FeatureSet(test, test_labels)
+    seen, shown = HeadInputs.of([train], labels, int(labels.max()) + 1, HERE), FeatureSet(test, test_labels)
     setting, rule = (config.lr, config.weight_decay), linear_small.rule(config)
-    fits = [heads.fit(seen, shown, setting, rule, seed, bench) for seed in range(3)]
+    fits = [batched_heads.fit(seen, shown, setting, rule, seed, bench) for seed in range(3)]
     for k, published in zip((1, 5), PUBLISHED[name], strict=True):
         found = [100 * top_k_hits(fitted.logits, test_labels, k).mean() for fitted in fits]
         assert abs(np.mean(found) - np.mean(published)) <= 0.5
@@ -96,7 +96,7 @@ def test_each_of_many_heads_is_what_it_would_be_alone_written_out(optimizer):
     rule = Rule(optimizer, 4, 8, lambda epoch, step, steps: 0.7 ** (epoch + step / steps), 0.9, 0.01)
     rates = [0.05, 0.5, 0.2] if optimizer != "lars" else [5.0, 50.0, 20.0]
     decays = [0.0, 1e-2, 0.1]
-    together = Heads(Seen.of([rows], labels, 3, HERE), list(zip(rates, decays, strict=True)), rule, 7)
+    together = BatchedHeads(HeadInputs.of([rows], labels, 3, HERE), list(zip(rates, decays, strict=True)), rule, 7)
     for epoch in range(4):
         loss, top1 = together.epoch(epoch)
     for head, (rate, decay) in enumerate(zip(rates, decays, strict=True)):
@@ -119,9 +119,9 @@ def test_the_papers_probe_is_adam_whose_rate_falls_by_an_equal_factor_each_epoch
         "epochs": 500, "batch_size": 1000, "lr": 1e-2, "lr_end": 1e-6, "weight_decay": 5e-6
     }  # fmt: skip
     config = linear_small.Config(epochs=5, batch_size=50)
-    seen, shown = Seen.of([rows], labels, int(labels.max()) + 1, HERE), FeatureSet(test, test_labels)
+    seen, shown = HeadInputs.of([rows], labels, int(labels.max()) + 1, HERE), FeatureSet(test, test_labels)
     setting = (config.lr, config.weight_decay)
-    fitted = heads.fit(seen, shown, setting, linear_small.rule(config), 3, bench)
+    fitted = batched_heads.fit(seen, shown, setting, linear_small.rule(config), 3, bench)
     falling = Rule("adam", 5, 50, lambda epoch, step, steps: (1e-6 / 1e-2) ** (epoch / 5))
     expected = literal(rows, labels, *setting, falling, 3)
     logits = test @ expected[:, :-1].T + expected[:, -1]
@@ -132,7 +132,7 @@ def test_the_papers_probe_is_adam_whose_rate_falls_by_an_equal_factor_each_epoch
 def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images():
     rows, labels = data()
     rule = Rule("sgd", 1, 8, lambda epoch, step, steps: 1.0)
-    loss, top1 = Heads(Seen.of([rows], labels, 3, HERE), [(0.0, 0.0)], rule, 7).epoch(0)
+    loss, top1 = BatchedHeads(HeadInputs.of([rows], labels, 3, HERE), [(0.0, 0.0)], rule, 7).epoch(0)
     logits = rows @ initial(6, 3, 7).weight.detach().numpy().T
     own = np.log(np.exp(logits).sum(1)) - logits[range(len(rows)), labels]
     assert float(loss) == pytest.approx(own.mean(), rel=1e-5)

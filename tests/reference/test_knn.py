@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from transferbench.features import FeatureSet
+from transferbench.features.extraction import FeatureSet
 from transferbench.neighbours import search
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, knn

@@ -9,8 +9,8 @@ import torch
 
 from transferbench.data.loading import shuffled
 from transferbench.data.transforms import evaluation, training
-from transferbench.fit import fit
-from transferbench.probe import Probe, Tuning
+from transferbench.probing.fit import fit
+from transferbench.probing.probe import Probe, Tuning
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench
 

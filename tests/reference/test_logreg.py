@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from transferbench.logreg import Problem
+from transferbench.probing.logistic_regression import Problem
 
 
 def draw(n: int, d: int, classes: int, scale: float = 1.0):

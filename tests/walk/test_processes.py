@@ -1,6 +1,6 @@
 """Drills of several processes: one is killed and torchrun starts them anew, two nodes, fewer go on, SLURM's queue.
 
-Short ones are in tests/pretrain/test_processes.py and tests/evaluate/test_slurm.py.
+Short ones are in tests/pretrain/test_processes.py and tests/evaluate/runtime/test_slurm.py.
 
 SLURM itself is not here: `sbatch`, `srun` and `scontrol` are stand-ins, shell scripts that set the variables which the
 true ones set.

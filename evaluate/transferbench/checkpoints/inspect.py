@@ -8,11 +8,12 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import LoadReport, Origin, filters, load
+from transferbench.checkpoints import LoadReport, Origin, load
+from transferbench.checkpoints import first_conv_stats as filters
 from transferbench.checkpoints.downloads import opened
-from transferbench.checkpoints.filters import Filters
-from transferbench.checkpoints.inert import Inert
+from transferbench.checkpoints.first_conv_stats import FirstConvStats
 from transferbench.checkpoints.networks import distinct
+from transferbench.checkpoints.safe_globals import Inert
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
 
@@ -35,7 +36,7 @@ class Inspection(Settings):
     digest: str
     origin: Origin
     report: LoadReport
-    filters: Filters | None
+    filters: FirstConvStats | None
     others: dict[str, str]
     """What else lies at the top of the file."""
     inert: tuple[str, ...]

@@ -7,8 +7,8 @@ from functools import cache, cached_property, lru_cache
 import torch
 
 from transferbench import backbones
-from transferbench.checkpoints import drops
-from transferbench.checkpoints.formats import FORMATS, Encoder, Layout
+from transferbench.checkpoints import unused_tensors
+from transferbench.checkpoints.formats import FORMATS, EncoderSpec, Layout
 from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import APART, StateDict
@@ -25,7 +25,7 @@ COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|
 def _reason(naming: Naming, local: str) -> str | None:
     if any(re.fullmatch(pattern, local) for pattern in naming.unused):
         return UNUSED
-    return drops.exact(local) if naming.knows(local) else drops.inside(local)
+    return unused_tensors.exact(local) if naming.knows(local) else unused_tensors.inside(local)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Interpretation:
     """One way to read a file: as which format, and the networks that gives, the source's own choice first."""
 
     format: str
@@ -135,20 +135,20 @@ def _misfits(network: Network) -> int | None:
     return len(ranked[0][1]) if ranked else None
 
 
-def known(contents: Contents, states: list[StateDict], networks: list[Network]) -> list[Reading]:
+def known(contents: Contents, states: list[StateDict], networks: list[Network]) -> list[Interpretation]:
     """The readings by the layouts with most evidence; none when no layout knows the file.
 
     A layout that the file meets but for its first network has lost it: no layout with less evidence, and no second
     network, is taken in its place. The file is then one of unknown source.
     """
-    readings: list[Reading] = []
+    readings: list[Interpretation] = []
     lost: list[Layout] = []
     for name, layout in _layouts():
         if not any(layout.fits(contents, state) for state in states):
             continue
         chosen = _laid_out(contents, layout, networks)
         if chosen or layout.refusal:
-            readings.append(Reading(name, layout, chosen))
+            readings.append(Interpretation(name, layout, chosen))
         else:
             lost.append(layout)
     most = max((reading.layout.weight for reading in readings), default=(False, False, 0))
@@ -176,21 +176,21 @@ def _laid_out(contents: Contents, layout: Layout, networks: list[Network]) -> tu
     return tuple(chosen.values()) if layout.encoders[0].label in chosen else ()
 
 
-def _order(encoder: Encoder, network: Network) -> int:
+def _order(encoder: EncoderSpec, network: Network) -> int:
     return encoder.at.index(network.state.key) if encoder.at else 0
 
 
-def unlisted(networks: list[Network], places: set[str]) -> Reading:
+def unlisted(networks: list[Network], places: set[str]) -> Interpretation:
     """The file as one of unknown source: whole networks, copies of others last; the nearest one if none is whole.
 
     Those under the keys `places` come first.
     """
     whole = [network for network in networks if network.misfits == 0]
     if not whole:
-        return Reading(UNKNOWN, Layout(), (min(networks, key=lambda network: network.misfits),))
+        return Interpretation(UNKNOWN, Layout(), (min(networks, key=lambda network: network.misfits),))
     ordered = tuple(sorted(whole, key=lambda each: _rank(each, places)))
     equal = [each for each in distinct(ordered) if _rank(each, places) == _rank(ordered[0], places)]
-    return Reading(UNKNOWN, Layout(), ordered, len(equal))
+    return Interpretation(UNKNOWN, Layout(), ordered, len(equal))
 
 
 def broken(networks: list[Network]) -> list[Network]:
@@ -201,7 +201,7 @@ def broken(networks: list[Network]) -> list[Network]:
         for network in networks
         if network.misfits
         and not any(w.state is network.state and network.prefix.startswith(w.prefix) for w in whole)
-        and drops.outside(".".join((*network.state.path, network.prefix))) is None
+        and unused_tensors.outside(".".join((*network.state.path, network.prefix))) is None
     ]
     return sorted(lost, key=lambda network: network.misfits)
 

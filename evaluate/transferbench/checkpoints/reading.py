@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transferbench.checkpoints import containers
 from transferbench.checkpoints.archives import Archive, flat, mapped
-from transferbench.checkpoints.inert import Allowed, Inert, NumpyArray, is_attack, meaning
+from transferbench.checkpoints.safe_globals import Allowed, Inert, NumpyArray, is_attack, meaning
 from transferbench.errors import UserError
 
 Storage = Callable[[torch.dtype, str, int], Tensor]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
-from transferbench.checkpoints.accounts import Account, account
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
-from transferbench.checkpoints.networks import Network, Reading
+from transferbench.checkpoints.networks import Interpretation, Network
 from transferbench.checkpoints.overrides import applied
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
+from transferbench.checkpoints.tensor_accounting import TensorAccount, account
 from transferbench.checkpoints.values import classifier, completed, is_buffer
 from transferbench.errors import UserError, unknown
 
@@ -61,7 +61,7 @@ def recognise(contents: Contents, encoder: str | None = None, overrides: Sequenc
     raise refusals[0]
 
 
-def _readings(contents: Contents, states: list[StateDict], every: list[Network]) -> list[Reading]:
+def _readings(contents: Contents, states: list[StateDict], every: list[Network]) -> list[Interpretation]:
     found = networks.known(contents, states, every)
     for reading in found:
         if reading.layout.refusal:
@@ -77,7 +77,7 @@ def _readings(contents: Contents, states: list[StateDict], every: list[Network])
 
 
 def _match(
-    contents: Contents, reading: Reading, every: list[Network], wishes: tuple[str | None, Sequence[str]]
+    contents: Contents, reading: Interpretation, every: list[Network], wishes: tuple[str | None, Sequence[str]]
 ) -> Match:
     network = _chosen(contents, reading, every, wishes[0])
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
@@ -109,7 +109,9 @@ def _match(
     return Match(weights, card, report, identity, reading.networks)
 
 
-def _card(contents: Contents, reading: Reading, network: Network, architecture: Architecture) -> tuple[Card, list[str]]:
+def _card(
+    contents: Contents, reading: Interpretation, network: Network, architecture: Architecture
+) -> tuple[Card, list[str]]:
     """The card of a foreign file, and what it takes for granted."""
     layout, file = reading.layout, File(contents, network.state)
     settled = layout.settle(architecture, file)
@@ -134,7 +136,7 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
     return card.model_copy(update={"architecture": architecture, "preprocess": preprocess}), said
 
 
-def _chosen(contents: Contents, reading: Reading, every: list[Network], wanted: str | None) -> Network:
+def _chosen(contents: Contents, reading: Interpretation, every: list[Network], wanted: str | None) -> Network:
     """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
     labels = [network.label for network in networks.distinct(reading.networks)]
     if wanted is not None:
@@ -177,7 +179,7 @@ def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Archite
         return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
 
 
-def _partial(other: Network, network: Network, accounted: Account) -> str:
+def _partial(other: Network, network: Network, accounted: TensorAccount) -> str:
     """What another network of the state dict lacks, when its tensors are unexplained for want of being whole."""
     names = [name for name, full in other.state.written.items() if full in accounted.unexplained]
     if other.state is not network.state or other.prefix == network.prefix or not any(map(other.holds, names)):
@@ -186,7 +188,7 @@ def _partial(other: Network, network: Network, accounted: Account) -> str:
     return f"  '{other.label}' at {other.address} is not whole either. " + "".join(lines)
 
 
-def _told(network: Network, accounted: Account) -> list[str]:
+def _told(network: Network, accounted: TensorAccount) -> list[str]:
     """What the tensors left out tell of the training."""
     classes = classifier(network, accounted)
     if not classes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from transferbench.checkpoints.inert import Inert
+from transferbench.checkpoints.safe_globals import Inert
 
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 RESERVED = re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")

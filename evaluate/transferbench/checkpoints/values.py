@@ -7,10 +7,10 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import drops
-from transferbench.checkpoints.accounts import Account
+from transferbench.checkpoints import unused_tensors
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Network
+from transferbench.checkpoints.tensor_accounting import TensorAccount
 from transferbench.errors import UserError
 
 SHOWN = 8
@@ -57,16 +57,16 @@ def is_buffer(name: str) -> bool:
     return name.endswith((backbones.COUNTER, "running_mean", "running_var"))
 
 
-PRETRAINING = {drops.CLASSIFIER, *(drop.reason for drop in drops.EXACT)}
+PRETRAINING = {unused_tensors.CLASSIFIER, *(drop.reason for drop in unused_tensors.EXACT)}
 NO_CLASSES = {64, 128, 256, 512, 1024, 2048, 4096, 8192}
 """Widths of projectors and of OBoW's visual words: such a `fc` is no classifier (docs/checkpoints.md#heads)."""
 
 
-def classifier(network: Network, accounted: Account) -> int:
+def classifier(network: Network, accounted: TensorAccount) -> int:
     """The classes of a classifier that lies beside the network and nothing else of a training; 0 without one."""
     if not accounted.dropped.keys() <= PRETRAINING:
         return 0
-    names = accounted.dropped.get(drops.CLASSIFIER, [])
+    names = accounted.dropped.get(unused_tensors.CLASSIFIER, [])
     tensors = [t for n, t in network.state.tensors.items() if network.state.written[n] in names and t.ndim == 2]
     classes = tensors[0].shape[0] if tensors else 0
     return 0 if classes in NO_CLASSES else classes

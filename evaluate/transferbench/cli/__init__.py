@@ -7,7 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import files, holding, judging, showing, tabulating
+from transferbench.cli import comparing, files, showing, tabulating
+from transferbench.cli import evaluating as judging
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 
@@ -87,9 +88,9 @@ app.command(JUDGE, epilog=POINTER)(judging.judge)
 app.command(epilog=POINTER)(tabulating.table)
 app.command(epilog=POINTER)(tabulating.report)
 app.command("published", epilog=POINTER)(tabulating.published_)
-app.command(epilog=POINTER)(holding.compare)
-app.command(epilog=POINTER)(holding.gate)
-app.command(epilog=POINTER)(holding.pack)
+app.command(epilog=POINTER)(comparing.compare)
+app.command(epilog=POINTER)(comparing.gate)
+app.command(epilog=POINTER)(comparing.pack)
 app.command("inspect", epilog=POINTER)(files.inspect_)
 app.command(epilog=POINTER)(files.convert)
 app.command(epilog=POINTER)(files.shrink)

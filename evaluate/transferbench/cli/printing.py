@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from transferbench.api import Evaluation
-    from transferbench.collection import Collection
     from transferbench.records import Record
+    from transferbench.records.collection import Collection
     from transferbench.tables import Form, Leaderboard
 
 In = Annotated[
@@ -25,12 +25,12 @@ LONG = 120
 
 def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
     """Print the plan when it is asked for or the run is long; whether it is all that was asked for."""
-    from transferbench import forecast
+    from transferbench.planning import plan
 
     if is_main:
         estimates = work.plan()
         if is_all or sum(each.seconds for each in estimates) >= LONG:
-            print("\n".join(forecast.lines(estimates)), flush=True)
+            print("\n".join(plan.lines(estimates)), flush=True)
     return is_all
 
 
@@ -108,7 +108,7 @@ def show(board: "Leaderboard", form: "Form | None" = None) -> None:
 
 def places(*named: Sequence[Path] | None) -> list[Path]:
     """The folders that were named, each once; `results` when none was."""
-    from transferbench.collection import distinct
+    from transferbench.records.collection import distinct
 
     return distinct([path for paths in named for path in paths or ()]) or [Path("results")]
 

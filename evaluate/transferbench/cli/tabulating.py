@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferbench.cli import printing
-from transferbench.cli.judging import PLACE
+from transferbench.cli.evaluating import PLACE
 from transferbench.errors import UserError
 
 if TYPE_CHECKING:
-    from transferbench.collection import Collection
+    from transferbench.records.collection import Collection
     from transferbench.tables import Choice, Form
 
 PAPERS = "Papers' numbers"
@@ -64,7 +64,8 @@ def table(
 @contextmanager
 def _opened(places: list[Path]) -> Iterator["Collection"]:
     """The records in folders and archives, what is left out of them told on stderr."""
-    from transferbench import collection, records
+    from transferbench import records
+    from transferbench.records import collection
 
     with records.uncollected(), collection.opened(places) as there:
         if not there.found:

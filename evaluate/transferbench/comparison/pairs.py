@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferbench import intervals
-from transferbench.collection import Found
 from transferbench.comparison import compare
-from transferbench.comparison.contestants import Contestant, contestant
+from transferbench.comparison.experiments import Experiment, experiment
 from transferbench.comparison.reasons import apart, place, unfinished
+from transferbench.comparison.sides import Side, find_side
 from transferbench.errors import UserError
-from transferbench.experiments import Experiment, experiment
 from transferbench.intervals import Comparison, Interval
 from transferbench.records import Record
+from transferbench.records.collection import StoredRecord
 
 ROUNDING = 1e-6
 """Points by which a value and the predictions it was measured on may disagree."""
-Pairs = tuple[tuple[Found, Found], ...]
+Pairs = tuple[tuple[StoredRecord, StoredRecord], ...]
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparedExperiment:
     """One experiment of both; values, difference (B less A) and interval in `unit`.
 
     Attributes:
@@ -61,9 +61,9 @@ class Line:
 class Versus:
     """A against B: a line for each experiment of both, the runs behind it, and what cannot be compared with why."""
 
-    a: Contestant
-    b: Contestant
-    lines: tuple[Line, ...]
+    a: Side
+    b: Side
+    lines: tuple[ComparedExperiment, ...]
     pairs: dict[Experiment, Pairs]
     not_compared: tuple[str, ...]
 
@@ -76,13 +76,13 @@ def between(a: str, b: str, folders: Sequence[Path]) -> Iterator[Versus]:
         UserError: when one stands for nothing or for several candidates, or when nothing of both can be compared.
     """
     with ExitStack() as stack:
-        found = versus(contestant(a, folders, stack), contestant(b, folders, stack), str(folders[0]))
+        found = versus(find_side(a, folders, stack), find_side(b, folders, stack), str(folders[0]))
         if not found.lines:
             raise UserError("\n".join([f"Nothing of {a} and {b} can be compared.", *found.not_compared]))
         yield found
 
 
-def versus(a: Contestant, b: Contestant, out: str) -> Versus:
+def versus(a: Side, b: Side, out: str) -> Versus:
     """Compare two candidates; commands that would make missing results write to `out`."""
     ours, theirs = _by_experiment(a), _by_experiment(b)
     shared = sorted(ours.keys() & theirs.keys(), key=lambda key: place(ours[key][0].record))
@@ -98,9 +98,9 @@ def versus(a: Contestant, b: Contestant, out: str) -> Versus:
     return Versus(a, b, tuple(lines), paired, tuple(dict.fromkeys(reasons)))
 
 
-def _by_experiment(side: Contestant) -> dict[Experiment, list[Found]]:
+def _by_experiment(side: Side) -> dict[Experiment, list[StoredRecord]]:
     """The finished results by experiment, in the order of seeds; runs that found the same of one network count once."""
-    groups: dict[Experiment, dict[str, Found]] = defaultdict(dict)
+    groups: dict[Experiment, dict[str, StoredRecord]] = defaultdict(dict)
     for each in sorted(side.found, key=lambda found: _seeds(found.record)):
         if each.record.status == "ok" and each.record.score(each.record.primary):
             same = f"{each.record.digest} {[score.value for score in each.record.scores]}"
@@ -114,7 +114,7 @@ def _seeds(record: Record) -> tuple[int, int]:
     return -1 if origin is None else origin, record.seed
 
 
-def _paired(ours: Sequence[Found], theirs: Sequence[Found]) -> Pairs:
+def _paired(ours: Sequence[StoredRecord], theirs: Sequence[StoredRecord]) -> Pairs:
     """Runs of equal seeds; one run each is a pair whatever its seed. Empty where the seeds are not the same."""
     if len(ours) == len(theirs) == 1:
         return ((ours[0], theirs[0]),)
@@ -122,12 +122,12 @@ def _paired(ours: Sequence[Found], theirs: Sequence[Found]) -> Pairs:
     return tuple(zip(ours, theirs, strict=True)) if mine == other and len(set(mine)) == len(mine) else ()
 
 
-def _line(ours: Sequence[Found], theirs: Sequence[Found], pairs: Pairs) -> Line:
+def _line(ours: Sequence[StoredRecord], theirs: Sequence[StoredRecord], pairs: Pairs) -> ComparedExperiment:
     first, second = ([_value(each.record) for each in side] for side in (ours, theirs))
     record = theirs[0].record
     score = record.score(record.primary)
     assert score is not None, "_by_experiment keeps no record without its main score"
-    line = Line(
+    line = ComparedExperiment(
         dataset=record.dataset,
         task=record.task,
         label=record.label,
@@ -151,7 +151,7 @@ def _line(ours: Sequence[Found], theirs: Sequence[Found], pairs: Pairs) -> Line:
     return replace(line, test=test, interval=found[0], p_value=found[1])
 
 
-def _counted(line: Line, pairs: Pairs) -> Line:
+def _counted(line: ComparedExperiment, pairs: Pairs) -> ComparedExperiment:
     """With the images that one side alone gets right; of one pair also interval and McNemar's test."""
     if line.unit != "%":
         return replace(line, note="no accuracy: nothing to count")
@@ -168,7 +168,7 @@ def _counted(line: Line, pairs: Pairs) -> Line:
     return _tested(line, found[0]) if len(found) == 1 else line
 
 
-def _tested(line: Line, found: Comparison) -> Line:
+def _tested(line: ComparedExperiment, found: Comparison) -> ComparedExperiment:
     low, high = (100 * bound for bound in found.interval)
     return replace(line, test="McNemar, exact", interval=(low, high), p_value=found.p_value)
 

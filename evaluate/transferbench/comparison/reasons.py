@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from transferbench.collection import Found
-from transferbench.comparison.contestants import Contestant
-from transferbench.experiments import cure, differences, nearest
+from transferbench.comparison.experiments import cure, differences, nearest
+from transferbench.comparison.sides import Side
 from transferbench.records import Record
+from transferbench.records.collection import StoredRecord
 
 
 def place(record: Record) -> tuple[str, ...]:
@@ -13,7 +13,9 @@ def place(record: Record) -> tuple[str, ...]:
     return record.dataset, record.task, record.label, record.protocol_sha256
 
 
-def apart(ours: Sequence[Found], theirs: Sequence[Found], sides: tuple[Contestant, Contestant], out: str) -> list[str]:
+def apart(
+    ours: Sequence[StoredRecord], theirs: Sequence[StoredRecord], sides: tuple[Side, Side], out: str
+) -> list[str]:
     """Why results that only one side has can be compared with none of the other's."""
     left, lines = [each.record for each in theirs], []
     for record in sorted((each.record for each in ours), key=place):
@@ -27,7 +29,7 @@ def apart(ours: Sequence[Found], theirs: Sequence[Found], sides: tuple[Contestan
     return [*lines, *missing]
 
 
-def unfinished(name: str, side: Contestant) -> list[str]:
+def unfinished(name: str, side: Side) -> list[str]:
     """What went wrong on one side, or was not there."""
     bad = [each.record for each in side.found if each.record.status != "ok"]
     return [f"{_what(record)}: {name} {record.status}: {_last(record.error)}" for record in bad]

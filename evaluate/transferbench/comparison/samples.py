@@ -17,7 +17,7 @@ from transferbench.run import LIMIT_SEED
 
 
 @dataclass(frozen=True)
-class Sample:
+class ChangedImage:
     """One test image.
 
     Attributes:
@@ -36,7 +36,7 @@ class Sample:
     answers: tuple[str, ...]
 
 
-def changed(found: Versus, root: Path) -> list[Sample]:
+def changed(found: Versus, root: Path) -> list[ChangedImage]:
     """The images that A and B differ on; first those that changed the same way under the most tasks and seeds.
 
     Args:
@@ -53,7 +53,7 @@ def changed(found: Versus, root: Path) -> list[Sample]:
     return sorted(samples, key=lambda sample: (-abs(sample.gained), sample.dataset, sample.index))
 
 
-def _changed(results: Sequence[tuple[str, Pairs]], root: Path) -> list[Sample]:
+def _changed(results: Sequence[tuple[str, Pairs]], root: Path) -> list[ChangedImage]:
     """Those of one test split."""
     record = results[0][1][0][0].record
     answers = [(label, _answers(pairs)) for label, pairs in results]
@@ -69,7 +69,7 @@ def _changed(results: Sequence[tuple[str, Pairs]], root: Path) -> list[Sample]:
         return classes[index] if classes and 0 <= index < len(classes) else str(index)
 
     return [
-        Sample(
+        ChangedImage(
             dataset=record.dataset,
             index=int(i),
             name=images.names[int(i)] if images else str(i),

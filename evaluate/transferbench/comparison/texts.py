@@ -8,9 +8,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from transferbench import state
-from transferbench.comparison.contestants import Contestant
-from transferbench.comparison.pairs import Line, Versus
-from transferbench.comparison.samples import Sample
+from transferbench.comparison.pairs import ComparedExperiment, Versus
+from transferbench.comparison.samples import ChangedImage
+from transferbench.comparison.sides import Side
 from transferbench.errors import UserError
 
 HEADS = ("data", "task", "score", "A", "B", "B - A", "95 % interval", "p", "p (Holm)", "only A", "only B", "test")
@@ -21,7 +21,7 @@ corrected for the number of tasks. only A, only B: test images that one alone ge
 """.strip()
 
 
-def text(found: Versus, samples: Sequence[Sample] = ()) -> str:
+def text(found: Versus, samples: Sequence[ChangedImage] = ()) -> str:
     """What the command line prints."""
     rows = [HEADS, *map(_row, found.lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
@@ -33,7 +33,7 @@ def text(found: Versus, samples: Sequence[Sample] = ()) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def write(path: Path, found: Versus, samples: Sequence[Sample] = ()) -> None:
+def write(path: Path, found: Versus, samples: Sequence[ChangedImage] = ()) -> None:
     """Write the lines as CSV, or everything as JSON.
 
     Raises:
@@ -41,7 +41,7 @@ def write(path: Path, found: Versus, samples: Sequence[Sample] = ()) -> None:
     """
     if path.suffix == ".csv":
         buffer = io.StringIO()
-        table = csv.DictWriter(buffer, [field.name for field in fields(Line)], lineterminator="\n")
+        table = csv.DictWriter(buffer, [field.name for field in fields(ComparedExperiment)], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(line) for line in found.lines)
         state.write(path, buffer.getvalue())
@@ -51,7 +51,7 @@ def write(path: Path, found: Versus, samples: Sequence[Sample] = ()) -> None:
         raise UserError(f"A comparison is written as .csv or .json; found '{path}'.")
 
 
-def _everything(found: Versus, samples: Sequence[Sample]) -> dict[str, object]:
+def _everything(found: Versus, samples: Sequence[ChangedImage]) -> dict[str, object]:
     return {
         "a": _identity(found.a),
         "b": _identity(found.b),
@@ -61,16 +61,16 @@ def _everything(found: Versus, samples: Sequence[Sample]) -> dict[str, object]:
     }
 
 
-def _identity(side: Contestant) -> dict[str, object]:
+def _identity(side: Side) -> dict[str, object]:
     return {"name": side.name, "digests": sorted({each.record.digest for each in side.found})}
 
 
-def _side(name: str, side: Contestant) -> str:
+def _side(name: str, side: Side) -> str:
     digests = sorted({each.record.digest[:12] for each in side.found})
     return f"{name}  {side.name}  ({', '.join(digests)})"
 
 
-def _row(line: Line) -> tuple[str, ...]:
+def _row(line: ComparedExperiment) -> tuple[str, ...]:
     interval = f"{line.interval[0]:+.2f} to {line.interval[1]:+.2f}" if line.interval else "-"
     return (
         line.dataset,
@@ -96,7 +96,7 @@ def _p(value: float | None) -> str:
     return "-" if value is None else "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-def _sample(sample: Sample) -> str:
+def _sample(sample: ChangedImage) -> str:
     which = f"{sample.dataset} {sample.name}"
     name = which if sample.name == str(sample.index) else f"{which} (#{sample.index})"
     return f"  {sample.gained:+d} of {sample.of}  {name}  is {sample.label}  {'; '.join(sample.answers)}"

@@ -19,7 +19,7 @@ from transferbench.errors import UserError, unknown
 T = TypeVar("T")
 HUB = "hf:"
 
-SOURCES = plugins.Room("transferbench.data.sources", "data set")
+SOURCES = plugins.Registry("transferbench.data.sources", "data set")
 STORED = ("folder", "huggingface", "parquet", "webdataset")
 """Those of the sources that are ways to store any data set, named by where it lies."""
 

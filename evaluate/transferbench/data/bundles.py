@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from transferbench.data.trees import FileReader, Member, MemberReader
+from transferbench.data.trees import FileReader, MemberReader, ZipMember
 from transferbench.errors import UserError
 
 COCO = re.compile(r"(^|/)(annotations/[^/]+|instances_[^/]*|_annotations\.coco)\.json$")
@@ -77,7 +77,7 @@ class Bundle:
         """A function that opens image i, in any process."""
         if self.root.is_dir():
             return FileReader(self.root, tuple(names))
-        return MemberReader(self.root, tuple(Member.of(self._members[name]) for name in names))
+        return MemberReader(self.root, tuple(ZipMember.of(self._members[name]) for name in names))
 
     @property
     def name(self) -> str:

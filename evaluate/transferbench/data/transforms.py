@@ -13,6 +13,7 @@ from pydantic import Field, model_serializer
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from transferbench import renamed
 from transferbench.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -43,7 +44,7 @@ class Preprocess(Settings):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationTransform:
     """Resize the shorter side, crop the centre, normalise. Nothing is random."""
 
     preprocess: Preprocess
@@ -57,7 +58,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingTransform:
     """A random crop resized to `preprocess.crop`, mirrored with probability `flip`, normalised."""
 
     preprocess: Preprocess
@@ -76,12 +77,12 @@ class Training:
         return ImageOps.mirror(image) if rng.random() < self.flip else image  # pyright: ignore
 
 
-def evaluation(preprocess: Preprocess) -> Evaluation:
+def evaluation(preprocess: Preprocess) -> EvaluationTransform:
     """The transform protocols test with: pixel for pixel torchvision's Resize, CenterCrop, ToTensor, Normalize."""
-    return Evaluation(preprocess)
+    return EvaluationTransform(preprocess)
 
 
-def training(preprocess: Preprocess, scale: tuple[float, float], flip: float) -> Training:
+def training(preprocess: Preprocess, scale: tuple[float, float], flip: float) -> TrainingTransform:
     """The transform protocols train a classifier with: torchvision's RandomResizedCrop and RandomHorizontalFlip.
 
     Args:
@@ -89,7 +90,7 @@ def training(preprocess: Preprocess, scale: tuple[float, float], flip: float) ->
         scale: the least and the largest share of the image's area that a crop covers.
         flip: the probability of mirroring.
     """
-    return Training(preprocess, scale, flip)
+    return TrainingTransform(preprocess, scale, flip)
 
 
 def crop_box(
@@ -125,3 +126,6 @@ def normalised(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h
 
 def _mode(preprocess: Preprocess) -> InterpolationMode:
     return InterpolationMode(preprocess.interpolation)
+
+
+__getattr__ = renamed.names_of(__name__)

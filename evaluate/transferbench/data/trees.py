@@ -22,7 +22,7 @@ WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "v
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
-class Entry(NamedTuple):
+class ImageEntry(NamedTuple):
     """One image: its path below the split's folder, size in bytes, and CRC where the container holds one."""
 
     name: str
@@ -42,11 +42,11 @@ class FolderTree:
         found = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
         return {name for name in found if any(files for _, files in _images_below(folder / name))}
 
-    def entries(self, split: str) -> list[Entry]:
+    def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""
         folder = self.root / split
         return sorted(
-            Entry((parent / file).relative_to(folder).as_posix(), (parent / file).stat().st_size)
+            ImageEntry((parent / file).relative_to(folder).as_posix(), (parent / file).stat().st_size)
             for name in self.classes(split)
             for parent, files in _images_below(folder / name)
             for file in files
@@ -83,14 +83,14 @@ class ZipTree:
         """The class folders of a split that hold an image."""
         return {name.partition("/")[0] for name in self._members[split]}
 
-    def entries(self, split: str) -> list[Entry]:
+    def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""
-        return sorted(Entry(name, info.file_size, info.CRC) for name, info in self._members[split].items())
+        return sorted(ImageEntry(name, info.file_size, info.CRC) for name, info in self._members[split].items())
 
     def reader(self, split: str, names: list[str]) -> "MemberReader":
         """A function that opens image i, in any process."""
         members = self._members[split]
-        return MemberReader(self.path, tuple(Member.of(members[name]) for name in names))
+        return MemberReader(self.path, tuple(ZipMember.of(members[name]) for name in names))
 
     @cached_property
     def _members(self) -> dict[str, dict[str, zipfile.ZipInfo]]:
@@ -112,7 +112,7 @@ class ZipTree:
 Tree = FolderTree | ZipTree
 
 
-class Member(NamedTuple):
+class ZipMember(NamedTuple):
     """Where a zip member lies and what it must unpack to."""
 
     offset: int
@@ -121,7 +121,7 @@ class Member(NamedTuple):
     crc: int
 
     @classmethod
-    def of(cls, info: zipfile.ZipInfo) -> "Member":
+    def of(cls, info: zipfile.ZipInfo) -> "ZipMember":
         """What a zip's directory says of a member."""
         return cls(info.header_offset, info.compress_size, info.compress_type == zipfile.ZIP_DEFLATED, info.CRC)
 
@@ -131,13 +131,13 @@ class MemberReader:
     """Opens the i-th of some zip members. Each call opens the file for itself: processes share no file offset."""
 
     path: Path
-    members: tuple[Member, ...]
+    members: tuple[ZipMember, ...]
 
     def __call__(self, index: int) -> Image.Image:
         """Image `index`, opened and not decoded."""
         return Image.open(io.BytesIO(self._unpacked(self.members[index])))
 
-    def _unpacked(self, member: Member) -> bytes:
+    def _unpacked(self, member: ZipMember) -> bytes:
         with self.path.open("rb") as file:
             file.seek(member.offset)
             header = file.read(30)  # PKWARE APPNOTE 4.3.7: the lengths of name and extra field close the fixed part

@@ -4,14 +4,14 @@ from typing import Literal
 
 from transferbench.backbones import Architecture
 from transferbench.detection import by_detectron2
-from transferbench.detection.recipe import Recipe
-from transferbench.detection.training import Ground
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.training.loop import Ground
 from transferbench.detection.trial import Engine, Trial
 
 Backend = Literal["auto", "detectron2", "torchvision"]
 
 
-def chosen(asked: Backend, recipe: Recipe) -> Backend:
+def chosen(asked: Backend, recipe: DetectionRecipe) -> Backend:
     """What `auto` stands for here: Detectron2 where it is installed and can run the recipe, else torchvision."""
     if asked != "auto":
         return asked
@@ -19,7 +19,7 @@ def chosen(asked: Backend, recipe: Recipe) -> Backend:
     return "detectron2" if can else "torchvision"
 
 
-def unfit(name: Backend, adapted: Recipe, architecture: Architecture) -> str | None:
+def unfit(name: Backend, adapted: DetectionRecipe, architecture: Architecture) -> str | None:
     """Why the backend cannot run a recipe that fits the network, with what to do; None when it can."""
     return by_detectron2.unfit(adapted, architecture) if name == "detectron2" else None
 
@@ -29,7 +29,7 @@ def engine(name: Backend, trial: Trial, ground: Ground) -> Engine:
     if name == "detectron2":
         from transferbench.detection.by_detectron2 import engine as theirs
 
-        return theirs.Engine(trial, ground)
+        return theirs.Detectron2Engine(trial, ground)
     from transferbench.detection import by_torchvision as ours
 
-    return ours.Engine(trial, ground)
+    return ours.TorchvisionEngine(trial, ground)

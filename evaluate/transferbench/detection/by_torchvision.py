@@ -4,14 +4,16 @@ from dataclasses import replace
 from typing import cast
 
 from transferbench.backbones import Backbone
-from transferbench.detection import results, training, views
-from transferbench.detection.detector import build
-from transferbench.detection.load import Loaded, load_backbone
-from transferbench.detection.training import Ground
+from transferbench.detection.model.detector import build
+from transferbench.detection.model.load import Loaded, load_backbone
+from transferbench.detection.scoring import results
+from transferbench.detection.targets import views
+from transferbench.detection.training import loop
+from transferbench.detection.training.loop import Ground
 from transferbench.detection.trial import Curve, Trial, Watch
 
 
-class Engine:
+class TorchvisionEngine:
     """See `trial.Engine`."""
 
     def __init__(self, trial: Trial, ground: Ground) -> None:
@@ -25,7 +27,7 @@ class Engine:
     def train(self, watch: Watch) -> Curve:
         """Train in place."""
         trial = self.trial
-        return training.train(self.detector, trial.train, trial.recipe, trial.seed, replace(self.ground, watch=watch))
+        return loop.train(self.detector, trial.train, trial.recipe, trial.seed, replace(self.ground, watch=watch))
 
     def found(self) -> results.Results:
         """See `results.found`."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from transferbench.data import LabelledImages
-from transferbench.detection import solving
-from transferbench.detection.detector import Detector
-from transferbench.detection.feeding import trainable
-from transferbench.detection.recipe import Recipe
-from transferbench.detection.samples import Sample
-from transferbench.detection.views import scaled, training_sample
-from transferbench.effort import UPDATE
+from transferbench.detection.model.detector import Detector
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.targets.samples import Sample
+from transferbench.detection.targets.views import scaled, training_sample
+from transferbench.detection.training import optimization
+from transferbench.detection.training.loader import trainable
+from transferbench.optim import UPDATE
 
 REGIONS = 16
 """How many regions the heads are timed on where all of them would take long: their cost is by region."""
@@ -57,7 +57,7 @@ class Parts:
     bytes_of_region: float
 
 
-def of_image(detector: Detector, images: LabelledImages, recipe: Recipe) -> Cost:
+def of_image(detector: Detector, images: LabelledImages, recipe: DetectionRecipe) -> Cost:
     """What an image of the usual size costs, counted with the recipe's sizes and numbers of regions."""
     sizes, index = _usual(images, recipe)
     limits = int(np.median(recipe.INPUT.MIN_SIZE_TRAIN)), recipe.INPUT.MAX_SIZE_TRAIN
@@ -65,7 +65,7 @@ def of_image(detector: Detector, images: LabelledImages, recipe: Recipe) -> Cost
     sample = training_sample(images, index, limits, False, recipe.MODEL.MASK_ON)
     read = time.perf_counter() - begun
     keys = recipe.MODEL
-    with torch.no_grad(), solving.half(recipe, detector.mean.device):
+    with torch.no_grad(), optimization.half(recipe, detector.mean.device):
         parts = _parts(detector.eval(), sample, keys.ROI_HEADS.BATCH_SIZE_PER_IMAGE)
     drawn = min(keys.ROI_HEADS.BATCH_SIZE_PER_IMAGE, keys.RPN.POST_NMS_TOPK_TRAIN)
     once = parts.region if detector.pyramid is None else 0.0
@@ -82,7 +82,7 @@ def of_image(detector: Detector, images: LabelledImages, recipe: Recipe) -> Cost
     )
 
 
-def total(cost: Cost, recipe: Recipe, tests: int, processes: int, workers: int) -> tuple[float, int]:
+def total(cost: Cost, recipe: DetectionRecipe, tests: int, processes: int, workers: int) -> tuple[float, int]:
     """Seconds and bytes, of each process, to train by the recipe, settle its statistics and test `tests` images."""
     solver, precise = recipe.SOLVER, recipe.TEST.PRECISE_BN
     trained = solver.MAX_ITER * solver.IMS_PER_BATCH
@@ -145,7 +145,7 @@ def _clock(work: Callable[[], object], device: torch.device) -> float:
     return min(taken)
 
 
-def _usual(images: LabelledImages, recipe: Recipe) -> tuple[list[tuple[int, int]], int]:
+def _usual(images: LabelledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
     """Sizes of images that are spread over the split, and a trained one of about the median size."""
     assert images.annotated is not None
     learnt = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))

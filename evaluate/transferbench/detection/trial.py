@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabelledImages
-from transferbench.detection.load import Loaded
-from transferbench.detection.recipe import Recipe
-from transferbench.detection.results import Results
+from transferbench.detection.model.load import Loaded
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.scoring.results import Results
 
 Watch = Callable[[int], None]
 """Told after each iteration how many are done."""
@@ -23,7 +23,7 @@ class Trial:
     candidate: Candidate
     train: LabelledImages
     test: LabelledImages
-    recipe: Recipe
+    recipe: DetectionRecipe
     seed: int
 
 

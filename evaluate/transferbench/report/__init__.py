@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferbench import comparison, records, state, tables
-from transferbench.collection import Collection
 from transferbench.errors import UserError
+from transferbench.records.collection import Collection
 from transferbench.report import confusion, curves, detections, facts, features_map, neighbours, ranks, spectra
 from transferbench.report.charts import Chart, Figure, MissingError
 from transferbench.report.library import Library

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int64
 
-from transferbench.layers import Reading
+from transferbench.features.spec import FeatureSpec
 from transferbench.records import Record
 from transferbench.report import artifacts
 from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
@@ -37,11 +37,13 @@ def panel(subject: Subject, library: Library) -> Panel:
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
-def read_by(record: Record) -> Reading | None:
+def read_by(record: Record) -> FeatureSpec | None:
     """What a record's task took from the backbone; None when it did not read the test images' features."""
     if record.task not in ("spectrum", "knn", "logistic"):
         return None
-    return Reading.model_validate({name: record.config[name] for name in Reading.model_fields if name in record.config})
+    return FeatureSpec.model_validate(
+        {name: record.config[name] for name in FeatureSpec.model_fields if name in record.config}
+    )
 
 
 def project(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 2"]:
@@ -60,7 +62,7 @@ def _first(subject: Subject, dataset: str, records: list[Record], library: Libra
     for record in records:
         try:
             images = library.dataset(record).test
-            found = library.features(record, images, read_by(record) or Reading())
+            found = library.features(record, images, read_by(record) or FeatureSpec())
         except MissingError as reason:
             reasons.append(reason)
             continue

@@ -11,7 +11,7 @@ Places = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Layout:
+class ChartLayout:
     """A chart's scales, the places of each series' points, and the words in the field."""
 
     x: Scale
@@ -20,7 +20,7 @@ class Layout:
     words: tuple[Word, ...]
 
 
-def layout(chart: Chart, width: float, height: float) -> Layout:
+def layout(chart: Chart, width: float, height: float) -> ChartLayout:
     """The chart on a field of so many pixels."""
     drawn = chart.drawn()
     x = _scale(chart.x, [value for each in drawn for value in each.xs], width)
@@ -30,7 +30,7 @@ def layout(chart: Chart, width: float, height: float) -> Layout:
         for each in drawn
     ]
     words = [*_named(placed, width, height), *_numbered(chart, placed)]
-    return Layout(x, y, tuple(placed), tuple(words))
+    return ChartLayout(x, y, tuple(placed), tuple(words))
 
 
 def _scale(axis: Axis, values: list[float], length: float) -> Scale:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from torch import nn
 
-from transferbench import features
 from transferbench.checkpoints import Candidate
 from transferbench.data import SOURCES, LabelledImages
 from transferbench.errors import UserError
-from transferbench.features import FeatureSet, Precision, Reading
+from transferbench.features import extraction as features
+from transferbench.features.extraction import FeatureSet
+from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.records import Record
 from transferbench.report.artifacts import again
 from transferbench.report.charts import MissingError
-from transferbench.run import Shelf
+from transferbench.run import DatasetCache
 from transferbench.tasks import Dataset
 
 IMAGE_BYTES = 3_000_000
@@ -38,10 +39,10 @@ class Library:
     cache: Path
     with_images: bool = True
     image_bytes: int = IMAGE_BYTES
-    _shelf: Shelf = field(init=False)
+    _datasets: DatasetCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self._shelf = Shelf(self.data_root)
+        self._datasets = DatasetCache(self.data_root)
 
     def folder(self, record: Record) -> Path:
         """Where a record's artifacts lie."""
@@ -54,7 +55,7 @@ class Library:
             MissingError: when they are not here, or are other ones.
         """
         try:
-            found = self._shelf.take(self._located(record.dataset), record.limit)
+            found = self._datasets.take(self._located(record.dataset), record.limit)
         except UserError as error:
             raise MissingError(f"The images of {record.dataset} are not here. {error}") from None
         if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:
@@ -64,7 +65,7 @@ class Library:
             )
         return found
 
-    def features(self, record: Record, images: LabelledImages, asked: Precision | Reading) -> FeatureSet:
+    def features(self, record: Record, images: LabelledImages, asked: Precision | FeatureSpec) -> FeatureSet:
         """The features of some images as a record's checkpoint sees them.
 
         Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transferbench.report.subject import Subject
 from transferbench.tables import grid
 from transferbench.tables.board import Column, Leaderboard
-from transferbench.tables.grid import Entry
+from transferbench.tables.grid import GridEntry
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Head:
 class Item:
     """A cell: its text as in every other table, and its number where it has one."""
 
-    entry: Entry
+    entry: GridEntry
     number: str
 
 
 @dataclass(frozen=True)
-class Place:
+class StandingsRow:
     """A line of the table; `key` is that of its section, empty where there is none."""
 
     key: str
@@ -45,7 +45,7 @@ class Standings:
 
     stub: tuple[str, ...]
     heads: tuple[Head, ...]
-    places: tuple[Place, ...]
+    places: tuple[StandingsRow, ...]
     notes: tuple[str, ...]
 
     @property
@@ -64,7 +64,7 @@ def standings(board: Leaderboard, subjects: list[Subject]) -> Standings:
     laid = grid(board, with_ranks=len(board.candidates) > 1)
     keys = {id(subject.row): subject.key for subject in subjects}
     places = [
-        Place(
+        StandingsRow(
             keys.get(id(row), ""),
             line.kind,
             line.stub,
@@ -76,7 +76,7 @@ def standings(board: Leaderboard, subjects: list[Subject]) -> Standings:
     return Standings(laid.stub, tuple(_heads(board, laid.heads)), tuple(places), laid.notes)
 
 
-def number(entry: Entry) -> str:
+def number(entry: GridEntry) -> str:
     """The number that a cell begins with; empty where there is none."""
     first = entry.text.split(" ")[0]
     try:

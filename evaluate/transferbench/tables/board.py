@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transferbench.published import Published
 from transferbench.records import Record
+from transferbench.records.published import Published
 
 DECIMALS = 2
 

@@ -12,7 +12,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
-class Entry:
+class GridEntry:
     """A number and what belongs to it; `spread` begins with ±."""
 
     text: str
@@ -23,12 +23,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Line:
+class GridLine:
     """A line's name in one or more columns, and its entries."""
 
     kind: str
     stub: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[GridEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Grid:
 
     stub: tuple[str, ...]
     heads: tuple[tuple[str, str], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[GridLine, ...]
     notes: tuple[str, ...]
 
     def transposed(self) -> "Grid":
         """Columns as lines and lines as columns, which are named by the first of their names."""
         lines = tuple(
-            Line("candidate", head, tuple(line.entries[i] for line in self.lines)) for i, head in enumerate(self.heads)
+            GridLine("candidate", head, tuple(line.entries[i] for line in self.lines))
+            for i, head in enumerate(self.heads)
         )
         return replace(self, stub=("Data", "Task"), heads=tuple(("", line.stub[0]) for line in self.lines), lines=lines)
 
@@ -62,7 +63,7 @@ def grid(board: Leaderboard, with_ranks: bool = False) -> Grid:
     for row in board.rows:
         named = (row.name, row.architecture, "" if row.epochs is None else str(row.epochs))
         entries = [*_entries(board, row), *(_ranks(row) if ranked else [])]
-        lines.append(Line(row.kind, named[: len(stub)], tuple(entries)))
+        lines.append(GridLine(row.kind, named[: len(stub)], tuple(entries)))
     return Grid(stub, tuple(heads), tuple(lines), tuple(notes(board)))
 
 
@@ -70,38 +71,38 @@ def _is_referenced(board: Leaderboard, column: Column) -> bool:
     return any(cell.reference for row in board.rows if (cell := row.cells.get(column)))
 
 
-def _entries(board: Leaderboard, row: Row) -> Iterator[Entry]:
+def _entries(board: Leaderboard, row: Row) -> Iterator[GridEntry]:
     counts = {cell.n for each in board.rows for cell in each.cells.values() if cell.n > 1}
     for column in board.columns:
         cell = row.cells.get(column)
         style = ("", "best", "second")[board.place(row, column) or 0]
-        yield _entry(cell, len(counts) > 1, style) if cell else Entry(ABSENT, is_number=False)  # pyright: ignore[reportArgumentType]
+        yield _entry(cell, len(counts) > 1, style) if cell else GridEntry(ABSENT, is_number=False)  # pyright: ignore[reportArgumentType]
         if _is_referenced(board, column):
-            yield _published(cell) if cell and cell.reference else Entry("", is_number=False)
+            yield _published(cell) if cell and cell.reference else GridEntry("", is_number=False)
 
 
-def _entry(cell: Cell, with_count: bool, style: Literal["", "best", "second"]) -> Entry:
+def _entry(cell: Cell, with_count: bool, style: Literal["", "best", "second"]) -> GridEntry:
     count = f" ({cell.n})" if with_count and cell.std is not None and cell.n else ""
     spread = "" if cell.std is None else f"± {cell.std:.{DECIMALS}f}{count}"
-    return Entry(f"{cell.mean:.{DECIMALS}f}", spread, cell.mark + (AHEAD if cell.is_ahead else ""), style)
+    return GridEntry(f"{cell.mean:.{DECIMALS}f}", spread, cell.mark + (AHEAD if cell.is_ahead else ""), style)
 
 
-def _published(cell: Cell) -> Entry:
+def _published(cell: Cell) -> GridEntry:
     found = cell.reference
     assert found is not None
     sign = MINUS if found.difference < 0 else "+"
     text = f"{found.number.value:g} ({sign}{abs(found.difference):.{DECIMALS}f}, {found.band})"
-    return Entry(text, is_number=False)
+    return GridEntry(text, is_number=False)
 
 
-def _ranks(row: Row) -> list[Entry]:
+def _ranks(row: Row) -> list[GridEntry]:
     if row.ranking is None:
-        return [Entry("", is_number=False)] * 3
+        return [GridEntry("", is_number=False)] * 3
     average = row.ranking.average
     return [
-        Entry(f"{row.ranking.mean_rank:.2f}"),
-        Entry(f"{row.ranking.borda:.2f}"),
-        Entry(f"{average:.2f}") if average is not None else Entry(ABSENT, is_number=False),
+        GridEntry(f"{row.ranking.mean_rank:.2f}"),
+        GridEntry(f"{row.ranking.borda:.2f}"),
+        GridEntry(f"{average:.2f}") if average is not None else GridEntry(ABSENT, is_number=False),
     ]
 
 

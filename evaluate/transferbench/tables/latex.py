@@ -2,7 +2,7 @@ r"""A grid as LaTeX: a `table` whose numbers siunitx aligns, and a document arou
 
 from itertools import groupby
 
-from transferbench.tables.grid import Entry, Grid
+from transferbench.tables.grid import Grid, GridEntry
 
 TEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -79,7 +79,7 @@ def tex(text: str) -> str:
     return text.translate(TEX)
 
 
-def _column(entries: tuple[Entry, ...]) -> str:
+def _column(entries: tuple[GridEntry, ...]) -> str:
     """`S` with room for the longest number and spread, `r` where there are no numbers."""
     numbers = [entry for entry in entries if entry.is_number]
     if not numbers:
@@ -92,11 +92,11 @@ def _column(entries: tuple[Entry, ...]) -> str:
     return f"S[table-format={sign}{whole}.{decimals}{room}]"
 
 
-def _spread(entry: Entry) -> str:
+def _spread(entry: GridEntry) -> str:
     return entry.spread.removeprefix("± ").partition(" ")[0]
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: GridEntry) -> str:
     if not entry.is_number:
         return f"{{{tex(entry.text)}}}"
     spread = f" +- {_spread(entry)}" if entry.spread else ""

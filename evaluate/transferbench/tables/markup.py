@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from transferbench.tables.grid import Entry, Grid
+from transferbench.tables.grid import Grid, GridEntry
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem; color-scheme: light dark; }
@@ -20,7 +20,7 @@ def markdown(grid: Grid) -> str:
     """A table, best in bold and second underlined, and below it what one has to know."""
     marked = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
 
-    def text(entry: Entry) -> str:
+    def text(entry: GridEntry) -> str:
         parts = [marked[entry.style].format(entry.text) + entry.marks.replace("*", "\\*"), entry.spread]
         return " ".join(part for part in parts if part)
 
@@ -35,7 +35,7 @@ def markdown(grid: Grid) -> str:
 def html(grid: Grid, caption: str = "") -> str:
     """A page with the table and nothing that is fetched from elsewhere."""
 
-    def cell(entry: Entry) -> str:
+    def cell(entry: GridEntry) -> str:
         marks = f"<sup>{escape(entry.marks)}</sup>" if entry.marks else ""
         spread = f" {escape(entry.spread)}" if entry.spread else ""
         kind = f' class="{entry.style}"' if entry.style else ""

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import replace
 
-from transferbench.published import Published, around, beside, version_of
+from transferbench.records.published import Published, around, beside, version_of
 from transferbench.tables.board import DECIMALS, Cell, Column, Leaderboard, Reference, Row
 
 ELSEWHERE = "†"

@@ -14,14 +14,15 @@ from transferbench import intervals, plugins, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import DatasetInfo, LabelledImages
 from transferbench.errors import UserError
-from transferbench.features import FeatureSet, Precision, Reading, Report, extract
+from transferbench.features.extraction import FeatureSet, Report, extract
+from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.metrics import mean_per_class, top_k_hits, wilson
-from transferbench.probe import Fitted
+from transferbench.probing.probe import Fitted
 from transferbench.records import Score
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
 
-TASKS = plugins.Room("transferbench.tasks", "task")
+TASKS = plugins.Registry("transferbench.tasks", "task")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Bench:
     workers: int = 0
     report: Report | None = None
 
-    def features(self, candidate: Candidate, images: LabelledImages, asked: Precision | Reading) -> FeatureSet:
+    def features(self, candidate: Candidate, images: LabelledImages, asked: Precision | FeatureSpec) -> FeatureSet:
         """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
         return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
 

@@ -10,12 +10,14 @@ from pydantic import Field
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adapting, backends, codes, cost, pictures
+from transferbench.detection import adaptation, backends, cost
 from transferbench.detection.backends import Backend
-from transferbench.detection.detector import build
-from transferbench.detection.judging import judged
-from transferbench.detection.recipe import Recipe
-from transferbench.detection.training import Ground
+from transferbench.detection.model.detector import build
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.scoring import pictures
+from transferbench.detection.scoring.scores import score_results
+from transferbench.detection.targets import rle
+from transferbench.detection.training.loop import Ground
 from transferbench.detection.trial import Trial
 from transferbench.errors import UserError
 from transferbench.settings import Settings
@@ -60,9 +62,9 @@ class Config(Settings):
         object.__setattr__(self, "backend", backends.chosen(self.backend, recipe))
         return self
 
-    def resolved(self, *more: str) -> Recipe:
+    def resolved(self, *more: str) -> DetectionRecipe:
         """The recipe in full, `more` overrides laid below these ones."""
-        return adapting.resolved(self.recipe, (*more, *self.overrides), self.batch_size)
+        return adaptation.resolved(self.recipe, (*more, *self.overrides), self.batch_size)
 
     @property
     def updates(self) -> int:
@@ -81,18 +83,18 @@ def label(config: Config) -> str:
 def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     """Why the recipe cannot be run on this candidate and data, with what to do; None when it can."""
     try:
-        codes.library()
-        adapted = config.resolved(*adapting.following(candidate.card, dataset.train))
+        rle.library()
+        adapted = config.resolved(*adaptation.following(candidate.card, dataset.train))
     except UserError as error:
         return str(error)
-    reason = adapting.unfit(adapted, candidate.card, dataset.train, dataset.test)
+    reason = adaptation.unfit(adapted, candidate.card, dataset.train, dataset.test)
     return reason or backends.unfit(config.backend, adapted, candidate.card.architecture)
 
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from the detector's parts on one image."""
     _require(candidate, dataset, config)
-    recipe = config.resolved(*adapting.following(candidate.card, dataset.train))
+    recipe = config.resolved(*adaptation.following(candidate.card, dataset.train))
     detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(
         bench.runtime.device
     )
@@ -104,7 +106,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """Train on the one split and judge on the other, once, after the last iteration."""
     _require(candidate, dataset, config)
     train, test = dataset.train, dataset.test
-    recipe = config.resolved(*adapting.following(candidate.card, train))
+    recipe = config.resolved(*adaptation.following(candidate.card, train))
     mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
     ground = Ground(bench.runtime, bench.scratch, mark, bench.workers)
     engine = backends.engine(config.backend, Trial(candidate, train, test, recipe, seed), ground)
@@ -117,7 +119,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
     curve = engine.train(watch)
     last = engine.found()
-    scores, classes = judged(last, test, recipe.MODEL.MASK_ON)
+    scores, classes = score_results(last, test, recipe.MODEL.MASK_ON)
     kept = {
         "curve.jsonl": "".join(json.dumps(line) + "\n" for line in curve),
         "detections.json": json.dumps(last) + "\n",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import per_class
-from transferbench.features import Reading
+from transferbench.features.spec import FeatureSpec
 from transferbench.metrics import mean_per_class
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, Outcome
@@ -20,7 +20,7 @@ FROZEN = True
 PRIMARY = "top1"
 
 
-class Config(Reading):
+class Config(FeatureSpec):
     """In the manner of big_vision's few-shot probe; the penalty is chosen by leaving each training image out.
 
     What differs from it: docs/protocols.md#few-shot.

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import per_class
-from transferbench.features import Precision
+from transferbench.features.spec import Precision
 from transferbench.neighbours import Metric
-from transferbench.neighbours.kept import kept
+from transferbench.neighbours.cache import cached_search
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, Outcome, accuracy
 
@@ -83,7 +83,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     if config.per_class:
         few = per_class(labels, config.per_class, seed)
         features, labels = features[few], labels[few]
-    found = kept(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
+    found = cached_search(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
     classes, weights = labels[found.indices], np.ones_like(found.values)
     if config.vote == "weighted":
         weights = np.exp((found.values - found.values[:, :1]) / config.temperature)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.fit import fit
-from transferbench.probe import Probe, Schedule
+from transferbench.probing.fit import fit
+from transferbench.probing.probe import Probe, Schedule
 from transferbench.tasks import Bench, Dataset, Outcome, trained
 
 VERSION = "1"

@@ -5,8 +5,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.crops import passes
-from transferbench.heads import Seen, fit, sgd
+from transferbench.probing.batched_heads import HeadInputs, fit, sgd
+from transferbench.probing.cached_crops import passes
 from transferbench.tasks import Bench, Dataset, Outcome, linear, trained
 
 VERSION = "1"
@@ -32,7 +32,7 @@ def label(config: Config) -> str:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, and of the best epoch as the papers report it."""
     crops = passes(candidate, dataset.train, min(config.crops, config.epochs), config, seed, bench)
-    seen = Seen.of(crops, dataset.train.labels, len(dataset.train.info.classes), bench.runtime)
+    inputs = HeadInputs.of(crops, dataset.train.labels, len(dataset.train.info.classes), bench.runtime)
     test = bench.features(candidate, dataset.test, config.precision)
     setting = (config.lr_head * config.batch_size / 256, config.weight_decay)
-    return trained(fit(seen, test, setting, sgd(config), seed, bench), dataset.test, bench)
+    return trained(fit(inputs, test, setting, sgd(config), seed, bench), dataset.test, bench)

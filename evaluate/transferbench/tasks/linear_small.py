@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.features import Precision
-from transferbench.heads import Rule, Seen, fit
+from transferbench.features.spec import Precision
+from transferbench.probing.batched_heads import HeadInputs, Rule, fit
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, Outcome, trained
 
@@ -37,8 +37,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """Accuracy after the last epoch, as published, and of the best epoch."""
     train = bench.features(candidate, dataset.train, config.precision)
     test = bench.features(candidate, dataset.test, config.precision)
-    seen = Seen.of([train.features], train.labels, len(dataset.train.info.classes), bench.runtime)
-    return trained(fit(seen, test, (config.lr, config.weight_decay), rule(config), seed, bench), dataset.test, bench)
+    inputs = HeadInputs.of([train.features], train.labels, len(dataset.train.info.classes), bench.runtime)
+    return trained(fit(inputs, test, (config.lr, config.weight_decay), rule(config), seed, bench), dataset.test, bench)
 
 
 def rule(config: Config) -> Rule:

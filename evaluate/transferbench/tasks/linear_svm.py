@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 from transferbench import intervals
 from transferbench.checkpoints import Candidate
 from transferbench.errors import UserError
-from transferbench.features import Reading
+from transferbench.features.spec import FeatureSpec
 from transferbench.metrics import average_precision
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, Outcome
@@ -23,7 +23,7 @@ LABELS = "several"
 PRIMARY = "map11"
 
 
-class Config(Reading):
+class Config(FeatureSpec):
     """As in VISSL (after Goyal et al., 2019), but for the costs and the precision, which is VOC2007's at 11 points.
 
     Source, and what else differs: docs/protocols.md#linear-svm.

@@ -9,12 +9,12 @@ from jaxtyping import Int64
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.crops import passes
 from transferbench.data.subsets import stratified
-from transferbench.features import FeatureSet
-from transferbench.heads import Heads, Seen, Setting, on_device, sgd
+from transferbench.features.extraction import FeatureSet
 from transferbench.metrics import top_k_hits
-from transferbench.probe import Probe, Schedule
+from transferbench.probing.batched_heads import BatchedHeads, HeadInputs, Setting, on_device, sgd
+from transferbench.probing.cached_crops import passes
+from transferbench.probing.probe import Probe, Schedule
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, Outcome, accuracy
 
@@ -55,13 +55,13 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """
     here, labels = bench.runtime, dataset.train.labels
     crops = passes(candidate, dataset.train, min(config.crops, config.epochs), config, seed, bench)
-    seen = Seen.of(crops, labels, len(dataset.train.info.classes), here)
+    inputs = HeadInputs.of(crops, labels, len(dataset.train.info.classes), here)
     plain = FeatureSet(bench.features(candidate, dataset.train, config.precision).features, labels)
     apart = stratified(labels, config.held_out, seed)
-    table = _table(seen, plain, apart, config, seed, bench)
+    table = _table(inputs, plain, apart, config, seed, bench)
     best = max(table, key=lambda setting: table[setting])
     test = bench.features(candidate, dataset.test, config.precision)
-    logits = _trained(seen, [best], config, seed, bench).logits(on_device(test.features, here))
+    logits = _trained(inputs, [best], config, seed, bench).logits(on_device(test.features, here))
     logits = here.gather_objects(logits.cpu().numpy())[0]
     scores = [accuracy("top1", top_k_hits(logits, test.labels, 1), "val")]
     if logits.shape[1] > 5:
@@ -75,7 +75,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
 
 def _table(
-    seen: Seen, plain: FeatureSet, apart: Int64[np.ndarray, "m"], config: Config, seed: int, bench: Bench
+    inputs: HeadInputs, plain: FeatureSet, apart: Int64[np.ndarray, "m"], config: Config, seed: int, bench: Bench
 ) -> dict[Setting, float]:
     """The accuracy of every setting on the images set apart, trained on the others; shared among the processes."""
     here, grid = bench.runtime, list(product(config.lrs, config.weight_decays))
@@ -83,16 +83,16 @@ def _table(
     found: dict[Setting, float] = {}
     if mine:
         others = np.setdiff1d(np.arange(len(plain.labels)), apart)
-        heads = _trained(seen.only(others), mine, config, seed, bench)
+        heads = _trained(inputs.only(others), mine, config, seed, bench)
         held_out = on_device(plain.features[apart], here), torch.from_numpy(plain.labels[apart]).to(here.device)
         found = dict(zip(mine, heads.accuracies(*held_out), strict=True))
     everywhere = {setting: top1 for part in here.gather_objects(found) for setting, top1 in part.items()}
     return {setting: everywhere[setting] for setting in grid}
 
 
-def _trained(seen: Seen, grid: list[Setting], config: Config, seed: int, bench: Bench) -> Heads:
+def _trained(inputs: HeadInputs, grid: list[Setting], config: Config, seed: int, bench: Bench) -> BatchedHeads:
     """A head for each setting, whose rate is for 256 images, all trained together."""
-    heads = Heads(seen, [(lr * config.batch_size / 256, decay) for lr, decay in grid], sgd(config), seed)
+    heads = BatchedHeads(inputs, [(lr * config.batch_size / 256, decay) for lr, decay in grid], sgd(config), seed)
     for epoch in range(config.epochs):
         heads.epoch(epoch)
         if bench.report is not None:

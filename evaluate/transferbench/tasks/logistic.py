@@ -8,10 +8,11 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import stratified
 from transferbench.errors import UserError
-from transferbench.features import FeatureSet, Precision
-from transferbench.heads import on_device
-from transferbench.logreg import Fit, Problem
+from transferbench.features.extraction import FeatureSet
+from transferbench.features.spec import Precision
 from transferbench.metrics import top_k_hits
+from transferbench.probing.batched_heads import on_device
+from transferbench.probing.logistic_regression import Fit, Problem
 from transferbench.records import Score
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings

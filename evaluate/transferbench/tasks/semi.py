@@ -8,8 +8,8 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabelledImages
 from transferbench.data.subsets import SPLITS, named, stratified
-from transferbench.fit import fit
-from transferbench.probe import Schedule, Tuning
+from transferbench.probing.fit import fit
+from transferbench.probing.probe import Schedule, Tuning
 from transferbench.tasks import Bench, Dataset, Outcome, trained
 
 VERSION = "1"

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from transferbench import metrics
 from transferbench.checkpoints import Candidate
-from transferbench.features import Reading
+from transferbench.features.spec import FeatureSpec
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, Outcome
 
@@ -15,7 +15,7 @@ LABELS = "any"
 PRIMARY = "rankme"
 
 
-class Config(Reading):
+class Config(FeatureSpec):
     """Measures of backbone features, centred but for uniformity and class_alignment (docs/protocols.md#spectrum)."""
 
     rank_tolerance: float = Field(

@@ -8,9 +8,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from decorssl.cli import looking, training
+from decorssl.cli import listing, training
 from transferbench.errors import UserError, unknown
-from transferbench.plugins import Room
+from transferbench.plugins import Registry
 
 ABOUT = """
 Pretrain a backbone, or list what there is.
@@ -33,7 +33,7 @@ torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 POINTER = "`pretrain show METHOD` or `show RECIPE` prints every setting: type, range, default, value, meaning."
 METHOD, STUDY = "METHOD", "STUDY"
 """The hidden commands that the methods and the studies are copies of."""
-METHODS = Room("decorssl.methods", "method")
+METHODS = Registry("decorssl.methods", "method")
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
@@ -108,10 +108,10 @@ app = typer.Typer(
 
 app.command(METHOD, hidden=True, epilog=POINTER)(training.train)
 app.command(STUDY, hidden=True, epilog=POINTER)(training.study)
-app.command(epilog=POINTER)(looking.ls)
-app.command(epilog=POINTER)(looking.show)
-app.command(epilog=POINTER)(looking.log)
-app.command(epilog=POINTER)(looking.times)
+app.command(epilog=POINTER)(listing.ls)
+app.command(epilog=POINTER)(listing.show)
+app.command(epilog=POINTER)(listing.log)
+app.command(epilog=POINTER)(listing.times)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from decorssl.session import Place
+    from decorssl.session import RunOptions
 
 RECIPE = "What is trained"
 FOLDER = "Where it goes"
@@ -66,11 +66,11 @@ class Placed:
         str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
     ] = None
 
-    def place(self) -> "Place":
+    def place(self) -> "RunOptions":
         """The same for a session, what is no way of making views or compiling refused."""
-        from decorssl import compiling, session, supply
+        from decorssl import compiling, session, view_pipeline
 
-        return session.Place(
+        return session.RunOptions(
             device=self.device,
             workers=self.workers,
             data_root=self.data_root,
@@ -80,7 +80,7 @@ class Placed:
             keep_states=self.keep_states,
             bad_images=self.bad_images,
             log=names_in(self.log),
-            views=supply.way(self.views),
+            views=view_pipeline.way(self.views),
             compile=compiling.mode(self.compile_),
         )
 

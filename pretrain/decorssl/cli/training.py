@@ -77,7 +77,8 @@ def _end(stopped: int) -> None:
 def _queue(recipe: "Recipe", out: Path | None, resume: bool, request: str) -> None:
     """Put this command into SLURM's queue, when the folder is one it could work in."""
     from decorssl import runlog, session
-    from transferbench import slurm, state
+    from transferbench import state
+    from transferbench.runtime import slurm
 
     folder = out or session.folder_of(recipe)
     state.require_writable(folder)

@@ -16,7 +16,7 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognise
 from transferbench.errors import UserError
 
-LIBRARIES = plugins.Room("transferbench.checkpoints.downloads", "library")
+LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
 CLOSE = 1e-4
 """Of the largest feature: how near our network has to come to the library's own."""
 

@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from transferbench import plugins
+from transferbench import plugins, renamed
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import StateDict
 from transferbench.data.transforms import Preprocess
 
-FORMATS = plugins.Room("transferbench.checkpoints.formats", "checkpoint format")
+FORMATS = plugins.Registry("transferbench.checkpoints.formats", "checkpoint format")
 
 ROOT = ""
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderSpec:
     """One network of a file: what `--encoder` calls it, its names' prefix, and the keys its state dict may lie under.
 
     The prefix is meant without the wrappers (`module.` and the like) that all names of the state dict carry. A network
@@ -110,7 +110,7 @@ class Layout:
     several, the layout with most evidence decides alone.
     """
 
-    encoders: tuple[Encoder, ...] = (Encoder(),)
+    encoders: tuple[EncoderSpec, ...] = (EncoderSpec(),)
     """In order of preference: the first one in the file is what the source itself evaluates."""
     evidence: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -136,3 +136,6 @@ class Layout:
         is_beside = all(key in file.top for key in self.beside)
         is_headed = self.header is None or self.header in contents.header
         return is_beside and is_headed and all(map(file.has, self.evidence)) and self.when(file)
+
+
+__getattr__ = renamed.names_of(__name__)

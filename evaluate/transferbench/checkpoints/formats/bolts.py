@@ -1,7 +1,7 @@
 """lightning-bolts (Lightning-Universe): encoders with a random `fc`, projections in a `model`."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, imagenet, small
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, imagenet, small
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -16,14 +16,14 @@ BESIDE = ("pytorch-lightning_version",)
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder."),),
+        (EncoderSpec("online", "encoder."),),
         evidence=(r"encoder\.[\w.]+", r"projection\.model\.0\.weight"),
         beside=BESIDE,
         preprocess=preprocess,
         method="bolts",
     ),
     Layout(
-        (Encoder("online", "online_network."), Encoder("ema", "target_network.")),
+        (EncoderSpec("online", "online_network."), EncoderSpec("ema", "target_network.")),
         evidence=(r"online_network\.encoder\.[\w.]+", r"target_network\.[\w.]+"),
         beside=BESIDE,
         preprocess=preprocess,

@@ -1,7 +1,7 @@
 """BYOL: weights converted from JAX (ajtejankar), and PyTorch versions with online and target network."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import ROOT, Encoder, File, Layout, Settled
+from transferbench.checkpoints.formats import ROOT, EncoderSpec, File, Layout, Settled
 
 
 def without_counters(file: File) -> bool:
@@ -24,23 +24,23 @@ def settle(architecture: Architecture, file: File) -> Settled:
 
 LAYOUTS = (
     Layout(
-        (Encoder("backbone", "", (ROOT,)),),
+        (EncoderSpec("backbone", "", (ROOT,)),),
         evidence=(r"layer1\.0\.conv1\.weight", r"fc\.weight"),
         when=without_counters,
         settle=settle,
         method="byol",
     ),
     Layout(
-        (Encoder("online", "online_network."), Encoder("ema", "target_network.")),
+        (EncoderSpec("online", "online_network."), EncoderSpec("ema", "target_network.")),
         evidence=(r"online_network\.[\w.]+", r"target_network\.[\w.]+"),
         method="byol",
     ),
     Layout(
         (
-            Encoder("online", "", ("online_network_state_dict",)),
-            Encoder("online", "encoder.", ("online_network_state_dict",)),
-            Encoder("ema", "", ("target_network_state_dict",)),
-            Encoder("ema", "encoder.", ("target_network_state_dict",)),
+            EncoderSpec("online", "", ("online_network_state_dict",)),
+            EncoderSpec("online", "encoder.", ("online_network_state_dict",)),
+            EncoderSpec("ema", "", ("target_network_state_dict",)),
+            EncoderSpec("ema", "encoder.", ("target_network_state_dict",)),
         ),
         beside=("online_network_state_dict", "target_network_state_dict"),
         method="byol",

@@ -3,7 +3,7 @@
 import re
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled, imagenet
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled, imagenet
 from transferbench.data.transforms import Preprocess
 
 BGR = {"channel_order": "bgr", "input_range": 255}
@@ -48,12 +48,12 @@ RES5 = r"roi_heads\.res5\.0\.conv1\.weight"
 """The fifth stage of a C4 detector lies in its heads."""
 
 LAYOUTS = (
-    Layout((Encoder(),), evidence=(STEM, BLOCK), settle=settle, preprocess=converted),
+    Layout((EncoderSpec(),), evidence=(STEM, BLOCK), settle=settle, preprocess=converted),
     Layout(
-        (Encoder("backbone", "backbone.bottom_up."), Encoder("backbone", "backbone.")),
+        (EncoderSpec("backbone", "backbone.bottom_up."), EncoderSpec("backbone", "backbone.")),
         evidence=(STEM, BLOCK),
         settle=bgr,
         preprocess=trained,
     ),
-    Layout((Encoder(),), evidence=(STEM, BLOCK, RES5), settle=bgr, preprocess=trained),
+    Layout((EncoderSpec(),), evidence=(STEM, BLOCK, RES5), settle=bgr, preprocess=trained),
 )

@@ -1,7 +1,7 @@
 """DINO (facebookresearch/dino): student and teacher, each a ViT or ResNet with a head; the teacher is evaluated."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
@@ -10,7 +10,7 @@ def settle(architecture: Architecture, file: File) -> Settled:
 
 
 RESAMPLED = "positions for images of another size are resampled as DINO's code does (resampling=offset)"
-ENCODERS = (Encoder("teacher", "backbone.", ("teacher",)), Encoder("student", "backbone.", ("student",)))
+ENCODERS = (EncoderSpec("teacher", "backbone.", ("teacher",)), EncoderSpec("student", "backbone.", ("student",)))
 HEAD = r"head\.last_layer\.(weight_[gv]|parametrizations\.weight\.original\d)"
 
 LAYOUTS = (

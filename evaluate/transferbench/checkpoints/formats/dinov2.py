@@ -1,7 +1,7 @@
 """DINOv2 (facebookresearch/dinov2): published backbones and a training's teacher, with or without registers."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled
 from transferbench.data.transforms import Preprocess
 
 
@@ -23,10 +23,12 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 SCALED = r"(backbone\.)?blocks\.(\d+\.)+ls1\.gamma"
 
 LAYOUTS = (
-    Layout((Encoder(),), evidence=(SCALED, r"mask_token"), settle=settle, preprocess=preprocess, method="dinov2"),
-    Layout((Encoder(),), evidence=(SCALED, r"register_tokens"), settle=settle, preprocess=preprocess, method="dinov2"),
+    Layout((EncoderSpec(),), evidence=(SCALED, r"mask_token"), settle=settle, preprocess=preprocess, method="dinov2"),
     Layout(
-        (Encoder("teacher", "backbone.", ("teacher", "model")),),
+        (EncoderSpec(),), evidence=(SCALED, r"register_tokens"), settle=settle, preprocess=preprocess, method="dinov2"
+    ),
+    Layout(
+        (EncoderSpec("teacher", "backbone.", ("teacher", "model")),),
         evidence=(SCALED, r"backbone\.mask_token"),
         settle=settle,
         preprocess=preprocess,

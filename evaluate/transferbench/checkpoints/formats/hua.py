@@ -1,10 +1,10 @@
 """T. Hua's SimSiam (PatrickHua/SimSiam): the backbone under two names; ImageNet's statistics on CIFAR too."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "backbone."), Encoder("alias", "encoder.0.")),
+        (EncoderSpec("online", "backbone."), EncoderSpec("alias", "encoder.0.")),
         evidence=(r"backbone\.[\w.]+", r"projector\.layer1\.0\.weight", r"encoder\.[01]\.[\w.]+"),
         method="simsiam",
     ),

@@ -1,7 +1,7 @@
 """transformers (Hugging Face): ResNet, ViT, ViT-MAE, ViT-MSN, I-JEPA and DINOv2; `config.json` beside is read."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled, imagenet
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled, imagenet
 from transferbench.data.transforms import Preprocess
 
 RESAMPLE = {2: "bilinear", 3: "bicubic"}
@@ -56,13 +56,13 @@ LAYOUTS = (
         refusal="embeddings.register_tokens is missing, which its config.json counts",
     ),
     Layout(
-        tuple(Encoder("backbone", name) for name in NAMES),
+        tuple(EncoderSpec("backbone", name) for name in NAMES),
         evidence=(PATCHES, r"(.*\.)?encoder\.layer\.0\.attention\.attention\.query\.weight"),
         settle=settle,
         preprocess=preprocess,
     ),
     Layout(
-        (Encoder(), Encoder("backbone", "resnet."), Encoder("backbone", "model.")),
+        (EncoderSpec(), EncoderSpec("backbone", "resnet."), EncoderSpec("backbone", "model.")),
         evidence=(r"(.*\.)?embedder\.embedder\.convolution\.weight", r"(.*\.)?encoder\.stages\.0\.[\w.]+"),
         settle=settle,
         preprocess=preprocess,

@@ -1,7 +1,7 @@
 """INTL (winci-ai/INTL): online and, for INTL_M, momentum network, each with its projection."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout, Settled, imagenet, small
+from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Layout, Settled, imagenet, small
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.243, 0.261))
@@ -26,8 +26,8 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 LAYOUTS = (
     Layout(
         encoders=(
-            Encoder("online", "backbone.", ("state_dict",)),
-            Encoder("ema", "momentum_backbone.", ("state_dict",)),
+            EncoderSpec("online", "backbone.", ("state_dict",)),
+            EncoderSpec("ema", "momentum_backbone.", ("state_dict",)),
         ),
         evidence=(r"(momentum_)?backbone\.[\w.]+", r"projection\.\d\.weight"),
         settle=settle,

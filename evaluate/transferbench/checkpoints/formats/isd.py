@@ -1,10 +1,10 @@
 """ISD (UMBCvision/ISD): query and key network parallel inside the module, a predictor, a queue."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder_q."), Encoder("ema", "encoder_k.")),
+        (EncoderSpec("online", "encoder_q."), EncoderSpec("ema", "encoder_k.")),
         evidence=(r"encoder_q\.[\w.]+", r"encoder_k\.[\w.]+", r"queue", r"predict_q\.[\w.]+"),
         method="isd",
     ),

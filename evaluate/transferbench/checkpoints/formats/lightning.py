@@ -1,12 +1,12 @@
 """Lightning modules of sources without a layout of their own: `model.`, `encoder.`, `backbone.`, `net.`."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 PREFIXES = ("backbone.", "encoder.", "model.", "net.", "online_network.", "")
 
 LAYOUTS = (
     Layout(
-        tuple(Encoder("online", prefix, ("state_dict",)) for prefix in PREFIXES),
+        tuple(EncoderSpec("online", prefix, ("state_dict",)) for prefix in PREFIXES),
         beside=("pytorch-lightning_version",),
     ),
 )

@@ -1,7 +1,7 @@
 """MAE (facebookresearch/mae): encoder and decoder in one, published encoders, fine-tuned and probed networks."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled
 
 BLOCK = r"blocks\.\d+\.attn\.qkv\.weight"
 
@@ -14,7 +14,7 @@ def settle(architecture: Architecture, file: File) -> Settled:
 
 
 LAYOUTS = (
-    Layout((Encoder("online"),), evidence=(BLOCK, r"decoder_blocks\.\d+\.[\w.]+"), beside=("model",), method="mae"),
+    Layout((EncoderSpec("online"),), evidence=(BLOCK, r"decoder_blocks\.\d+\.[\w.]+"), beside=("model",), method="mae"),
     Layout(evidence=(BLOCK, r"fc_norm\.weight"), beside=("model",), settle=settle, method="mae"),
     Layout(evidence=(BLOCK, r"head\.0\.running_mean", r"head\.1\.weight"), beside=("model",), method="mae"),
     Layout(evidence=(BLOCK,), beside=("model",), method="mae"),

@@ -3,9 +3,9 @@
 AdCo and PCL keep the names; ISD puts `module.` inside; DenseCL's and mmpretrain's own files are another layout's.
 """
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
-ENCODERS = (Encoder("online", "encoder_q."), Encoder("ema", "encoder_k."))
+ENCODERS = (EncoderSpec("online", "encoder_q."), EncoderSpec("ema", "encoder_k."))
 
 LAYOUTS = (
     Layout(ENCODERS, evidence=(r"encoder_q\.[\w.]+", r"encoder_k\.[\w.]+", r"queue"), method="moco"),

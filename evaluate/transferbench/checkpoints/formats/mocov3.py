@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled
 
 ARCHITECTURES = {"vit_small", "vit_base", "vit_conv_small", "vit_conv_base"}
 """As its own programs call them and write into `arch`."""
@@ -48,7 +48,7 @@ def positions(side: int, dim: int) -> Tensor:
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "base_encoder."), Encoder("ema", "momentum_encoder.")),
+        (EncoderSpec("online", "base_encoder."), EncoderSpec("ema", "momentum_encoder.")),
         evidence=(r"base_encoder\.[\w.]+", r"momentum_encoder\.[\w.]+"),
         settle=settle,
         method="mocov3",

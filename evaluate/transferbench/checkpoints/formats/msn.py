@@ -1,7 +1,7 @@
 """MSN and I-JEPA (facebookresearch): the target encoder, a moving average, is evaluated."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
-ENCODERS = (Encoder("target_encoder", "", ("target_encoder",)), Encoder("encoder", "", ("encoder",)))
+ENCODERS = (EncoderSpec("target_encoder", "", ("target_encoder",)), EncoderSpec("encoder", "", ("encoder",)))
 
 LAYOUTS = (Layout(ENCODERS, beside=("encoder", "target_encoder"), evidence=(r"blocks\.0\.[\w.]+",), method="msn"),)

@@ -1,10 +1,10 @@
 """PyContrast (HobbitLong/PyContrast): InsDis, PIRL, MoCo, InfoMin; CMC's pair of half networks is refused."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder.", ("model",)), Encoder("ema", "encoder.", ("model_ema",))),
+        (EncoderSpec("online", "encoder.", ("model",)), EncoderSpec("ema", "encoder.", ("model_ema",))),
         evidence=(r"encoder\.[\w.]+", r"head\.\d\.weight"),
         beside=("model",),
         method="pycontrast",

@@ -1,10 +1,10 @@
 """ReSSL (KyleZheng1997/ReSSL): MoCo's pair of networks, each with `net` and `head`, and a queue."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder_q."), Encoder("ema", "encoder_k.")),
+        (EncoderSpec("online", "encoder_q."), EncoderSpec("ema", "encoder_k.")),
         evidence=(r"encoder_q\.net\.[\w.]+", r"encoder_q\.head\.[\w.]+", r"encoder_k\.[\w.]+", r"queue"),
         method="ressl",
     ),

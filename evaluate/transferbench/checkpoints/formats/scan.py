@@ -1,7 +1,7 @@
 """SCAN (wvangansbeke/Unsupervised-Classification): a backbone with a contrastive head or cluster heads."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout, small
+from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Layout, small
 from transferbench.checkpoints.formats import imagenet as usual
 from transferbench.data.transforms import Preprocess
 
@@ -14,7 +14,7 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "backbone."),),
+        (EncoderSpec("online", "backbone."),),
         evidence=(r"backbone\.[\w.]+", r"(contrastive|cluster)_head\.[\w.]+"),
         preprocess=preprocess,
         method="scan",

@@ -1,7 +1,7 @@
 """SimCLR: converters from TensorFlow (tonylins, Separius) and the PyTorch versions people use."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout, Settled, imagenet, small
+from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Layout, Settled, imagenet, small
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.2435, 0.2616))
@@ -46,7 +46,7 @@ LAYOUTS = (
         method="simclr",
     ),
     Layout(
-        (Encoder("backbone", "", ("resnet",)),),
+        (EncoderSpec("backbone", "", ("resnet",)),),
         evidence=(r"net\.0\.0\.weight",),
         beside=("resnet", "head"),
         settle=says,
@@ -58,28 +58,28 @@ LAYOUTS = (
         refusal="it is SimCLRv2 with selective kernels, a network this version does not build",
     ),
     Layout(
-        (Encoder("online", "", ("encoder",)),),
+        (EncoderSpec("online", "", ("encoder",)),),
         evidence=(r"stem\.conv0\.weight",),
         beside=("encoder",),
         preprocess=cifar,
         method="simclr",
     ),
     Layout(
-        (Encoder("online", "backbone."),),
+        (EncoderSpec("online", "backbone."),),
         evidence=(r"backbone\.fc\.0\.weight", r"backbone\.fc\.2\.weight"),
         settle=says,
         preprocess=raw,
         method="simclr",
     ),
     Layout(
-        (Encoder("online", "encoder.", ("",)),),
+        (EncoderSpec("online", "encoder.", ("",)),),
         evidence=(r"encoder\.[\w.]+", r"projector\.\d\.weight"),
         settle=says,
         preprocess=raw,
         method="simclr",
     ),
     Layout(
-        (Encoder("online", "f.", ("",)),),
+        (EncoderSpec("online", "f.", ("",)),),
         evidence=(r"f\.0\.weight", r"f\.1\.weight"),
         preprocess=leftthomas,
         method="simclr",

@@ -1,7 +1,7 @@
 """SimMIM (microsoft/SimMIM): a Swin or ViT encoder and a one-layer decoder."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, imagenet
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, imagenet
 from transferbench.data.transforms import Preprocess
 
 
@@ -12,7 +12,7 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder."),),
+        (EncoderSpec("online", "encoder."),),
         evidence=(r"encoder\.mask_token", r"decoder\.0\.weight"),
         beside=("model",),
         preprocess=preprocess,

@@ -1,10 +1,10 @@
 """SimSiam (facebookresearch/simsiam): one encoder with its projector in `fc`, and a predictor."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder."),),
+        (EncoderSpec("online", "encoder."),),
         evidence=(r"encoder\.fc\.\d\.weight", r"predictor\.\d\.weight"),
         beside=("state_dict",),
         method="simsiam",

@@ -1,7 +1,7 @@
 """solo-learn (vturrisi/solo-learn): Lightning files with an online classifier; its CIFAR stem pads by two."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout, Settled, imagenet, small
+from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Layout, Settled, imagenet, small
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.2435, 0.2616))
@@ -30,7 +30,7 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 
 LAYOUTS = tuple(
     Layout(
-        (Encoder("online", name), Encoder("ema", f"momentum_{name}")),
+        (EncoderSpec("online", name), EncoderSpec("ema", f"momentum_{name}")),
         evidence=(rf"{name[:-1]}\.[\w.]+", r"classifier\.weight"),
         beside=("pytorch-lightning_version", "state_dict"),
         settle=settle,

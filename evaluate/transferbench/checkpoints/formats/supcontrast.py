@@ -1,7 +1,7 @@
 """SupContrast (HobbitLong/SupContrast): an encoder parallel inside the module, a head; small images."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import CIFAR_MEAN, Encoder, File, Layout, imagenet, small
+from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Layout, imagenet, small
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.2023, 0.1994, 0.201))
@@ -14,7 +14,7 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "encoder."),),
+        (EncoderSpec("online", "encoder."),),
         evidence=(r"encoder\.(module\.)?layer\d\.0\.shortcut\.0\.weight", r"head\.[\w.]+"),
         beside=("opt", "model"),
         preprocess=preprocess,

@@ -1,7 +1,7 @@
 """SwAV, DeepCluster-v2 and SeLa-v2 (facebookresearch/swav): a ResNet with projection head and prototypes inside it."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, imagenet
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, imagenet
 from transferbench.data.transforms import Preprocess
 
 STD = (0.228, 0.224, 0.225)
@@ -13,7 +13,7 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
     return imagenet(architecture).model_copy(update={"std": STD})
 
 
-ENCODERS = (Encoder("online"),)
+ENCODERS = (EncoderSpec("online"),)
 HEAD = r"projection_head(\.\d)?\.weight"
 
 LAYOUTS = (
@@ -24,7 +24,7 @@ LAYOUTS = (
         method="swav",
     ),
     Layout(
-        (Encoder(),),
+        (EncoderSpec(),),
         evidence=(r"projection_head\.weight", r"layer1\.0\.conv1\.weight"),
         beside=("state_dict", "scheduler"),
         preprocess=preprocess,

@@ -3,7 +3,7 @@
 import math
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import Encoder, File, Layout, Settled, imagenet
+from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled, imagenet
 from transferbench.data.transforms import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
@@ -43,10 +43,14 @@ LAYOUTS = (
     ),
     Layout(evidence=(r"(blocks|layers\.\d+\.blocks)\.\d+\.attn\.qkv\.weight",), settle=settle),
     Layout(
-        (Encoder("online", "", ("state_dict",)),), evidence=BLOCKS, beside=BESIDE, settle=settle, preprocess=training
+        (EncoderSpec("online", "", ("state_dict",)),),
+        evidence=BLOCKS,
+        beside=BESIDE,
+        settle=settle,
+        preprocess=training,
     ),
     Layout(
-        (Encoder("ema", "", ("state_dict_ema",)), Encoder("online", "", ("state_dict",))),
+        (EncoderSpec("ema", "", ("state_dict_ema",)), EncoderSpec("online", "", ("state_dict",))),
         evidence=BLOCKS,
         beside=(*BESIDE, "state_dict_ema"),
         settle=settle,

@@ -1,9 +1,9 @@
 """torchvision: plain ResNet names, its own ViT names, and the files of its training script (supervised)."""
 
-from transferbench.checkpoints.formats import ROOT, Encoder, Layout
+from transferbench.checkpoints.formats import ROOT, EncoderSpec, Layout
 
 PLACES = (ROOT, "state_dict", "model", "model_state_dict", "network")
-ENCODERS = (Encoder("backbone", "", PLACES), Encoder("ema", "", ("model_ema",)))
+ENCODERS = (EncoderSpec("backbone", "", PLACES), EncoderSpec("ema", "", ("model_ema",)))
 
 LAYOUTS = (
     Layout(ENCODERS, evidence=(r"layer\d\.\d+\.conv1\.weight",)),

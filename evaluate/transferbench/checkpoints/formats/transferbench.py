@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from transferbench import settings
 from transferbench.checkpoints import Card
-from transferbench.checkpoints.formats import ROOT, Encoder, Layout
+from transferbench.checkpoints.formats import ROOT, EncoderSpec, Layout
 from transferbench.checkpoints.save import HEADER
 from transferbench.errors import UserError
 
@@ -22,4 +22,4 @@ def card(header: Mapping[str, str]) -> Card:
         raise UserError(f"The card in the file's header is damaged ({error}). Copy the file again.") from None
 
 
-LAYOUTS = (Layout(encoders=(Encoder(at=(ROOT,)),), header=HEADER, card=card),)
+LAYOUTS = (Layout(encoders=(EncoderSpec(at=(ROOT,)),), header=HEADER, card=card),)

@@ -1,6 +1,6 @@
 """VISSL (facebookresearch/vissl): the trunk of a training file, of an evaluated network, or of a converted one."""
 
-from transferbench.checkpoints.formats import Encoder, Layout
+from transferbench.checkpoints.formats import EncoderSpec, Layout
 
 BLOCKS = r"(trunk\.|base_model\.)*_feature_blocks\.[\w.]+"
 PREFIXES = ("_feature_blocks.", "trunk._feature_blocks.", "base_model._feature_blocks.")
@@ -8,8 +8,8 @@ PREFIXES = ("_feature_blocks.", "trunk._feature_blocks.", "base_model._feature_b
 LAYOUTS = (
     Layout(
         (
-            *(Encoder("backbone", prefix, ("trunk", "model_state_dict", "model", "")) for prefix in PREFIXES),
-            Encoder("backbone", "trunk."),
+            *(EncoderSpec("backbone", prefix, ("trunk", "model_state_dict", "model", "")) for prefix in PREFIXES),
+            EncoderSpec("backbone", "trunk."),
         ),
         evidence=(BLOCKS,),
         method="vissl",

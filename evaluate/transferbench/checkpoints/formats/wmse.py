@@ -1,7 +1,7 @@
 """W-MSE (htdt/self-supervised): the module is parallel inside; three stems, two of them with equal tensors."""
 
 from transferbench.backbones import Architecture
-from transferbench.checkpoints.formats import CIFAR_MEAN, ROOT, Encoder, File, Layout, Settled, imagenet, small
+from transferbench.checkpoints.formats import CIFAR_MEAN, ROOT, EncoderSpec, File, Layout, Settled, imagenet, small
 from transferbench.data.transforms import Preprocess
 
 SETS = {
@@ -37,7 +37,7 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
 
 LAYOUTS = (
     Layout(
-        (Encoder("online", "model.module.", (ROOT,)), Encoder("ema", "model_t.module.", (ROOT,))),
+        (EncoderSpec("online", "model.module.", (ROOT,)), EncoderSpec("ema", "model_t.module.", (ROOT,))),
         evidence=(r"model\.module\.[\w.]+", r"head\.\d\.weight"),
         settle=settle,
         preprocess=preprocess,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from transferbench import plugins
 
-SCHEMES = plugins.Room("transferbench.checkpoints.naming", "naming scheme")
+SCHEMES = plugins.Registry("transferbench.checkpoints.naming", "naming scheme")
 """Each file offers `NAMINGS`, a tuple of `Naming` values."""
 
 Weights = dict[str, Tensor]

@@ -12,7 +12,7 @@ from transferbench.backbones import Architecture, Shapes
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.naming import Weights
 
-TARGETS = plugins.Room("transferbench.checkpoints.targets", "target")
+TARGETS = plugins.Registry("transferbench.checkpoints.targets", "target")
 
 Arguments = Mapping[str, Any]
 

@@ -1,8 +1,8 @@
 """Scikit-learn's handwritten digits on photo patches: real data, no download, the embedded default.
 
-The 1,797 digits (8x8 pixels, 16 grey levels) are split first, 50 of each class for testing. Each is then rendered three
+The 1,797 digits (8x8 pixels, 16 gray levels) are split first, 50 of each class for testing. Each is then rendered three
 times (training) or twice (testing) at 32x32: scaled to 14 to 26 pixels, turned by up to 22 degrees, moved, and painted
-in a faintly tinted grey, lighter or darker than the ground, by 90 to 150 of 255 levels. The ground is a patch of
+in a faintly tinted gray, lighter or darker than the ground, by 90 to 150 of 255 levels. The ground is a patch of
 one of scikit-learn's two sample photos at quarter size and 9 to 28 % of its contrast; training patches come from the
 photos' left halves, test patches from the right.
 
@@ -38,10 +38,10 @@ ONE = 1 << 16  # 1.0 in fixed-point arithmetic
 SIZES = (14, 26)  # pixels spanned by the 8 cells
 SPILL = (1, 4)  # pixels the 8x8 square may leave the image by, vertically and horizontally
 TURN = ONE * 3 // 8  # the largest sine of the rotation
-INK = (4 * 256, 10 * 256)  # grey levels (of 16, times 256) where a stroke begins and where it is full
+INK = (4 * 256, 10 * 256)  # gray levels (of 16, times 256) where a stroke begins and where it is full
 GAP = (90, 150)  # between ground and ink, of 255
 MARGIN = 20  # from the darkest and lightest level
-TINT = 14  # the most a channel leaves grey by
+TINT = 14  # the most a channel leaves gray by
 CONTRAST = (24, 72)  # of the photo patch, in 256ths
 
 
@@ -104,7 +104,7 @@ def _drawn(
 
 
 def _strokes(digits: Int32[np.ndarray, "n 8 8"], bits: np.random.Philox) -> Int32[np.ndarray, "n 32 32"]:
-    """How much ink covers each pixel, 0 to 256: the 8x8 grey levels scaled, turned, moved and hardened."""
+    """How much ink covers each pixel, 0 to 256: the 8x8 gray levels scaled, turned, moved and hardened."""
     each = (len(digits), 1, 1)
     size = _drawn(bits, *SIZES, each)
     down, right = (_drawn(bits, -((SIDE - size) // 2 + s), (SIDE - size) // 2 + s, each) for s in SPILL)
@@ -144,13 +144,13 @@ def _painted(
     cover: Int32[np.ndarray, "n 32 32"], patches: Int32[np.ndarray, "n 32 32 3"], bits: np.random.Philox
 ) -> UInt8[np.ndarray, "n 32 32 3"]:
     """Ink over faded patches, light on dark or dark on light."""
-    grey, colour = (len(cover), 1, 1, 1), (len(cover), 1, 1, 3)
-    gap = _drawn(bits, *GAP, grey)
-    dark = _drawn(bits, MARGIN, 255 - MARGIN - gap, grey)
-    ink_is_light = _drawn(bits, 0, 1, grey)
+    gray, colour = (len(cover), 1, 1, 1), (len(cover), 1, 1, 3)
+    gap = _drawn(bits, *GAP, gray)
+    dark = _drawn(bits, MARGIN, 255 - MARGIN - gap, gray)
+    ink_is_light = _drawn(bits, 0, 1, gray)
     ink = dark + gap * ink_is_light + _drawn(bits, -TINT, TINT, colour)
     mean = patches.sum((1, 2, 3), keepdims=True, dtype=np.int32) // (3 * SIDE**2)
-    faded = (patches - mean) * _drawn(bits, *CONTRAST, grey) // 256
+    faded = (patches - mean) * _drawn(bits, *CONTRAST, gray) // 256
     ground = np.clip(dark + gap * (1 - ink_is_light) + _drawn(bits, -TINT, TINT, colour) + faded, 0, 255)
     mixed = (ground * (256 - cover[..., None]) + ink * cover[..., None] + 128) >> 8
     return np.clip(mixed, 0, 255).astype(np.uint8)

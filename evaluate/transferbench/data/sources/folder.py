@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from transferbench.data import DatasetInfo, LabelledImages
-from transferbench.data.trees import SPLITS, Entry, FolderTree, Tree, ZipTree
+from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree
 from transferbench.errors import UserError, unknown
 
 HELP = "your own: give the path of a folder or zip that holds train/CLASS/* and val/CLASS/* or test/CLASS/*"
@@ -56,7 +56,7 @@ def _labelled(tree: Tree, info: DatasetInfo, split: str) -> LabelledImages:
     return images if sizes or width != height else replace(images, info=replace(info, image_size=width))
 
 
-def _fingerprint(entries: list[Entry]) -> str:
+def _fingerprint(entries: list[ImageEntry]) -> str:
     return hashlib.sha256("".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode()).hexdigest()
 
 

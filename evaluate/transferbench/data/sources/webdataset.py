@@ -25,7 +25,7 @@ HELP = "your own: give the path of a folder of shards, train-*.tar and val-*.tar
 LAYOUT = "Expected tars named by split, with members KEY.jpg (or .png, .webp ...) and KEY.cls."
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """An image, its class and where it lies."""
 
     name: str
@@ -39,7 +39,7 @@ class Member(NamedTuple):
 class Reader:
     """Decodes the i-th of some members. Each call opens the shard for itself: processes share no file offset."""
 
-    members: tuple[Member, ...]
+    members: tuple[TarMember, ...]
 
     def __call__(self, index: int) -> Image.Image:
         """Decode image `index`."""
@@ -71,7 +71,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     )
 
 
-def _classes(where: Path, found: dict[str, list[Member]]) -> tuple[str, ...]:
+def _classes(where: Path, found: dict[str, list[TarMember]]) -> tuple[str, ...]:
     """Their names where a file gives them, else their numbers."""
     count = 1 + max(member.label for members in found.values() for member in members)
     listing = where / "classnames.txt"
@@ -83,9 +83,9 @@ def _classes(where: Path, found: dict[str, list[Member]]) -> tuple[str, ...]:
     return names
 
 
-def _members(shards: list[Path]) -> list[Member]:
+def _members(shards: list[Path]) -> list[TarMember]:
     """The images of some shards."""
-    found: list[Member] = []
+    found: list[TarMember] = []
     for shard in shards:
         try:
             found += _indexed(shard, shard.stat().st_mtime_ns)
@@ -95,7 +95,7 @@ def _members(shards: list[Path]) -> list[Member]:
 
 
 @cache
-def _indexed(shard: Path, changed: int) -> tuple[Member, ...]:
+def _indexed(shard: Path, changed: int) -> tuple[TarMember, ...]:
     """The images of a shard in the order of their names, read once for as long as the file does not change."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, int] = {}
@@ -112,5 +112,5 @@ def _indexed(shard: Path, changed: int) -> tuple[Member, ...]:
     if lacking:
         raise ValueError(f"{len(lacking)} keys lack an image or a class from 0 on, first '{lacking[0]}'")
     return tuple(
-        Member(info.name, labels[key], shard, info.offset_data, info.size) for key, info in sorted(images.items())
+        TarMember(info.name, labels[key], shard, info.offset_data, info.size) for key, info in sorted(images.items())
     )

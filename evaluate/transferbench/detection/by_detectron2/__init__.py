@@ -9,7 +9,7 @@ import torch
 
 from transferbench.backbones import Architecture
 from transferbench.checkpoints.targets.detectron2 import DEPTHS, TARGET
-from transferbench.detection.recipe import Recipe
+from transferbench.detection.recipe import DetectionRecipe
 
 INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
 OTHER = "The other backend can: --set detect.backend=torchvision"
@@ -21,7 +21,7 @@ def is_installed() -> bool:
     return spec is not None and spec.origin is not None
 
 
-def cannot(recipe: Recipe) -> str | None:
+def cannot(recipe: DetectionRecipe) -> str | None:
     """What Detectron2 cannot do of a recipe on this machine; None when it can run it."""
     keys = recipe.MODEL.RESNETS
     if keys.DEPTH not in DEPTHS:
@@ -33,7 +33,7 @@ def cannot(recipe: Recipe) -> str | None:
     return None
 
 
-def unfit(recipe: Recipe, architecture: Architecture) -> str | None:
+def unfit(recipe: DetectionRecipe, architecture: Architecture) -> str | None:
     """Why Detectron2 cannot run a recipe that fits the network, with what to do; None when it can."""
     if not is_installed():
         return f"Detectron2 is not installed. It is built on the torch that is here:\n  {INSTALL}\n{OTHER}"

@@ -5,8 +5,8 @@ import io
 from typing import Any
 
 from transferbench.data import LabelledImages
-from transferbench.detection import codes
-from transferbench.detection.views import decoded, is_trained_on
+from transferbench.detection.targets import rle
+from transferbench.detection.targets.views import decoded, is_trained_on
 
 PREFIX = "transferbench://"
 _SPLITS: dict[str, LabelledImages] = {}
@@ -58,7 +58,7 @@ def entries(images: LabelledImages, name: str, with_masks: bool) -> list[dict[st
 
 
 def _mask(mask: Any, size: tuple[int, int]) -> Any:
-    return mask if isinstance(mask, list | None) else codes.compact(mask, size)
+    return mask if isinstance(mask, list | None) else rle.compact(mask, size)
 
 
 def _open_by_prefix() -> None:

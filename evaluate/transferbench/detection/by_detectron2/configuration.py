@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from transferbench.data import LabelledImages
-from transferbench.detection.feeding import trainable
-from transferbench.detection.recipe import Recipe
-from transferbench.detection.training import Ground
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.training.loader import trainable
+from transferbench.detection.training.loop import Ground
 
 
-def configured(recipe: Recipe) -> Any:
+def configured(recipe: DetectionRecipe) -> Any:
     """A `CfgNode` with Detectron2's defaults below all that the recipe says, its defaults too."""
     from detectron2.config import get_cfg
 
@@ -36,7 +36,7 @@ def placed(config: Any, ground: Ground, weights: Path) -> Any:
     return config
 
 
-def mask_format(images: LabelledImages, recipe: Recipe) -> str:
+def mask_format(images: LabelledImages, recipe: DetectionRecipe) -> str:
     """`polygon`, as published, where every mask that is learnt is one; `bitmask` where some are run lengths."""
     assert images.annotated is not None
     chosen = trainable(images, recipe.MODEL.MASK_ON)

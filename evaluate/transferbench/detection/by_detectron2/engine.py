@@ -14,19 +14,20 @@ import torch
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints.targets.detectron2 import TARGET
-from transferbench.detection import capacity, failures, feeding, solving
 from transferbench.detection.by_detectron2 import catalogue, configuration, heads, weights
-from transferbench.detection.load import Loaded
-from transferbench.detection.results import Results
-from transferbench.detection.training import Ground
+from transferbench.detection.model.load import Loaded
+from transferbench.detection.scoring.results import Results
+from transferbench.detection.targets.views import sample
+from transferbench.detection.training import failures, optimization, out_of_memory
+from transferbench.detection.training import loader as feeding
+from transferbench.detection.training.loop import Ground
 from transferbench.detection.trial import Curve, Trial, Watch
-from transferbench.detection.views import sample
 from transferbench.errors import UserError
-from transferbench.interruption import StopSignal
 from transferbench.runtime import seeded
+from transferbench.runtime.signals import StopSignal
 
 
-class Engine:
+class Detectron2Engine:
     """See `trial.Engine`.
 
     A stopped run goes on as Detectron2's do: weights, momenta, statistics and schedule as they were, images and draws
@@ -59,7 +60,7 @@ class Engine:
         """Fill the detector from the converted file or from where it was stopped, and train to the end."""
         recipe, runtime = self.trial.recipe, self.ground.runtime
         self.config.SEED = self.trial.seed + self._done()
-        with StopSignal() as stop, _seeded(self.config.SEED + runtime.rank), capacity.for_training(recipe):
+        with StopSignal() as stop, _seeded(self.config.SEED + runtime.rank), out_of_memory.for_training(recipe):
             trainer = self._built(watch, lambda: stop.shared(runtime) if stop.agreed(runtime) else 0)
             try:
                 trainer.train()
@@ -73,13 +74,13 @@ class Engine:
         from detectron2.data import build_detection_test_loader
         from detectron2.evaluation import inference_on_dataset
 
-        from transferbench.detection.by_detectron2.findings import Findings
+        from transferbench.detection.by_detectron2.predictions import PredictionCollector
 
         assert self.trainer is not None
         assert self.trial.test.annotated is not None
-        findings = Findings(self.trial.test.annotated)
+        findings = PredictionCollector(self.trial.test.annotated)
         loader = build_detection_test_loader(self.config, self.config.DATASETS.TEST[0])
-        with _seeded(0), capacity.for_testing(self.trial.recipe):  # loaders draw numbers too, unknown to training
+        with _seeded(0), out_of_memory.for_testing(self.trial.recipe):  # loaders draw numbers too, unknown to training
             inference_on_dataset(self.trainer.model, loader, findings)
         return findings.everywhere(self.ground.runtime)
 
@@ -104,7 +105,7 @@ class Engine:
 
 def _possible(trial: Trial, ground: Ground) -> None:
     images = trial.train
-    solving.require_divisible(trial.recipe, ground.runtime.world_size)
+    optimization.require_divisible(trial.recipe, ground.runtime.world_size)
     if not feeding.trainable(images, trial.recipe.MODEL.MASK_ON):
         raise failures.nothing_to_learn(images.info.name, images.split)
 

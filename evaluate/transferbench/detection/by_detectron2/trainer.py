@@ -6,9 +6,9 @@ from typing import Any
 
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 
-from transferbench.detection.training import LINES
+from transferbench.detection.training.loop import LINES
 from transferbench.detection.trial import Curve, Watch
-from transferbench.interruption import Interrupted
+from transferbench.runtime.signals import Interrupted
 
 
 class Trainer(DefaultTrainer):

@@ -14,8 +14,8 @@ from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.convert import spelt
 from transferbench.checkpoints.targets import canonical
 from transferbench.checkpoints.targets.detectron2 import TARGET
-from transferbench.detection.load import CLOSEST, Loaded
-from transferbench.detection.samples import Sample
+from transferbench.detection.model.load import CLOSEST, Loaded
+from transferbench.detection.targets.samples import Sample
 from transferbench.errors import UserError
 
 PLACES = ("backbone.bottom_up.", "backbone.", "roi_heads.")

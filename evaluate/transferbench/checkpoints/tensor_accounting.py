@@ -1,0 +1,70 @@
+"""Every tensor of a state dict accounted for: part of the network, left out for a reason, or unexplained."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from transferbench.checkpoints import unused_tensors
+from transferbench.checkpoints.naming import Weights
+from transferbench.checkpoints.networks import UNUSED, Network, distinct
+
+
+@dataclass(frozen=True)
+class TensorAccount:
+    """The network's own tensors in the source's names, the names left out by reason, and those nothing explains."""
+
+    kept: Weights
+    dropped: dict[str, list[str]]
+    unexplained: list[str]
+
+
+def account(network: Network, networks: list[Network]) -> TensorAccount:
+    """Account for every tensor of the state dict in which a network lies; names as they stand in the file."""
+    whole = [n for n in networks if n.state is network.state and n.misfits == 0 and n.prefix != network.prefix]
+    kept: Weights = {}
+    dropped: dict[str, list[str]] = defaultdict(list)
+    waiting: list[str] = []
+    for name in network.state.tensors:
+        why = _reason(network, name, whole)
+        if why is not None:
+            dropped[why].append(network.state.written[name])
+        elif network.holds(name):
+            kept[name.removeprefix(network.prefix)] = network.state.tensors[name]
+        else:
+            waiting.append(name)
+    explained = {_place(t) for n, t in network.state.tensors.items() if n not in waiting} - {(0, ())}
+    for name in [name for name in waiting if _place(network.state.tensors[name]) in explained]:
+        dropped["another name of a tensor"].append(network.state.written[name])
+        waiting.remove(name)
+    return TensorAccount(kept, dict(dropped), [network.state.written[name] for name in waiting])
+
+
+def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
+    if network.holds(name):
+        return network.reason(name.removeprefix(network.prefix))
+    owner = next((other for other in whole if other.holds(name)), None)
+    if owner is not None:
+        is_alias = len(distinct((network, owner))) == 1
+        return owner.reason(name.removeprefix(owner.prefix)) or (
+            f"network '{network.label}' under another name" if is_alias else f"network '{owner.label}'"
+        )
+    heads = [head for other in [network, *whole] if (head := _head(other)) and name.startswith(head)]
+    if heads:
+        return (
+            unused_tensors.CLASSIFIER if name.removeprefix(heads[0]) in {"weight", "bias"} else unused_tensors.PROJECTOR
+        )
+    if any(re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name) for pattern in network.naming.unused):
+        return UNUSED
+    return unused_tensors.outside(name)
+
+
+def _head(network: Network) -> str:
+    """Where the head lies when the network is the first of two in a Sequential."""
+    is_first = network.prefix.endswith(".0.") or network.prefix == "0."
+    return network.prefix.removesuffix("0.") + "1." if is_first else ""
+
+
+def _place(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    return (tensor.data_ptr(), tuple(tensor.shape)) if tensor.numel() else (0, ())

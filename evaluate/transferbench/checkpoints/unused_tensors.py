@@ -1,0 +1,71 @@
+"""What may lie in a file beside the network that is loaded, by its name (docs/checkpoints.md#heads)."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from transferbench.checkpoints.states import APART
+
+
+@dataclass(frozen=True)
+class UnusedTensors:
+    """Tensors that are no part of the backbone: a pattern for whole names, and the reason given in the report."""
+
+    pattern: str
+    reason: str
+
+
+_WHOSE = r"(?:\w+_)?"
+_WHICH = r"(?:_\w+)?\d*"
+CLASSIFIER = "classifier"
+PROJECTOR = "projector"
+WORDS = {
+    "detector": r"fpn\w*|rpn\w*|roi\w*|proposal\w*",
+    CLASSIFIER: r"classifier|fc(?!_norm)|linear",
+    PROJECTOR: r"heads?|proj\w*|neck|pre_feature|whitening|value_transform|mlp|g",
+    "predictor": r"pred\w*",
+    "queue": r"queue\w*",
+    "prototypes": r"prototypes?\w*",
+    "memory bank": r"memory\w*",
+    "decoder": r"decoder\w*",
+    "state of the loss": r"criterion|loss\w*|center\d*",
+    "bag of words": r"bow\w*",
+    "callbacks": r"callbacks",
+    "input normalisation": r"data_preprocessor|pixel|normalize",
+}
+"""The words names are made of, each with what it means."""
+EXACT = (
+    UnusedTensors(r"(?:.+\.)?(?:mask_token|masked_embed)", "mask token"),
+    UnusedTensors(r"n_averaged|steps|_alpha|_iteration|initted", "counter"),
+    UnusedTensors(r"(?:.+\.)?total_(?:ops|params)", "operation counts of a profiler"),
+    UnusedTensors(r"bn\.(?:running_mean|running_var|num_batches_tracked|weight|bias)", "the projector's last norm"),
+)
+PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
+"""One linear layer by itself, which may be a classifier; more layers are a projector."""
+_MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
+
+
+@lru_cache(1 << 16)
+def inside(local: str) -> str | None:
+    """Why a tensor below a network's prefix is no part of it, told by the first word of its name; None if it may be."""
+    return exact(local) or _meaning(local.split(".")[0], local)
+
+
+def exact(local: str) -> str | None:
+    """Why a tensor of this very name below a network's prefix is no part of it; None when the name says nothing."""
+    return next((drop.reason for drop in EXACT if re.fullmatch(drop.pattern, local)), None)
+
+
+@lru_cache(1 << 16)
+def outside(name: str) -> str | None:
+    """Why a tensor beside the network may be left out, told by any word of its name; None when nothing says so."""
+    name = name.removeprefix(APART)
+    said = next((drop.reason for drop in EXACT if re.fullmatch(rf"(?:.+\.)?(?:{drop.pattern})", name)), None)
+    return said or next((reason for word in name.split(".") if (reason := _meaning(word, name))), None)
+
+
+def _meaning(word: str, name: str) -> str | None:
+    found = next((reason for reason, pattern in _MEANINGS if pattern.fullmatch(word)), None)
+    if found == PROJECTOR and PLAIN.fullmatch(name):
+        return CLASSIFIER
+    return PROJECTOR if found == CLASSIFIER and not PLAIN.fullmatch(name) and "classifier" not in word else found

@@ -1,0 +1,113 @@
+"""`evaluate all` and `evaluate TASK`: checkpoints judged."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferbench.cli import printing
+from transferbench.cli.files import SOURCE
+
+RUN = "What is run"
+PLACE = "Where and how it runs (cannot change the result)"
+
+
+def judge(
+    checkpoints: Annotated[list[str], typer.Argument(help=f"{SOURCE} ROW=... names the row.", show_default=False)],
+    data: Annotated[list[str] | None, typer.Option(help="A data set's name, or a folder or zip of images.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite's name or YAML file. Default: the data set's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Only this task; `evaluate TASK` is short for it.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for records and artifacts.")] = Path("results"),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: JOB.KEY=VALUE.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run what is finished once more.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what it would take here, and stop.", rich_help_panel=RUN)
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Run every job with seeds 0 to N-1.", rich_help_panel=RUN)] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Smoke run: so many images of each split.", rich_help_panel=RUN)
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="A random-init row.", rich_help_panel=RUN)
+    ] = True,
+    encoder: Annotated[
+        str | None, typer.Option(help="Which network of a file that holds several.", rich_help_panel=RUN)
+    ] = None,
+    as_: Annotated[
+        list[str] | None, typer.Option("--as", help="What a file does not say: heads=12.", rich_help_panel=RUN)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=0, help="Loader processes.", rich_help_panel=PLACE)
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(help="Queue a job for each checkpoint: gpus=1,time=2:00:00,...", rich_help_panel=PLACE),
+    ] = None,
+) -> None:
+    """Every task of a suite on checkpoints. Finished work is not run again."""
+    from transferbench import api, runtime
+
+    if slurm:
+        _queue(checkpoints, out, slurm)
+        return
+    with _interruptible():
+        request = api.EvaluationRequest(
+            models=checkpoints,
+            data=data or [],
+            suite=suite,
+            task=task,
+            overrides=set_ or [],
+            seeds=range(seeds),
+            limit=limit,
+            control=control,
+            encoder=encoder,
+            stated=as_ or [],
+        )
+        loaders = runtime.worker_count() if workers is None else workers
+        runtime.share_cores(loaders)
+        execution = api.Execution(
+            runtime.start(device),
+            out,
+            again,
+            data_root or runtime.data_root(),
+            cache or runtime.cache_root(),
+            loaders,
+        )
+        try:
+            work = api.prepare(request, execution)
+            if printing.planned(work, execution.runtime.is_main, plan):
+                return
+            found = printing.watched(work, execution.runtime.is_main)
+        finally:
+            runtime.stop()
+    printing.conclude(found, out, execution.runtime.is_main)
+
+
+def _queue(checkpoints: list[str], out: Path, request: str) -> None:
+    """Put this command into SLURM's queue, once for each checkpoint."""
+    from transferbench.runtime import slurm
+
+    command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
+    work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
+    print(slurm.submit(work, slurm.read(request), out / "slurm"))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A signal inside the block ends the program with 128 and its number (Ctrl-C: 130), and says how to go on."""
+    from transferbench.runtime.signals import Interrupted, interruptible
+
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt as error:
+        print("\nStopped. Finished records are kept; run the same command again to go on.", file=sys.stderr)
+        raise typer.Exit(128 + error.number if isinstance(error, Interrupted) else 130) from None

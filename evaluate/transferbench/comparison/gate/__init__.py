@@ -1,0 +1,181 @@
+"""New results held against a baseline: a regression test for whatever trains the checkpoints.
+
+A number has left its band when its mean over seeds is worse than the baseline's by more than the tolerance: so many of
+the score's own units (points of an accuracy), or so many standard deviations over the baseline's seeds.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from transferbench.comparison.experiments import Experiment, cure, differences, experiment, nearest
+from transferbench.errors import UserError
+from transferbench.records import Record, Score
+
+State = Literal["ok", "better", "left", "missing"]
+Who = tuple[str, str]
+CONTROL = "random-init"
+ROUNDING = 1e-9
+"""A number exactly at the edge of its band is in it, whatever binary fractions make of it."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """How far a number may move.
+
+    Attributes:
+        tolerance: in the score's unit; by task or `TASK.METRIC` where `special` names it.
+        sigma: instead, so many standard deviations over the baseline's seeds, where it has two or more.
+        both_sides: better by more than that fails too.
+        every_score: hold every score of a record to it, and not the main one alone.
+    """
+
+    tolerance: float = 1.0
+    special: Mapping[str, float] | None = None
+    sigma: float | None = None
+    both_sides: bool = False
+    every_score: bool = False
+
+    def width(self, record: Record, metric: str, values: Sequence[float]) -> tuple[float, str]:
+        """How much worse is still in the band, and by which rule."""
+        if self.sigma is not None and len(values) > 1:
+            return self.sigma * statistics.stdev(values), f"{self.sigma:g} sigma over {len(values)} seeds"
+        special = self.special or {}
+        for name in (f"{record.task}.{metric}", record.task):
+            if name in special:
+                return special[name], f"tolerance of {name}"
+        return self.tolerance, "tolerance; one seed" if self.sigma is not None else "tolerance"
+
+
+def band(tolerances: Sequence[str], sigma: float | None, both_sides: bool, every_score: bool) -> Band:
+    """The band that the command line's words state: tolerances are `N`, `TASK=N` or `TASK.METRIC=N`.
+
+    Raises:
+        UserError: for one that is no number, or negative.
+    """
+    found: dict[str, float] = {}
+    for text in tolerances:
+        name, _, number = text.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < float("inf"):
+            raise UserError(f"--tolerance takes N or TASK=N, such as 0.5 or knn=0.5, with N >= 0; found '{text}'.")
+    return Band(found.pop("", 1.0), found, sigma, both_sides, every_score)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One number of the baseline. `change` is new less old, `width` how much worse is allowed.
+
+    `reason` says what is to be done where the number is missing, `rule` where `width` comes from.
+    """
+
+    candidate: str
+    dataset: str
+    label: str
+    metric: str
+    unit: str
+    state: State
+    fails: bool
+    old: float
+    runs_old: int
+    new: float | None = None
+    runs_new: int = 0
+    change: float | None = None
+    width: float | None = None
+    rule: str = ""
+    reason: str = ""
+
+
+def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_missing: bool, out: str) -> list[Verdict]:
+    """A verdict on each number of the baseline.
+
+    Results belong together by the candidate's name and network, else by method and recipe, and by task, protocol and
+    data.
+
+    Args:
+        baseline: records; those that are not finished hold nothing to.
+        new: records.
+        band: how far a number may move.
+        allow_missing: a number that is not there passes.
+        out: where commands that make what is missing write to.
+
+    Raises:
+        UserError: when the baseline has no finished result.
+    """
+    old, found = _grouped(baseline), list(new)
+    if not old:
+        raise UserError("The baseline holds no finished result. Make one with `evaluate all`, and keep its folder.")
+    by_name, by_recipe = _grouped(found), _grouped(found, by_recipe=True)
+    verdicts: list[Verdict] = []
+    for key, group in sorted(old.items(), key=lambda item: _place(item[1][0])):
+        match = by_name.get(key) or by_recipe.get((_recipe(group[0]), key[1]))
+        metrics = [score.metric for score in group[0].scores] if band.every_score else [group[0].primary]
+        for metric in metrics:
+            values = _values(match or (), metric)
+            verdict = _judged(group, metric, values, band) if values else _missing(group, metric, found, out)
+            passes = allow_missing if verdict.state == "missing" else not verdict.fails
+            verdicts.append(replace(verdict, fails=not passes))
+    return verdicts
+
+
+def _grouped(found: Iterable[Record], by_recipe: bool = False) -> dict[tuple[Who, Experiment], list[Record]]:
+    groups: dict[tuple[Who, Experiment], list[Record]] = defaultdict(list)
+    for record in found:
+        if record.status == "ok" and record.score(record.primary):
+            who = _recipe(record) if by_recipe else (record.candidate, record.card.architecture.name)
+            groups[who, experiment(record)].append(record)
+    return groups
+
+
+def _recipe(record: Record) -> Who:
+    """The method and recipe that made the weights; of unknown ones, what none else has."""
+    origin = record.card.origin
+    return (str(origin.method), origin.recipe) if origin.recipe else ("digest", record.digest)
+
+
+def _judged(old: Sequence[Record], metric: str, values: Sequence[float], band: Band) -> Verdict:
+    before, score = _values(old, metric), old[0].score(metric)
+    assert score is not None, "metrics are those of the baseline's first record"
+    mean, now = statistics.fmean(before), statistics.fmean(values)
+    width, rule = band.width(old[0], metric, before)
+    worse = mean - now if score.higher_is_better else now - mean
+    state: State = "left" if worse > width + ROUNDING else "better" if -worse > width + ROUNDING else "ok"
+    verdict = _blank(old, score, state, state == "left" or (state == "better" and band.both_sides))
+    return replace(verdict, new=now, runs_new=len(values), change=now - mean, width=width, rule=rule)
+
+
+def _missing(old: Sequence[Record], metric: str, found: Sequence[Record], out: str) -> Verdict:
+    record, score = old[0], old[0].score(metric)
+    assert score is not None, "metrics are those of the baseline's first record"
+    same = [each for each in found if each.candidate == record.candidate or _recipe(each) == _recipe(record)]
+    match = nearest(record, same)
+    apart = differences(record, match) if match else []
+    if match and apart:
+        reason = f"the protocol differs (baseline -> new): {', '.join(apart)}"
+    elif match and match.status != "ok":
+        reason = f"the new result {match.status}: {((match.error or '').strip().splitlines() or ['no reason'])[-1]}"
+    else:
+        file = f"{record.candidate}=FILE"
+        if record.load_report.format == CONTROL:
+            file = "FILE"
+        reason = f"no such result. Make it: {cure(record, file, out)}"
+    return replace(_blank(old, score, "missing", True), reason=reason)
+
+
+def _blank(old: Sequence[Record], score: Score, state: State, fails: bool) -> Verdict:
+    record, values = old[0], _values(old, score.metric)
+    names = (record.candidate, record.dataset, record.label, score.metric, score.unit)
+    return Verdict(*names, state, fails, statistics.fmean(values), len(values))
+
+
+def _values(found: Sequence[Record], metric: str) -> list[float]:
+    return [score.value for record in found if (score := record.score(metric))]
+
+
+def _place(record: Record) -> tuple[str, ...]:
+    return record.candidate, record.dataset, record.task, record.label, record.protocol_sha256

@@ -1,0 +1,134 @@
+"""COCO's average precision of boxes and masks, by pycocotools or, with the same figures, by faster-coco-eval."""
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from transferbench.data.annotations import Annotated, Annotation
+from transferbench.detection.targets import rle
+from transferbench.errors import UserError
+
+Kind = Literal["box", "mask"]
+CocoEngine = Literal["pycocotools", "faster-coco-eval"]
+
+NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+"""The first six of COCO's twelve figures, in its order."""
+TYPES: dict[Kind, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Per cent; `values` by name such as `ap50`, `classes` by class over all thresholds; without what has no object."""
+
+    values: dict[str, float]
+    classes: dict[str, float]
+
+
+def engine() -> CocoEngine:
+    """The faster one where it is installed.
+
+    Raises:
+        UserError: when neither is.
+    """
+    if importlib.util.find_spec("faster_coco_eval"):
+        return "faster-coco-eval"
+    rle.library()
+    return "pycocotools"
+
+
+def precision(
+    results: Sequence[dict[str, Any]],
+    annotated: Annotated,
+    classes: Sequence[str],
+    kind: Kind,
+    by: CocoEngine | None = None,
+) -> Precision:
+    """How well results in COCO's form fit the annotations, over IoU .50:.05:.95 and at most 100 an image.
+
+    Raises:
+        UserError: for masks where none are annotated, or results for images or categories that are not there.
+    """
+    if kind == "mask" and not annotated.has_masks:
+        raise UserError("Masks cannot be judged: some objects have none annotated. Set MODEL.MASK_ON to False.")
+    judge = evaluated(results, annotated, kind, by or engine())
+    if judge is None:
+        return Precision(dict.fromkeys(("ap", "ap50", "ap75"), 0.0), {})
+    table = judge.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes
+    means = {name: _mean(table[:, :, i]) for i, name in enumerate(classes)}
+    values = {name: 100 * float(value) for name, value in zip(NAMES, judge.stats, strict=False) if value >= 0}
+    return Precision(values, {name: value for name, value in means.items() if value is not None})
+
+
+def evaluated(results: Sequence[dict[str, Any]], annotated: Annotated, kind: Kind, by: CocoEngine) -> Any:
+    """The judge after its work, None when there is nothing to judge; images are numbered from 1 for it."""
+    number = {image: i for i, image in enumerate(annotated.ids, 1)}
+    if strange := [entry for entry in results if entry["image_id"] not in number]:
+        raise UserError(f"Results are for images that are not there, such as {strange[0]['image_id']}.")
+    if strange := [entry for entry in results if entry["category_id"] not in annotated.categories]:
+        raise UserError(
+            f"Results are of category {strange[0]['category_id']}; "
+            f"the data has {', '.join(map(str, annotated.categories))}."
+        )
+    if not results or not any(annotated.objects):
+        return None
+    # Without their boxes masks have their own area, by which they are small, medium or large.
+    dropped = {"bbox"} if kind == "mask" else {"segmentation"}
+    entries = [{k: v for k, v in each.items() if k not in dropped} for each in results]
+    table, judge = _library(by)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = table()
+        truth.dataset = _truth(annotated, kind)
+        truth.createIndex()
+        found = truth.loadRes([{**each, "image_id": number[each["image_id"]]} for each in entries])
+        work = judge(truth, found, TYPES[kind])
+        work.evaluate()
+        work.accumulate()
+        work.summarize()
+    return work
+
+
+def _library(by: CocoEngine) -> tuple[Any, Any]:
+    if by == "faster-coco-eval":
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        return COCO, COCOeval_faster
+    rle.library()
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    return COCO, COCOeval
+
+
+def _truth(annotated: Annotated, kind: Kind) -> dict[str, Any]:
+    sizes = enumerate(annotated.sizes, 1)
+    objects = [(i, each) for i, found in enumerate(annotated.objects, 1) for each in found]
+    return {
+        "info": {},
+        "images": [{"id": i, "height": height, "width": width} for i, (height, width) in sizes],
+        "categories": [{"id": category, "name": str(category)} for category in annotated.categories],
+        "annotations": [
+            _entry(number, image, each, annotated, kind) for number, (image, each) in enumerate(objects, 1)
+        ],
+    }
+
+
+def _entry(number: int, image: int, each: Annotation, annotated: Annotated, kind: Kind) -> dict[str, Any]:
+    entry = {
+        "id": number,
+        "image_id": image,
+        "category_id": annotated.categories[each.label],
+        "bbox": list(each.box),
+        "area": each.box[2] * each.box[3] if each.area is None else each.area,
+        "iscrowd": int(each.crowd),
+    }
+    return entry if kind == "box" else entry | {"segmentation": rle.compact(each.mask, annotated.sizes[image - 1])}
+
+
+def _mean(table: np.ndarray) -> float | None:
+    known = table[table > -1]
+    return 100 * float(known.mean()) if known.size else None

@@ -1,0 +1,45 @@
+"""Too little memory, told with the settings that need less."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from transferbench.detection.recipe import DetectionRecipe
+from transferbench.errors import UserError
+
+CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""By this word torch's error says that the machine's own memory is spent: it is a plain RuntimeError."""
+
+
+@contextmanager
+def for_training(recipe: DetectionRecipe) -> Iterator[None]:
+    """Where memory is spent inside, a UserError says how many images were asked of it and what makes them fewer."""
+    cure = (
+        "Take fewer, which changes the learning rate with them (detect.batch_size=8), smaller ones "
+        "(INPUT.MIN_SIZE_TRAIN), or half precision (SOLVER.AMP.ENABLED True)."
+    )
+    with _told(f"{recipe.SOLVER.IMS_PER_BATCH} images an iteration. {cure}"):
+        yield
+
+
+@contextmanager
+def for_testing(recipe: DetectionRecipe) -> Iterator[None]:
+    """The same, of one image at the size it is tested at."""
+    cure = "Test smaller ones (INPUT.MIN_SIZE_TEST) or fewer regions of each (MODEL.RPN.POST_NMS_TOPK_TEST)."
+    with _told(f"one test image of {recipe.INPUT.MIN_SIZE_TEST} pixels. {cure}"):
+        yield
+
+
+@contextmanager
+def _told(load: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(f"The GPU's memory does not hold {load}") from None
+    except MemoryError:
+        raise UserError(f"The memory does not hold {load}") from None
+    except RuntimeError as error:
+        if CPU_ALLOCATOR not in str(error):
+            raise
+        raise UserError(f"The memory does not hold {load}") from None

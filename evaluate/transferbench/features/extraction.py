@@ -1,0 +1,208 @@
+"""Features of a data set, extracted once for each (weights, images, transform) and cached on disk by content."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+from transferbench import settings, state
+from transferbench.checkpoints import Candidate
+from transferbench.data import LabelledImages
+from transferbench.data.loading import Plan, batches
+from transferbench.data.transforms import evaluation
+from transferbench.errors import UserError
+from transferbench.features.resumable_array import ResumableArray, claimed
+from transferbench.features.spec import FeatureSpec, Precision, feature_spec, forward
+from transferbench.runtime import Runtime
+
+SCHEMA = 2
+BATCH = 256
+"""Part of what features are: an image's last bits depend on those it is computed with."""
+
+Report = Callable[[int, int], None]
+"""Told (images done, images in all) by this process as a long loop goes on."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """One split as a backbone sees it, in the order of the data set; `features` may be mapped from disk."""
+
+    features: Float32[np.ndarray, "n d"]
+    labels: Int64[np.ndarray, "n"]
+
+
+def extract(
+    candidate: Candidate,
+    images: LabelledImages,
+    cache: Path,
+    runtime: Runtime,
+    workers: int,
+    asked: Precision | FeatureSpec = "float32",
+    report: Report | None = None,
+) -> FeatureSet:
+    """Features of every image, from the cache when they lie there whole.
+
+    Several processes share the images, each taking a contiguous range of the same batches, and write into one file;
+    `cache` must be a folder that all of them see. What was computed before a call was stopped or killed is found again
+    by the next one, and the result is the same to the bit, by however many processes. The backbone runs in eval mode
+    and gets its training flags back.
+
+    Raises:
+        UserError: for an image that cannot be decoded, a layer that is not there, or features that are not finite.
+    """
+    identity = _identity(candidate, images, feature_spec(asked))
+    path = place(candidate, images, cache, asked)
+    candidate.backbone.to(runtime.device)
+    is_cached = runtime.gather_objects(_is_whole(path, identity) if runtime.is_main else None)[0]
+    if not is_cached:
+        with claimed(path, runtime) as work:
+            _compute(candidate, images, work, runtime, workers, feature_spec(asked), report)
+            if runtime.is_main:
+                _seal(work.path, path, identity)
+        runtime.barrier()
+    return FeatureSet(np.load(path, mmap_mode="r"), images.labels)
+
+
+def cached(
+    candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | FeatureSpec
+) -> FeatureSet | None:
+    """Features that lie whole in the cache; None where they do not. The candidate's weights are not looked at."""
+    path = place(candidate, images, cache, asked)
+    is_whole = _is_whole(path, _identity(candidate, images, feature_spec(asked)))
+    return FeatureSet(np.load(path, mmap_mode="r"), images.labels) if is_whole else None
+
+
+def place(candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
+    """Where the features of a split are kept, once they are extracted."""
+    return cache / "features" / f"{settings.sha256(_identity(candidate, images, feature_spec(asked)))}.npy"
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients inside the block; every submodule's own training flag is put back afterwards."""
+    flags = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, flag in flags.items():
+            part.training = flag
+
+
+def mine(n: int, runtime: Runtime) -> Int64[np.ndarray, "m"]:
+    """This process's contiguous share of the batches that 0 ... n - 1 fall into; all shares in rank order are all."""
+    return np.array_split(np.arange(-(-n // BATCH)), runtime.world_size)[runtime.rank]
+
+
+def stream(
+    candidate: Candidate,
+    images: LabelledImages,
+    runtime: Runtime,
+    workers: int,
+    asked: Precision | FeatureSpec,
+    numbers: Int64[np.ndarray, "m"] | None = None,
+) -> Iterator[tuple[Int64[Tensor, "b"], Float32[Tensor, "b d"]]]:
+    """Positions and features of the images in the batches of these numbers, this process's when none are given.
+
+    Batch by batch in order; eval mode, no gradient.
+    """
+    numbers = mine(len(images), runtime) if numbers is None else numbers
+    plans = [Plan(0, np.arange(k * BATCH, min(len(images), (k + 1) * BATCH))) for k in numbers.tolist()]
+    transform = evaluation(candidate.card.preprocess)
+    for batch in batches(images, transform, plans, workers=workers):
+        with evaluating(candidate.backbone):
+            features = forward(candidate.backbone, batch.views[0].to(runtime.device), asked)
+        yield batch.indices, features
+
+
+def width(
+    candidate: Candidate, images: LabelledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
+) -> int:
+    """How many features the reading gives, found with the first image."""
+    first = next(batches(images, evaluation(candidate.card.preprocess), [Plan(0, np.zeros(1, np.int64))]))
+    with evaluating(candidate.backbone):
+        return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
+
+
+def _identity(candidate: Candidate, images: LabelledImages, wanted: FeatureSpec) -> dict[str, Any]:
+    """Everything that features depend on."""
+    return {
+        "schema": SCHEMA,
+        "digest": candidate.digest,
+        "architecture": candidate.card.architecture.model_dump(mode="json"),
+        "preprocess": candidate.card.preprocess.model_dump(mode="json"),
+        "data": images.fingerprint,
+        **wanted.identity,
+        "n": len(images),
+    }
+
+
+def _compute(
+    candidate: Candidate,
+    images: LabelledImages,
+    work: ResumableArray,
+    runtime: Runtime,
+    workers: int,
+    wanted: FeatureSpec,
+    report: Report | None,
+) -> None:
+    """Fill in those batches that are this process's and were not done before."""
+    if runtime.is_main:
+        shape = len(images), width(candidate, images, runtime, wanted)
+        work.prepare(shape, -(-len(images) // BATCH))
+    runtime.barrier()
+    work.open()
+    share = mine(len(images), runtime)
+    left = share[~work.done[share]]
+    sizes = np.minimum(BATCH, len(images) - BATCH * share)
+    done = int(sizes[work.done[share]].sum())
+    for indices, features in stream(candidate, images, runtime, workers, wanted, left):
+        _require_finite(features, candidate, images, indices)
+        work.put(int(indices[0]) // BATCH, indices.numpy(), features.cpu().numpy())
+        if report is not None:
+            done += len(indices)
+            report(done, int(sizes.sum()))
+    work.save()
+    runtime.barrier()
+
+
+def _require_finite(
+    features: Float[Tensor, "b d"], candidate: Candidate, images: LabelledImages, indices: Int64[Tensor, "b"]
+) -> None:
+    bad = ~features.isfinite().all(1)
+    if bad.any():
+        first = images.names[int(indices[bad][0])]
+        raise UserError(
+            f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s), first '{first}'. "
+            "Expected finite numbers: the weights may have diverged or belong to another preprocessing."
+        )
+
+
+def _seal(part: Path, path: Path, identity: dict[str, Any]) -> None:
+    """Give a complete file its name, and the note beside it that proves it whole."""
+    note = {"identity": identity, "sha256": _file_sha256(part)}
+    part.replace(path)
+    state.write_json(path.with_suffix(".json"), note)
+
+
+def _is_whole(path: Path, identity: dict[str, Any]) -> bool:
+    """Whether the file is there, belongs to `identity` and has the content it was sealed with."""
+    try:
+        note = json.loads(path.with_suffix(".json").read_text())
+        return note == {"identity": identity, "sha256": _file_sha256(path)}
+    except (OSError, ValueError):
+        return False
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

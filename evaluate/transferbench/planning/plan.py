@@ -1,0 +1,187 @@
+"""What a call is going to take here: each job's time and memory, estimated from a few images put through the backbone.
+
+An estimate, and meant within a factor of two: other programs, the disk's cache and heads that converge early or late
+are not foreseen.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transferbench.checkpoints import Candidate
+from transferbench.data import LabelledImages
+from transferbench.data.loading import Plan, batches
+from transferbench.data.transforms import evaluation
+from transferbench.errors import UserError
+from transferbench.features.extraction import BATCH, evaluating, place
+from transferbench.features.spec import forward
+from transferbench.neighbours import memory
+from transferbench.optim import UPDATE
+from transferbench.planning.cost import JobCost, cost_of
+from transferbench.run import DatasetCache
+from transferbench.suite import Job
+from transferbench.tasks import TASKS, Bench, Dataset
+
+LOOKED_AT = 8
+"""How many images are put through the backbone."""
+SIDE = 512
+"""Of the matrices whose product says how fast heads and searches are."""
+VOTES = 32
+"""Bytes that a vote needs for each neighbour."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One job of a candidate: seconds, and bytes beside what the program holds already."""
+
+    candidate: str
+    job: Job
+    images: int
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of a candidate on a data set.
+
+    Attributes:
+        load: seconds to decode and transform an image.
+        compute: seconds of the backbone for an image.
+        multiply: seconds of one multiplication and addition in a large product.
+        outputs: bytes of the outputs of all layers for an image.
+        width: how many features there are.
+    """
+
+    load: float
+    compute: float
+    multiply: float
+    outputs: int
+    width: int
+
+
+def ordered(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
+    """Cheapest first, by images through the backbone; jobs that cost the same stay as they are."""
+
+    def passages(job: Job) -> int:
+        try:
+            dataset = datasets.take(job.data, job.limit)
+        except UserError:
+            return 0
+        found = _effort(job, dataset)
+        return sum(len(_split(dataset, name)) for name in found.splits) + found.passes + UPDATE * found.updates
+
+    return sorted(jobs, key=passages)
+
+
+def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, bench: Bench) -> list[Estimate]:
+    """An estimate of each job, whose data must be here; features that are kept or another job extracts cost nothing."""
+    speeds: dict[tuple[str, int | None], Speed] = {}
+    extracted: set[str] = set()
+    found: list[Estimate] = []
+    for job in jobs:
+        dataset = datasets.take(job.data, job.limit)
+        if (job.data, job.limit) not in speeds:
+            speeds[job.data, job.limit] = measured(candidate, dataset.train, bench)
+        speed, need, images = speeds[job.data, job.limit], _effort(job, dataset), 0
+        for name in need.splits:
+            kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
+            images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
+            extracted.add(kept.name)
+        found.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
+    return found
+
+
+def _estimate(
+    job: Job, candidate: Candidate, need: JobCost, images: int, speed: Speed, where: tuple[Dataset, Bench]
+) -> Estimate:
+    dataset, bench = where
+    weights = sum(tensor.nbytes for tensor in candidate.backbone.state_dict().values())
+    task = TASKS.load(job.task)
+    if hasattr(task, "forecast"):
+        seconds, held = task.forecast(candidate, dataset, job.config, bench)
+        return Estimate(candidate.name, job, need.passes + need.updates, seconds, 4 * weights + held)
+    loaded = images + need.passes + need.updates
+    computed = images + need.passes + UPDATE * need.updates
+    load = speed.load * loaded / max(1, bench.workers)
+    compute = speed.compute * computed
+    backbone = max(load, compute) if bench.workers else load + compute
+    if need.neighbours:
+        n, m = len(dataset.train), len(dataset.test)
+        held = memory(n, m, speed.width, need.neighbours) + VOTES * m * need.neighbours
+    else:
+        held = 2 * 4 * speed.width * (need.views + sum(len(_split(dataset, name)) for name in need.splits))
+    at_once = need.batch * speed.outputs if need.updates else BATCH * speed.outputs // 4
+    return Estimate(
+        candidate.name,
+        job,
+        loaded,
+        backbone / bench.runtime.world_size + speed.multiply * need.products * speed.width,
+        (4 * weights if need.updates else 0) + at_once + held,
+    )
+
+
+def measured(candidate: Candidate, images: LabelledImages, bench: Bench) -> Speed:
+    """Put one image through the backbone to warm up, then a few by the clock."""
+    device, backbone = bench.runtime.device, candidate.backbone.to(bench.runtime.device)
+    chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).astype(np.int64)
+    begun = time.perf_counter()
+    (batch,) = batches(images, evaluation(candidate.card.preprocess), [Plan(0, chosen)])
+    load = (time.perf_counter() - begun) / len(chosen)
+    views = batch.views[0].to(device)
+    outputs: list[int] = []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        outputs.append(output.nbytes if isinstance(output, Tensor) else 0)
+
+    hooks = [part.register_forward_hook(note) for part in backbone.modules() if not list(part.children())]
+    with evaluating(backbone):
+        width = forward(backbone, views[:1]).shape[1]
+        for hook in hooks:
+            hook.remove()
+        compute = _clock(lambda: forward(backbone, views), device) / len(chosen)
+    square = torch.ones(SIDE, SIDE, device=device)
+    multiply = _clock(lambda: square @ square, device) / SIDE**3
+    return Speed(load, compute, multiply, sum(outputs), width)
+
+
+def lines(estimates: Sequence[Estimate]) -> list[str]:
+    """A plan in words: a line a job, cheapest first, and the sum."""
+    rows = [
+        f"{each.candidate:20} {each.job.data:14} {each.job.id:12} {each.images:>11,} images  "
+        f"{_time(each.seconds):>8}  {each.memory / 2**20:>8,.0f} MiB"
+        for each in sorted(estimates, key=lambda each: each.seconds)
+    ]
+    total = _time(sum((each.seconds for each in estimates), 0.0))
+    return [*rows, f"{len(rows)} job(s), about {total} here, within a factor of two or so."]
+
+
+def _effort(job: Job, dataset: Dataset) -> JobCost:
+    return cost_of(job.config, len(dataset.train), len(dataset.test), len(dataset.train.info.classes))
+
+
+def _split(dataset: Dataset, name: str) -> LabelledImages:
+    return dataset.train if name == "train" else dataset.test
+
+
+def _clock(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the faster of two runs."""
+    taken: list[float] = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - begun)
+    return min(taken)
+
+
+def _time(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

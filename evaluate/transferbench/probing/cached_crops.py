@@ -1,0 +1,48 @@
+"""Features of random crops, made once: each pass over the images is a data set of its own in the cache of features."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+from transferbench.checkpoints import Candidate
+from transferbench.data import LabelledImages
+from transferbench.data.loading import generator
+from transferbench.data.transforms import TrainingTransform, training
+from transferbench.features.extraction import extract
+from transferbench.probing.fit import FitContext
+from transferbench.probing.probe import Probe
+
+
+def passes(
+    candidate: Candidate, images: LabelledImages, count: int, recipe: Probe, seed: int, place: FitContext
+) -> list[Float32[np.ndarray, "n d"]]:
+    """Features of `count` random crops of every image: those that epochs 0 to count - 1 of a fit by `recipe` see."""
+    preprocess = candidate.card.preprocess
+    card = candidate.card.model_copy(update={"preprocess": preprocess.model_copy(update={"size": None})})
+    cropped, transform = replace(candidate, card=card), training(preprocess, recipe.crop_scale, recipe.flip)
+    found = [
+        extract(
+            cropped,
+            _seen(images, transform, epoch, seed),
+            place.cache,
+            place.runtime,
+            place.workers,
+            recipe.precision,
+            place.report,
+        )
+        for epoch in range(count)
+    ]
+    return [each.features for each in found]
+
+
+def _seen(images: LabelledImages, transform: TrainingTransform, epoch: int, seed: int) -> LabelledImages:
+    """The images as an epoch of training sees them."""
+
+    def read(index: int) -> Image.Image:
+        return transform.view(images.image(index), generator(seed, epoch, index))
+
+    settings = (transform.preprocess.crop, transform.preprocess.interpolation, transform.scale, transform.flip)
+    mark = f"{images.fingerprint} crops {settings} of epoch {epoch} with seed {seed}"
+    return replace(images, read=read, fingerprint=mark)

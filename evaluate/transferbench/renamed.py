@@ -1,0 +1,170 @@
+"""Old names of modules and classes: until version 0.3 they stand for what took their place, with a warning."""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+MODULES = {
+    "decorssl.findings": "decorssl.study_results",
+    "decorssl.pictures": "decorssl.study_figures",
+    "decorssl.substitutes": "decorssl.bad_images",
+    "decorssl.supply": "decorssl.view_pipeline",
+    "decorssl.update": "decorssl.optimizer",
+    "transferbench.archive": "transferbench.records.archive",
+    "transferbench.batchnorm": "transferbench.runtime.sync_batchnorm",
+    "transferbench.checkpoints.accounts": "transferbench.checkpoints.tensor_accounting",
+    "transferbench.checkpoints.drops": "transferbench.checkpoints.unused_tensors",
+    "transferbench.checkpoints.filters": "transferbench.checkpoints.first_conv_stats",
+    "transferbench.checkpoints.inert": "transferbench.checkpoints.safe_globals",
+    "transferbench.collection": "transferbench.records.collection",
+    "transferbench.comparison.contestants": "transferbench.comparison.sides",
+    "transferbench.crops": "transferbench.probing.cached_crops",
+    "transferbench.detection.adapting": "transferbench.detection.adaptation",
+    "transferbench.detection.anchors": "transferbench.detection.model.anchors",
+    "transferbench.detection.boxes": "transferbench.detection.targets.boxes",
+    "transferbench.detection.by_detectron2.findings": "transferbench.detection.by_detectron2.predictions",
+    "transferbench.detection.capacity": "transferbench.detection.training.out_of_memory",
+    "transferbench.detection.coco_precision": "transferbench.detection.scoring.coco_precision",
+    "transferbench.detection.codes": "transferbench.detection.targets.rle",
+    "transferbench.detection.detector": "transferbench.detection.model.detector",
+    "transferbench.detection.failures": "transferbench.detection.training.failures",
+    "transferbench.detection.feeding": "transferbench.detection.training.loader",
+    "transferbench.detection.fitness": "transferbench.detection.recipe.compatibility",
+    "transferbench.detection.frozen": "transferbench.detection.model.frozen_norm",
+    "transferbench.detection.heads": "transferbench.detection.model.heads",
+    "transferbench.detection.judging": "transferbench.detection.scoring.scores",
+    "transferbench.detection.keys": "transferbench.detection.recipe.keys",
+    "transferbench.detection.layouts": "transferbench.detection.recipe.variants",
+    "transferbench.detection.load": "transferbench.detection.model.load",
+    "transferbench.detection.losses": "transferbench.detection.model.losses",
+    "transferbench.detection.masks": "transferbench.detection.targets.masks",
+    "transferbench.detection.matching": "transferbench.detection.targets.matching",
+    "transferbench.detection.names": "transferbench.detection.model.names",
+    "transferbench.detection.outlines": "transferbench.detection.targets.polygons",
+    "transferbench.detection.pictures": "transferbench.detection.scoring.pictures",
+    "transferbench.detection.pooling": "transferbench.detection.model.pooling",
+    "transferbench.detection.precise": "transferbench.detection.training.precise_bn",
+    "transferbench.detection.pyramid": "transferbench.detection.model.pyramid",
+    "transferbench.detection.region_losses": "transferbench.detection.model.region_losses",
+    "transferbench.detection.regions": "transferbench.detection.model.regions",
+    "transferbench.detection.results": "transferbench.detection.scoring.results",
+    "transferbench.detection.rpn": "transferbench.detection.model.rpn",
+    "transferbench.detection.runs": "transferbench.detection.targets.rle",
+    "transferbench.detection.samples": "transferbench.detection.targets.samples",
+    "transferbench.detection.schedule_keys": "transferbench.detection.recipe.schedule_keys",
+    "transferbench.detection.solving": "transferbench.detection.training.optimization",
+    "transferbench.detection.trunk": "transferbench.detection.model.trunk",
+    "transferbench.detection.views": "transferbench.detection.targets.views",
+    "transferbench.detection.voc_precision": "transferbench.detection.scoring.voc_precision",
+    "transferbench.effort": "transferbench.planning.cost",
+    "transferbench.experiments": "transferbench.comparison.experiments",
+    "transferbench.fit": "transferbench.probing.fit",
+    "transferbench.forecast": "transferbench.planning.plan",
+    "transferbench.gate": "transferbench.comparison.gate",
+    "transferbench.heads": "transferbench.probing.batched_heads",
+    "transferbench.interruption": "transferbench.runtime.signals",
+    "transferbench.layers": "transferbench.features.spec",
+    "transferbench.logreg": "transferbench.probing.logistic_regression",
+    "transferbench.neighbours.kept": "transferbench.neighbours.cache",
+    "transferbench.probe": "transferbench.probing.probe",
+    "transferbench.published": "transferbench.records.published",
+    "transferbench.slurm": "transferbench.runtime.slurm",
+    "transferbench.unfinished": "transferbench.features.resumable_array",
+}
+"""Old module: new module."""
+
+NAMES: dict[str, dict[str, str]] = {
+    "decorssl.bad_images": {"Substitutes": "BadImageReplacer"},
+    "decorssl.optimizer": {"Optim": "OptimizerSettings"},
+    "decorssl.passes": {"InParts": "GradCache"},
+    "decorssl.recipe": {"Target": "ExpectedScore"},
+    "decorssl.session": {"Place": "RunOptions"},
+    "decorssl.study_results": {"Column": "Measure", "Finding": "StudyResult"},
+    "transferbench.api": {"Place": "Execution", "Request": "EvaluationRequest"},
+    "transferbench.checkpoints.first_conv_stats": {"Filters": "FirstConvStats"},
+    "transferbench.checkpoints.formats": {"Encoder": "EncoderSpec"},
+    "transferbench.checkpoints.tensor_accounting": {"Account": "TensorAccount"},
+    "transferbench.checkpoints.unused_tensors": {"Drop": "UnusedTensors"},
+    "transferbench.comparison.sides": {"Contestant": "Side", "contestant": "find_side"},
+    "transferbench.data.transforms": {"Evaluation": "EvaluationTransform", "Training": "TrainingTransform"},
+    "transferbench.detection.by_detectron2.predictions": {"Findings": "PredictionCollector"},
+    "transferbench.detection.model.heads": {"Heads": "RegionHeads"},
+    "transferbench.detection.model.regions": {"Found": "RegionDetections"},
+    "transferbench.detection.recipe": {"Recipe": "DetectionRecipe"},
+    "transferbench.detection.scoring.coco_precision": {"Engine": "CocoEngine"},
+    "transferbench.detection.scoring.scores": {"judged": "score_results"},
+    "transferbench.detection.targets.matching": {"Draw": "BoxSampling"},
+    "transferbench.detection.training.loader": {"Draw": "PlannedImage"},
+    "transferbench.detection.training.optimization": {"optimiser": "build_optimizer"},
+    "transferbench.features": {"Reading": "FeatureSpec"},
+    "transferbench.features.resumable_array": {"Unfinished": "ResumableArray"},
+    "transferbench.features.spec": {"Reading": "FeatureSpec", "reading": "feature_spec"},
+    "transferbench.neighbours.cache": {"kept": "cached_search"},
+    "transferbench.planning.cost": {"Effort": "JobCost", "effort": "cost_of"},
+    "transferbench.plugins": {"Room": "Registry"},
+    "transferbench.probing.batched_heads": {"Heads": "BatchedHeads", "Seen": "HeadInputs"},
+    "transferbench.probing.fit": {"Place": "FitContext"},
+    "transferbench.records.collection": {"Found": "StoredRecord"},
+    "transferbench.run": {"Shelf": "DatasetCache", "Trial": "PendingJob"},
+    "transferbench.runtime.slurm": {"Request": "SlurmRequest"},
+    "transferbench.runtime.sync_batchnorm": {
+        "SynchronisedBatchNorm": "SynchronizedBatchNorm",
+        "synchronise": "synchronize",
+    },
+}
+"""Module as it is called now: old name: new name."""
+
+
+def names_of(module: str) -> Callable[[str], Any]:
+    """`__getattr__` of a module: what its old names stand for."""
+
+    def find(name: str) -> Any:
+        new = NAMES.get(module, {}).get(name)
+        if new is None:
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        _warn(f"{module}.{name}", f"{new} in {module}")
+        return getattr(sys.modules[module], new)
+
+    return find
+
+
+def install() -> None:
+    """Have old module names found; once a process."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def _warn(old: str, new: str) -> None:
+    text = f"{old} is now {new}; the old name goes with version 0.3."
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
+
+
+class _Former(ModuleType):
+    """A module under its old name: every attribute is the new module's, by its old name too."""
+
+    def __getattr__(self, name: str) -> Any:
+        new = MODULES[self.__name__]
+        return getattr(importlib.import_module(new), NAMES.get(new, {}).get(name, name))
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds the old names that nothing else finds."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """A module that stands for the new one; None where `fullname` is no old name."""
+        if fullname not in MODULES:
+            return None
+        _warn(fullname, MODULES[fullname])
+        return ModuleSpec(fullname, self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The stand-in."""
+        return _Former(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: the new module is imported when something is asked of it."""

@@ -1,0 +1,59 @@
+"""The picture of a study: sorted eigenvalues of embeddings and backbones, and effective rank over the run."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from decorssl.collapse import FLOOR, Spectrum
+from decorssl.study_results import StudyResult, by_label
+
+HAS_MATPLOTLIB = find_spec("matplotlib") is not None
+MISSING = (
+    "No picture is drawn, for matplotlib is missing: pip install 'transferbench[plots]', then the same command again."
+)
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#17BECF", "#9467BD")
+"""Okabe and Ito's palette, told apart by people with colour-vision deficiency too, and three more."""
+DASHES = {None: ":", "none": "-", "across groups": "-.", "dimensional": "--", "complete": "--", "not finite": "--"}
+"""Solid lines are of methods that are claimed not to collapse."""
+
+
+def draw(folder: Path, found: Sequence[StudyResult]) -> list[Path]:
+    """Write `spectra.png` and `spectra.pdf`; each line is one method, the geometric mean over its seeds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    embedding, backbone, time = figure.subplots(1, 3)
+    colours = cycle(COLOURS)
+    for label, group in by_label(found):
+        colour = next(colours) if group[0].claim else "#888888"
+        style: dict[str, Any] = {"color": colour, "linestyle": DASHES[group[0].claim], "linewidth": 1.6, "label": label}
+        embedding.plot(*_line([f.embedding for f in group]), **style)
+        backbone.plot(*_line([f.backbone for f in group]), **style)
+        if group[0].over_time:
+            time.plot(*np.mean([f.over_time for f in group], axis=0).T, **style)
+    for axes, title in ((embedding, "Embedding"), (backbone, "Backbone")):
+        axes.set(title=title, xlabel="rank of the eigenvalue", ylabel="eigenvalue / largest", yscale="log")
+        axes.set_ylim(FLOOR / 3, 3)
+    time.set(title="Embedding, while training", xlabel="step", ylabel="effective rank / possible", yscale="log")
+    time.set_ylim(0.01, 1)
+    for axes in (embedding, backbone, time):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = embedding.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handlelength=3)
+    paths = [folder / "spectra.png", folder / "spectra.pdf"]
+    for path in paths:
+        figure.savefig(path, dpi=110, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+    return paths
+
+
+def _line(spectra: Sequence[Spectrum]) -> tuple[Float64[np.ndarray, "r"], Float64[np.ndarray, "r"]]:
+    """(ranks from 1, geometric mean of the eigenvalues over the largest, not below the floor)."""
+    shares = [np.maximum(s.eigenvalues / (s.eigenvalues[0] or 1.0), FLOOR) for s in spectra]
+    return np.arange(1.0, len(shares[0]) + 1), np.exp(np.mean(np.log(shares), axis=0))

@@ -1,0 +1,111 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pydantic
+import pytest
+import torch
+
+from transferbench import neighbours
+from transferbench.data.subsets import per_class
+from transferbench.neighbours import cache as keeping
+from transferbench.runtime import Runtime
+from transferbench.tasks import Bench, Dataset, knn
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(Runtime(torch.device("cpu")), tmp_path / "cache", tmp_path / "scratch")
+
+
+def scores(outcome) -> dict[str, float]:
+    return {score.metric: score.value for score in outcome.scores}
+
+
+def test_each_k_of_one_search_equals_its_own_search(tiny_candidate, tiny_images, bench, tmp_path, monkeypatch):
+    dataset = Dataset(tiny_images(40), tiny_images(15, split="test"))
+    searches = []
+    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbours.search(*a, **k))
+    together = scores(knn.run(tiny_candidate, dataset, knn.Config(ks=(1, 7, 20), k=7), 0, bench))
+    assert len(searches) == 1
+    for k in (1, 7, 20):
+        apart = dataclasses.replace(bench, cache=tmp_path / str(k))
+        alone = scores(knn.run(tiny_candidate, dataset, knn.Config(ks=(k,), k=k), 0, apart))
+        assert alone[f"top1@{k}"] == alone["top1"] == together[f"top1@{k}"]
+    assert together["top1"] == together["top1@7"]
+
+
+def test_presets_share_one_search_of_the_same_order(tiny_candidate, tiny_images, bench, monkeypatch):
+    dataset = Dataset(tiny_images(40), tiny_images(15, split="test"))
+    searches = []
+    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbours.search(*a, **k))
+    for config in (
+        *(knn.Config(preset=name) for name in ("instdisc", "simsiam", "dino", "wmse5")),
+        knn.Config(k=3, temperature=1),
+        knn.Config(preset="wmse5", k=2, ks=()),
+    ):
+        knn.run(tiny_candidate, dataset, config, 0, bench)
+    assert len(searches) == 2
+    knn.run(tiny_candidate, dataset, knn.Config(preset="wmse5", k=6), 0, bench)
+    knn.run(tiny_candidate, Dataset(tiny_images(44), dataset.test), knn.Config(preset="wmse5"), 0, bench)
+    assert len(searches) == 4
+
+
+def test_few_shots_are_so_many_of_each_class_by_the_seed(tiny_candidate, tiny_images, bench):
+    dataset = Dataset(tiny_images(40), tiny_images(20, split="test"))
+    config = knn.Config(preset="wmse5", k=1, per_class=2)
+    assert knn.label(config) == "1-NN (euclidean, 2 a class)"
+    found = [knn.run(tiny_candidate, dataset, config, seed, bench) for seed in (0, 0, 1, 2, 3)]
+    chosen = per_class(dataset.train.labels, 2, 3)
+    assert np.bincount(dataset.train.labels[chosen]).tolist() == [2, 2, 2, 2]
+    assert set(chosen) < set(per_class(dataset.train.labels, 3, 3))
+    few = Dataset(dataset.train.subset(chosen, "few"), dataset.test)
+    alone = knn.run(tiny_candidate, few, knn.Config(preset="wmse5", k=1), 0, bench)
+    assert scores(alone) == scores(found[4])
+    assert scores(found[0]) == scores(found[1])
+
+
+def test_images_that_are_there_twice_are_ranked_by_their_place(tiny_candidate, tiny_images, bench):
+    train = tiny_images(40)
+    twice = train.subset(np.concatenate([np.arange(40), np.arange(40)]), "twice")
+    config = knn.Config(preset="wmse5", k=2, ks=())
+    once = knn.run(tiny_candidate, Dataset(train, tiny_images(15, split="test")), knn.Config(k=1, ks=()), 0, bench)
+    both = knn.run(tiny_candidate, Dataset(twice, tiny_images(15, split="test")), knn.Config(k=2, ks=()), 0, bench)
+    assert scores(once)["top1"] == scores(both)["top1"]
+    features = bench.features(tiny_candidate, twice, "float32").features
+    found = neighbours.search(features, features[40:50], config.k, "euclidean")
+    assert found.indices.tolist() == [[i, 40 + i] for i in range(10)]
+
+
+def test_a_k_above_the_training_set_is_named_by_what_it_became(tiny_candidate, tiny_images, bench):
+    dataset = Dataset(tiny_images(12), tiny_images(8, split="test"))
+    found = scores(knn.run(tiny_candidate, dataset, knn.Config(), 0, bench))
+    assert set(found) == {"top1", "top1@5", "top1@10", "top1@12"}
+    assert found["top1"] == found["top1@12"]
+
+
+def test_a_class_without_test_images_can_still_be_predicted(tiny_candidate, tiny_images, bench):
+    test = tiny_images(16, split="test")
+    test = test.subset(np.flatnonzero(test.labels < 2), "two classes of four")
+    outcome = knn.run(tiny_candidate, Dataset(tiny_images(40), test), knn.Config(), 0, bench)
+    kept = np.load(outcome.artifacts["predictions"])
+    np.testing.assert_array_equal(kept["labels"], test.labels)
+    assert outcome.scores[0].value == 100 * (kept["k20"] == test.labels).mean()
+    assert outcome.scores[0].n == 8
+
+
+def test_the_vote_of_a_class_absent_from_the_test_split_counts():
+    predicted = knn.vote(np.array([[3, 3, 0]]), np.ones((1, 3)), 4)
+    assert predicted.tolist() == [3]
+
+
+def test_images_that_are_easy_are_found(tiny_candidate, tiny_images, bench):
+    dataset = Dataset(tiny_images(40), tiny_images(20, split="test"))
+    for config in (knn.Config(ks=(5,), k=5), knn.Config(ks=(5,), k=5, metric="euclidean", vote="majority")):
+        assert scores(knn.run(tiny_candidate, dataset, config, 0, bench))["top1"] > 60
+
+
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"ks": (0, 5), "k": 5}, {"metric": "euclidean"}, {"temperature": 0}])
+def test_settings_that_contradict_each_other_are_refused(wrong):
+    with pytest.raises(pydantic.ValidationError):
+        knn.Config(**wrong)
