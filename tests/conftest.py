@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,23 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TRANSFERBENCH_CACHE"] = str(ROOT / ".pytest_cache")  # of what reads it when it is imported
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No test waits for ever, whichever process it waits for: 5 minutes with its fixtures, a slow one 40."""
+    limit = 2400 if item.get_closest_marker("slow") else 300
+
+    def over(*_: object) -> None:
+        raise TimeoutError(f"{item.nodeid} took more than {limit} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

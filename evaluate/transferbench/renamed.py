@@ -3,18 +3,13 @@
 import importlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 MODULES = {
-    "decorssl.findings": "decorssl.study_results",
-    "decorssl.pictures": "decorssl.study_figures",
-    "decorssl.substitutes": "decorssl.bad_images",
-    "decorssl.supply": "decorssl.view_pipeline",
-    "decorssl.update": "decorssl.optimizer",
     "transferbench.archive": "transferbench.records.archive",
     "transferbench.batchnorm": "transferbench.runtime.sync_batchnorm",
     "transferbench.checkpoints.accounts": "transferbench.checkpoints.tensor_accounting",
@@ -79,12 +74,6 @@ MODULES = {
 """Old module: new module."""
 
 NAMES: dict[str, dict[str, str]] = {
-    "decorssl.bad_images": {"Substitutes": "BadImageReplacer"},
-    "decorssl.optimizer": {"Optim": "OptimizerSettings"},
-    "decorssl.passes": {"InParts": "GradCache"},
-    "decorssl.recipe": {"Target": "ExpectedScore"},
-    "decorssl.session": {"Place": "RunOptions"},
-    "decorssl.study_results": {"Column": "Measure", "Finding": "StudyResult"},
     "transferbench.api": {"Place": "Execution", "Request": "EvaluationRequest"},
     "transferbench.checkpoints.first_conv_stats": {"Filters": "FirstConvStats"},
     "transferbench.checkpoints.formats": {"Encoder": "EncoderSpec"},
@@ -133,8 +122,10 @@ def names_of(module: str) -> Callable[[str], Any]:
     return find
 
 
-def install() -> None:
-    """Have old module names found; once a process."""
+def install(modules: Mapping[str, str] = {}, names: Mapping[str, dict[str, str]] = {}) -> None:
+    """Have old module names found, those of another package too; once a process."""
+    MODULES.update(modules)
+    NAMES.update(names)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 

@@ -35,7 +35,9 @@ PROSE = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", 
 def files() -> tuple[Path, ...]:
     """The repository's own text files."""
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         listed = ""
     tracked = [ROOT / name for name in listed.split("\0") if name]

@@ -90,13 +90,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory, tiny_images: Images, recipe_
 def test_a_killed_process_is_started_anew_with_its_peer_and_the_result_is_the_same(bench: Bench) -> None:
     killer = bench.when("killed", 5, rank=1, number=signal.SIGKILL)
     assert bench.launch("killed", 2, restarts=2) == [0, 0]
-    killer.join()
+    killer.join(60)
     assert "Going on after step" in bench.said("killed")
     assert [line["step"] for line in bench.lines("killed")] == list(range(1, STEPS + 1))
     assert [line["loss"] for line in bench.lines("killed")] == [line["loss"] for line in bench.lines("undisturbed")]
     assert bench.backbone("killed") == bench.backbone("undisturbed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nodes", "killed-nodes"])
 def test_two_nodes_are_one_run_also_when_a_process_is_killed(name: str, bench: Bench) -> None:
     """Two agents that meet on the loopback, one process each."""
@@ -113,6 +114,7 @@ def test_two_nodes_are_one_run_also_when_a_process_is_killed(name: str, bench: B
     assert bench.backbone(name) == bench.backbone("undisturbed")
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_stops_all_and_fewer_go_on_with_the_same_schedule_and_say_what_differs(bench: Bench) -> None:
     bench.when("fewer", 5, rank=1, number=signal.SIGUSR1)
     assert bench.launch("fewer", 2) == [signal.SIGUSR1] * 2

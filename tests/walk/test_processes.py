@@ -142,7 +142,7 @@ def test_a_job_whose_time_is_up_saves_is_queued_again_and_ends_as_if_undisturbed
     folder = cluster / "run"
     request = ["--slurm", "nodes=1,gpus=2,time=0:10:00"]
     line = [sys.executable, *processes.command(recipe_path, folder, *SHORT), *request]
-    submitted = subprocess.run(line, capture_output=True, text=True, check=True)
+    submitted = subprocess.run(line, capture_output=True, text=True, check=True, timeout=240)
     assert "Job 4711: " in submitted.stdout
     assert not (folder / "steps.jsonl").exists()
     first = job(cluster)

@@ -26,15 +26,16 @@ class Preprocess(Settings):
     """From an image to the tensor the backbone was trained on."""
 
     mean: tuple[float, float, float] = Field(
-        IMAGENET_MEAN, description="of each channel, taken off; for images whose white is input_range"
+        default=IMAGENET_MEAN, description="of each channel, taken off; for images whose white is input_range"
     )
-    std: tuple[float, float, float] = Field(IMAGENET_STD, description="of each channel, divided by")
-    size: int | None = Field(256, description="resize the shorter side to this many pixels; none leaves the image")
-    crop: int = Field(224, ge=1, description="side of the central crop, pixels")
-    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="how images are resized")
-    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="in which the network takes colours")
-    input_range: Literal[1, 255] = Field(1, description="the value of white, which mean and std refer to")
-    """The value of white, which mean and std refer to."""
+    std: tuple[float, float, float] = Field(default=IMAGENET_STD, description="of each channel, divided by")
+    size: int | None = Field(
+        default=256, description="resize the shorter side to this many pixels; none leaves the image"
+    )
+    crop: int = Field(default=224, ge=1, description="side of the central crop, pixels")
+    interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
+    channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="in which the network takes colours")
+    input_range: Literal[1, 255] = Field(default=1, description="the value of white, which mean and std refer to")
 
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def test_a_job_that_saved_because_its_time_is_up_is_queued_again_and_no_other(
     monkeypatch.chdir(tmp_path)
     text = slurm.script(Work("x", "ending", ["a b", str(code)]), slurm.read("gpus=1"), tmp_path / "job.sh")
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "4711"}
-    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (code, f"['a b', '{code}']\n")
     assert called.read_text() == requeued
 
@@ -64,7 +64,7 @@ def test_an_array_job_takes_the_checkpoint_of_its_number(tmp_path: Path, monkeyp
     work = Work("x", "shown", ["all", "--out", "r"], ["a.pth", "b $c.pth"])
     text = slurm.script(work, slurm.read("gpus=1"), tmp_path / "job.sh")
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1"}
-    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == "['all', 'b $c.pth', '--out', 'r']\n"
 
 
@@ -98,7 +98,7 @@ def test_the_script_asks_for_a_task_a_gpu_a_warning_and_to_be_queued_again(tmp_p
         "--signal=USR1@300", "--account=me", f"--output={tmp_path}/%j.out", "--open-mode=append", "--requeue",
     }  # fmt: skip
     assert f"srun {sys.executable} -m decorssl intl --out 'a b'\n" in text
-    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    assert subprocess.run(["bash", "-n"], input=text, text=True, timeout=60).returncode == 0
 
 
 def test_without_gpus_there_is_one_process_a_node(tmp_path: Path) -> None:
