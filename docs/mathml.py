@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: formulas become MathML, which browsers draw by themselves, and two texts of the root become pages."""
+"""Hooks of mkdocs: formulas become MathML, which browsers draw, and two texts of the root become pages."""
 
 import re
 from html import unescape

@@ -83,7 +83,7 @@ def test_the_data_set_and_the_task_judge_a_candidate(elsewhere: Path, tmp_path: 
     outcome = task.run(tiny_candidate, Dataset(train, test), config, 0, bench)
     kept = np.load(outcome.artifacts["predictions"])
     assert outcome.scores[0].value == 100 * (kept["predictions"] == kept["labels"]).mean()
-    assert outcome.scores[0].value > 2 * test.info.chance
+    assert outcome.scores[0].interval[0] > test.info.chance
 
 
 def test_class_means_are_what_the_task_says(elsewhere: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_family_is_trained_and_its_checkpoint_read_by_who_allows_it(elsewher
     card = Card(architecture=architecture, preprocess=training.recipe.preprocess)
     identity = save(path, encoder.backbone.state_dict(), card)
     for wrong in ([], ["family=lab.stripes"]):
-        with pytest.raises(UserError, match="--as family=lab.convmixer"):
+        with pytest.raises(UserError, match=r"--as family=lab\.convmixer"):
             load.load(path, overrides=wrong)
     assert load.load(path, overrides=["family=lab.convmixer"]).digest == identity
 
