@@ -3,7 +3,7 @@
 #   SETUP=no        install nothing; use $(PYTHON) as it is
 #   PYTHON=...      the interpreter to build .venv from, 3.11 or newer
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format clean
+.PHONY: help setup demo test test-all check docs format clean
 SHELL := /bin/sh
 
 FAISS ?= cpu
@@ -34,6 +34,7 @@ help:
 	@echo "make test       set up, run the fast tests"
 	@echo "make test-all   set up, run every test; a skip prints what is missing"
 	@echo "make check      set up, then format, lint, types and import contracts, changing nothing"
+	@echo "make docs       set up, then build the pages of docs/ in build/docs; a warning is an error"
 	@echo "make format     set up, then rewrite the sources in the one format"
 	@echo "make setup      only build .venv, pinned by constraints.txt"
 	@echo "make clean      remove .venv and everything that was made; results/demo and runs/demo too"
@@ -59,6 +60,10 @@ check: $(READY)
 	$(RUN) -m basedpyright --pythonpath "$$($(RUN) -c 'import sys; print(sys.executable)')"
 	$(RUN) -c 'from importlinter.cli import lint_imports_command as main; main()'
 
+docs: $(READY)
+	$(RUN) -m mkdocs build --strict --clean
+	@echo "build/docs/index.html"
+
 format: $(READY)
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
@@ -80,7 +85,7 @@ python-found:
 	@rm -f .venv/ready-*
 	.venv/bin/python -m pip uninstall -qq --yes faiss-cpu faiss-gpu
 	@set -f; PATH="$$PATH:$(CURDIR)/.venv/bin"; \
-	what='-e .[$(if $(filter gpu,$(FAISS)),faiss-gpu,faiss),dev] -c constraints.txt'; \
+	what='-e .[$(if $(filter gpu,$(FAISS)),faiss-gpu,faiss),dev,docs] -c constraints.txt'; \
 	command -v uv >/dev/null || .venv/bin/python -m pip install --quiet uv || true; \
 	if command -v uv >/dev/null && echo "uv pip install $$what" && uv pip install --compile-bytecode --python .venv/bin/python $$what; then :; \
 	else echo "pip install $$what" && .venv/bin/python -m pip install $$what; fi

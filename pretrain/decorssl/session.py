@@ -112,7 +112,9 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     path = log.finish()
     if is_main:
         say(pace.table([pace.read(folder)]))
-    say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}")
+    family = recipe.backbone.family
+    allowed = f" --as family={family}" if "." in family else ""
+    say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}{allowed}")
     return 0
 
 

@@ -27,14 +27,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Architecture(Settings):
     """All that is needed to build a network: its family and that family's arguments, every one written out."""
 
-    family: str = Field(description="a name of `evaluate ls backbones`")
+    family: str = Field(description="a name of `evaluate ls backbones`, or an import path")
     arguments: dict[str, Any] = Field(description="the family's own settings")
 
     @property
     def name(self) -> str:
-        """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`; of a live module, its class."""
+        """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`; of a live module, its class.
+
+        A family outside this package is not imported for it: records are read where its code is not.
+        """
         if self.family == LIVE:
             return str(self.arguments["class"])
+        if "." in self.family:
+            return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
         return FAMILIES.load(self.family).describe(self.arguments)
 
 

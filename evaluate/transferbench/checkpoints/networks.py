@@ -121,8 +121,15 @@ def _schemes() -> list[Naming]:
 
 
 @cache
-def _layouts() -> list[tuple[str, Layout]]:
-    return [(name, layout) for name, module in FORMATS.all() for layout in module.LAYOUTS]
+def _layouts(asked: str | None = None) -> list[tuple[str, Layout]]:
+    chosen = FORMATS.all() if asked is None else [(asked, FORMATS.load(asked))]
+    return [(name, layout) for name, module in chosen for layout in module.LAYOUTS]
+
+
+def headed(contents: Contents, states: list[StateDict]) -> list[Network]:
+    """The network of a file whose header holds its card, in canonical names: of a family that no scheme knows."""
+    has_card = any(layout.card and layout.header in contents.header for _, layout in _layouts())
+    return [Network("backbone", states[0], "", Naming("canonical names", ()), 0)] if has_card else []
 
 
 def _misfits(network: Network) -> int | None:
@@ -135,15 +142,17 @@ def _misfits(network: Network) -> int | None:
     return len(ranked[0][1]) if ranked else None
 
 
-def known(contents: Contents, states: list[StateDict], networks: list[Network]) -> list[Interpretation]:
-    """The readings by the layouts with most evidence; none when no layout knows the file.
+def known(
+    contents: Contents, states: list[StateDict], networks: list[Network], asked: str | None = None
+) -> list[Interpretation]:
+    """The readings by the layouts with most evidence, or by those of the format `asked`; none when none knows the file.
 
     A layout that the file meets but for its first network has lost it: no layout with less evidence, and no second
     network, is taken in its place. The file is then one of unknown source.
     """
     readings: list[Interpretation] = []
     lost: list[Layout] = []
-    for name, layout in _layouts():
+    for name, layout in _layouts(asked):
         if not any(layout.fits(contents, state) for state in states):
             continue
         chosen = _laid_out(contents, layout, networks)

@@ -1,12 +1,22 @@
 """What a person says of a file that its tensors do not: `--as heads=12`, `--as stem=small_maxpool`, `--as crop=96`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transferbench.backbones import FAMILIES, Architecture
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, nearest
 from transferbench.settings import parse_override, read
+
+OF_FILE = ("format", "family")
+"""What is said of a file as a whole: its layout, and that the family its card names may be imported."""
+
+
+def of_file(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What the overrides say of the file as a whole, by name, and the others."""
+    parted = [(override, *override.partition("=")[::2]) for override in overrides]
+    said = {name: value for _, name, value in parted if name in OF_FILE}
+    return said, [override for override, name, _ in parted if name not in OF_FILE]
 
 
 def applied(

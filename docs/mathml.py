@@ -1,0 +1,46 @@
+"""Hooks of mkdocs: formulas become MathML, which browsers draw, and two texts of the root become pages."""
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+FORMULA = re.compile(r'<(?:span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(?:span|div)>', re.DOTALL)
+SPELT = {r"\Big\lVert": r"\left\|", r"\Big\rVert": r"\right\|", r"\arg": r"\mathrm{arg}"}
+"""What the converter does not know, in words that it does."""
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that lie in the root, their links as seen from `docs/`."""
+    for name in PAGES:
+        text = (ROOT / name).read_text().replace("](docs/", "](")
+        files.append(File.generated(config, name.lower(), content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to those pages lead to where they are here."""
+    for name in PAGES:
+        markdown = markdown.replace(f"](../{name}", f"]({name.lower()}")
+    return markdown
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Every formula as MathML."""
+    return FORMULA.sub(lambda found: _formula(found, page.file.src_uri), html)
+
+
+def _formula(found: re.Match[str], where: str) -> str:
+    latex = unescape(found[2])
+    for word, known in SPELT.items():
+        latex = latex.replace(word, known)
+    shown = convert(latex, display="inline" if found[1] == "(" else "block")
+    if "\\" in shown:
+        raise PluginError(f"{where}: this formula is not understood: {latex}")
+    return shown
