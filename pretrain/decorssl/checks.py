@@ -15,8 +15,8 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
         )
     if recipe.batch_size % (recipe.micro_batch_size or 1):
         raise UserError(
-            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so batch "
-            "statistics would be of parts of different sizes. Choose one that divides it."
+            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so "
+            "batch statistics would come from parts of different sizes. Choose one that divides it."
         )
     for name, size in (("batch_size", recipe.batch_size), ("micro_batch_size", recipe.micro_batch_size or 0)):
         if size % runtime.world_size:

@@ -46,7 +46,7 @@ def cause(views: list[dict[str, Any]]) -> str:
         )
     if any(view.get("smallest_singular_value", 0) <= 1e-6 * view.get("largest_singular_value", 0) for view in views):
         return "The embeddings are finite but do not span their space, so a covariance of them cannot be inverted."
-    return "The embeddings are finite and span their space: numbers grew too large, or a gradient did."
+    return "The embeddings are finite and span their space: a value or a gradient grew too large."
 
 
 def advice(recipe: Recipe) -> list[str]:
@@ -66,7 +66,7 @@ def message(found: dict[str, Any], folder: object, last: str) -> str:
     lines += [f"  view {i + 1}: {_words(view)}" for i, view in enumerate(found["embeddings"])]
     lines.append(found["cause"])
     lines.append(f"The last good state ({last}) and failure.json, this report, are kept in {folder}.")
-    return "\n".join([*lines, f"With another --out, {'; or '.join(found['advice'])}."])
+    return "\n".join([*lines, f"To try again, choose another --out and {'; or '.join(found['advice'])}."])
 
 
 def _words(view: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@ from decorssl.study_results import StudyResult, by_label
 
 HAS_MATPLOTLIB = find_spec("matplotlib") is not None
 MISSING = (
-    "No picture is drawn, for matplotlib is missing: pip install 'transferbench[plots]', then the same command again."
+    "No figure was drawn because matplotlib is missing: pip install 'transferbench[plots]', then run the same "
+    "command again."
 )
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#17BECF", "#9467BD")

@@ -57,7 +57,7 @@ def test_broken_images_are_replaced_counted_and_listed_whatever_the_workers(
     ("limit", "expected"),
     [
         (0, r"Cannot decode image 'train-[34]'"),
-        (1, r"2 images of tiny cannot be decoded.*bears with 1: train-3, train-4"),
+        (1, r"2 images of tiny cannot be decoded.*more than the 1 that --bad-images allows: train-3, train-4"),
     ],
 )
 @pytest.mark.parametrize("workers", [0, 2])
