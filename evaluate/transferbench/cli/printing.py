@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from transferbench.records.collection import Collection
     from transferbench.tables import Form, Leaderboard
 
-In = Annotated[
-    list[Path] | None, typer.Option("--in", help="The same as naming it without --in; repeat it for several.")
-]
+In = Annotated[list[Path] | None, typer.Option("--in", help="Same as the argument without --in; can be repeated.")]
 """A folder of records, or an archive, named by an option as `compare` does."""
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
@@ -84,7 +82,7 @@ def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
     failed = [record for record in found if record.status == "failed"]
     if is_main:
         show(tables.leaderboard(found, tables.Choice(limited=True)))
-        print(f"Records lie in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown of all that lie there.")
+        print(f"Records are in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown tables of them.")
         for record in failed:
             print(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
     if failed:
