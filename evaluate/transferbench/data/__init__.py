@@ -126,12 +126,12 @@ def download(data: str, root: Path) -> Path:
     """
     source = SOURCES.load(data)
     if not hasattr(source, "download"):
-        raise UserError(f"'{data}' is not fetched by this command. {source.HELP}")
+        raise UserError(f"'{data}' cannot be downloaded by this command. {source.HELP}")
     try:
         source.download(root / data)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"Could not fetch {data} into {root / data}: {error}. Check the network and try again."
+            f"Could not download {data} into {root / data}: {error}. Check the network and try again."
         ) from None
     return root / data
 
@@ -161,7 +161,7 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
         raise UserError(
-            f"{unknown('data set', data, SOURCES.names())} Any other is named by its path, a folder or zip with "
+            f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
             f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)

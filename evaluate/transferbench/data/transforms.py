@@ -32,8 +32,8 @@ class Preprocess(Settings):
     size: int | None = Field(256, description="resize the shorter side to this many pixels; none leaves the image")
     crop: int = Field(224, ge=1, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="how images are resized")
-    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="in which the network takes colours")
-    input_range: Literal[1, 255] = Field(1, description="the value of white, which mean and std refer to")
+    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="order of the colour channels")
+    input_range: Literal[1, 255] = Field(1, description="the value of white, to which mean and std refer")
     """The value of white, which mean and std refer to."""
 
     @model_serializer(mode="wrap")
