@@ -92,7 +92,7 @@ def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
         complete(Architecture(family="vit", arguments=SMALL_VIT)),
         Preprocess(size=None, crop=32), 0,
     )  # fmt: skip
-    assert "is no ResNet" in reason(data, out, vit)
+    assert "is not a ResNet" in reason(data, out, vit)
     assert "judged once" in reason(data, out, overrides=f"{QUICK} TEST.EVAL_PERIOD 5")
     other = coco(tmp_path / "other")
     path = other / "annotations" / "instances_val2017.json"

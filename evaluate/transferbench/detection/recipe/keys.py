@@ -34,7 +34,7 @@ class ResNetKeys(Settings):
     NORM: Literal["BN", "SyncBN", "FrozenBN"] = Field(
         default="FrozenBN", description="normalisation in the backbone; FrozenBN does not learn"
     )
-    OUT_FEATURES: tuple[str, ...] = Field(default=("res4",), description="stages that the detector sees")
+    OUT_FEATURES: tuple[str, ...] = Field(default=("res4",), description="stages that the detector uses")
     RES5_DILATION: Literal[1] = Field(default=1, description="of the last stage: none")
 
 
@@ -123,9 +123,9 @@ class HeadsKeys(Settings):
     BATCH_SIZE_PER_IMAGE: int = Field(default=512, ge=1, description="proposals in the loss of an image")
     POSITIVE_FRACTION: float = Field(default=0.25, ge=0, le=1, description="at most this share of them are objects")
     PROPOSAL_APPEND_GT: bool = Field(default=True, description="annotated boxes are proposals too, in training")
-    SCORE_THRESH_TEST: float = Field(default=0.05, description="findings below this score are dropped")
+    SCORE_THRESH_TEST: float = Field(default=0.05, description="detections below this score are dropped")
     NMS_THRESH_TEST: float = Field(
-        default=0.5, ge=0, le=1, description="overlap above which a finding of lower score is dropped, class by class"
+        default=0.5, ge=0, le=1, description="overlap above which a detection of lower score is dropped, class by class"
     )
 
 
@@ -175,8 +175,8 @@ class ModelKeys(Settings):
     META_ARCHITECTURE: Literal["GeneralizedRCNN"] = Field(
         default="GeneralizedRCNN", description="proposals, then heads"
     )
-    MASK_ON: bool = Field(default=False, description="masks are found too (Mask R-CNN)")
-    KEYPOINT_ON: Literal[False] = Field(default=False, description="keypoints are not found")
+    MASK_ON: bool = Field(default=False, description="predict masks too (Mask R-CNN)")
+    KEYPOINT_ON: Literal[False] = Field(default=False, description="keypoints are not predicted")
     LOAD_PROPOSALS: Literal[False] = Field(default=False, description="proposals are computed")
     WEIGHTS: str = Field(default="", description="no effect: the weights are the candidate's")
     PIXEL_MEAN: tuple[float, float, float] = Field(

@@ -16,10 +16,10 @@ CPU_ALLOCATOR = "DefaultCPUAllocator"
 def for_training(recipe: DetectionRecipe) -> Iterator[None]:
     """Where memory is spent inside, a UserError says how many images were asked of it and what makes them fewer."""
     cure = (
-        "Take fewer, which changes the learning rate with them (detect.batch_size=8), smaller ones "
-        "(INPUT.MIN_SIZE_TRAIN), or half precision (SOLVER.AMP.ENABLED True)."
+        "Use fewer, which scales the learning rate too (detect.batch_size=8), smaller ones (INPUT.MIN_SIZE_TRAIN), "
+        "or half precision (SOLVER.AMP.ENABLED True)."
     )
-    with _told(f"{recipe.SOLVER.IMS_PER_BATCH} images an iteration. {cure}"):
+    with _told(f"{recipe.SOLVER.IMS_PER_BATCH} images per iteration. {cure}"):
         yield
 
 
@@ -36,10 +36,10 @@ def _told(load: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        raise UserError(f"The GPU's memory does not hold {load}") from None
+        raise UserError(f"Out of GPU memory with {load}") from None
     except MemoryError:
-        raise UserError(f"The memory does not hold {load}") from None
+        raise UserError(f"Out of memory with {load}") from None
     except RuntimeError as error:
         if CPU_ALLOCATOR not in str(error):
             raise
-        raise UserError(f"The memory does not hold {load}") from None
+        raise UserError(f"Out of memory with {load}") from None
