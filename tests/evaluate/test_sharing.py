@@ -103,7 +103,7 @@ def without(start: str) -> Any:
     [
         (edited, "'records/two.digits"),
         (without("records/two"), "lacks 'records/two"),
-        (lambda entries: entries | {"records/new.json": b"{}"}, "does not name 'records/new.json'"),
+        (lambda entries: entries | {"records/new.json": b"{}"}, "does not list in its manifest 'records/new.json'"),
         (without("manifest"), "holds no manifest.json"),
         (lambda entries: entries | {"manifest.json": b"[1]"}, "holds no manifest.json"),
         (lambda entries: entries | {"../out.json": b"{}"}, "'../out.json' would leave the folder"),

@@ -67,7 +67,7 @@ def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy:
     yield Chart(
         f"rank-{slug(accuracy.dataset)}-{slug(measure)}-{slug(accuracy.label)}",
         f"{accuracy.dataset}: {name} against {accuracy.label}",
-        f"A point a checkpoint, means over its runs.{told}{hollow}",
+        f"One point per checkpoint, the mean over its runs.{told}{hollow}",
         Axis(f"{name} of the features"),
         Axis(f"{accuracy.label}, %"),
         tuple(_series(each, kind) for kind, each in placed.items() if each),
