@@ -73,7 +73,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Work that is checked and ready: every setting fits, every file is read, some data is here."""
+    """Work that is checked and ready: every setting is valid, every file is read, some data is here."""
 
     candidates: tuple[Candidate, ...]
     jobs: tuple[Job, ...]
@@ -217,8 +217,8 @@ def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
     size = sizes.pop()
     if sizes or size is None:
         raise UserError(
-            f"The images of {', '.join(data)} have no one size that a live module could be given. "
-            "Say what it expects: preprocess=Preprocess(size=256, crop=224)."
+            f"The images of {', '.join(data)} have no common size, and what a live module expects is not known. State "
+            "it: preprocess=Preprocess(size=256, crop=224)."
         )
     return Preprocess(size=None, crop=size)
 
@@ -229,7 +229,7 @@ def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[st
     notes: list[str] = []
     for candidate in candidates:
         if candidate.card.architecture.family == LIVE:
-            notes.append(f"{candidate.name}: no random-init row, for how to build it anew is not known.")
+            notes.append(f"{candidate.name}: no random-init row, since how to build the network again is not known.")
             continue
         card, seed = candidate.card, candidate.card.origin.seed or 0
         key = f"{card.architecture.model_dump_json()} {card.preprocess.model_dump_json()} {seed}"

@@ -140,7 +140,7 @@ def install() -> None:
 
 
 def _warn(old: str, new: str) -> None:
-    text = f"{old} is now {new}; the old name goes with version 0.3."
+    text = f"{old} is now {new}; the old name will be removed in version 0.3."
     warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 

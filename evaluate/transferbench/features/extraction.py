@@ -183,7 +183,7 @@ def _require_finite(
         first = images.names[int(indices[bad][0])]
         raise UserError(
             f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s), first '{first}'. "
-            "Expected finite numbers: the weights may have diverged or belong to another preprocessing."
+            "Expected finite numbers: the weights may have diverged or need another preprocessing."
         )
 
 

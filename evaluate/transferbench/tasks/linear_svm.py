@@ -38,8 +38,10 @@ class Config(FeatureSpec):
         description="candidates for C, the weight of the hinge loss; each class has its own",
     )
     folds: int = Field(default=3, ge=2, description="parts of the training images in the cross-validation of C")
-    positive_weight: float = Field(default=2.0, gt=0, description="of an image that shows the class; 1 of others")
-    max_iterations: int = Field(default=2000, ge=1, description="at most so many passes of the solver (liblinear)")
+    positive_weight: float = Field(
+        default=2.0, gt=0, description="weight of an image that shows the class; 1 for others"
+    )
+    max_iterations: int = Field(default=2000, ge=1, description="maximum passes of the solver (liblinear)")
     normalise: bool = Field(default=True, description="scale every feature vector to length 1")
 
 

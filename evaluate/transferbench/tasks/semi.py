@@ -1,4 +1,4 @@
-"""Backbone and classifier tuned together on a part of the labels."""
+"""Fine-tuning: backbone and classifier trained together on a part of the labels."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
