@@ -1,4 +1,4 @@
-"""Judge checkpoints or live modules from Python; the command line takes the same road."""
+"""Evaluate checkpoints or live modules from Python; the command line uses the same code."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ DATA = "digits"
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be judged, and on what.
+    """What to evaluate, and on what.
 
     Attributes:
         models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, or live modules.
@@ -82,7 +82,7 @@ class Evaluation:
     datasets: DatasetCache
 
     def plan(self) -> list[Estimate]:
-        """What is left to run will take so long and so much memory here; a few images are put through each backbone."""
+        """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, found = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for candidate in self.candidates:

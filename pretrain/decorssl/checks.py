@@ -1,4 +1,4 @@
-"""What must hold between a recipe, its images and the processes before anything is spent."""
+"""Checks of a recipe, its images and the processes before training starts."""
 
 from decorssl.methods import METHODS, Method
 from decorssl.recipe import Recipe
@@ -7,7 +7,7 @@ from transferbench.runtime import Runtime
 
 
 def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
-    """Refuse, by a UserError, numbers that do not go together."""
+    """Raise a UserError for numbers that are inconsistent."""
     if recipe.batch_size > images:
         raise UserError(
             f"batch_size {recipe.batch_size} is more than the {images} training images. "

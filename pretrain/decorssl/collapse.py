@@ -1,4 +1,4 @@
-"""Collapse of features: what is measured of a cloud of them, what it is called, and what is said of it."""
+"""Collapse of features: its measures, its kinds, and the warnings."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -65,7 +65,7 @@ class Spectrum:
 
     @property
     def collapse(self) -> Kind:
-        """What the features suffer from."""
+        """The kind of collapse, if any."""
         if self.mean_cosine > COSINE or not self.eigenvalues.any():
             return "complete"
         return "dimensional" if self.rank_share < RANK_SHARE or self.mean_abs_correlation > CORRELATION else "none"

@@ -53,7 +53,7 @@ class CompiledNetwork:
 
 
 def prepare(mode: Mode, say: Say) -> Prepare:
-    """What readies a network for its first batch; `off` leaves it as it is."""
+    """A function that prepares a network for its first batch; `off` leaves it as it is."""
     return (lambda network: network) if mode == "off" else (lambda network: CompiledNetwork(network, mode, say))
 
 

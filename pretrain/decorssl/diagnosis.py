@@ -1,4 +1,4 @@
-"""What is said and kept of a step that went wrong: the batch's spectrum and what may help."""
+"""The diagnosis of a failed step: the batch's spectrum and what may help."""
 
 import math
 from typing import Any
@@ -50,7 +50,7 @@ def cause(views: list[dict[str, Any]]) -> str:
 
 
 def advice(recipe: Recipe) -> list[str]:
-    """What may help, of what this recipe can be told."""
+    """Settings of this recipe that may help."""
     found = [f"lower optim.lr (it is {recipe.optim.lr:g})", "raise optim.warmup_epochs"]
     if recipe.precision != "float32":
         found.append("use precision=float32")

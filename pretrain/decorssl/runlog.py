@@ -21,7 +21,7 @@ STEPS, SPECTRA = "steps.jsonl", "spectra.jsonl"
 FILES = (STEPS, SPECTRA)
 BACKBONE, TEACHER = "backbone.safetensors", "teacher.safetensors"
 KEEP = 2
-"""How many states are kept, when nobody says."""
+"""How many states are kept by default."""
 
 
 class RunLog:

@@ -1,4 +1,4 @@
-"""One `pretrain` call: open, train, watch, save, stop when asked."""
+"""One `pretrain` call: open the run, train, monitor, save, stop on a signal."""
 
 import sys
 import time
@@ -55,7 +55,7 @@ def run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, say
 
 
 def folder_of(recipe: Recipe) -> Path:
-    """Where a recipe runs when nobody says."""
+    """The default folder of a recipe's run."""
     return Path("runs") / f"{recipe.name}-seed{recipe.seed}"
 
 

@@ -1,4 +1,4 @@
-"""What is known of the settings of a method or a recipe, as text in tables that others print."""
+"""The settings of a method or a recipe, as tables for printing."""
 
 import inspect
 from collections.abc import Iterator

@@ -57,7 +57,7 @@ class States:
             raise error
 
     def close(self) -> None:
-        """As `wait`, but keep to yourself what goes wrong."""
+        """Like `wait`, but errors are not raised."""
         if self._thread:
             self._thread.join()
 

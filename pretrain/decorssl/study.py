@@ -1,4 +1,4 @@
-"""Studies: one small network trained with several methods, and what became of its features."""
+"""Studies: one small network trained with several methods, and the features it ends with."""
 
 import json
 from collections.abc import Iterator, Sequence

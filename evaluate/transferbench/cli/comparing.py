@@ -1,4 +1,4 @@
-"""Commands that hold results against each other, and the one that shares them."""
+"""Commands that compare results, and the one that packs them."""
 
 import sys
 from pathlib import Path

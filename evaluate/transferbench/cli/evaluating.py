@@ -92,7 +92,7 @@ def judge(
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:
-    """Put this command into SLURM's queue, once for each checkpoint."""
+    """Submit this command to SLURM, once for each checkpoint."""
     from transferbench.runtime import slurm
 
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)

@@ -1,4 +1,4 @@
-"""What is done without judging: checkpoints, records and data looked at, converted, fetched; what there is."""
+"""Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, doctor."""
 
 from pathlib import Path
 from typing import Annotated

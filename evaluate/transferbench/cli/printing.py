@@ -1,4 +1,4 @@
-"""What is told while checkpoints are judged, and afterwards."""
+"""What is printed while checkpoints are evaluated, and afterwards."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,7 +76,7 @@ def counted(steps: Iterable[int], total: int, what: str) -> Iterator[int]:
 
 
 def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
-    """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after what a person can mend."""
+    """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after a user's error."""
     from transferbench import tables
 
     failed = [record for record in found if record.status == "failed"]
@@ -112,7 +112,7 @@ def places(*named: Sequence[Path] | None) -> list[Path]:
 
 
 def unreadable(*collections: "Collection") -> None:
-    """Say on stderr what is left out of collections and what is told of them."""
+    """Print on stderr what is left out of collections, and their notes."""
     for each in collections:
         for reason in each.unreadable:
             print(f"Left out: {reason}", file=sys.stderr)

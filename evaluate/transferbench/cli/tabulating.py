@@ -1,4 +1,4 @@
-"""Commands about numbers: tables and a page of records, and what was published."""
+"""Commands for tables, the report, and published numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -30,7 +30,7 @@ over classes of VOC2007's 11-point average precision, or, for annotated objects,
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is true of a data set whoever looks at it."""
+    """What is known of a data set before any image is read."""
 
     name: str
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A recipe by its name, made to fit the network and the data it is run on, or the reason why it cannot be."""
+"""A recipe adapted to the network and the data it is run on, or the reason why it cannot be."""
 
 from collections.abc import Sequence
 from functools import reduce

@@ -99,7 +99,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def mine(n: int, runtime: Runtime) -> Int64[np.ndarray, "m"]:
-    """This process's contiguous share of the batches that 0 ... n - 1 fall into; all shares in rank order are all."""
+    """This process's contiguous share of the batches that 0 ... n - 1 fall into; in rank order they cover all."""
     return np.array_split(np.arange(-(-n // BATCH)), runtime.world_size)[runtime.rank]
 
 

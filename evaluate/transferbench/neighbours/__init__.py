@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: proposed by FAISS or torch, ranked in float64, the same whoever proposed them.
+"""Exact nearest neighbours: proposed by FAISS or torch and ranked in float64, so the result is the same from either.
 
 Why they are exact: docs/protocols.md#exact-search.
 """

@@ -1,4 +1,4 @@
-"""All that was recorded as one page to look at, and its figures as files for a paper."""
+"""All that was recorded as one HTML page, and its figures as files for a paper."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

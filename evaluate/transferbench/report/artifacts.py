@@ -1,4 +1,4 @@
-"""What tasks kept beside their records, read back only as it was recorded."""
+"""Artifacts of records, read back only if they are unchanged."""
 
 import hashlib
 import io

@@ -115,7 +115,7 @@ app.command(epilog=POINTER)(listing.times)
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is told bare, with exit code 2."""
+    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
     try:
         app()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What there is, and what runs that are there took: nothing is trained."""
+"""Commands that train nothing: lists, settings, and the curves and speed of existing runs."""
 
 import textwrap
 from pathlib import Path

@@ -67,7 +67,7 @@ def study(
 
 
 def say(message: str) -> None:
-    """Print at once."""
+    """Print without buffering."""
     print(message, flush=True)
 
 
@@ -77,7 +77,7 @@ def _end(stopped: int) -> None:
 
 
 def _queue(recipe: "Recipe", out: Path | None, resume: bool, request: str) -> None:
-    """Put this command into SLURM's queue, when the folder is one it could work in."""
+    """Submit this command to SLURM, if the folder is one it could run in."""
     from decorssl import runlog, session
     from transferbench import state
     from transferbench.runtime import slurm

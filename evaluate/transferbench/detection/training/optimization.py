@@ -1,4 +1,4 @@
-"""How a detector's weights are moved: Detectron2's groups, schedule and linear scaling."""
+"""How a detector's weights are updated: Detectron2's groups, schedule and linear scaling."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

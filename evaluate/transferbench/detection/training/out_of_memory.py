@@ -1,4 +1,4 @@
-"""Too little memory, told with the settings that need less."""
+"""Messages when memory runs out, with the settings that need less."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 @contextmanager
 def for_training(recipe: DetectionRecipe) -> Iterator[None]:
-    """Where memory is spent inside, a UserError says how many images were asked of it and what makes them fewer."""
+    """Out of memory inside becomes a UserError with the number of images and the settings that need less."""
     cure = (
         "Use fewer, which scales the learning rate too (detect.batch_size=8), smaller ones (INPUT.MIN_SIZE_TRAIN), "
         "or half precision (SOLVER.AMP.ENABLED True)."
