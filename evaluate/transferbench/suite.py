@@ -25,7 +25,7 @@ class SuiteEntry(Settings):
     settings: dict[str, Any] = Field(default={}, description="what differs from the task's defaults")
     data: tuple[str, ...] = Field(default=(), description="the data sets this job is for; any when none is named")
     embedded: str | None = Field(
-        default=None, description="an embedded data set that the job runs on, once, whatever is named"
+        default=None, description="an embedded data set that the job runs on, once, in place of the data asked for"
     )
     _origin: Origin = pydantic.PrivateAttr(default=Origin())
 

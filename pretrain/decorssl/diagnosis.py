@@ -42,7 +42,7 @@ def cause(views: list[dict[str, Any]]) -> str:
     """Where to look first."""
     if any(view["non_finite_share"] for view in views):
         return (
-            "The embeddings themselves are not finite: an image or an earlier update is to blame, not this loss alone."
+            "The embeddings themselves are not finite: the cause is an image or an earlier update, not only this loss."
         )
     if any(view.get("smallest_singular_value", 0) <= 1e-6 * view.get("largest_singular_value", 0) for view in views):
         return "The embeddings are finite but do not span their space, so a covariance of them cannot be inverted."

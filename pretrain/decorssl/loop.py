@@ -36,7 +36,7 @@ class Step:
     waited: float
     """How much of `seconds` went by waiting for images."""
     embeddings: tuple[Tensor, ...]
-    """Of this process's part of the batch, one tensor `n d` a view the student saw, without gradient."""
+    """Embeddings of this process's part of the batch: one tensor `n d` per view the student saw, without gradient."""
 
 
 class Training:

@@ -14,7 +14,7 @@ from transferbench.fields import rows, shown
 from transferbench.sheets import Grid, Sheet, declared, example, header, resolved, value_at
 
 APART = ("name", "summary", "targets", "views")
-"""Fields of a recipe that its table of settings leaves out or tells otherwise."""
+"""Fields of a recipe that its table of settings leaves out or shows elsewhere."""
 HEADS = ("view", "operation", "its settings", "meaning")
 
 

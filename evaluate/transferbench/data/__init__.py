@@ -21,7 +21,7 @@ HUB = "hf:"
 
 SOURCES = plugins.Registry("transferbench.data.sources", "data set")
 STORED = ("folder", "huggingface", "parquet", "webdataset")
-"""Those of the sources that are ways to store any data set, named by where it lies."""
+"""The sources for any data set in a known layout, named by its path."""
 
 Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
 """What a data set is reported in: accuracy, the mean of the classes' accuracies, for several labels an image the mean

@@ -191,4 +191,4 @@ class Flip(Chance):
 
 
 Operation = Annotated[Crop | Jitter | Gray | Blur | Solarize | Invert | Flip, Field(discriminator="op")]
-"""One step of a view, named by `op` in a recipe; the order in the recipe is the order of application."""
+"""One operation of a view, named by `op` in a recipe; they are applied in the recipe's order."""

@@ -28,7 +28,7 @@ BATCH = 256
 """Part of what features are: an image's last bits depend on those it is computed with."""
 
 Report = Callable[[int, int], None]
-"""Told (images done, images in all) by this process as a long loop goes on."""
+"""Called with (images done, images in all) by this process during a long loop."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from transferbench.errors import UserError
 MANIFEST = "manifest.json"
 FORMAT = "transferbench-archive-1"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time a zip can hold; every file bears it."""
+"""The earliest time a zip can hold; every file has it."""
 KIND = zipfile.ZIP_DEFLATED
 
 

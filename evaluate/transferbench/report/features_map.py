@@ -14,7 +14,7 @@ TITLE = "map of the features"
 POINTS = 1000
 """How many test images are drawn at most."""
 COLOURED = 10
-"""How many classes are told apart; the images of all others are faint."""
+"""How many classes have a colour; the images of all others are faint."""
 COMPONENTS = 50
 PERPLEXITY = 30
 FEW = 5

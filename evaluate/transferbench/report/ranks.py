@@ -11,7 +11,7 @@ MEASURES = {"rankme": "RankMe", "effective_rank": "effective rank"}
 LEAST = 2
 """Fewer checkpoints make no plot."""
 CORRELATED = 4
-"""From so many checkpoints on the rank correlation is told."""
+"""With this many checkpoints or more, the rank correlation is shown."""
 
 
 def charts(board: Leaderboard) -> dict[str, list[Chart]]:

@@ -60,7 +60,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """
     truth, targets = dataset.train.targets, dataset.test.targets
     if truth is None or targets is None:
-        raise UserError(f"{dataset.train.info.name} has one label an image. Expected several, as in voc07.")
+        raise UserError(f"{dataset.train.info.name} has one label per image. Expected several, as in voc07.")
     _require_enough(truth, targets, dataset.train.info.classes, config.folds)
     train = _scaled(bench.features(candidate, dataset.train, config).features, config.normalise)
     test = _scaled(bench.features(candidate, dataset.test, config).features, config.normalise)

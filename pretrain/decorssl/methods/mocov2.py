@@ -26,7 +26,7 @@ class Config(Settings):
     final_momentum: float | None = Field(
         None, ge=0, le=1, description="final momentum, reached along half a cosine; none: constant"
     )
-    symmetric: bool = Field(False, description="both views are queries, each with a queue of its own (MoCo v2+)")
+    symmetric: bool = Field(False, description="both views are queries, each with its own queue (MoCo v2+)")
 
 
 check = any_batch

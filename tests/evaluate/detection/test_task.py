@@ -133,7 +133,7 @@ def test_other_tasks_are_not_asked_of_boxes_nor_this_one_of_labels(tmp_path: Pat
     assert [each.status for each in found] == ["skipped", "skipped"]
     assert found[0].error == "mine has annotated boxes. Expected a task for that: detect."
     assert found[1].error is not None
-    assert found[1].error.startswith("digits has one label(s) an image")
+    assert found[1].error.startswith("digits has one label(s) per image")
 
 
 def test_no_object_to_learn_fails_in_words(tmp_path: Path):

@@ -35,7 +35,7 @@ class Located:
     told: tuple[str, ...] = ()
     """Where the overrides come from, and what they leave out, in words for the report."""
     network: Callable[[], nn.Module] | None = None
-    """Builds the library's own network from images to features, whatever its weights."""
+    """Builds the library's own network from images to features, without its weights."""
 
 
 def locate(file: str | Path) -> Located:

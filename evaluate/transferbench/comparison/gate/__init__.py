@@ -18,7 +18,7 @@ State = Literal["ok", "better", "left", "missing"]
 Who = tuple[str, str]
 CONTROL = "random-init"
 ROUNDING = 1e-9
-"""A number exactly at the edge of its band is in it, whatever binary fractions make of it."""
+"""Slack for rounding: a number exactly at the edge of its band counts as inside."""
 
 
 @dataclass(frozen=True)

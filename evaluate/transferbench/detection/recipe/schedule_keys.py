@@ -25,7 +25,7 @@ class InputKeys(Settings):
         default="choice", description="drawn from the list, or between its two"
     )
     MAX_SIZE_TRAIN: int = Field(default=1333, ge=1, description="longer side in training at most, pixels")
-    MIN_SIZE_TEST: int = Field(default=800, ge=0, description="shorter side in testing, pixels; 0: as it is")
+    MIN_SIZE_TEST: int = Field(default=800, ge=0, description="shorter side in testing, pixels; 0: not resized")
     MAX_SIZE_TEST: int = Field(default=1333, ge=1, description="longer side in testing at most, pixels")
     RANDOM_FLIP: Literal["horizontal", "none"] = Field(default="horizontal", description="with probability 0.5")
     CROP: CropKeys = CropKeys()
@@ -95,7 +95,7 @@ class PreciseKeys(Settings):
     ENABLED: bool = Field(
         default=False, description="batch-norm statistics are measured again before testing (precise BN)"
     )
-    NUM_ITER: int = Field(default=200, ge=1, description="over so many batches")
+    NUM_ITER: int = Field(default=200, ge=1, description="number of batches for it")
 
 
 class TestKeys(Settings):

@@ -9,7 +9,7 @@ from transferbench.detection.recipe import DetectionRecipe
 from transferbench.errors import UserError
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""By this word torch's error says that the machine's own memory is spent: it is a plain RuntimeError."""
+"""This word in torch's plain RuntimeError means that the machine's memory is exhausted."""
 
 
 @contextmanager
