@@ -51,7 +51,7 @@ def test_a_setting_in_the_wrong_place_is_found_and_a_misspelt_one_guessed(overri
 
 def test_what_does_not_fit_in_the_methods_and_the_backbones_settings_is_told_with_the_rest():
     text = refused("settings.iterations=9", "backbone.arguments.width=-1", "epochs=0")
-    assert text.splitlines()[0].startswith("3 setting(s) in ")
+    assert text.splitlines()[0].startswith("3 invalid setting(s) in ")
     for name in ("settings.iterations: found 9", "backbone.arguments.width: found -1", "epochs: found 0"):
         assert f"  {name}; " in text
 

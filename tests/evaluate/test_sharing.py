@@ -145,7 +145,7 @@ def test_pack_says_what_it_needs(evaluate: Run, packed: Path):
     wrong = {
         ("a.tar", "results"): "ends in .zip",
         ("b.zip", "empty"): "no records in empty",
-        ("b.zip", "nowhere"): "There is no nowhere",
+        ("b.zip", "nowhere"): "nowhere does not exist",
         ("b.zip", "results", "--artifacts", "predictionz"): "Did you mean 'predictions'",
     }
     for arguments, reason in wrong.items():

@@ -102,5 +102,5 @@ def test_a_loader_process_that_is_killed_is_told_with_its_batch(recipe: Recipe, 
         os.kill(os.getpid(), signal.SIGKILL)
         return images.read(index)
 
-    with pytest.raises(UserError, match=r"(?s)loader process died.*epoch 1 .*'train-\d+' to 'train-.*--workers 0"):
+    with pytest.raises(UserError, match=r"(?s)loader process died.*epoch 1,.*'train-\d+' to 'train-.*--workers 0"):
         list(Training(recipe, replace(images, read=read), ONE, 1, "pil").steps())

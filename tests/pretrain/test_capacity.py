@@ -42,7 +42,7 @@ def test_the_batch_that_fits_is_found_from_two_small_ones(
         (
             {"micro_batch_size": 32},
             24,
-            "hold 32 images .*micro_batch_size 32 over 1.*24 would fit: --set micro_batch_size=16. That",
+            "32 images .*micro_batch_size 32 over 1.*24 would fit: --set micro_batch_size=16. That",
         ),
     ],
 )

@@ -162,6 +162,6 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
-            f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
+            f"train/<class>/* and val/<class>/* or test/<class>/*: --data {'./' if path.exists() else '/path/to/'}{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)

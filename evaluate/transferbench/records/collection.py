@@ -94,7 +94,7 @@ def _read(path: Path) -> Iterable[tuple[Path, Record | ValueError]]:
         return records.read_all(inside)
     if not path.exists():
         raise UserError(
-            f"There is no {path}. Expected a folder of records, a record or an archive made by `evaluate pack`."
+            f"{path} does not exist. Expected a folder of records, a record or an archive made by `evaluate pack`."
         )
     try:
         return [(path, records.read(path))]

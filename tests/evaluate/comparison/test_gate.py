@@ -142,8 +142,8 @@ def test_what_cannot_be_held_is_told_with_2(evaluate: Run):
     kept("base", scored(65.0))
     kept("failed", scored(65.0, status="failed"))
     wrong = {
-        ("base", "--against", "base"): "against itself",
-        ("base", "--against", "nowhere"): "There is no nowhere",
+        ("base", "--against", "base"): "with itself",
+        ("base", "--against", "nowhere"): "nowhere does not exist",
         ("base", "--against", "failed"): "no finished result",
         ("failed", "--against", "base", "--tolerance", "kNN"): "found 'kNN'",
         ("failed", "--against", "base", "--tolerance", "-1"): "found '-1'",
