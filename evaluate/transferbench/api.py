@@ -1,4 +1,4 @@
-"""Judge checkpoints or live modules from Python; the command line takes the same road."""
+"""Evaluate checkpoints or live modules from Python; the command line uses the same code."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ DATA = "digits"
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be judged, and on what.
+    """What to evaluate, and on what.
 
     Attributes:
         models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, or live modules.
@@ -73,7 +73,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Work that is checked and ready: every setting fits, every file is read, some data is here."""
+    """Work that is checked and ready: every setting is valid, every file is read, some data is here."""
 
     candidates: tuple[Candidate, ...]
     jobs: tuple[Job, ...]
@@ -82,7 +82,7 @@ class Evaluation:
     datasets: DatasetCache
 
     def plan(self) -> list[Estimate]:
-        """What is left to run will take so long and so much memory here; a few images are put through each backbone."""
+        """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, found = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for candidate in self.candidates:
@@ -217,8 +217,8 @@ def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
     size = sizes.pop()
     if sizes or size is None:
         raise UserError(
-            f"The images of {', '.join(data)} have no one size that a live module could be given. "
-            "Say what it expects: preprocess=Preprocess(size=256, crop=224)."
+            f"The images of {', '.join(data)} have no common size, and what a live module expects is not known. State "
+            "it: preprocess=Preprocess(size=256, crop=224)."
         )
     return Preprocess(size=None, crop=size)
 
@@ -229,7 +229,7 @@ def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[st
     notes: list[str] = []
     for candidate in candidates:
         if candidate.card.architecture.family == LIVE:
-            notes.append(f"{candidate.name}: no random-init row, for how to build it anew is not known.")
+            notes.append(f"{candidate.name}: no random-init row, since how to build the network again is not known.")
             continue
         card, seed = candidate.card, candidate.card.origin.seed or 0
         key = f"{card.architecture.model_dump_json()} {card.preprocess.model_dump_json()} {seed}"

@@ -1,4 +1,4 @@
-"""What works on this machine, and the one command that mends what does not."""
+"""What works on this machine, and the command that fixes each problem."""
 
 import importlib.metadata
 import platform

@@ -1,11 +1,11 @@
-"""The error a person can mend, and near names for misspelt words."""
+"""The error that a user can fix, and suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the person at the keyboard can mend.
+    """Something the user can fix.
 
     The message says what was found, what was expected and what to do. Command lines print it bare and exit with 2.
     """

@@ -1,4 +1,4 @@
-"""How sure a number is: seeded bootstrap over test samples, and two classifiers compared on the same samples.
+"""Uncertainty of a number: seeded bootstrap over test samples, and two classifiers compared on the same samples.
 
 Drawing n samples with replacement and counting those of each kind is one multinomial draw over the kinds, so the
 bootstrap of anything that depends on counts alone needs no pass over the samples and is exact. Which interval is of

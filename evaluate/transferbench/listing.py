@@ -84,9 +84,7 @@ def published(method: str = "*", data: str = "*", task: str = "*") -> list[str]:
             raise unknown(name, pattern, sorted(known))
     found = [n for n in numbers() if all(fnmatchcase(getattr(n, name), pattern) for name, pattern in wanted.items())]
     if not found:
-        raise UserError(
-            f"Nothing was published for method {method}, data set {data} and task {task}, as far as we know."
-        )
+        raise UserError(f"No published number is known for method {method}, data set {data} and task {task}.")
     rows = [("method", "network", "pretrained", "judged on", "value", "source"), *map(_published, found)]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     return ["  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]) for row in rows]

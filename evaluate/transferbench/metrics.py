@@ -12,7 +12,7 @@ Eigenvalues = Float64[np.ndarray, "r"]
 
 
 def top_k_hits(scores: Float[np.ndarray, "n c"], labels: Int64[np.ndarray, "n"], k: int) -> Bool[np.ndarray, "n"]:
-    """Whether the label is among the k classes of the highest scores; of equal scores the smaller class counts first.
+    """Whether the label is among the k classes of the highest scores; ties go to the smaller class.
 
     Raises:
         ValueError: when a score is not finite.
@@ -41,7 +41,7 @@ def mean_per_class(hits: Bool[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) 
 def average_precision(
     scores: Float[np.ndarray, "n"], relevant: Bool[np.ndarray, "n"], points: int | None = None
 ) -> float:
-    """Precision over recall as the VOC development kit sums it up; of equal scores the earlier sample comes first.
+    """Precision over recall as the VOC development kit sums it up; ties keep the order of the samples.
 
     Args:
         scores: how surely each sample is of the class.

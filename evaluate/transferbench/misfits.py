@@ -1,4 +1,4 @@
-"""Settings that do not fit, in words: what was found, where it was written, and what could be meant."""
+"""Invalid settings, explained: what was found, where it was written, and what was probably meant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Misfit:
 
 def explained(model: type[BaseModel], misfits: Sequence[Misfit], origin: Origin, branches: Branches) -> str:
     """A line for each, below one that names the file."""
-    lines = [f"{len(misfits)} setting(s) in {origin.name} do not fit {model.__name__}:"]
+    lines = [f"{len(misfits)} invalid setting(s) in {origin.name}:"]
     for each in misfits:
         where, place = ".".join(map(str, each.location)), origin.place(each.location)
         if each.kind == "extra_forbidden":

@@ -131,7 +131,7 @@ def install(modules: Mapping[str, str] = {}, names: Mapping[str, dict[str, str]]
 
 
 def _warn(old: str, new: str) -> None:
-    text = f"{old} is now {new}; the old name goes with version 0.3."
+    text = f"{old} is now {new}; the old name will be removed in version 0.3."
     warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 

@@ -67,7 +67,9 @@ def _artifacts(found: Iterable[StoredRecord], wanted: str, notes: list[str]) -> 
             content = each.out.joinpath(artifact.path)
             data = content.read_bytes() if content.is_file() else b""
             if archive.sha256(data) != artifact.sha256:
-                notes.append(f"{content} is not there as the record of {each.record.candidate} kept it.")
+                notes.append(
+                    f"{content} is missing or has changed since the record of {each.record.candidate} was written."
+                )
             else:
                 files[artifact.path] = data
     return files

@@ -126,7 +126,7 @@ def load(path: Path) -> Any:
     except (safetensors.SafetensorError, KeyError, OSError) as error:
         raise _broken(path, str(error)) from None
     if checksum != _checksum(tensors, skeleton):
-        raise _broken(path, "its content has another checksum than it was saved with")
+        raise _broken(path, "its checksum does not match its content")
     return _restore(json.loads(skeleton), tensors)
 
 
@@ -139,11 +139,11 @@ def require_writable(folder: Path) -> None:
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         what = "cannot be written to" if nearest.is_dir() else "is not a folder"
-        raise UserError(f"{folder} cannot hold what is to be kept: {nearest} {what}. Choose another --out.")
+        raise UserError(f"Cannot write to {folder}: {nearest} {what}. Choose another --out.")
 
 
 def _broken(path: Path, why: str) -> BrokenStateError:
-    return BrokenStateError(f"{path} is not a whole training state ({why}). Remove it to start afresh.")
+    return BrokenStateError(f"{path} is not a complete training state ({why}). Remove it to start again.")
 
 
 def _checksum(tensors: Mapping[str, Tensor], skeleton: str) -> str:

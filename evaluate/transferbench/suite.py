@@ -21,11 +21,11 @@ class SuiteEntry(Settings):
     """One job of a suite."""
 
     task: str = Field(description="a task's name, or its import path")
-    id: str = Field(default="", description="the name --set reaches this job by; the task's name when not given")
+    id: str = Field(default="", description="the job's name for --set; by default the task's name")
     settings: dict[str, Any] = Field(default={}, description="what differs from the task's defaults")
     data: tuple[str, ...] = Field(default=(), description="the data sets this job is for; any when none is named")
     embedded: str | None = Field(
-        default=None, description="an embedded data set that the job runs on, once, whatever is named"
+        default=None, description="an embedded data set that the job runs on, once, in place of the data asked for"
     )
     _origin: Origin = pydantic.PrivateAttr(default=Origin())
 
@@ -75,10 +75,10 @@ class SuiteEntry(Settings):
 class Suite(Settings):
     """Jobs in the order they run, cheapest first."""
 
-    name: str = Field(description="what the suite is called; the file's name when not given")
+    name: str = Field(description="name of the suite; by default the file's name")
     summary: str = Field("", description="one line for lists")
-    for_data: tuple[str, ...] = Field((), description="data sets that take this suite when none is asked for")
-    for_metric: str | None = Field(None, description="other data sets that take it: those reported in this metric")
+    for_data: tuple[str, ...] = Field((), description="data sets whose default is this suite")
+    for_metric: str | None = Field(None, description="it is also the default of data sets reported in this metric")
     extends: str | None = Field(None, description="a suite whose jobs come first")
     overrides: tuple[str, ...] = Field((), description="what to change in the extended suite's jobs, as with --set")
     jobs: tuple[SuiteEntry, ...] = Field((), description="tasks with their settings, cheapest first")

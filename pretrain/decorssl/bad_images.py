@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: replaced by the next ones, counted, and not too many of them."""
+"""Images that cannot be decoded: counted, and replaced by the next ones up to a limit."""
 
 import json
 from dataclasses import replace
@@ -62,7 +62,7 @@ class BadImageReplacer:
         if len(names) > self.limit or len(names) == len(self.source):
             shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             raise UserError(
-                f"{len(names)} images of {self.source.info.name} cannot be decoded, and --bad-images bears with "
-                f"{self.limit}: {shown}. Repair or remove the files, or allow more."
+                f"{len(names)} images of {self.source.info.name} cannot be decoded, more than the {self.limit} that "
+                f"--bad-images allows: {shown}. Repair or remove the files, or allow more."
             )
         return names

@@ -1,4 +1,4 @@
-"""Views compared after a transformation of their channels over sub-batches: W-MSE and its relatives.
+"""Distance between views after transforming their channels over sub-batches: W-MSE and its relatives.
 
 Source: docs/methods.md#w-mse.
 """
@@ -23,9 +23,11 @@ class SubBatches(Settings):
     """The settings of a method that transforms sub-batches."""
 
     w_size: int = Field(128, ge=2, description="samples whitened together; twice the embedding or more")
-    w_iter: int = Field(1, ge=1, description="how often a batch is cut into sub-batches anew")
-    eps: float = Field(0.0, ge=0, lt=1, description="share of the identity mixed into each covariance")
-    normalised: bool = Field(True, description="compare directions; false: mean squared differences")
+    w_iter: int = Field(1, ge=1, description="how many times each batch is randomly split into sub-batches")
+    eps: float = Field(0.0, ge=0, lt=1, description="weight of the identity matrix mixed into each covariance")
+    normalised: bool = Field(
+        True, description="compare normalised embeddings; false: mean squared error of embeddings as they are"
+    )
 
 
 def check(config: SubBatches, batch: int, dim: int) -> None:
@@ -33,8 +35,8 @@ def check(config: SubBatches, batch: int, dim: int) -> None:
     check_parts(batch, config.w_size)
     if config.w_size <= dim and not config.eps:
         raise UserError(
-            f"settings.w_size={config.w_size} samples cannot whiten an embedding of {dim} channels: take more samples "
-            f"than channels, better {2 * dim}, lower projector.output, or (but for PCA) set settings.eps."
+            f"settings.w_size={config.w_size} samples cannot whiten an embedding of {dim} channels: use more samples "
+            f"than channels (better {2 * dim}), lower projector.output, or (except for PCA) set settings.eps."
         )
 
 

@@ -26,10 +26,10 @@ def out_of_memory(training: Training) -> UserError:
         else "How many would fit could not be measured; try half as many"
     )
     return UserError(
-        f"The GPU's memory does not hold {asked // processes} images of {len(recipe.views)} views a process "
-        f"({name} {asked} over {processes}). {largest}: {_ways_out(training, fits)}. That changes the result, so "
-        "choose another --out. The same batch over more processes does not: torchrun --nproc-per-node N, "
-        "and --resume goes on from the last state."
+        f"{asked // processes} images of {len(recipe.views)} views per process ({name} {asked} over {processes}) do "
+        f"not fit in the GPU's memory. {largest}: {_ways_out(training, fits)}. That changes the result, so choose "
+        "another --out. The same batch over more processes does not change it: torchrun --nproc-per-node N, and "
+        "--resume continues from the last state."
     )
 
 
@@ -39,11 +39,11 @@ def _ways_out(training: Training, fits: int) -> str:
     sizes = [size for size in range(processes, fits + 1, processes) if size > 1 and batch % size == 0]
     parts = f"--set micro_batch_size={sizes[-1]}" if sizes else ""
     if training.recipe.micro_batch_size:
-        return parts or "no smaller part fills the batch, so --set batch_size too"
+        return parts or "no smaller part divides the batch, so lower batch_size too"
     kept = (
-        f", or {parts}, which leaves the loss its {batch} images, gives batch normalisation only these, and runs the "
+        f", or {parts}, with which the loss still sees {batch} images, batch normalisation sees only the part, and the "
     )
-    return f"--set batch_size={fits}" + (f"{kept}backbone forward twice" if parts else "")
+    return f"--set batch_size={fits}" + (f"{kept}backbone runs forward twice" if parts else "")
 
 
 def fitting(training: Training) -> int | None:

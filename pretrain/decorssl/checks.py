@@ -1,4 +1,4 @@
-"""What must hold between a recipe, its images and the processes before anything is spent."""
+"""Checks of a recipe, its images and the processes before training starts."""
 
 from decorssl.methods import METHODS, Method
 from decorssl.recipe import Recipe
@@ -7,7 +7,7 @@ from transferbench.runtime import Runtime
 
 
 def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
-    """Refuse, by a UserError, numbers that do not go together."""
+    """Raise a UserError for numbers that are inconsistent."""
     if recipe.batch_size > images:
         raise UserError(
             f"batch_size {recipe.batch_size} is more than the {images} training images. "
@@ -15,8 +15,8 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
         )
     if recipe.batch_size % (recipe.micro_batch_size or 1):
         raise UserError(
-            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so batch "
-            "statistics would be of parts of different sizes. Choose one that divides it."
+            f"batch_size {recipe.batch_size} is not a multiple of micro_batch_size {recipe.micro_batch_size}, so "
+            "batch statistics would come from parts of different sizes. Choose one that divides it."
         )
     for name, size in (("batch_size", recipe.batch_size), ("micro_batch_size", recipe.micro_batch_size or 0)):
         if size % runtime.world_size:

@@ -1,4 +1,4 @@
-"""Collapse of features: what is measured of a cloud of them, what it is called, and what is said of it."""
+"""Collapse of features: its measures, its kinds, and the warnings."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,12 +25,12 @@ FLOOR = 1e-12
 ALARMS: dict[Kind, str] = {
     "complete": "Complete collapse: different images get the same embedding (mean cosine {s.mean_cosine:.4f}, std "
     "{s.std:.2g}), so there is nothing left to learn from. ",
-    "dimensional": "Dimensional collapse: embeddings vary along {s.effective_rank:.1f} of {s.possible} directions, and "
-    "their channels say the same (mean |correlation| {s.mean_abs_correlation:.2f}). ",
+    "dimensional": "Dimensional collapse: embeddings vary along {s.effective_rank:.1f} of {s.possible} directions, "
+    "and their channels are redundant (mean |correlation| {s.mean_abs_correlation:.2f}). ",
 }
 ADVICE = (
-    "If the method is meant to prevent it: lower optim.lr or raise optim.warmup_epochs, check that the batch is large "
-    "enough for the method, and give its decorrelating or variance term more weight. The run goes on."
+    "If the method is meant to prevent it: lower optim.lr or raise optim.warmup_epochs, check that the batch is "
+    "large enough for the method, and give its decorrelation or variance term more weight. The run continues."
 )
 
 
@@ -65,7 +65,7 @@ class Spectrum:
 
     @property
     def collapse(self) -> Kind:
-        """What the features suffer from."""
+        """The kind of collapse, if any."""
         if self.mean_cosine > COSINE or not self.eigenvalues.any():
             return "complete"
         return "dimensional" if self.rank_share < RANK_SHARE or self.mean_abs_correlation > CORRELATION else "none"
@@ -97,7 +97,7 @@ def spectrum(features: Float32[np.ndarray, "n d"], width: int | None = None) -> 
 
 
 def alarm(found: Spectrum) -> str | None:
-    """What to tell a person who watches the run."""
+    """The warning for a person who watches the run."""
     return ALARMS[found.collapse].format(s=found) + ADVICE if found.collapse != "none" else None
 
 

@@ -45,7 +45,7 @@ class CompiledNetwork:
             raise
         except Exception as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            self.say(f"torch.compile failed here, so the network runs as it is: {reason}")
+            self.say(f"torch.compile failed here, so the network runs uncompiled: {reason}")
             return self.network
         finally:
             self.network.zero_grad(set_to_none=True)
@@ -53,7 +53,7 @@ class CompiledNetwork:
 
 
 def prepare(mode: Mode, say: Say) -> Prepare:
-    """What readies a network for its first batch; `off` leaves it as it is."""
+    """A function that prepares a network for its first batch; `off` leaves it as it is."""
     return (lambda network: network) if mode == "off" else (lambda network: CompiledNetwork(network, mode, say))
 
 

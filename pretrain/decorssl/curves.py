@@ -127,7 +127,7 @@ def _imported(name: str) -> Any:
     try:
         return importlib.import_module(MODULES[name])
     except ImportError as error:
-        raise UserError(f"--log {name} needs a package that is not here ({error}): pip install {name}") from None
+        raise UserError(f"--log {name} needs a package that is not installed ({error}): pip install {name}") from None
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is said and kept of a step that went wrong: the batch's spectrum and what may help."""
+"""The diagnosis of a failed step: the batch's spectrum and what may help."""
 
 import math
 from typing import Any
@@ -42,15 +42,15 @@ def cause(views: list[dict[str, Any]]) -> str:
     """Where to look first."""
     if any(view["non_finite_share"] for view in views):
         return (
-            "The embeddings themselves are not finite: an image or an earlier update is to blame, not this loss alone."
+            "The embeddings themselves are not finite: the cause is an image or an earlier update, not only this loss."
         )
     if any(view.get("smallest_singular_value", 0) <= 1e-6 * view.get("largest_singular_value", 0) for view in views):
         return "The embeddings are finite but do not span their space, so a covariance of them cannot be inverted."
-    return "The embeddings are finite and span their space: numbers grew too large, or a gradient did."
+    return "The embeddings are finite and span their space: a value or a gradient grew too large."
 
 
 def advice(recipe: Recipe) -> list[str]:
-    """What may help, of what this recipe can be told."""
+    """Settings of this recipe that may help."""
     found = [f"lower optim.lr (it is {recipe.optim.lr:g})", "raise optim.warmup_epochs"]
     if recipe.precision != "float32":
         found.append("use precision=float32")
@@ -66,7 +66,7 @@ def message(found: dict[str, Any], folder: object, last: str) -> str:
     lines += [f"  view {i + 1}: {_words(view)}" for i, view in enumerate(found["embeddings"])]
     lines.append(found["cause"])
     lines.append(f"The last good state ({last}) and failure.json, this report, are kept in {folder}.")
-    return "\n".join([*lines, f"With another --out, {'; or '.join(found['advice'])}."])
+    return "\n".join([*lines, f"To try again, choose another --out and {'; or '.join(found['advice'])}."])
 
 
 def _words(view: dict[str, Any]) -> str:

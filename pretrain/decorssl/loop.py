@@ -36,11 +36,11 @@ class Step:
     waited: float
     """How much of `seconds` went by waiting for images."""
     embeddings: tuple[Tensor, ...]
-    """Of this process's part of the batch, one tensor `n d` a view the student saw, without gradient."""
+    """Embeddings of this process's part of the batch: one tensor `n d` per view the student saw, without gradient."""
 
 
 class Training:
-    """One pretraining run, which can be stopped after any step, saved, and gone on with.
+    """One pretraining run, which can be stopped after any step, saved, and resumed.
 
     All randomness is a function of (seed, epoch, image) or (seed, step, rank), so weights, optimizer state and the
     number of steps done are the whole state. `teacher` is the encoder's momentum copy where the method routes views to
@@ -82,7 +82,7 @@ class Training:
         return self.plans.steps_per_epoch
 
     def state(self) -> dict[str, Any]:
-        """Everything a later process needs to go on from here."""
+        """Everything a later process needs to resume from here."""
         teacher = {"teacher": self.teacher.state_dict()} if self.teacher else {}
         return {
             "done": self.done,
@@ -93,7 +93,7 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Resume from a saved state."""
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.teacher:

@@ -19,28 +19,30 @@ class OptimizerSettings(Settings):
     """
 
     kind: Literal["sgd", "adam", "lars"] = Field("sgd", description="the optimizer")
-    lr: float = Field(gt=0, description="learning rate, for a batch of 256 where it is scaled")
+    lr: float = Field(gt=0, description="learning rate; for a batch of 256 with scale_with_batch")
     scale_with_batch: bool = Field(True, description="multiply lr by batch_size / 256")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD and LARS")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     weight_decay: float = Field(ge=0, description="added to the gradient, for Adam too")
-    decay_vectors: bool = Field(description="decay, and LARS's own rate, for biases and normalisation parameters too")
+    decay_vectors: bool = Field(
+        description="weight decay and LARS's adaptation for biases and normalisation parameters too"
+    )
     trust_coefficient: float = Field(
-        0.02, gt=0, description="LARS: a tensor's own rate is this by its norm over its gradient's"
+        0.02,
+        gt=0,
+        description="LARS: trust coefficient; a tensor's rate is this times its norm over its gradient's norm",
     )
     trust_clip: bool = Field(True, description="LARS: no tensor's rate is above the learning rate")
-    loss_weight: float = Field(1.0, gt=0, description="the loss is multiplied by this before its gradient is taken")
+    loss_weight: float = Field(1.0, gt=0, description="factor on the loss before its gradient is taken")
     constant_predictor_lr: bool = Field(False, description="the predictor's rate stays at lr (SimSiam)")
-    warmup_epochs: float = Field(2, ge=0, description="epochs in which the rate rises linearly")
-    warmup_steps: int | None = Field(None, ge=0, description="in place of warmup_epochs")
+    warmup_epochs: float = Field(2, ge=0, description="epochs of linear warm-up")
+    warmup_steps: int | None = Field(None, ge=0, description="steps of linear warm-up, instead of warmup_epochs")
     warmup_start: float | None = Field(
-        None, ge=0, description="rate of step 0, never scaled; none: the rate of step 0 is one step's share of lr"
+        None, ge=0, description="learning rate at step 0, never scaled; none: one warm-up step's share of lr"
     )
-    schedule: Literal["cosine", "epoch_cosine", "drops"] = Field(
-        "cosine", description="what the rate does after the warm-up"
-    )
+    schedule: Literal["cosine", "epoch_cosine", "drops"] = Field("cosine", description="schedule after the warm-up")
     floor: float = Field(0.001, ge=0, le=1, description="the cosine's last learning rate, as a share of the first")
     drops_before_end: tuple[int, ...] = Field((), description="epochs before the end at which the rate drops")
-    drop_factor: float = Field(0.2, gt=0, le=1, description="schedule=drops: what the rate is multiplied by each time")
+    drop_factor: float = Field(0.2, gt=0, le=1, description="schedule=drops: factor at each drop")
 
     def optimizer(self, learner: nn.Module) -> torch.optim.Optimizer:
         """The optimizer of everything that learns; a group says whether its rate is `constant`."""

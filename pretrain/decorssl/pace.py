@@ -11,7 +11,7 @@ from transferbench import settings
 
 NONE = "-"
 LEVELS = (50.0, 60.0, 70.0, 80.0, 85.0, 90.0)
-"""Per cent of k-NN accuracy that the time to is told of."""
+"""k-NN accuracies, in per cent, whose time is reported."""
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def check_parts(batch: int, size: int) -> None:
     """
     if batch % size:
         raise UserError(
-            f"Each process sees {batch} images a step, which sub-batches of settings.w_size={size} do not fill evenly. "
-            "Choose a batch_size (over all processes) that gives each a multiple of w_size."
+            f"Each process sees {batch} images per step, which cannot be split evenly into sub-batches of "
+            f"settings.w_size={size}. Choose a batch_size (over all processes) that gives each process a multiple of "
+            "w_size."
         )

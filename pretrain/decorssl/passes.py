@@ -1,4 +1,4 @@
-"""How a batch goes forward and its gradient back: whole, or in parts that the memory holds.
+"""Forward and backward of a batch: whole, or in parts that fit in memory (gradient caching).
 
 Once for each step, `forward` gives one embedding `n d`, with gradient, for each view `n 3 h w`, and `backward` adds the
 gradient of a loss of these embeddings to that of every weight; `averages` says whether the encoder's then are averaged
@@ -41,7 +41,7 @@ class Whole:
 
 
 class GradCache:
-    """So many images at a time through the backbone, and all of them through projector and loss.
+    """Gradient caching: a part of the images at a time through the backbone, all through projector and loss.
 
     The backbone runs twice: once without gradient, to know the features that the loss is of, and, when the gradient at
     these is known, once more with it, so that the activations kept are those of one part of one view (gradient caching,

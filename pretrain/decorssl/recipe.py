@@ -29,45 +29,48 @@ PROSE = ("name", "summary", "targets")
 class ExpectedScore(Settings):
     """A score somebody published, or measured here, for this recipe."""
 
-    task: str = Field(description="what was measured, on what")
-    value: float = Field(description="the score, mostly in per cent")
-    source: str = Field(description="who says so")
+    task: str = Field(description="task and data set")
+    value: float = Field(description="the score, usually in per cent")
+    source: str = Field(description="where it was published or measured")
 
 
 class Stage(Settings):
     """Epochs in which the views are smaller."""
 
     until_epoch: int = Field(ge=1, description="the stage ends with this epoch, counted from 1")
-    scale: float = Field(gt=0, lt=1, description="of the sides of every crop")
+    scale: float = Field(gt=0, lt=1, description="factor on the side of every crop")
 
 
 class Recipe(Settings):
     """The settings of one pretraining run."""
 
-    name: str = Field(description="what runs are called by; the file's name when not given")
-    summary: str = Field(description="one sentence, told when the run begins")
-    method: str = Field(description="what is trained with: a name of `pretrain ls`, or an import path")
-    settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
+    name: str = Field(description="name of the run; by default the file's name")
+    summary: str = Field(description="one sentence, printed when the run begins")
+    method: str = Field(description="a method listed by `pretrain ls`, or an import path")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     data: str = Field("digits", description="a data set's name or path")
-    split: str = Field("train", description="the images pretrained on; STL-10 has train+unlabeled")
+    split: str = Field("train", description="split to pretrain on; STL-10 also has train+unlabeled")
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
-    backbone: Architecture = Field(description="the network that is pretrained")
+    backbone: Architecture = Field(description="network to pretrain")
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
-    projector: Projector = Field(description="what stands between backbone and loss, and is thrown away")
-    views: tuple[View, ...] = Field(min_length=1, description="the random operations each view of an image is made by")
-    preprocess: Preprocess = Field(description="how images are normalised, and prepared when the backbone is judged")
+    projector: Projector = Field(description="head between backbone and loss, discarded after pretraining")
+    views: tuple[View, ...] = Field(min_length=1, description="random augmentations of each view")
+    preprocess: Preprocess = Field(description="normalisation, and preprocessing when the backbone is evaluated")
     optim: OptimizerSettings = Field(description="how weights are updated")
     epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(ge=2, description="the global batch, over all processes")
     micro_batch_size: int | None = Field(
         None,
         ge=2,
-        description="send so many images (over all processes) through the backbone at a time, for a batch that memory "
-        "does not hold; loss and projector see the whole batch, batch normalisation in the backbone these only",
+        description="gradient caching, for a batch that does not fit in memory: images (over all processes) sent "
+        "through the backbone at a time; loss and projector see the whole batch, batch normalisation in the backbone "
+        "only these",
     )
-    growth: tuple[Stage, ...] | None = Field(None, description="smaller views in the first epochs")
+    growth: tuple[Stage, ...] | None = Field(
+        None, description="progressive resizing: smaller views in the first epochs"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the backbone and projector")
-    seed: int = Field(0, ge=0, description="of initial weights, order and views")
+    seed: int = Field(0, ge=0, description="seed of initial weights, image order and views")
     targets: tuple[ExpectedScore, ...] = Field((), description="published or measured scores")
 
     @field_validator("growth")
@@ -164,13 +167,15 @@ def _values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], t
     """
     written = settings.from_file(path)
     if "about" in written and path.suffix != ".json":
-        warnings.warn(f"{path}: `about` is called `summary` now; the old name is still read.", FutureWarning, 2)
+        warnings.warn(f"{path}: `about` has been renamed `summary`; the old name still works.", FutureWarning, 2)
     values = _with_summary(written)
     base = values.pop("base", None)
     if base is None:
         return values, (path,)
     if path in above:
-        raise UserError(f"The recipe {path} is, in the end, its own base. Expected a chain of bases with an end.")
+        raise UserError(
+            f"The recipe {path} is its own base, directly or through others. Expected a chain of bases that ends."
+        )
     try:
         lower = file_of(base)
     except UserError as error:
@@ -204,7 +209,7 @@ def for_method(method: str, data: str) -> str:
     known = (
         f"Choose one to start from with --recipe: {', '.join(own)}." if own else "Write one and name it with --recipe."
     )
-    raise UserError(f"No recipe of {method} is made for the data set '{data}'. {known}")
+    raise UserError(f"{method} has no recipe for the data set '{data}'. {known}")
 
 
 __getattr__ = renamed.names_of(__name__)

@@ -21,7 +21,7 @@ STEPS, SPECTRA = "steps.jsonl", "spectra.jsonl"
 FILES = (STEPS, SPECTRA)
 BACKBONE, TEACHER = "backbone.safetensors", "teacher.safetensors"
 KEEP = 2
-"""How many states are kept, when nobody says."""
+"""How many states are kept by default."""
 
 
 class RunLog:
@@ -52,7 +52,7 @@ class RunLog:
         self.states.wait()
 
     def save_if_due(self, seconds: float) -> None:
-        """Begin to save, beside the training, when the last save is `seconds` ago and done."""
+        """Start an asynchronous save when the last one is done and `seconds` old."""
         if time.monotonic() - self.saved_at >= seconds and not self.states.is_busy:
             self._begin()
 
@@ -78,7 +78,7 @@ class RunLog:
     def _begin(self) -> None:
         self._flush()
         if self.training.runtime.is_main:
-            what = "Weights, running averages or what the optimizer keeps are not finite"
+            what = "Weights, running averages or optimizer state are not finite"
             last = self.last
             failed = partial(self._failure, last, what) if last else lambda: ValueError(what)
             self.states.begin(self.training.done, self.training.state(), failed)
@@ -122,13 +122,13 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     if not (folder / RECIPE).is_file():
         return
     if not resume:
-        raise UserError(f"{folder} already holds a run. Go on with it (--resume), or choose another --out.")
+        raise UserError(f"{folder} already holds a run. Resume it with --resume, or choose another --out.")
     before, now = settings.from_file(folder / RECIPE), recipe.model_dump(mode="json")
     differing = [key for key in now if before.get(key) != now[key] and key not in PROSE]
     changed = [f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in differing]
     if changed:
         raise UserError(
-            f"{folder} holds a run of other settings, so it cannot be gone on with:\n" + "\n".join(changed) + "\n"
+            f"{folder} holds a run with other settings, so it cannot be resumed:\n" + "\n".join(changed) + "\n"
             f"Run it with --recipe {folder / RECIPE}, or choose another --out."
         )
 
@@ -185,16 +185,16 @@ def _on_others(training: Training, before: int) -> str:
     """What is the same and what is not when so many processes saved a state and others go on with it."""
     batch, now = training.recipe.batch_size, training.runtime.world_size
     text = (
-        f"Saved by {before} processes, gone on with by {now}: schedule, images, their order and views, queues, teacher "
-        "and optimizer are what they would have been; sums are rounded otherwise, so weights will differ slightly."
+        f"Saved by {before} processes, resumed by {now}: schedule, images, their order and views, queues, teacher and "
+        "optimizer are what they would have been; sums are rounded differently, so weights will differ slightly."
     )
     if getattr(training.method, "PER_PROCESS", False):
         text += (
-            f" Not so the loss: {training.recipe.method} takes it over the images of one process, now {batch // now} "
-            f"and not {batch // before}, and draws otherwise."
+            f" The loss is not: {training.recipe.method} computes it over the images of one process, now "
+            f"{batch // now} and not {batch // before}, with other random draws."
         )
     if training.recipe.micro_batch_size:
-        text += " Nor are batch statistics the same: other images make a part of micro_batch_size."
+        text += " Batch statistics differ too: each part of micro_batch_size holds other images."
     return text
 
 

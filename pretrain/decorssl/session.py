@@ -1,4 +1,4 @@
-"""One `pretrain` call: open, train, watch, save, stop when asked."""
+"""One `pretrain` call: open the run, train, monitor, save, stop on a signal."""
 
 import sys
 import time
@@ -55,7 +55,7 @@ def run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, say
 
 
 def folder_of(recipe: Recipe) -> Path:
-    """Where a recipe runs when nobody says."""
+    """The default folder of a recipe's run."""
     return Path("runs") / f"{recipe.name}-seed{recipe.seed}"
 
 
@@ -100,21 +100,21 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
     say(f"{recipe.summary}\n{plan}, in {folder}")
     if training.done:
-        say(f"Going on after step {training.done}")
+        say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
     watched = options.knn_every and is_main and (images.labels >= 0).any()
     test = open_split(recipe.data, images.info.test_split, root) if watched else None
     monitor = Monitor(training, test, options.knn_every)
     watch = Watch(training, options.watch_every if is_main else 0)
     if stopped := _train(training, log, (monitor, watch, replacer), options.save_seconds, say):
-        say(f"Stopped by {Signals(stopped).name} and saved. The same command with --resume goes on.")
+        say(f"Stopped by {Signals(stopped).name} and saved. Run the same command with --resume to continue.")
         return stopped
     path = log.finish()
     if is_main:
         say(pace.table([pace.read(folder)]))
     family = recipe.backbone.family
     allowed = f" --as family={family}" if "." in family else ""
-    say(f"The backbone is {path}\nJudge it with:  evaluate all {path} --data {recipe.data}{allowed}")
+    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{allowed}")
     return 0
 
 
@@ -135,7 +135,7 @@ def _train(
                     say(f"epoch {step.epoch + 1}: {line['alarm']}")
             if (count := replacer.after(step, training)) is not None:
                 log.note({"step": step.index, "epoch": step.epoch, "bad_images": count})
-                say(f"epoch {step.epoch + 1}: {count} images that cannot be decoded, replaced: {replacer.FILE}")
+                say(f"epoch {step.epoch + 1}: {count} images could not be decoded and were replaced: {replacer.FILE}")
             log.save_if_due(save_seconds)
             if stop.agreed(training.runtime) and step.index < training.total_steps:
                 log.save()

@@ -1,4 +1,4 @@
-"""What is known of the settings of a method or a recipe, as text in tables that others print."""
+"""The settings of a method or a recipe, as tables for printing."""
 
 import inspect
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from transferbench.fields import rows, shown
 from transferbench.sheets import Grid, Sheet, declared, example, header, resolved, value_at
 
 APART = ("name", "summary", "targets", "views")
-"""Fields of a recipe that its table of settings leaves out or tells otherwise."""
+"""Fields of a recipe that its table of settings leaves out or shows elsewhere."""
 HEADS = ("view", "operation", "its settings", "meaning")
 
 

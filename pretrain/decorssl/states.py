@@ -1,4 +1,4 @@
-"""The states a run can be gone on from: the last few, written beside the training, the newest whole one found again."""
+"""Asynchronous checkpointing: the last few states, written while training continues; the newest intact one is found."""
 
 import shutil
 import threading
@@ -57,7 +57,7 @@ class States:
             raise error
 
     def close(self) -> None:
-        """As `wait`, but keep to yourself what goes wrong."""
+        """Like `wait`, but errors are not raised."""
         if self._thread:
             self._thread.join()
 
@@ -83,8 +83,8 @@ def unwritten(path: Path, error: OSError, need: str = "") -> UserError:
     free = shutil.disk_usage(path.parent).free
     kept = ", ".join(each.name for each in paths(path.parent)) or "none yet"
     return UserError(
-        f"Cannot write {path}: {error.strerror or error}. {need}{free / 2**20:.1f} MiB are free there. "
-        f"Whole states: {kept}. Make room and go on with --resume."
+        f"Cannot write {path}: {error.strerror or error}. {need}{free / 2**20:.1f} MiB are free there. Intact states: "
+        f"{kept}. Free some space and continue with --resume."
     )
 
 
@@ -113,17 +113,17 @@ def newest(folder: Path, say: Say = lambda message: None) -> Path | None:
             continue
         for each in broken:
             each.rename(each.with_name(each.name + SET_ASIDE))
-            say(f"Going on from {path.name} instead; the broken one is set aside as {each.name}{SET_ASIDE}.")
+            say(f"Resuming from {path.name} instead; the damaged one was renamed to {each.name}{SET_ASIDE}.")
         return path
     if broken:
         names = ", ".join(path.name for path in broken)
         raise UserError(
-            f"No state in {folder} is whole: {names}. Put a copy of one back, or begin again: choose another --out."
+            f"Every state in {folder} is damaged: {names}. Restore a copy of one, or start again with another --out."
         )
     if (folder / EARLIER).exists():
         raise UserError(
-            f"{folder / EARLIER} is the state of an earlier version. This one reads {PATTERN} and could not go on as "
-            f"that one would have. Go on with the version that {folder / 'environment.json'} names, or begin again: "
-            "choose another --out."
+            f"{folder / EARLIER} was saved by an earlier version. This one reads {PATTERN} and could not continue "
+            f"exactly as that one would have. Resume with the version that {folder / 'environment.json'} names, or "
+            "start again with another --out."
         )
     return None

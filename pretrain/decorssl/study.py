@@ -1,4 +1,4 @@
-"""Studies: one small network trained with several methods, and what became of its features."""
+"""Studies: one small network trained with several methods, and the features it ends with."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class Variant(Settings):
 
     label: str
     method: str
-    settings: dict[str, Any] = Field(default_factory=dict, description="the method's own")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     claim: Verdict
     loss_weight: float = Field(1.0, gt=0, description="so that one learning rate fits losses of different scales")
 
@@ -77,7 +77,7 @@ def run(
     for i, ((name, seed), each) in enumerate(chosen.items()):
         say(f"[{i + 1}/{len(chosen)}] {study.variants[name].label}, seed {seed}")
         if stopped := _trained(each, out / f"{name}-seed{seed}", options):
-            say("Stopped and saved. The same command goes on.")
+            say("Stopped and saved. Run the same command to continue.")
             return stopped
     found = list(_measured(study, chosen, out, root, here))
     written = study_results.write(out, found, study.about)

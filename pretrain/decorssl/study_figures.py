@@ -14,11 +14,12 @@ from decorssl.study_results import StudyResult, by_label
 
 HAS_MATPLOTLIB = find_spec("matplotlib") is not None
 MISSING = (
-    "No picture is drawn, for matplotlib is missing: pip install 'transferbench[plots]', then the same command again."
+    "No figure was drawn because matplotlib is missing: pip install 'transferbench[plots]', then run the same "
+    "command again."
 )
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#17BECF", "#9467BD")
-"""Okabe and Ito's palette, told apart by people with colour-vision deficiency too, and three more."""
+"""Okabe and Ito's palette, which people with colour-vision deficiency can distinguish, and three more colours."""
 DASHES = {None: ":", "none": "-", "across groups": "-.", "dimensional": "--", "complete": "--", "not finite": "--"}
 """Solid lines are of methods that are claimed not to collapse."""
 

@@ -44,7 +44,7 @@ class StudyResult:
 
 
 def verdict(kind: collapse.Kind, redundancy: float, is_finite: bool) -> Verdict:
-    """What to call a network's embedding; the worst that is true of it."""
+    """The worst verdict that holds for a network's embedding."""
     if not is_finite:
         return "not finite"
     if kind == "none" and redundancy > REDUNDANT:

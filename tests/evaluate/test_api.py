@@ -114,7 +114,7 @@ def test_a_live_backbone_of_ours_gets_its_control(tiny_candidate: Candidate):
 
 
 def test_a_live_module_on_images_of_two_sizes_must_be_told_what_it_expects():
-    with pytest.raises(UserError, match="Say what it expects"):
+    with pytest.raises(UserError, match="what a live module expects is not known"):
         transferbench.evaluate(Pool(), SPECTRUM, ["tiny", "large"])
     found = transferbench.evaluate(
         Pool(), SPECTRUM.only("knn"), ["tiny", "large"], preprocess=Preprocess(size=20, crop=16)

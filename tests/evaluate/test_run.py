@@ -301,7 +301,7 @@ def test_a_task_is_not_asked_of_a_data_set_whose_labels_it_is_not_for(stage: Sta
     open_as(stage, "map11")
     (record,) = stage.run(stage.jobs("fine"))
     assert (record.status, fine.seen) == ("skipped", [])
-    assert "tiny has several label(s) an image" in (record.error or "")
+    assert "tiny has several label(s) per image" in (record.error or "")
     vars(sys.modules["standins.fine"])["LABELS"] = "any"
     (record,) = stage.run(stage.jobs("fine"))
     assert (record.status, record.chance) == ("ok", None)

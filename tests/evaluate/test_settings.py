@@ -34,7 +34,7 @@ def test_every_misfit_is_told_at_once_with_near_names(tmp_path: Path):
     with pytest.raises(UserError) as told:
         read(Example, path)
     lines = str(told.value).splitlines()
-    assert lines[0] == f"4 setting(s) in {path} do not fit Example:"
+    assert lines[0] == f"4 invalid setting(s) in {path}:"
     text = "\n".join(sorted(lines[1:]))
     assert "epoch: no such setting. Did you mean 'epochs'?" in text
     assert "optim.momentun: no such setting. Did you mean 'momentum'?" in text

@@ -51,7 +51,7 @@ def test_a_setting_in_the_wrong_place_is_found_and_a_misspelt_one_guessed(overri
 
 def test_what_does_not_fit_in_the_methods_and_the_backbones_settings_is_told_with_the_rest():
     text = refused("settings.iterations=9", "backbone.arguments.width=-1", "epochs=0")
-    assert text.splitlines()[0].startswith("3 setting(s) in ")
+    assert text.splitlines()[0].startswith("3 invalid setting(s) in ")
     for name in ("settings.iterations: found 9", "backbone.arguments.width: found -1", "epochs: found 0"):
         assert f"  {name}; " in text
 
@@ -61,7 +61,7 @@ def test_a_recipe_names_the_file_and_line_of_each_misfit_down_its_bases(tmp_path
     top = tmp_path / "top.yaml"
     top.write_text(f"base: {tmp_path / 'low.yaml'}\nsummary: top\nepochs: 3\nepoch: 4\n")
     first, *lines = refused("batch_size=1", recipe=top).splitlines()
-    assert first == f"3 setting(s) in {top} do not fit Recipe:"
+    assert first == f"3 invalid setting(s) in {top}:"
     told = {line.split(":")[0].strip(): line.rpartition(" (")[2] for line in lines}
     assert told == {"optim.lr": f"{tmp_path / 'low.yaml'}, line 4)", "epoch": "line 4)", "batch_size": "--set)"}
 
@@ -98,12 +98,12 @@ def test_a_suite_names_its_file_and_line_for_its_own_misfits_and_those_of_its_jo
     with pytest.raises(UserError) as told:
         plan({"digits": suite.load(top)})
     lines = str(told.value).splitlines()
-    assert lines[0] == f"knn: 1 setting(s) in {low} do not fit Config:"
+    assert lines[0] == f"knn: 1 invalid setting(s) in {low}:"
     assert lines[1].endswith("(line 4)")
-    assert lines[2] == f"logistic: 1 setting(s) in {top} do not fit Config:"
+    assert lines[2] == f"logistic: 1 invalid setting(s) in {top}:"
     assert lines[3].endswith("(line 3)")
     top.write_text("job: []\n")
-    with pytest.raises(UserError, match=rf"1 setting\(s\) in {top} do not fit Suite:\n.*'jobs'.*\(line 1\)"):
+    with pytest.raises(UserError, match=rf"1 invalid setting\(s\) in {top}:\n.*'jobs'.*\(line 1\)"):
         suite.load(top)
     top.write_text("extends: quik\n")
     with pytest.raises(UserError, match=f"^{top}, extends: Unknown suite 'quik'"):
@@ -164,7 +164,7 @@ def test_the_range_of_a_setting_is_read_off_its_constraints():
 def test_the_old_name_of_a_recipes_summary_is_read_and_told(recipe_text: str, tmp_path: Path):
     path = tmp_path / "old.yaml"
     path.write_text(recipe_text.replace("summary:", "about:"))
-    with pytest.warns(FutureWarning, match=rf"{path}: `about` is called `summary` now"):
+    with pytest.warns(FutureWarning, match=rf"{path}: `about` has been renamed `summary`"):
         old = recipes.read(path)
     assert old.summary == recipes.read("intl-digits").summary
     kept = tmp_path / "recipe.json"

@@ -103,7 +103,7 @@ def without(start: str) -> Any:
     [
         (edited, "'records/two.digits"),
         (without("records/two"), "lacks 'records/two"),
-        (lambda entries: entries | {"records/new.json": b"{}"}, "does not name 'records/new.json'"),
+        (lambda entries: entries | {"records/new.json": b"{}"}, "does not list in its manifest 'records/new.json'"),
         (without("manifest"), "holds no manifest.json"),
         (lambda entries: entries | {"manifest.json": b"[1]"}, "holds no manifest.json"),
         (lambda entries: entries | {"../out.json": b"{}"}, "'../out.json' would leave the folder"),
@@ -145,7 +145,7 @@ def test_pack_says_what_it_needs(evaluate: Run, packed: Path):
     wrong = {
         ("a.tar", "results"): "ends in .zip",
         ("b.zip", "empty"): "no records in empty",
-        ("b.zip", "nowhere"): "There is no nowhere",
+        ("b.zip", "nowhere"): "nowhere does not exist",
         ("b.zip", "results", "--artifacts", "predictionz"): "Did you mean 'predictions'",
     }
     for arguments, reason in wrong.items():

@@ -48,7 +48,7 @@ def test_every_setting_says_what_it_means(kind: str):
 def test_a_task_is_shown_with_type_range_default_and_meaning(evaluate: Run):
     code, out, err = evaluate("show", "knn")
     assert (code, err) == (0, "")
-    assert cells(out, "k") == ["k", "int >= 1", "20", "the k of the main score"]
+    assert cells(out, "k") == ["k", "int >= 1", "20", "k of the main score"]
     assert cells(out, "vote")[1:3] == ["majority | weighted", "weighted"]
     assert cells(out, "per_class")[1:3] == ["int >= 1 | none", "none"]
     assert cells(out, "wmse5")[1] == "ks=[5], k=5, metric=euclidean, vote=majority"
@@ -184,12 +184,12 @@ def test_two_folders_are_compared_and_gated_together(evaluate: Run):
     kept("base", a_record("ours", 61.0), a_record("theirs", 39.5))
     code, out, _ = evaluate("compare", "ours", "theirs", "--in", "one", "--in", "two")
     assert (code, "-20.00" in out) == (0, True)
-    assert "no candidate in one." in evaluate("compare", "ours", "theirs", "--in", "one")[2]
+    assert "neither a file nor a candidate in one." in evaluate("compare", "ours", "theirs", "--in", "one")[2]
     assert evaluate("gate", "--in", "one", "--in", "two", "--against", "base")[0] == 0
     assert evaluate("gate", "one", "--in", "two", "--against", "base")[0] == 0
     assert evaluate("gate", "one", "--against", "base")[0] == 1
     code, _, err = evaluate("gate", "one", "--in", "base", "--against", "base")
-    assert (code, err) == (2, "base would be held against itself. Name the baseline's folder with --against.\n")
+    assert (code, err) == (2, "base would be compared with itself. Name the baseline's folder with --against.\n")
 
 
 def test_a_report_takes_its_folders_by_in(evaluate: Run, monkeypatch: pytest.MonkeyPatch):

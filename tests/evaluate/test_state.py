@@ -85,7 +85,7 @@ def test_a_truncated_state_is_named_and_refused(kept: int, tmp_path: Path):
     path = tmp_path / "state.safetensors"
     state.save(path, {"weights": torch.arange(100.0), "step": 3})
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"state\.safetensors is not a whole training state"):
+    with pytest.raises(UserError, match=r"state\.safetensors is not a complete training state"):
         state.load(path)
 
 
@@ -97,7 +97,7 @@ def test_a_state_with_a_changed_byte_is_refused(byte: int, tmp_path: Path):
     content = bytearray(path.read_bytes())
     content[content.index(b"x" * 200) if byte == 100 else byte] ^= 1
     path.write_bytes(content)
-    with pytest.raises(state.BrokenStateError, match="another checksum"):
+    with pytest.raises(state.BrokenStateError, match="checksum does not match"):
         state.load(path)
 
 
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_and_nothing_is_made(
 
 def test_a_safetensors_file_of_another_kind_is_refused(tmp_path: Path):
     state.save_tensors(tmp_path / "other", {"a": torch.zeros(1)}, ("header", "x"))
-    with pytest.raises(UserError, match="is not a whole training state"):
+    with pytest.raises(UserError, match="is not a complete training state"):
         state.load(tmp_path / "other")
 
 

@@ -36,13 +36,13 @@ def test_the_batch_that_fits_is_found_from_two_small_ones(
 @pytest.mark.parametrize(
     ("changed", "fits", "expected"),
     [
-        ({}, 40, "--set batch_size=40, or --set micro_batch_size=32, which leaves the loss its 128 images"),
+        ({}, 40, "--set batch_size=40, or --set micro_batch_size=32, with which the loss still sees 128 images"),
         ({}, None, "try half as many: --set batch_size=64, or --set micro_batch_size=64"),
         ({}, 200, "try half as many: --set batch_size=64, or --set micro_batch_size=64"),
         (
             {"micro_batch_size": 32},
             24,
-            "hold 32 images .*micro_batch_size 32 over 1.*24 would fit: --set micro_batch_size=16. That",
+            "32 images .*micro_batch_size 32 over 1.*24 would fit: --set micro_batch_size=16. That",
         ),
     ],
 )
@@ -97,6 +97,8 @@ def test_a_run_says_so_and_keeps_its_last_state(
     monkeypatch.setattr(capacity, "fitting", lambda training: 6)
     monkeypatch.setattr(session, "open_split", lambda data, split, root: tiny_images(20, split=split))
     options = session.RunOptions("cpu", workers=0, knn_every=0, save_seconds=0.0)
-    with pytest.raises(UserError, match=r"does not hold 8 images of 2 views.*6 would fit.*batch_size=6.*--resume"):
+    with pytest.raises(
+        UserError, match=r"8 images of 2 views per process .*do not fit.*6 would fit.*batch_size=6.*--resume"
+    ):
         session.run(recipe, tmp_path / "run", False, options, lambda text: None)
     assert states.newest(tmp_path / "run") is not None

@@ -80,7 +80,7 @@ def test_where_it_cannot_be_compiled_the_run_is_told_and_is_bit_for_bit_the_othe
     monkeypatch.setattr(torch, "compile", broken)
     said = list[str]()
     found = trained(recipe, tiny_images(20), "default", said)
-    assert said[1:] == ["torch.compile failed here, so the network runs as it is: no compiler"]
+    assert said[1:] == ["torch.compile failed here, so the network runs uncompiled: no compiler"]
     expected = trained(recipe, tiny_images(20), "off", [])
     for name, tensor in expected.learner.state_dict().items():
         assert torch.equal(found.learner.state_dict()[name], tensor), name

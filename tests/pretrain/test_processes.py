@@ -91,7 +91,7 @@ def test_a_killed_process_is_started_anew_with_its_peer_and_the_result_is_the_sa
     killer = bench.when("killed", 5, rank=1, number=signal.SIGKILL)
     assert bench.launch("killed", 2, restarts=2) == [0, 0]
     killer.join(60)
-    assert "Going on after step" in bench.said("killed")
+    assert "Resuming after step" in bench.said("killed")
     assert [line["step"] for line in bench.lines("killed")] == list(range(1, STEPS + 1))
     assert [line["loss"] for line in bench.lines("killed")] == [line["loss"] for line in bench.lines("undisturbed")]
     assert bench.backbone("killed") == bench.backbone("undisturbed")
@@ -110,7 +110,7 @@ def test_two_nodes_are_one_run_also_when_a_process_is_killed(name: str, bench: B
     assert bench.launch(name, 1, restarts=3, nodes=2, port=port) == [0]
     other.join(60)
     assert other.exitcode == 0
-    assert ("Going on after step" in bench.said(name)) == (name == "killed-nodes")
+    assert ("Resuming after step" in bench.said(name)) == (name == "killed-nodes")
     assert bench.backbone(name) == bench.backbone("undisturbed")
 
 
@@ -120,7 +120,7 @@ def test_a_signal_to_one_stops_all_and_fewer_go_on_with_the_same_schedule_and_sa
     assert bench.launch("fewer", 2) == [signal.SIGUSR1] * 2
     assert "Stopped by SIGUSR1 and saved" in bench.said("fewer")
     assert bench.launch("fewer", 1) == [0]
-    assert "Saved by 2 processes, gone on with by 1: schedule" in bench.said("fewer")
+    assert "Saved by 2 processes, resumed by 1: schedule" in bench.said("fewer")
     found, expected = bench.lines("fewer"), bench.lines("undisturbed")
     assert [line["step"] for line in found] == list(range(1, STEPS + 1))
     assert [line["lr"] for line in found] == [line["lr"] for line in expected]

@@ -237,7 +237,7 @@ def test_a_damaged_state_is_named(recipe: Recipe, tiny_images: Images, tmp_path:
     runlog.open_run(tmp_path, training).save()
     path = states.paths(tmp_path)[0]
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=rf"(?s)No state in .* is whole: {path.name}.*another --out"):
+    with pytest.raises(UserError, match=rf"(?s)Every state in .* is damaged: {path.name}.*another --out"):
         runlog.open_run(tmp_path, Training(recipe, tiny_images(20), ONE))
 
 
@@ -258,9 +258,9 @@ def test_other_processes_are_told_what_is_not_the_same(
     path = states.paths(tmp_path)[0]
     state.save(path, {**state.load(path), "processes": 4})
     runlog.open_run(tmp_path, Training(small, tiny_images(20), ONE), say=said.append)
-    assert "Saved by 4 processes, gone on with by 1: schedule, images, their order" in said[0]
+    assert "Saved by 4 processes, resumed by 1: schedule, images, their order" in said[0]
     assert ("over the images of one process, now 8 and not 2" in said[0]) == loss
-    assert ("other images make a part" in said[0]) == (parts != "null")
+    assert ("holds other images" in said[0]) == (parts != "null")
 
 
 def test_a_vision_transformer_can_be_pretrained(recipe_file: Path, tiny_images: Images, tmp_path: Path) -> None:

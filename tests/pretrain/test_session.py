@@ -77,7 +77,7 @@ def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically
     assert states.paths(tmp_path / "stopped")[0].name == "state-00000002.safetensors"
     monkeypatch.setattr(runlog.RunLog, "add", add)
     assert run(tmp_path / "stopped", said) == 0
-    assert "Going on after step 2" in said
+    assert "Resuming after step 2" in said
     assert run(tmp_path / "unbroken", said) == 0
     ended, unbroken = (tmp_path / name / runlog.BACKBONE for name in ("stopped", "unbroken"))
     assert ended.read_bytes() == unbroken.read_bytes()
@@ -108,7 +108,7 @@ def test_a_truncated_newest_state_costs_a_few_steps_and_changes_nothing(run: Run
     newest, before = states.paths(folder)
     newest.write_bytes(newest.read_bytes()[:-1000])
     assert run(folder, said) == 0
-    assert any(f"Going on from {before.name} instead" in text for text in said)
+    assert any(f"Resuming from {before.name} instead" in text for text in said)
     assert (folder / runlog.BACKBONE).read_bytes() == expected
     assert expected == (tmp_path / "unbroken" / runlog.BACKBONE).read_bytes()
 

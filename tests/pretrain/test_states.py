@@ -66,8 +66,8 @@ def test_a_broken_newest_state_is_passed_over_with_a_message_and_set_aside(tmp_p
     found = states.newest(tmp_path, said.append)
     assert found is not None
     assert state.load(found)["done"] == 2
-    assert "state-00000003.safetensors is not a whole training state" in said[0]
-    assert "Going on from state-00000002.safetensors" in said[1]
+    assert "state-00000003.safetensors is not a complete training state" in said[0]
+    assert "Resuming from state-00000002.safetensors" in said[1]
     assert (tmp_path / "state-00000003.safetensors.broken").is_file()
     said.clear()
     assert states.newest(tmp_path, said.append) == found
@@ -78,7 +78,7 @@ def test_where_no_state_is_whole_it_is_said_what_to_do(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     for path in states.paths(tmp_path):
         truncate(path)
-    with pytest.raises(UserError, match=r"(?s)is whole: state-00000002\.\S+ state-00000001.*another --out"):
+    with pytest.raises(UserError, match=r"(?s)is damaged: state-00000002\.\S+ state-00000001.*another --out"):
         states.newest(tmp_path)
     assert len(states.paths(tmp_path)) == 2
 
@@ -86,7 +86,7 @@ def test_where_no_state_is_whole_it_is_said_what_to_do(tmp_path: Path) -> None:
 def test_a_state_of_an_earlier_version_is_refused_and_kept_unless_later_ones_lie_beside_it(tmp_path: Path) -> None:
     earlier = tmp_path / "state.safetensors"
     state.save_tensors(earlier, {"0": torch.ones(5)}, ("tree", '{"items": [["done", 7]]}'))
-    with pytest.raises(UserError, match=r"state\.safetensors is the state of an earlier.*state-\*.*another --out"):
+    with pytest.raises(UserError, match=r"state\.safetensors was saved by an earlier.*state-\*.*another --out"):
         states.newest(tmp_path)
     assert list(tmp_path.iterdir()) == [earlier]
     saved(tmp_path, 8)

@@ -114,7 +114,7 @@ def test_a_stopped_study_goes_on(
     monkeypatch.setattr(session, "run", stopped)
     said: list[str] = []
     assert study.run(two, 1, SMALL, tmp_path, HERE, said.append) == signal.SIGTERM
-    assert "The same command goes on" in said[-1]
+    assert "Run the same command to continue" in said[-1]
     assert not (tmp_path / "table.csv").exists()
     monkeypatch.setattr(session, "run", true_run)
     assert not study.run(two, 1, SMALL, tmp_path, HERE, said.append)
@@ -123,7 +123,7 @@ def test_a_stopped_study_goes_on(
 
 def test_settings_are_checked_before_the_first_run(two: Study, tmp_path: Path) -> None:
     last = {**two.variants, "zca": study.read("collapse").variants["zca"]}
-    with pytest.raises(UserError, match="do not fill evenly"):
+    with pytest.raises(UserError, match="cannot be split evenly"):
         study.run(two.model_copy(update={"variants": last}), 1, SMALL, tmp_path, HERE, lambda message: None)
     with pytest.raises(UserError, match="Did you mean 'epochs'"):
         study.run(two, 1, ["epoch=1"], tmp_path, HERE, lambda message: None)

@@ -109,7 +109,7 @@ def test_a_full_disk_ends_the_run_with_two_whole_states_and_room_lets_it_go_on(
     assert "exit code 2" in done.stdout
     assert "No space left on device. A state takes 0." in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Going on after step" in done.stdout
+    assert "Resuming after step" in done.stdout
     assert "The backbone is" in done.stdout
 
 

@@ -51,7 +51,7 @@ def test_a_killed_process_is_started_anew_with_its_peer_and_the_result_is_the_sa
     processes.wait_for_steps(folder, 3, run)
     os.kill(processes.children(run.pid)[1], signal.SIGKILL)
     told = processes.finished(run)
-    assert "Going on after step" in told
+    assert "Resuming after step" in told
     assert [line["step"] for line in lines(folder)] == list(range(1, STEPS + 1))
     assert [line["loss"] for line in lines(folder)] == [line["loss"] for line in lines(undisturbed)]
     assert backbone(folder) == backbone(undisturbed)
@@ -90,7 +90,7 @@ def test_fewer_processes_go_on_with_the_same_schedule_and_say_what_differs(
     for out, count in ((as_before, before), (folder, after)):
         arguments = processes.command(recipe_path, out, *SHORT)
         told = processes.finished(processes.torchrun(["--standalone", f"--nproc-per-node={count}"], arguments))
-    assert f"Saved by {before} processes, gone on with by {after}: schedule" in told
+    assert f"Saved by {before} processes, resumed by {after}: schedule" in told
     found, expected = lines(folder), lines(as_before)
     assert [line["step"] for line in found] == list(range(1, STEPS + 1))
     assert [line["lr"] for line in found] == [line["lr"] for line in lines(undisturbed)]

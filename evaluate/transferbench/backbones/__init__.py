@@ -195,7 +195,7 @@ def identify(found: Shapes, note: Callable[[str], str] = lambda name: "") -> Arc
     if problems:
         listed = "\n".join(f"  {line}" for line in _first(problems))
         raise UserError(
-            f"The weights do not fit any known architecture exactly. Nearest: {architecture.name}, "
-            f"with {len(problems)} misfit(s):\n{listed}"
+            f"The weights do not fit any known architecture exactly. Nearest: {architecture.name}, with "
+            f"{len(problems)} mismatch(es):\n{listed}"
         )
     return architecture

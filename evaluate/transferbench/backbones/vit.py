@@ -30,13 +30,13 @@ class Arguments(Settings):
     mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of an MLP over its inputs")
     mlp: Literal["gelu", "swiglu"] = Field("gelu", description="the activation; swiglu gates one half by the other")
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
-    class_token: bool = Field(True, description="a learnt token in front of the patches")
-    registers: int = Field(0, ge=0, description="number of learnt tokens beside the class token (DINOv2)")
+    class_token: bool = Field(True, description="a learned token in front of the patches")
+    registers: int = Field(0, ge=0, description="number of learned tokens beside the class token (DINOv2)")
     position_for_prefix: bool = Field(True, description="the position embedding has an entry for the class token")
     resampling: Resampling = Field("antialias", description="of the position embedding for images of another size")
     conv_stem: bool = Field(False, description="MoCo v3's convolutions instead of one for each patch")
     layer_scale: bool = Field(
-        False, description="each block's outputs are scaled by learnt factors, channel by channel"
+        False, description="each block's outputs are scaled by learned factors, channel by channel"
     )
     norm_eps: float = Field(1e-6, gt=0, description="added to variances in layer normalisation")
     pooling: Literal["token", "mean", "mean_all"] = Field(

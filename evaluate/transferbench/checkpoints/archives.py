@@ -45,8 +45,8 @@ class Archive:
         member = self.members[self.root + name]
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise UserError(
-                f"{self.path}: '{member.filename}' is compressed, which in a checkpoint nothing is, and may expand "
-                "without end. Save the checkpoint again with torch.save."
+                f"{self.path}: '{member.filename}' is compressed, which no checkpoint's members are, and might expand "
+                "without limit. Save the checkpoint again with torch.save."
             )
         local = member.header_offset
         names = int.from_bytes(self.memory[local + 26 : local + 28], "little")

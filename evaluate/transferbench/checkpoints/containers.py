@@ -44,7 +44,9 @@ def _head(path: Path) -> bytes:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; expected a checkpoint file. Name the file in it.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}). Check who may read it and its folder.") from None
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}). Check the permissions of the file and its folder."
+        ) from None
 
 
 def shards(path: Path) -> list[Path]:
@@ -58,7 +60,7 @@ def shards(path: Path) -> list[Path]:
     names = named(path)
     for name in names:
         if Path(name).name != name or not path.with_name(name).is_file():
-            raise UserError(f"{path} names the shard '{name}', which does not lie beside it. {AGAIN}")
+            raise UserError(f"{path} names the shard '{name}', which is not in the same folder. {AGAIN}")
     return [path.with_name(name) for name in names]
 
 
@@ -75,7 +77,7 @@ def _foreign(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer (run `git lfs pull`)"
     if re.match(rb"\W*<(?:!doctype|html|head|\?xml)", head, re.IGNORECASE):
-        return "a web page, which servers send in place of a file one may not have (log in, then download it again)"
+        return "a web page, which servers send instead of a file that needs a login (log in, then download it again)"
     text = head.decode(errors="ignore")
     if len(text.encode()) > len(head) - 4 and all(letter.isprintable() or letter in "\t\r\n" for letter in text):
         return f"a text file (it begins '{text[:40].strip()}')"

@@ -101,9 +101,9 @@ def _kept(weights: Weights, has_counters: bool) -> Iterator[int]:
 
 def _check_place(out: Path, target: str, found: Target, force: bool) -> None:
     if found.endings and out.suffix not in found.endings:
-        raise UserError(f"{target} reads {' or '.join(found.endings)}; found {out}. Name a file that ends so.")
+        raise UserError(f"{target} reads {' or '.join(found.endings)}; found {out}. Name a file with that ending.")
     if out.exists() and not force:
-        raise UserError(f"{out} is there already. Choose another name, or replace it with --force.")
+        raise UserError(f"{out} already exists. Choose another name, or replace it with --force.")
     if out.exists() and out.is_dir() == bool(found.endings):
         raise UserError(f"{out} is a {'folder' if out.is_dir() else 'file'}; {target} wants the other.")
 

@@ -1,4 +1,4 @@
-"""What a checkpoint file is, said without building or hashing anything but the weights."""
+"""What a checkpoint file is, found without building or hashing anything but the weights."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,8 +38,8 @@ def applied(
         if place is None:
             names = sorted([*network, *images])
             raise UserError(
-                f"--as {override}: no such argument of a {architecture.family} or of its images."
-                f"{nearest(name, names)} Known: {', '.join(names)}."
+                f"--as {override}: no such argument of a {architecture.family} or its "
+                f"preprocessing.{nearest(name, names)} Known: {', '.join(names)}."
             )
         place[name] = value
     arguments = read(FAMILIES.load(architecture.family).Arguments, network).model_dump(mode="json")

@@ -54,7 +54,7 @@ def read(path: Path) -> Contents:
     except _AttackError as error:
         raise UserError(
             f"{path} is malicious: its pickle names {error}, which no checkpoint needs. Nothing in it was executed. "
-            "Do not open it with anything else, and tell whoever offers it."
+            "Do not open it with anything else, and tell whoever distributes it."
         ) from None
     except Exception as error:  # cut or hostile bytes can raise anything, and no more is known than that they did
         raise UserError(

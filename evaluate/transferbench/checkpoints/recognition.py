@@ -103,7 +103,7 @@ def _match(
         )
     architecture, problems = _fit(weights, network, card)
     if accounted.unexplained:
-        problems.append("  tensors of no known use beside it: " + _listed(accounted.unexplained))
+        problems.append("  unrecognised tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
@@ -188,13 +188,13 @@ def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Archite
 
     if card is not None:
         problems = backbones.misfits(card.architecture, shapes)
-        named = f"{len(problems)} misfit(s) with {card.architecture.name}: " if problems else ""
+        named = f"{len(problems)} mismatch(es) with {card.architecture.name}: " if problems else ""
         return backbones.complete(card.architecture), [named + _listed(problems)] if problems else []
     try:
         return backbones.identify(shapes, note), []
     except UserError as error:
         statistics = [name for name in shapes if "running_" in name]
-        lost = "\nNo batch-norm statistics: they were not saved, and without them there is no network to judge."
+        lost = "\nNo batch-norm statistics: they were not saved, and without them the network cannot be evaluated."
         return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
 
 

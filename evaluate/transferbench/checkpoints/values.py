@@ -32,9 +32,9 @@ def completed(path: Path, weights: Weights, architecture: Architecture) -> tuple
         notes.append("every batch norm's mean is 0: the statistics may never have been gathered")
     absent = backbones.expected_shapes(architecture).keys() - weights.keys()
     if absent:
-        notes.append("step counters (num_batches_tracked), which no forward pass reads, are absent and set to 0")
+        notes.append("step counters (num_batches_tracked), which no forward pass reads, were missing and are set to 0")
     upcast = {str(tensor.dtype).removeprefix("torch.") for tensor in weights.values() if _is_half(tensor)}
-    notes += [f"weights in {each} are computed with in float32" for each in sorted(upcast)]
+    notes += [f"weights in {each} are used in float32" for each in sorted(upcast)]
     return {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in absent}}, notes
 
 

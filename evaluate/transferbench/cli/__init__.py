@@ -13,10 +13,10 @@ from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 
 ABOUT = """
-Judge self-supervised checkpoints on the protocols the field publishes.
+Evaluate self-supervised checkpoints under published protocols.
 
 \b
-evaluate all runs/intl/backbone.safetensors   on the embedded digits
+evaluate all a.pth --data digits              on the embedded digits
 evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
 evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
 evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
@@ -25,11 +25,11 @@ evaluate table results                        CSV, LaTeX, Markdown, HTML
 evaluate report results                       all of it as one HTML page
 evaluate published --method intl              what papers report
 evaluate compare INTL MoCo                    task by task, with paired tests
-evaluate gate results --against baseline      exit 1 when a number got worse
-evaluate inspect a.pth                        what a file is
+evaluate gate results --against baseline      exit 1 if a number got worse
+evaluate inspect a.pth                        format, architecture, tensors
 evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate shrink imagenet small --size 256     a copy that decodes faster
-evaluate ls                                   what there is to choose from
+evaluate ls                                   tasks, suites, data, formats
 evaluate show knn                             every setting of a task
 evaluate doctor                               what works on this machine
 """
@@ -66,7 +66,7 @@ def _for_task(judging: Any, name: str) -> Any:
     command.name, command.short_help = name, None
     command.help = TASKS.summary(name.replace("-", "_")) if "." not in name else f"The task {name}."
     command.epilog = f"`evaluate show {name}` prints every setting of this task, for --set."
-    command.rich_help_panel = "Tasks: as `all`, with this task only"
+    command.rich_help_panel = "Tasks: like `all`, with this task only"
     command.params = [copy.copy(param) for param in judging.params]
     for param in command.params:
         if param.name == "task":
@@ -101,7 +101,7 @@ app.command(epilog=POINTER)(files.doctor)
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is told bare, with exit code 2."""
+    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
     try:
         app()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Commands that hold results against each other, and the one that shares them."""
+"""Commands that compare results, and the one that packs them."""
 
 import sys
 from pathlib import Path
@@ -12,13 +12,13 @@ from transferbench.errors import UserError
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A name or digest in --in, a checkpoint, record or folder.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The same; differences are B less A.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise; differences are B minus A.")],
     in_: Annotated[
-        list[Path] | None, typer.Option("--in", help="Where records are looked for; repeat it for several.")
+        list[Path] | None, typer.Option("--in", help="Folder of records to search; can be repeated.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=0, help="List so many of the images that changed.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write it: .csv or .json.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie (for --samples).")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="List this many of the images that changed.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the comparison: .csv or .json.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets (for --samples).")] = None,
 ) -> None:
     """Compare two candidates on every task that both have: differences, intervals, paired tests."""
     from transferbench import runtime
@@ -38,11 +38,9 @@ def pack(
     out: Annotated[Path, typer.Argument(help="The archive to write, .zip.")],
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
     in_: printing.In = None,
-    artifacts: Annotated[
-        str, typer.Option(help="What goes with the records: all, predictions or none.")
-    ] = "predictions",
+    artifacts: Annotated[str, typer.Option(help="Artifacts to include: all, predictions or none.")] = "predictions",
 ) -> None:
-    """Put records, predictions, tables and versions into one file; `evaluate table` reads it as it is."""
+    """Put records, predictions, tables and versions into one file, which `evaluate table` reads."""
     from transferbench import sharing
 
     for note in sharing.pack(out, printing.places(folders, in_), artifacts):
@@ -53,19 +51,24 @@ def pack(
 def gate(
     against: Annotated[Path, typer.Option(help="The baseline's records: a folder or an archive.")],
     new: Annotated[
-        Path | None, typer.Argument(help="The new ones: a folder or an archive. Default: results.", show_default=False)
+        Path | None,
+        typer.Argument(help="The new records: a folder or an archive. Default: results.", show_default=False),
     ] = None,
     in_: printing.In = None,
     tolerance: Annotated[
         list[str] | None, typer.Option(help="How much worse is allowed, in the score's unit; TASK=N for one task.")
     ] = None,
-    sigma: Annotated[float | None, typer.Option(min=0, help="So many std over the baseline's seeds instead.")] = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="What is not there passes.")] = False,
-    both_sides: Annotated[bool, typer.Option("--both-sides", help="Better than the band fails too.")] = False,
-    every_score: Annotated[bool, typer.Option("--every-score", help="Not the main scores alone.")] = False,
+    sigma: Annotated[
+        float | None, typer.Option(min=0, help="Allow this many std over the baseline's seeds instead.")
+    ] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Let missing results pass.")] = False,
+    both_sides: Annotated[bool, typer.Option("--both-sides", help="Fail on better results too.")] = False,
+    every_score: Annotated[
+        bool, typer.Option("--every-score", help="Check every score, not only the main ones.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML.")] = None,
 ) -> None:
-    """Hold new results against a baseline; exit 1 when a number left its band or is missing."""
+    """Compare new results with a baseline; exit 1 if a number is missing or worse than allowed."""
     from transferbench.comparison import gate as gates
     from transferbench.comparison.gate import texts
     from transferbench.records import collection
@@ -74,7 +77,7 @@ def gate(
     places = printing.places([new] if new else [], in_)
     for place in places:
         if place.resolve() == against.resolve():
-            raise UserError(f"{place} would be held against itself. Name the baseline's folder with --against.")
+            raise UserError(f"{place} would be compared with itself. Name the baseline's folder with --against.")
     with collection.opened([against], without=places) as old, collection.opened(places, without=[against]) as found:
         printing.unreadable(old, found)
         verdicts = gates.gate(old.records, found.records, band, allow_missing, str(places[0]))

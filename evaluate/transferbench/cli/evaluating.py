@@ -11,8 +11,8 @@ import typer
 from transferbench.cli import printing
 from transferbench.cli.files import SOURCE
 
-RUN = "What is run"
-PLACE = "Where and how it runs (cannot change the result)"
+RUN = "What to run"
+PLACE = "How it runs (does not change the result)"
 
 
 def judge(
@@ -24,35 +24,35 @@ def judge(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for records and artifacts.")] = Path("results"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: JOB.KEY=VALUE.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Run what is finished once more.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run finished jobs again.")] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print what it would take here, and stop.", rich_help_panel=RUN)
+        bool, typer.Option("--plan", help="Print the expected time and memory, and stop.", rich_help_panel=RUN)
     ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Run every job with seeds 0 to N-1.", rich_help_panel=RUN)] = 1,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Smoke run: so many images of each split.", rich_help_panel=RUN)
+        int | None, typer.Option(min=1, help="Smoke run: only this many images of each split.", rich_help_panel=RUN)
     ] = None,
     control: Annotated[
-        bool, typer.Option("--control/--no-control", help="A random-init row.", rich_help_panel=RUN)
+        bool, typer.Option("--control/--no-control", help="Add a random-init row.", rich_help_panel=RUN)
     ] = True,
     encoder: Annotated[
-        str | None, typer.Option(help="Which network of a file that holds several.", rich_help_panel=RUN)
+        str | None, typer.Option(help="Which network, if the file holds several.", rich_help_panel=RUN)
     ] = None,
     as_: Annotated[
-        list[str] | None, typer.Option("--as", help="What a file does not say: heads=12.", rich_help_panel=RUN)
+        list[str] | None, typer.Option("--as", help="State what the file does not tell: heads=12.", rich_help_panel=RUN)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto",
     workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=0, help="Loader processes.", rich_help_panel=PLACE)
+        int | None, typer.Option("--workers", "-j", min=0, help="Number of loader processes.", rich_help_panel=PLACE)
     ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
     slurm: Annotated[
         str | None,
-        typer.Option(help="Queue a job for each checkpoint: gpus=1,time=2:00:00,...", rich_help_panel=PLACE),
+        typer.Option(help="Submit a SLURM job for each checkpoint: gpus=1,time=2:00:00,...", rich_help_panel=PLACE),
     ] = None,
 ) -> None:
-    """Every task of a suite on checkpoints. Finished work is not run again."""
+    """Run every task of a suite on checkpoints. Finished work is not repeated."""
     from transferbench import api, runtime
 
     if slurm:
@@ -92,7 +92,7 @@ def judge(
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:
-    """Put this command into SLURM's queue, once for each checkpoint."""
+    """Submit this command to SLURM, once for each checkpoint."""
     from transferbench.runtime import slurm
 
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
@@ -109,5 +109,5 @@ def _interruptible() -> Iterator[None]:
         with interruptible():
             yield
     except KeyboardInterrupt as error:
-        print("\nStopped. Finished records are kept; run the same command again to go on.", file=sys.stderr)
+        print("\nStopped. Finished records are kept; run the same command again to continue.", file=sys.stderr)
         raise typer.Exit(128 + error.number if isinstance(error, Interrupted) else 130) from None

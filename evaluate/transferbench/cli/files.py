@@ -1,4 +1,4 @@
-"""What is done without judging: checkpoints, records and data looked at, converted, fetched; what there is."""
+"""Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,8 @@ SOURCE = "A checkpoint's file, or a name: torchvision:NAME, timm:NAME or hf:ORG/
 
 def inspect_(
     file: Annotated[str, typer.Argument(help=SOURCE)],
-    encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
-    as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Which network, if the file holds several.")] = None,
+    as_: Annotated[list[str] | None, typer.Option("--as", help="State what the file does not tell: heads=12.")] = None,
     hashes: Annotated[bool, typer.Option("--sha256", help="Hash the whole file too.")] = False,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
@@ -29,11 +29,11 @@ def convert(
     file: Annotated[str, typer.Argument(help=SOURCE)],
     out: Annotated[Path, typer.Argument(help="What to write: .safetensors, .pth, or a folder for huggingface.")],
     to: Annotated[str, typer.Option(help="transferbench, torchvision, timm, detectron2 or huggingface.")],
-    encoder: Annotated[str | None, typer.Option(help="Which network of a file that holds several.")] = None,
-    as_: Annotated[list[str] | None, typer.Option("--as", help="What the file does not say: heads=12.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Which network, if the file holds several.")] = None,
+    as_: Annotated[list[str] | None, typer.Option("--as", help="State what the file does not tell: heads=12.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what exists.")] = False,
 ) -> None:
-    """Write a checkpoint's network for another library: weights only, names exact, read back to prove it."""
+    """Write a checkpoint's network for another library: weights only, exact names, verified by reading it back."""
     from transferbench.checkpoints.convert import convert as write
 
     done = write(file, out, to, (encoder, as_ or []), force)
@@ -48,7 +48,7 @@ def ls(
         str | None, typer.Argument(help="tasks, formats, libraries, targets, data, suites or backbones.")
     ] = None,
 ) -> None:
-    """List what there is to choose from."""
+    """List tasks, suites, data sets, formats, libraries, targets and backbones."""
     known = listings()
     if kind is not None and kind not in known:
         raise unknown("kind", kind, known)
@@ -60,9 +60,9 @@ def ls(
 
 def download(
     data: Annotated[str, typer.Argument(help="A data set's name.")],
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
 ) -> None:
-    """Fetch a data set that may be fetched freely."""
+    """Download a data set that is freely available."""
     from transferbench import runtime
     from transferbench.data import download as fetch
 
@@ -71,13 +71,15 @@ def download(
 
 def shrink(
     data: Annotated[str, typer.Argument(help="A data set's name or path.")],
-    out: Annotated[Path, typer.Argument(help="The folder for the copy; goes on with one that was stopped.")],
-    size: Annotated[int, typer.Option(min=8, help="Pixels of the shorter side; smaller images stay.")] = 256,
-    quality: Annotated[int, typer.Option(min=1, max=95, help="JPEG's, on PIL's scale.")] = 95,
+    out: Annotated[Path, typer.Argument(help="Folder for the copy; an interrupted copy is continued.")],
+    size: Annotated[
+        int, typer.Option(min=8, help="Pixels of the shorter side; smaller images are kept as they are.")
+    ] = 256,
+    quality: Annotated[int, typer.Option(min=1, max=95, help="JPEG quality, on PIL's scale.")] = 95,
     workers: Annotated[int | None, typer.Option("--workers", "-j", min=0, help="Processes.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
 ) -> None:
-    """Copy a data set with smaller images, which decode faster; it is another data set, and records say so."""
+    """Copy a data set with smaller images, which decode faster; records treat the copy as another data set."""
     from transferbench import runtime
     from transferbench.data import open_split, shrinking
 
@@ -91,10 +93,10 @@ def shrink(
 
 
 def doctor(
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where features are kept.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached features.")] = None,
 ) -> None:
-    """Say what works on this machine, and the one command that mends what does not."""
+    """Check this machine, and print the command that fixes each problem."""
     from transferbench import doctor as examination
     from transferbench import runtime
 

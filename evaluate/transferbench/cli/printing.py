@@ -1,4 +1,4 @@
-"""What is told while checkpoints are judged, and afterwards."""
+"""What is printed while checkpoints are evaluated, and afterwards."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from transferbench.records.collection import Collection
     from transferbench.tables import Form, Leaderboard
 
-In = Annotated[
-    list[Path] | None, typer.Option("--in", help="The same as naming it without --in; repeat it for several.")
-]
+In = Annotated[list[Path] | None, typer.Option("--in", help="Same as the argument without --in; can be repeated.")]
 """A folder of records, or an archive, named by an option as `compare` does."""
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
@@ -78,13 +76,13 @@ def counted(steps: Iterable[int], total: int, what: str) -> Iterator[int]:
 
 
 def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
-    """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after what a person can mend."""
+    """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after a user's error."""
     from transferbench import tables
 
     failed = [record for record in found if record.status == "failed"]
     if is_main:
         show(tables.leaderboard(found, tables.Choice(limited=True)))
-        print(f"Records lie in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown of all that lie there.")
+        print(f"Records are in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown tables of them.")
         for record in failed:
             print(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
     if failed:
@@ -114,7 +112,7 @@ def places(*named: Sequence[Path] | None) -> list[Path]:
 
 
 def unreadable(*collections: "Collection") -> None:
-    """Say on stderr what is left out of collections and what is told of them."""
+    """Print on stderr what is left out of collections, and their notes."""
     for each in collections:
         for reason in each.unreadable:
             print(f"Left out: {reason}", file=sys.stderr)

@@ -21,7 +21,7 @@ def show(
         str, typer.Argument(help="A task (also by its import path), a suite, a detection recipe, or a YAML file.")
     ],
 ) -> None:
-    """Say what can be set: name, type, range, default and meaning of every setting, and what presets stand for."""
+    """Print every setting with its type, range, default and meaning, and what presets stand for."""
     from transferbench.sheets import sheet
 
     draw(sheet(name))

@@ -1,4 +1,4 @@
-"""Commands about numbers: tables and a page of records, and what was published."""
+"""Commands for tables, the report, and published numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,38 +16,43 @@ if TYPE_CHECKING:
     from transferbench.tables import Choice, Form
 
 PAPERS = "Papers' numbers"
-FORM = "How it is laid out"
+FORM = "Layout"
 
 
 def table(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of records, or archives.")] = None,
     in_: printing.In = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the tables. Default: the same, if it is one.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the tables. Default: the folder of records, if there is one only."
+        ),
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
     ] = None,
     columns: Annotated[
-        list[str] | None, typer.Option(help="In this order: knn,cifar10.*,spectrum.stable_rank,*.top5")
+        list[str] | None, typer.Option(help="Columns in this order: knn,cifar10.*,spectrum.stable_rank,*.top5")
     ] = None,
-    sort: Annotated[str, typer.Option(help="rank, name, epochs, or a column: its best first.")] = "rank",
-    limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
+    sort: Annotated[str, typer.Option(help="rank, name, epochs, or a column (best first).")] = "rank",
+    limited: Annotated[bool, typer.Option("--limited", help="Include smoke runs.")] = False,
     published: Annotated[
-        bool, typer.Option("--published/--no-published", help="Papers' numbers beside.", rich_help_panel=PAPERS)
+        bool, typer.Option("--published/--no-published", help="Show papers' numbers beside.", rich_help_panel=PAPERS)
     ] = True,
     context: Annotated[
-        bool, typer.Option("--context", help="Rows of what was published otherwise.", rich_help_panel=PAPERS)
+        bool, typer.Option("--context", help="Add other published numbers as rows.", rich_help_panel=PAPERS)
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="How far from a paper's number is within.", rich_help_panel=PAPERS)
+        float, typer.Option(min=0, help="Distance from a paper's number that counts as within.", rich_help_panel=PAPERS)
     ] = 1.0,
     merge: Annotated[
         bool, typer.Option("--merge", help="One column for all protocols of a task.", rich_help_panel=FORM)
     ] = False,
-    ranks: Annotated[bool, typer.Option("--ranks", help="Mean rank, Borda, average.", rich_help_panel=FORM)] = False,
-    transpose: Annotated[bool, typer.Option("--transpose", help="Tasks as lines.", rich_help_panel=FORM)] = False,
-    caption: Annotated[str, typer.Option(help="What the table is called.", rich_help_panel=FORM)] = "",
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="Add mean rank, Borda, average.", rich_help_panel=FORM)
+    ] = False,
+    transpose: Annotated[bool, typer.Option("--transpose", help="Tasks as rows.", rich_help_panel=FORM)] = False,
+    caption: Annotated[str, typer.Option(help="The table's caption.", rich_help_panel=FORM)] = "",
     label: Annotated[str, typer.Option(help="LaTeX's label.", rich_help_panel=FORM)] = "",
 ) -> None:
     """Build CSV, LaTeX, Markdown, HTML and JSON tables from records, and print the leaderboard."""
@@ -90,7 +95,7 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
     for path in tables.write(place, there.records, board, form) if place else ():
         print(f"wrote {path}")
     if place is None:
-        print("Nothing was written: say where with --out FOLDER.")
+        print("Nothing was written: name a folder with --out FOLDER.")
 
 
 def report(
@@ -101,10 +106,10 @@ def report(
     where: Annotated[
         list[str] | None, typer.Option(help="Only records with FIELD=PATTERN: method=intl*, epochs>=100.")
     ] = None,
-    limited: Annotated[bool, typer.Option("--limited", help="Show smoke runs too.")] = False,
-    images: Annotated[bool, typer.Option("--images/--no-images", help="With images of the data.")] = True,
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where features are kept.", rich_help_panel=PLACE)] = None,
+    limited: Annotated[bool, typer.Option("--limited", help="Include smoke runs.")] = False,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Include images of the data.")] = True,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
 ) -> None:
     """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbours, findings."""
     from transferbench import report as reports
@@ -119,8 +124,8 @@ def report(
 
 
 def published_(
-    method: Annotated[str, typer.Option(help="Such as intl; * stands for anything.")] = "*",
-    data: Annotated[str, typer.Option(help="The data set it was judged on.")] = "*",
+    method: Annotated[str, typer.Option(help="Such as intl; * matches anything.")] = "*",
+    data: Annotated[str, typer.Option(help="The data set of the evaluation.")] = "*",
     task: Annotated[str, typer.Option(help="Such as linear, knn, semi, detect.")] = "*",
 ) -> None:
     """List the numbers that papers report, with their sources."""

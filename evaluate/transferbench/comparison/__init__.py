@@ -63,10 +63,12 @@ def kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{record.candidate} {record.label}: its predictions are not in {out}. Run it again with --again."
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != artifact.sha256:
-        raise UserError(f"{path} is not what the record of {record.candidate} kept. Run it again with --again.")
+        raise UserError(
+            f"{path} has changed since the record of {record.candidate} was written. Run it again with --again."
+        )
     with np.load(path) as arrays:
         if not {"labels", "predictions"} <= set(arrays):
             raise UserError(
-                f"{path} holds no class for each image: {', '.join(arrays)}. Expected a classifier's result."
+                f"{path} does not hold one class per image: {', '.join(arrays)}. Expected a classifier's result."
             )
         return arrays["labels"], arrays["predictions"]

@@ -46,7 +46,7 @@ def nearest(record: Record, others: Iterable[Record]) -> Record | None:
 
 
 def cure(record: Record, file: str, out: str) -> str:
-    """The command that makes a result like this one, of the weights in `file`."""
+    """The command that makes a result like this one for the weights in `file`."""
     changed = [f"--set '{record.task}.{name}={_yaml(value)}'" for name, value in _changed(record).items()]
     seeds = [f"--seeds {record.seed + 1}"] if record.seed else []
     limit = [f"--limit {record.limit}"] if record.limit else []

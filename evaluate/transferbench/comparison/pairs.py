@@ -78,7 +78,7 @@ def between(a: str, b: str, folders: Sequence[Path]) -> Iterator[Versus]:
     with ExitStack() as stack:
         found = versus(find_side(a, folders, stack), find_side(b, folders, stack), str(folders[0]))
         if not found.lines:
-            raise UserError("\n".join([f"Nothing of {a} and {b} can be compared.", *found.not_compared]))
+            raise UserError("\n".join([f"No result of {a} and {b} can be compared.", *found.not_compared]))
         yield found
 
 
@@ -162,7 +162,7 @@ def _counted(line: ComparedExperiment, pairs: Pairs) -> ComparedExperiment:
     if not found:
         return line
     if abs(100 * statistics.fmean(each.difference for each in found) - line.difference) > ROUNDING:
-        return replace(line, note="the predictions kept are of another score")
+        return replace(line, note="the stored predictions are of another score")
     only_a, only_b = sum(each.only_first for each in found), sum(each.only_second for each in found)
     line = replace(line, only_a=only_a, only_b=only_b, n=sum(each.n for each in found))
     return _tested(line, found[0]) if len(found) == 1 else line

@@ -74,11 +74,11 @@ def _named(text: str, found: Sequence[StoredRecord], where: str) -> tuple[str, t
     digests = sorted({each.record.digest for each in same})
     if len(digests) > 1:
         raise UserError(
-            f"'{text}' begins several digests: {', '.join(each[:16] for each in digests)}. Give more of it."
+            f"Several digests begin with '{text}': {', '.join(each[:16] for each in digests)}. Give more characters."
         )
     if same:
         return f"{same[0].record.candidate} [{digests[0][:6]}]", same
     names = sorted({each.record.candidate for each in found})
     raise UserError(
-        f"'{text}' is no file, and no candidate in {where}.{nearest(text, names)} There are: {', '.join(names)}."
+        f"'{text}' is neither a file nor a candidate in {where}.{nearest(text, names)} Candidates: {', '.join(names)}."
     )

@@ -16,8 +16,8 @@ from transferbench.errors import UserError
 HEADS = ("data", "task", "score", "A", "B", "B - A", "95 % interval", "p", "p (Holm)", "only A", "only B", "test")
 ABOUT = """
 B - A and its interval are in the score's unit. One run each: paired bootstrap over test images, McNemar's exact test.
-Several: Student's t over seeds, paired where both have the same, so the images are taken as they are. p (Holm) is
-corrected for the number of tasks. only A, only B: test images that one alone gets right, over all pairs of runs.
+Several runs: Student's t over seeds, paired where both have the same, so the images are taken as they are. p (Holm) is
+corrected for the number of tasks. only A, only B: test images that only one of them gets right, over all pairs of runs.
 """.strip()
 
 

@@ -21,7 +21,7 @@ HUB = "hf:"
 
 SOURCES = plugins.Registry("transferbench.data.sources", "data set")
 STORED = ("folder", "huggingface", "parquet", "webdataset")
-"""Those of the sources that are ways to store any data set, named by where it lies."""
+"""The sources for any data set in a known layout, named by its path."""
 
 Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
 """What a data set is reported in: accuracy, the mean of the classes' accuracies, for several labels an image the mean
@@ -30,7 +30,7 @@ over classes of VOC2007's 11-point average precision, or, for annotated objects,
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is true of a data set whoever looks at it."""
+    """What is known of a data set before any image is read."""
 
     name: str
     classes: tuple[str, ...]
@@ -126,12 +126,12 @@ def download(data: str, root: Path) -> Path:
     """
     source = SOURCES.load(data)
     if not hasattr(source, "download"):
-        raise UserError(f"'{data}' is not fetched by this command. {source.HELP}")
+        raise UserError(f"'{data}' cannot be downloaded by this command. {source.HELP}")
     try:
         source.download(root / data)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"Could not fetch {data} into {root / data}: {error}. Check the network and try again."
+            f"Could not download {data} into {root / data}: {error}. Check the network and try again."
         ) from None
     return root / data
 
@@ -161,7 +161,7 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
         raise UserError(
-            f"{unknown('data set', data, SOURCES.names())} Any other is named by its path, a folder or zip with "
-            f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
+            f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
+            f"train/<class>/* and val/<class>/* or test/<class>/*: --data {'./' if path.exists() else '/path/to/'}{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)

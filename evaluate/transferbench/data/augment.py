@@ -50,7 +50,7 @@ class Change(Settings):
 class Chance(Change):
     """An operation that is done or not, with probability `p`; draws which."""
 
-    p: Probability = Field(description="probability that it is done")
+    p: Probability = Field(description="probability of applying it")
 
     def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
         """1 or 0."""
@@ -64,7 +64,7 @@ class Crop(Change):
     """
 
     COUNT: ClassVar[int] = 4
-    op: Literal["crop"] = Field(description="what is done")
+    op: Literal["crop"] = Field(description="the operation")
     size: int = Field(ge=1, description="side of the square, pixels")
     scale: Range = Field((0.08, 1.0), description="range of the box's area, as a share of the image's")
     ratio: Range = Field((3 / 4, 4 / 3), description="range of the box's width over its height")
@@ -93,12 +93,12 @@ class Jitter(Change):
     """
 
     COUNT: ClassVar[int] = 8
-    op: Literal["jitter"] = Field(description="what is done")
+    op: Literal["jitter"] = Field(description="the operation")
     brightness: Strength = Field(description="factor from 1 - this to 1 + this")
     contrast: Strength = Field(description="factor from 1 - this to 1 + this")
     saturation: Strength = Field(description="factor from 1 - this to 1 + this")
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="shift by up to this part of the colour circle")
-    p: Probability = Field(0.8, description="probability that it is done")
+    p: Probability = Field(0.8, description="probability of applying it")
 
     def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
         """Order and factors."""
@@ -128,8 +128,8 @@ class Jitter(Change):
 class Gray(Chance):
     """Grayscale, as three equal channels, with probability `p`."""
 
-    op: Literal["gray"] = Field(description="what is done")
-    p: Probability = Field(0.2, description="probability that it is done")
+    op: Literal["gray"] = Field(description="the operation")
+    p: Probability = Field(0.2, description="probability of applying it")
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image without colour, or as it was."""
@@ -139,8 +139,8 @@ class Gray(Chance):
 class Blur(Change):
     """Gaussian blur with a deviation drawn uniformly from `radius`, with probability `p`: PIL's, or torchvision's."""
 
-    op: Literal["blur"] = Field(description="what is done")
-    p: Probability = Field(description="probability that it is done")
+    op: Literal["blur"] = Field(description="the operation")
+    p: Probability = Field(description="probability of applying it")
     radius: Range = Field((0.1, 2.0), description="range of the deviation, pixels")
     kernel: int | None = Field(None, ge=1, description="side of torchvision's kernel, odd; none: PIL's blur")
 
@@ -161,7 +161,7 @@ class Blur(Change):
 class Solarize(Chance):
     """Invert every channel value of at least `threshold` (0 to 255), with probability `p`."""
 
-    op: Literal["solarize"] = Field(description="what is done")
+    op: Literal["solarize"] = Field(description="the operation")
     threshold: int = Field(128, ge=0, le=256, description="values of at least this are inverted")
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
@@ -172,7 +172,7 @@ class Solarize(Chance):
 class Invert(Chance):
     """Swap light and dark with probability `p`."""
 
-    op: Literal["invert"] = Field(description="what is done")
+    op: Literal["invert"] = Field(description="the operation")
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The negative, or the image as it was."""
@@ -182,8 +182,8 @@ class Invert(Chance):
 class Flip(Chance):
     """Mirror left and right with probability `p`."""
 
-    op: Literal["flip"] = Field(description="what is done")
-    p: Probability = Field(0.5, description="probability that it is done")
+    op: Literal["flip"] = Field(description="the operation")
+    p: Probability = Field(0.5, description="probability of applying it")
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The mirror image, or the image as it was."""
@@ -191,4 +191,4 @@ class Flip(Chance):
 
 
 Operation = Annotated[Crop | Jitter | Gray | Blur | Solarize | Invert | Flip, Field(discriminator="op")]
-"""One step of a view, named by `op` in a recipe; the order in the recipe is the order of application."""
+"""One operation of a view, named by `op` in a recipe; they are applied in the recipe's order."""

@@ -34,9 +34,9 @@ class Official:
     def absent(self, where: Path, reason: object = "") -> UserError:
         """The error that says how to get the data set."""
         found = (
-            f"{self.title} at {where} is not whole ({reason})" if where.exists() else f"{self.title} is not at {where}"
+            f"{self.title} at {where} is incomplete ({reason})" if where.exists() else f"{self.title} is not at {where}"
         )
-        cure = f"Fetch it with\n  evaluate download {self.name} --data-root {where.parent}"
+        cure = f"Download it with\n  evaluate download {self.name} --data-root {where.parent}"
         mend = f"Expected there:\n  {self.expected}" if self.expected else cure
         return UserError(f"{found}. {mend}")
 

@@ -153,9 +153,9 @@ def _next(results: Iterator[Any]) -> Any:
 def _died(images: LabelledImages, plan: Plan, how: str) -> str:
     first, last = (images.names[int(plan.indices[i])] for i in (0, -1))
     return (
-        f"A loader process died while a batch of epoch {plan.epoch + 1} was waited for, '{first}' to '{last}' of "
-        f"{images.info.name}: {how}. Did the system kill it for want of memory? Try fewer loaders, or --workers 0, "
-        "where the reason can be seen."
+        f"A loader process died while loading a batch of epoch {plan.epoch + 1}, '{first}' to '{last}' of "
+        f"{images.info.name}: {how}. It may have been killed for lack of memory. Try fewer --workers, or --workers 0, "
+        "which shows the reason."
     )
 
 

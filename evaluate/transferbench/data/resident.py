@@ -11,7 +11,7 @@ from transferbench.errors import UserError
 LIMIT = 4 << 30
 """Bytes of pixels that are held at most."""
 SIDE = 128
-"""Larger images lie in files of many sizes, as a rule, and are not tried."""
+"""Larger images usually differ in size and are not tried."""
 PIECE = 2048
 
 

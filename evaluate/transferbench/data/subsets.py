@@ -68,7 +68,7 @@ def named(images: LabelledImages, listing: Path) -> LabelledImages:
     wanted = set(listed)
     if sum(PurePosixPath(name).name in wanted for name in images.names) > len(chosen):
         raise UserError(
-            f"Several images of {images.info.name}/{images.split} bear the same file name, one that {listing.name} "
+            f"Several images of {images.info.name}/{images.split} have the same file name, which {listing.name} "
             "lists. Expected names that are unique across classes."
         )
     return images.subset(chosen, f"list {hashlib.sha256(listing.read_bytes()).hexdigest()}")

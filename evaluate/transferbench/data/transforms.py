@@ -34,8 +34,8 @@ class Preprocess(Settings):
     )
     crop: int = Field(default=224, ge=1, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
-    channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="in which the network takes colours")
-    input_range: Literal[1, 255] = Field(default=1, description="the value of white, which mean and std refer to")
+    channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the colour channels")
+    input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")
 
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

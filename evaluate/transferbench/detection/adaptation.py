@@ -1,4 +1,4 @@
-"""A recipe by its name, made to fit the network and the data it is run on, or the reason why it cannot be."""
+"""A recipe adapted to the network and the data it is run on, or the reason why it cannot be."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -74,7 +74,8 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: Lab
                 "recipes follow them, or say with --as what else the network takes."
             )
     if adapted.TEST.EVAL_PERIOD or adapted.TEST.AUG.ENABLED:
-        return "TEST.EVAL_PERIOD and TEST.AUG are not honoured: a detector is judged once, at the end. Leave them out."
+        return "TEST.EVAL_PERIOD and TEST.AUG are not supported: a detector is evaluated once, at the end. Leave "
+        "them out."
     if adapted.MODEL.MASK_ON and not (train.annotated.has_masks and test.annotated.has_masks):
         return (
             f"{train.info.name} has objects without masks, and the recipe learns masks. "

@@ -1,4 +1,4 @@
-"""What is trained on what, and what either backend makes of it."""
+"""A trial: which detector is trained and tested on which data, and what a backend offers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

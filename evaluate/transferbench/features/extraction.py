@@ -28,7 +28,7 @@ BATCH = 256
 """Part of what features are: an image's last bits depend on those it is computed with."""
 
 Report = Callable[[int, int], None]
-"""Told (images done, images in all) by this process as a long loop goes on."""
+"""Called with (images done, images in all) by this process during a long loop."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def mine(n: int, runtime: Runtime) -> Int64[np.ndarray, "m"]:
-    """This process's contiguous share of the batches that 0 ... n - 1 fall into; all shares in rank order are all."""
+    """This process's contiguous share of the batches that 0 ... n - 1 fall into; in rank order they cover all."""
     return np.array_split(np.arange(-(-n // BATCH)), runtime.world_size)[runtime.rank]
 
 
@@ -183,7 +183,7 @@ def _require_finite(
         first = images.names[int(indices[bad][0])]
         raise UserError(
             f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s), first '{first}'. "
-            "Expected finite numbers: the weights may have diverged or belong to another preprocessing."
+            "Expected finite numbers: the weights may have diverged or need another preprocessing."
         )
 
 

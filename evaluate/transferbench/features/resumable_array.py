@@ -1,4 +1,4 @@
-"""An array file in the making: several processes fill it in, and what was done before a kill is found again."""
+"""An array file that several processes fill in, and that resumes after a kill."""
 
 import fcntl
 import os

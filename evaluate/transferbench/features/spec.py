@@ -12,7 +12,7 @@ from transferbench.settings import Settings
 
 POOLED = "pooled"
 LISTED = 2
-"""How deep the modules lie that a misspelt layer is answered with."""
+"""Depth of the module names suggested for a misspelt layer."""
 
 Precision = Literal["float32", "bfloat16"]
 """What a backbone computes in; features are kept in float32 either way."""
@@ -21,7 +21,7 @@ Precision = Literal["float32", "bfloat16"]
 class FeatureSpec(Settings):
     """What is taken from a frozen backbone: the base of the settings of every task that reads its features."""
 
-    precision: Precision = Field(default="float32", description="what the backbone computes in")
+    precision: Precision = Field(default="float32", description="precision of the backbone")
     layer: str = Field(
         default=POOLED,
         description="pooled: the backbone's output; else a stage (stem, layer3) or a module (blocks.5) of it",
@@ -86,7 +86,7 @@ def _vectors(found: Tensor, wanted: FeatureSpec, prefix: int) -> Float32[Tensor,
     if found.ndim not in (2, 3, 4) or (wanted.pooling == "token" and not has_tokens):
         raise UserError(
             f"Layer '{wanted.layer}' gives {list(found.shape)} with {prefix} class and register token(s): "
-            f"pooling={wanted.pooling} cannot be done. Expected maps or vectors with mean or max, or tokens."
+            f"pooling={wanted.pooling} is not possible. Expected maps or vectors with mean or max, or tokens."
         )
     if found.ndim == 2:
         return found

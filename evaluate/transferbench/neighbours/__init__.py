@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: proposed by FAISS or torch, ranked in float64, the same whoever proposed them.
+"""Exact nearest neighbours: proposed by FAISS or torch and ranked in float64, so the result is the same from either.
 
 Why they are exact: docs/protocols.md#exact-search.
 """
@@ -31,7 +31,7 @@ TOGETHER = 2**26
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each query its nearest rows of the bank, nearest first, equally near ones in the order of the bank.
+    """For each query its nearest rows of the bank, nearest first, ties in the order of the bank.
 
     `values` are cosine similarities or Euclidean distances. There are min(k, n) columns.
     """
@@ -51,7 +51,7 @@ def search(
     """The k nearest rows of `bank` for every query. A row of zeros has cosine 0 with everything.
 
     The engine proposes more rows than asked for. Where rounding could have kept a row of the answer out of the
-    proposal (many rows about equally near), that query is searched again in float32 and at last in float64; so the
+    proposal (many near ties), that query is searched again in float32 and at last in float64; so the
     answer does not depend on the engine.
 
     Args:

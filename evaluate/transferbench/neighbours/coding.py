@@ -11,7 +11,7 @@ from torch import Tensor
 Scan = Literal["faiss", "torch", "torch_bf16"]
 
 PADDING = 16
-"""Products in bfloat16 are fast for rows of a multiple of so many numbers."""
+"""Products in bfloat16 are fast if the length of rows is a multiple of this."""
 
 
 @dataclass(frozen=True)

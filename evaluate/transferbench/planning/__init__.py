@@ -1,1 +1,1 @@
-"""What a call is going to take: the cost of each job from its settings, then time and memory on this machine."""
+"""What a call will take: the cost of each job from its settings, then time and memory on this machine."""

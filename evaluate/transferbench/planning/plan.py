@@ -1,4 +1,4 @@
-"""What a call is going to take here: each job's time and memory, estimated from a few images put through the backbone.
+"""What a call will take here: each job's time and memory, estimated from a few images put through the backbone.
 
 An estimate, and meant within a factor of two: other programs, the disk's cache and heads that converge early or late
 are not foreseen.

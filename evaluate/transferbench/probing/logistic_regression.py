@@ -11,7 +11,7 @@ from torch import Tensor
 BLOCK = 2**20
 """How many numbers of the features are worked on together: few enough to be in the cache when they are read again."""
 PER_COLUMN = 16
-"""The features' second moments are estimated from so many rows a column, at most."""
+"""The features' second moments are estimated from at most this many rows per column."""
 TRUST = 1e-5
 """A gradient's components are right in float32 to far below this, times the features' root mean square."""
 MEMORY = 10

@@ -25,23 +25,29 @@ class Probe(Settings):
     epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(256, ge=2, description="over all processes")
     lr_head: float = Field(0.2, gt=0, description="learning rate of the classifier, for 256 images")
-    optimizer: Literal["sgd", "lars"] = Field("sgd", description="lars: each tensor at its own rate, by `trust`")
-    trust: float = Field(0.001, gt=0, description="optimizer=lars: the share of its norm that a tensor moves by")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD and LARS")
+    optimizer: Literal["sgd", "lars"] = Field("sgd", description="lars scales each tensor's rate, by `trust`")
+    trust: float = Field(
+        0.001, gt=0, description="optimizer=lars: trust coefficient, the share of its norm that a tensor moves by"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     weight_decay: float = Field(0.0, ge=0, description="added to the gradient")
     schedule: Schedule = Field(description="cosine changes with every batch, the others with every epoch")
-    decay_at: tuple[float, ...] = Field((0.6, 0.8), description="schedule=step: after which parts of the epochs")
-    decay_by: float = Field(0.1, gt=0, lt=1, description="schedule=step: the factor each time")
-    crop_scale: tuple[float, float] = Field((0.08, 1.0), description="range of the random crop's share of the image")
+    decay_at: tuple[float, ...] = Field(
+        (0.6, 0.8), description="schedule=step: fractions of the epochs after which the rate drops"
+    )
+    decay_by: float = Field(0.1, gt=0, lt=1, description="schedule=step: factor at each drop")
+    crop_scale: tuple[float, float] = Field(
+        (0.08, 1.0), description="range of the random crop's area, as a share of the image"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    precision: Precision = Field("float32", description="what the backbone computes in")
+    precision: Precision = Field("float32", description="precision of the backbone")
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Probe":
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale={self.crop_scale} must be two rising numbers above 0 and at most 1")
+            raise ValueError(f"crop_scale={self.crop_scale} must be two increasing numbers above 0 and at most 1")
         if not all(0 < part < 1 for part in self.decay_at):
-            raise ValueError(f"decay_at={self.decay_at} must be parts of the run, between 0 and 1")
+            raise ValueError(f"decay_at={self.decay_at} must be fractions of the run, between 0 and 1")
         return self
 
     def build_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

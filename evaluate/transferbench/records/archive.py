@@ -16,7 +16,7 @@ from transferbench.errors import UserError
 MANIFEST = "manifest.json"
 FORMAT = "transferbench-archive-1"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time a zip can hold; every file bears it."""
+"""The earliest time a zip can hold; every file has it."""
 KIND = zipfile.ZIP_DEFLATED
 
 
@@ -50,7 +50,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, Path(name))
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-            raise UserError(f"{path} is not a whole archive: {error}. Have it made again: `evaluate pack`.") from None
+            raise UserError(f"{path} is not a whole archive: {error}. Make it again with `evaluate pack`.") from None
         yield Path(name)
 
 
@@ -62,7 +62,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     expected, found = _manifest(archive, path), [entry.filename for entry in entries]
     odd = {
         "holds twice": [name for name in set(found) if found.count(name) > 1],
-        "holds and its manifest does not name": set(found) - {*expected, MANIFEST},
+        "holds but does not list in its manifest": set(found) - {*expected, MANIFEST},
         "lacks": set(expected) - set(found),
     }
     for what, names in odd.items():
@@ -72,7 +72,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     for name, hashed in expected.items():
         content = archive.read(name)
         if sha256(content) != hashed:
-            raise UserError(f"{path} was changed after it was packed: '{name}' is not what its manifest says.")
+            raise UserError(f"{path} was changed after it was packed: '{name}' does not match its manifest.")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
@@ -84,7 +84,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
             return {str(name): str(hashed) for name, hashed in manifest["files"].items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         pass
-    raise UserError(f"{path} is no archive of `evaluate pack`: it holds no {MANIFEST} that says '{FORMAT}'.")
+    raise UserError(f"{path} is not an archive made by `evaluate pack`: it holds no {MANIFEST} that says '{FORMAT}'.")
 
 
 def _why_not(entry: zipfile.ZipInfo) -> str | None:

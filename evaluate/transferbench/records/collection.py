@@ -93,7 +93,9 @@ def _read(path: Path) -> Iterable[tuple[Path, Record | ValueError]]:
         inside = path / records.RECORDS if (path / archive.MANIFEST).is_file() else path
         return records.read_all(inside)
     if not path.exists():
-        raise UserError(f"There is no {path}. Expected a folder of records, a record or an archive of `evaluate pack`.")
+        raise UserError(
+            f"{path} does not exist. Expected a folder of records, a record or an archive made by `evaluate pack`."
+        )
     try:
         return [(path, records.read(path))]
     except ValueError as error:

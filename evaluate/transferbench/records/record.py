@@ -201,7 +201,7 @@ def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Garbage is not looked for inside the block: among many records that takes as long as reading them."""
+    """Garbage collection is off inside the block: among many records it takes as long as reading them."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""All that was recorded as one page to look at, and its figures as files for a paper."""
+"""All that was recorded as one HTML page, and its figures as files for a paper."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -72,7 +72,8 @@ def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
     if not plots:
         missing.append(
             MissingError(
-                "A plot of rank against accuracy needs an accuracy and a spectrum of two checkpoints on one data set.",
+                "A plot of rank against accuracy needs accuracy and spectrum of at least two checkpoints on one data "
+                "set.",
                 f"evaluate spectrum CHECKPOINT... --data {board.columns[0].dataset}",
             )
         )

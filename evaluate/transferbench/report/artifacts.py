@@ -1,4 +1,4 @@
-"""What tasks kept beside their records, read back only as it was recorded."""
+"""Artifacts of records, read back only if they are unchanged."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], I
     """
     arrays = _arrays(record, "predictions", folder)
     if not {"labels", "predictions"} <= set(arrays):
-        raise MissingError(f"{_what(record)}: its predictions hold no class for each image.", again(record))
+        raise MissingError(f"{_what(record)}: its predictions do not hold one class per image.", again(record))
     return arrays["labels"], arrays["predictions"]
 
 
@@ -88,7 +88,7 @@ def _content(record: Record, name: str, folder: Path) -> bytes:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != artifact.sha256:
         raise MissingError(
-            f"{_what(record)}: {artifact.path} was changed or cut short, and is left out.", again(record)
+            f"{_what(record)}: {artifact.path} was changed or truncated, so it is left out.", again(record)
         )
     return content
 

@@ -1,4 +1,4 @@
-"""What a page draws, as plain values: charts, confusion matrices, galleries of neighbours and pictures."""
+"""What a page shows, as plain values: charts, confusion matrices, galleries of neighbours and pictures."""
 
 from dataclasses import dataclass
 from typing import Literal

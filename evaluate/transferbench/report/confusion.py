@@ -46,15 +46,15 @@ def _matrix(subject: Subject, record: Record, library: Library) -> Matrix:
         classes = tuple(map(str, range(count)))
     if min(labels.min(initial=0), found.min(initial=0)) < 0 or count > len(classes):
         raise MissingError(
-            f"{record.dataset} {record.label}: its predictions are of other classes.", artifacts.again(record)
+            f"{record.dataset} {record.label}: its predictions are for other classes.", artifacts.again(record)
         )
     counts = np.bincount(labels * len(classes) + found, minlength=len(classes) ** 2)
     runs = f", seed {record.seed}" if record.seed else ""
     return Matrix(
         f"{subject.key}-confusion-{slug(record.dataset)}",
         f"{record.dataset}: {record.label}{runs}, {_main(record):.2f} %",
-        f"{subject.row.name}. The best of its results, {len(labels):,} test images. "
-        "Lines are what an image shows, columns what it was taken for.",
+        f"{subject.row.name}. The best of its results, {len(labels):,} test images. Rows are true classes, columns "
+        "predicted ones.",
         classes,
         counts.reshape(len(classes), len(classes)),
     )

@@ -48,7 +48,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
         yield Chart(
             f"{subject.key}-accuracy-{slug(dataset)}",
             f"{dataset}: accuracy of the heads while they train",
-            f"{name}. On test images, drawn through; on the training images as they were augmented, dashed.",
+            f"{name}. Solid: test images. Dashed: training images, augmented.",
             Axis("epoch", is_whole=True),
             Axis("top-1 accuracy, %"),
             (*tested, *trained),
@@ -57,7 +57,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
         yield Chart(
             f"{subject.key}-loss-{slug(dataset)}",
             f"{dataset}: training loss of the heads",
-            f"{name}. The mean over each epoch.",
+            f"{name}. Means over each epoch.",
             Axis("epoch", is_whole=True),
             Axis("cross-entropy"),
             losses,
@@ -66,7 +66,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
         yield Chart(
             f"{subject.key}-detector-loss-{slug(dataset)}",
             f"{dataset}: training loss of the detectors",
-            f"{name}. The sum of its parts in one iteration now and then.",
+            f"{name}. The total loss of single iterations, at intervals.",
             Axis("iteration", is_whole=True),
             Axis("loss"),
             losses,

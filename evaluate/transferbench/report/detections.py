@@ -41,8 +41,7 @@ def _pictures(subject: Subject, record: Record, library: Library) -> Pictures:
     return Pictures(
         f"{subject.key}-detections-{slug(record.dataset)}-{slug(record.label)}-{record.seed}",
         f"{record.dataset}: {record.label}{runs}",
-        f"{subject.row.name}. Test images at even distances in their order, with what was found in them. "
-        f"{told[:1].upper()}{told[1:]}.",
+        f"{subject.row.name}. Evenly spaced test images with their detections. {told[:1].upper()}{told[1:]}.",
         content,
     )
 

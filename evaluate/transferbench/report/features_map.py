@@ -14,7 +14,7 @@ TITLE = "map of the features"
 POINTS = 1000
 """How many test images are drawn at most."""
 COLOURED = 10
-"""How many classes are told apart; the images of all others are faint."""
+"""How many classes have a colour; the images of all others are faint."""
 COMPONENTS = 50
 PERPLEXITY = 30
 FEW = 5
@@ -91,8 +91,8 @@ def _chart(
     return Chart(
         f"{subject.key}-map-{slug(dataset)}",
         f"{dataset}: {len(shown)} test images by their features",
-        f"{subject.row.name}. t-SNE of the features' principal components. {some}"
-        "Near means alike; distances between groups and directions mean nothing.",
+        f"{subject.row.name}. t-SNE of the features' principal components. {some}Nearby points are similar; distances "
+        "between clusters and directions mean nothing.",
         Axis(),
         Axis(),
         tuple(each for each in series if each.xs),

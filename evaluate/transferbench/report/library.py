@@ -57,10 +57,10 @@ class Library:
         try:
             found = self._datasets.take(self._located(record.dataset), record.limit)
         except UserError as error:
-            raise MissingError(f"The images of {record.dataset} are not here. {error}") from None
+            raise MissingError(f"The images of {record.dataset} were not found. {error}") from None
         if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:
             raise MissingError(
-                f"{record.dataset} in {self.data_root} is not the data that {record.candidate} was judged on.",
+                f"{record.dataset} in {self.data_root} is not the data that {record.candidate} was evaluated on.",
                 "evaluate report --data-root FOLDER",
             )
         return found
@@ -87,7 +87,7 @@ class Library:
         """
         if size > self.image_bytes:
             raise MissingError(
-                f"{dataset}: the page's room for images is used up.", f"evaluate report --where 'candidate={name}'"
+                f"{dataset}: the page has reached its limit for images.", f"evaluate report --where 'candidate={name}'"
             )
         self.image_bytes -= size
 

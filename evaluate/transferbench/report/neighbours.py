@@ -41,7 +41,9 @@ def panel(subject: Subject, library: Library) -> Panel:
         else:
             missing += reasons[:1]
     if not figures and not missing:
-        missing.append(MissingError("Its neighbours were not looked for.", artifacts.again(subject.records[0], "knn")))
+        missing.append(
+            MissingError("Its nearest neighbours were not searched for.", artifacts.again(subject.records[0], "knn"))
+        )
     return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 
 
@@ -77,8 +79,8 @@ def _gallery(subject: Subject, dataset: str, record: Record, library: Library) -
     return Gallery(
         f"{subject.key}-neighbours-{slug(dataset)}",
         f"{dataset}: {len(lines)} test images and their {NEAREST} nearest training images",
-        f"{subject.row.name}. Taken at even distances from the test images in the order of their classes. "
-        f"✓ is of the same class, ✗ of another; below it {_measure(metric)}.",
+        f"{subject.row.name}. Evenly spaced test images in class order. ✓ same class, ✗ another class; below, "
+        f"{_measure(metric)}.",
         tuple(lines),
     )
 

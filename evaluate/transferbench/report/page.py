@@ -17,7 +17,7 @@ from transferbench.report.standings import Standings
 from transferbench.report.subject import Subject
 
 MOST_CLASSES = 25
-"""A matrix of more classes is told by its most frequent mistakes."""
+"""With more classes, only the most frequent mistakes are shown."""
 MISTAKES = 15
 
 

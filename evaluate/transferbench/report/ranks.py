@@ -11,7 +11,7 @@ MEASURES = {"rankme": "RankMe", "effective_rank": "effective rank"}
 LEAST = 2
 """Fewer checkpoints make no plot."""
 CORRELATED = 4
-"""From so many checkpoints on the rank correlation is told."""
+"""With this many checkpoints or more, the rank correlation is shown."""
 
 
 def charts(board: Leaderboard) -> dict[str, list[Chart]]:
@@ -67,7 +67,7 @@ def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy:
     yield Chart(
         f"rank-{slug(accuracy.dataset)}-{slug(measure)}-{slug(accuracy.label)}",
         f"{accuracy.dataset}: {name} against {accuracy.label}",
-        f"A point a checkpoint, means over its runs.{told}{hollow}",
+        f"One point per checkpoint, the mean over its runs.{told}{hollow}",
         Axis(f"{name} of the features"),
         Axis(f"{accuracy.label}, %"),
         tuple(_series(each, kind) for kind, each in placed.items() if each),

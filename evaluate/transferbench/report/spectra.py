@@ -37,10 +37,10 @@ def chart(key: str, dataset: str, series: list[Series]) -> Chart:
     return Chart(
         key,
         f"{dataset}: spectrum of the features",
-        "Eigenvalues of the covariance of the test images' features, each over the largest. "
-        "The sooner a line falls, the fewer dimensions are used.",
-        Axis("eigenvalue, from the largest", is_whole=True),
-        Axis("part of the largest", is_log=True),
+        "Eigenvalues of the covariance of the test images' features, divided by the largest. The sooner a line "
+        "falls, the fewer dimensions are used.",
+        Axis("rank of the eigenvalue", is_whole=True),
+        Axis("eigenvalue / largest", is_log=True),
         tuple(series),
     )
 

@@ -49,4 +49,4 @@ def require_equal_rows(x: Tensor) -> None:
     lengths = torch.empty(dist.get_world_size(), dtype=torch.int64, device=x.device)
     dist.all_gather_into_tensor(lengths, torch.tensor([x.shape[0]], device=x.device))
     if len(set(lengths.tolist())) > 1:
-        raise ValueError(f"gather needs equally many rows of every process, found {lengths.tolist()}")
+        raise ValueError(f"gather needs the same number of rows from every process, found {lengths.tolist()}")

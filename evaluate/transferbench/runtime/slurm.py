@@ -102,7 +102,7 @@ def submit(work: Work, request: SlurmRequest, folder: Path) -> str:
         UserError: where there is no sbatch, or it refuses.
     """
     if shutil.which("sbatch") is None:
-        raise UserError("--slurm needs the command sbatch, which is not on this machine. Call it on a login node.")
+        raise UserError("--slurm needs the command sbatch, which is not on this machine. Run it on a login node.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / "job.sh"
     path.write_text(script(work, request, path))
@@ -111,7 +111,7 @@ def submit(work: Work, request: SlurmRequest, folder: Path) -> str:
         raise UserError(f"sbatch refused {path}: {done.stderr.strip() or done.stdout.strip()}")
     job = done.stdout.strip().partition(";")[0]
     several = f", an array of {len(work.items)}" if work.items else ""
-    return f"Job {job}{several}: script and output are in {path.parent}. It queues itself again when its time is up."
+    return f"Job {job}{several}: script and output are in {path.parent}. It requeues itself when its time is up."
 
 
 def script(work: Work, request: SlurmRequest, path: Path) -> str:

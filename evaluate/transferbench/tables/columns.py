@@ -28,7 +28,7 @@ def column_of(record: Record, score: Score) -> Column:
 
 
 def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
-    """Each column that is asked for, in order, and the same with a label that tells it apart from all others.
+    """Each column that is asked for, in order, and the same with a label that differs from all others.
 
     Raises:
         UserError: when nothing answers to one of the patterns.
@@ -60,7 +60,7 @@ def _label(column: Column, what: str, alike: set[Column], is_main: bool) -> str:
 
 
 def _apart(column: Column, group: set[Column]) -> Column:
-    """The column with as much added to its label as tells it apart from those alike; smoke runs always say so."""
+    """The column with as much added to its label as makes it unique; smoke runs are always marked."""
     limit = [f"{column.limit} images"] if column.limit else []
     marks = {"protocol_sha256": column.protocol_sha256[:6], "data_sha256": f"data {column.data_sha256[:6]}"}
     same = [other for other in group if (other.label, other.limit) == (column.label, column.limit)]

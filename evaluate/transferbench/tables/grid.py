@@ -118,7 +118,7 @@ def notes(board: Leaderboard) -> list[str]:
     lower = [f"{column.dataset} {column.label}" for column in board.columns if not column.higher_is_better]
     found = []
     if runs:
-        how = f"{runs[0]} runs." if len(runs) == 1 else "as many runs as stand in brackets."
+        how = f"{runs[0]} runs." if len(runs) == 1 else "the number of runs in brackets."
         found.append(f"± is the standard deviation over {how}")
     if lower:
         found.append(f"Lower is better: {', '.join(lower)}.")

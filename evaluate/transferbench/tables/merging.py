@@ -1,4 +1,4 @@
-"""One column for several protocols of a task, on request, with a footnote that tells them apart."""
+"""One column for several protocols of a task, on request, distinguished by footnotes."""
 
 import string
 from collections import defaultdict

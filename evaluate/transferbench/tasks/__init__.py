@@ -129,7 +129,7 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
     found = KINDS.get(info.metric, "one")
     if not _takes(task, found):
         fitting = [name for name, each in TASKS.all() if _takes(each, found)]
-        has = "annotated boxes" if found == "boxes" else f"{found} label(s) an image"
+        has = "annotated boxes" if found == "boxes" else f"{found} label(s) per image"
         raise UserError(f"{info.name} has {has}. Expected a task for that: {', '.join(fitting)}.")
     reason = task.unfit(candidate, dataset, config) if hasattr(task, "unfit") else None  # pyright: ignore
     if reason is not None:

@@ -1,4 +1,4 @@
-"""Objects found in images, boxes and masks, by a detector trained on the backbone."""
+"""Object detection: boxes and masks from a detector trained on the backbone."""
 
 import json
 from dataclasses import asdict
@@ -39,10 +39,12 @@ class Config(Settings):
     overrides: tuple[str, ...] = Field(
         (), description="KEY VALUE KEY VALUE ..., as Detectron2's command line takes them"
     )
-    batch_size: int | None = Field(None, ge=1, description="images an iteration; rates and iterations go with it")
+    batch_size: int | None = Field(
+        None, ge=1, description="images per iteration; learning rate and iterations are scaled with it"
+    )
     backend: Backend = Field("auto", description="what computes the detector; auto: detectron2 where it is installed")
-    picture_every: int = Field(0, ge=0, description="draw findings every so many iterations; 0: at the end only")
-    recipe_sha256: str = Field("", description="of all the recipe says; filled in, and refused where it differs")
+    picture_every: int = Field(0, ge=0, description="draw detections every this many iterations; 0: at the end only")
+    recipe_sha256: str = Field("", description="sha256 of the whole recipe; filled in, and refused if it differs")
 
     @pydantic.field_validator("overrides", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Ridge regression to the classes from a few images of each, in closed form, on frozen features; several draws."""
+"""Few-shot: closed-form ridge regression on frozen features of a few images per class; mean over several draws."""
 
 import statistics
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Config(FeatureSpec):
     What differs from it: docs/protocols.md#few-shot.
     """
 
-    shots: int = Field(default=10, ge=1, description="images of each class for the main score, or all it has")
-    others: tuple[int, ...] = Field(default=(1, 5, 25), description="other numbers of images to report")
-    draws: int = Field(default=5, ge=1, description="sets of images drawn, over which the scores are means")
+    shots: int = Field(default=10, ge=1, description="images per class for the main score, or all of a smaller class")
+    others: tuple[int, ...] = Field(default=(1, 5, 25), description="other numbers of images per class to report")
+    draws: int = Field(default=5, ge=1, description="random sets of images that scores are averaged over")
     penalties: tuple[float, ...] = Field(
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,

@@ -39,22 +39,24 @@ class Config(Settings):
         "dino": "facebookresearch/dino eval_knn.py",
     }
 
-    k: int = Field(20, ge=1, description="the k of the main score")
+    k: int = Field(20, ge=1, description="k of the main score")
     ks: tuple[int, ...] = Field(
-        (5, 10, 20, 200), description="numbers of neighbours; one above the training set's size becomes it"
+        (5, 10, 20, 200), description="every k to report; at most the training set's size is used"
     )
-    metric: Metric = Field("cosine", description="euclidean compares features as they are")
+    metric: Metric = Field("cosine", description="cosine, or euclidean on unnormalised features")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
-    temperature: float = Field(0.07, gt=0, description="vote=weighted: what cosines are divided by")
-    per_class: int | None = Field(None, ge=1, description="so many training images of each class, drawn by the seed")
-    precision: Precision = Field("float32", description="what the backbone computes in")
+    temperature: float = Field(0.07, gt=0, description="vote=weighted: temperature in exp(cosine / temperature)")
+    per_class: int | None = Field(
+        None, ge=1, description="use only this many training images per class, drawn by the seed"
+    )
+    precision: Precision = Field("float32", description="precision of the backbone")
 
     @pydantic.field_validator("ks")
     @classmethod
     def _with_k(cls, ks: tuple[int, ...], info: Any) -> tuple[int, ...]:
         """Every number once, in order, with that of the main score."""
         if min(ks, default=1) < 1:
-            raise ValueError("numbers of neighbours are at least 1")
+            raise ValueError("numbers of neighbours must be at least 1")
         return tuple(sorted({*ks, info.data["k"]} if "k" in info.data else ks))
 
     @pydantic.model_validator(mode="after")

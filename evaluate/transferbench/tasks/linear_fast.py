@@ -20,7 +20,7 @@ class Config(linear.Config):
     PRESETS: ClassVar = linear.Config.PRESETS
     SOURCES: ClassVar = linear.Config.SOURCES
 
-    crops: int = Field(4, ge=1, description="random crops of each image; as many as epochs make it `linear` itself")
+    crops: int = Field(4, ge=1, description="random crops of each image; with as many as epochs it is `linear` itself")
 
 
 def label(config: Config) -> str:

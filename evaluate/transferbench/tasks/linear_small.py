@@ -21,11 +21,11 @@ class Config(Settings):
     """
 
     epochs: int = Field(500, ge=1, description="passes over the training features")
-    batch_size: int = Field(1000, ge=1, description="images a step, over all processes")
-    lr: float = Field(1e-2, gt=0, description="Adam's learning rate in the first epoch, whatever the batch")
-    lr_end: float = Field(1e-6, gt=0, description="what lr falls to, by an equal factor each epoch")
+    batch_size: int = Field(1000, ge=1, description="images per step, over all processes")
+    lr: float = Field(1e-2, gt=0, description="Adam's learning rate in the first epoch, not scaled with the batch")
+    lr_end: float = Field(1e-6, gt=0, description="final learning rate, reached by an equal factor each epoch")
     weight_decay: float = Field(5e-6, ge=0, description="added to the gradient")
-    precision: Precision = Field("float32", description="what the backbone computes in")
+    precision: Precision = Field("float32", description="precision of the backbone")
 
 
 def label(config: Config) -> str:

@@ -38,8 +38,10 @@ class Config(FeatureSpec):
         description="candidates for C, the weight of the hinge loss; each class has its own",
     )
     folds: int = Field(default=3, ge=2, description="parts of the training images in the cross-validation of C")
-    positive_weight: float = Field(default=2.0, gt=0, description="of an image that shows the class; 1 of others")
-    max_iterations: int = Field(default=2000, ge=1, description="at most so many passes of the solver (liblinear)")
+    positive_weight: float = Field(
+        default=2.0, gt=0, description="weight of an image that shows the class; 1 for others"
+    )
+    max_iterations: int = Field(default=2000, ge=1, description="maximum passes of the solver (liblinear)")
     normalise: bool = Field(default=True, description="scale every feature vector to length 1")
 
 
@@ -58,7 +60,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """
     truth, targets = dataset.train.targets, dataset.test.targets
     if truth is None or targets is None:
-        raise UserError(f"{dataset.train.info.name} has one label an image. Expected several, as in voc07.")
+        raise UserError(f"{dataset.train.info.name} has one label per image. Expected several, as in voc07.")
     _require_enough(truth, targets, dataset.train.info.classes, config.folds)
     train = _scaled(bench.features(candidate, dataset.train, config).features, config.normalise)
     test = _scaled(bench.features(candidate, dataset.test, config).features, config.normalise)

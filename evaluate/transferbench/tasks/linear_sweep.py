@@ -1,4 +1,4 @@
-"""`linear-fast` with many learning rates and weight decays at once, of which held-out training images choose one."""
+"""`linear-fast` with many learning rates and weight decays at once; held-out training images choose one."""
 
 import json
 from itertools import product
@@ -38,7 +38,9 @@ class Config(Probe):
     weight_decays: tuple[float, ...] = Field(
         (0, 1e-6, 1e-5, 1e-4, 1e-3), min_length=1, description="each is tried with every rate"
     )
-    held_out: float = Field(0.1, gt=0, lt=1, description="share of each class of the training images that chooses")
+    held_out: float = Field(
+        0.1, gt=0, lt=1, description="share of each class held out from the training images to choose"
+    )
     crops: int = Field(4, ge=1, description="random crops of each image; epoch e sees those of epoch e modulo crops")
 
 

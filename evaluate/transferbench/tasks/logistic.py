@@ -31,13 +31,13 @@ class Config(Settings):
 
     C: float = Field(1.0, gt=0, description="inverse strength of the squared-norm penalty")
     choose_C: tuple[float, ...] = Field(  # noqa: N815
-        (), description="strengths of which a tenth of each class of the training images chooses C"
+        (), description="values of C to choose from on a held-out tenth of each training class"
     )
-    max_iterations: int = Field(1000, ge=1, description="at most so many steps of L-BFGS")
+    max_iterations: int = Field(1000, ge=1, description="maximum steps of L-BFGS")
     tolerance: float = Field(
         1e-4, gt=0, description="largest component of the mean loss's gradient at which the fit has converged"
     )
-    precision: Precision = Field("float32", description="what the backbone computes in")
+    precision: Precision = Field("float32", description="precision of the backbone")
 
 
 def label(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Backbone and classifier tuned together on a part of the labels."""
+"""Fine-tuning: backbone and classifier trained together on a part of the labels."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ class Config(Tuning):
         "swav": "facebookresearch/swav eval_semisup.py, README",
     }
 
-    percent: int = Field(10, ge=1, le=100, description="share of the training labels, drawn class by class")
+    percent: int = Field(10, ge=1, le=100, description="share of the training labels, drawn within each class")
     epochs: int = Field(20, ge=1)
     schedule: Schedule = "cosine"
     lr_backbone: float = Field(0.004, gt=0)

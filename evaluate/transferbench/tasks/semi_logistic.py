@@ -1,4 +1,4 @@
-"""Logistic regression on frozen features of a part of the labels, 1 % unless told otherwise."""
+"""Logistic regression on frozen features of a part of the labels, 1 % by default."""
 
 from pydantic import Field
 

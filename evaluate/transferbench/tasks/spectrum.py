@@ -25,7 +25,7 @@ class Config(FeatureSpec):
         1e-12, gt=0, lt=1, description="the smallest eigenvalue is taken to be at least this part of the largest"
     )
     paired: int = Field(
-        4096, ge=2, description="uniformity is over the pairs of at most so many images, spread evenly over the split"
+        4096, ge=2, description="uniformity is over the pairs of at most this many images, spread evenly over the split"
     )
 
 

@@ -13,7 +13,7 @@ from transferbench.errors import UserError, unknown
 from transferbench.plugins import Registry
 
 ABOUT = """
-Pretrain a backbone, or list what there is.
+Pretrain a backbone, or list methods, recipes and settings.
 
 \b
 pretrain ls                               methods and recipes
@@ -22,10 +22,10 @@ pretrain show intl-cifar10                every setting and what it means
 pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
 pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
-pretrain intl --resume                    go on with a stopped run
+pretrain intl --resume                    resume a stopped run
 pretrain intl --log tensorboard           curves beside the run's own files
-pretrain log RUN --log tensorboard        the same of a run that is there
-pretrain times RUN...                     images a second, waiting, time to an accuracy
+pretrain log RUN --log tensorboard        the same for an existing run
+pretrain times RUN...                     images per second, waiting, time to an accuracy
 pretrain intl --slurm nodes=2,gpus=8      the same as a job in SLURM's queue
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
@@ -115,7 +115,7 @@ app.command(epilog=POINTER)(listing.times)
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is told bare, with exit code 2."""
+    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
     try:
         app()
     except UserError as error:

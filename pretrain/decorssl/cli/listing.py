@@ -1,4 +1,4 @@
-"""What there is, and what runs that are there took: nothing is trained."""
+"""Commands that train nothing: lists, settings, and the curves and speed of existing runs."""
 
 import textwrap
 from pathlib import Path
@@ -24,7 +24,7 @@ def ls(
 
 
 def show(name: Annotated[str, typer.Argument(help="A method, a recipe, or a recipe's YAML or JSON file.")]) -> None:
-    """Say what can be set: name, type, range, default, value and meaning of every setting."""
+    """Print every setting with its type, range, default, value and meaning."""
     from decorssl.sheets import sheet
     from transferbench.cli.showing import draw
 
@@ -33,11 +33,11 @@ def show(name: Annotated[str, typer.Argument(help="A method, a recipe, or a reci
 
 def log(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Run folders. Default: this one.", show_default=False)
+        list[str] | None, typer.Argument(help="Run folders. Default: the current folder.", show_default=False)
     ] = None,
-    to: Annotated[str, typer.Option("--log", help="tensorboard, wandb or both, with a comma.")] = "tensorboard",
+    to: Annotated[str, typer.Option("--log", help="tensorboard, wandb, or both separated by a comma.")] = "tensorboard",
 ) -> None:
-    """Send the lines of runs that are there."""
+    """Send the curves of existing runs to TensorBoard or Weights & Biases."""
     from decorssl import curves, runlog
     from transferbench import settings
 
@@ -50,10 +50,10 @@ def log(
 
 def times(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Run folders. Default: this one.", show_default=False)
+        list[str] | None, typer.Argument(help="Run folders. Default: the current folder.", show_default=False)
     ] = None,
 ) -> None:
-    """Tell how fast runs went: images a second, waiting, time to an accuracy."""
+    """Show how fast runs were: images per second, time spent waiting, time to an accuracy."""
     from decorssl import pace
 
     print(pace.table([pace.read(folder) for folder in _folders(runs)]))
@@ -83,7 +83,7 @@ def listed(asked: list[str] | None) -> None:
     print("Methods")
     for name in methods:
         print(textwrap.fill(METHODS.summary(name), 110, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17))
-    print(f"Recipes (METHOD-DATA is the one that METHOD takes for DATA)\n{ROW.format(*HEAD)}")
+    print(f"Recipes (METHOD uses METHOD-DATA for the data set DATA)\n{ROW.format(*HEAD)}")
     tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
     print("\n\n".join(filter(None, tables)))
     if not asked:

@@ -12,9 +12,9 @@ import typer
 if TYPE_CHECKING:
     from decorssl.session import RunOptions
 
-RECIPE = "What is trained"
-FOLDER = "Where it goes"
-PLACE = "Where and how it runs (cannot change the result)"
+RECIPE = "What to train"
+FOLDER = "Output"
+PLACE = "How it runs (does not change the result)"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Choice:
         list[str] | None,
         typer.Option("--set", help="Override a setting, such as optim.lr=0.1.", rich_help_panel=RECIPE),
     ] = None
-    out: Annotated[Path | None, typer.Option(help="The folder. Default: below runs/.", rich_help_panel=FOLDER)] = None
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder. Default: runs/RECIPE-seedN.", rich_help_panel=FOLDER)
+    ] = None
 
     def overrides(self, seed: int | None = None) -> list[str]:
         """The settings that are changed."""
@@ -42,7 +44,7 @@ class Placed:
     """Where and how it runs."""
 
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=PLACE)] = "auto"
-    workers: Annotated[int | None, typer.Option(help="Loader processes.", rich_help_panel=PLACE)] = None
+    workers: Annotated[int | None, typer.Option(help="Number of loader processes.", rich_help_panel=PLACE)] = None
     views: Annotated[
         str, typer.Option(help="How views are made: auto, pil, batched, compiled.", rich_help_panel=PLACE)
     ] = "auto"
@@ -52,18 +54,28 @@ class Placed:
             "--compile", help="torch.compile: off, default, reduce-overhead, max-autotune.", rich_help_panel=PLACE
         ),
     ] = "off"
-    data_root: Annotated[Path | None, typer.Option(help="Where data sets lie.", rich_help_panel=PLACE)] = None
-    knn_every: Annotated[int, typer.Option(help="Epochs between k-NN checks; 0: none.", rich_help_panel=PLACE)] = 10
-    watch_every: Annotated[int, typer.Option(help="Epochs between spectra; 0: none.", rich_help_panel=PLACE)] = 1
+    data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None
+    knn_every: Annotated[
+        int, typer.Option(help="Epochs between k-NN measurements; 0: never.", rich_help_panel=PLACE)
+    ] = 10
+    watch_every: Annotated[
+        int, typer.Option(help="Epochs between measured spectra; 0: never.", rich_help_panel=PLACE)
+    ] = 1
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60
     keep_states: Annotated[
-        int, typer.Option(min=1, help="How many of the last states stay.", rich_help_panel=PLACE)
+        int, typer.Option(min=1, help="How many of the last states to keep.", rich_help_panel=PLACE)
     ] = 2
     bad_images: Annotated[
-        int, typer.Option(min=0, help="Replace up to so many broken images; 0: an error.", rich_help_panel=PLACE)
+        int,
+        typer.Option(
+            min=0,
+            help="Replace up to this many images that cannot be decoded; 0: stop at the first.",
+            rich_help_panel=PLACE,
+        ),
     ] = 0
     log: Annotated[
-        str | None, typer.Option(help="Curves too: tensorboard, wandb or both, with a comma.", rich_help_panel=PLACE)
+        str | None,
+        typer.Option(help="Also log to tensorboard, wandb, or both (separated by a comma).", rich_help_panel=PLACE),
     ] = None
 
     def place(self) -> "RunOptions":

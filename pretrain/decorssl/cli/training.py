@@ -25,23 +25,25 @@ def train(
     seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.", rich_help_panel=RECIPE)] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in the folder, if there is one.", rich_help_panel=FOLDER),
+        typer.Option("--resume", help="Resume the run in the folder, if there is one.", rich_help_panel=FOLDER),
     ] = False,
     slurm: Annotated[
         str | None,
-        typer.Option(help="Queue it: nodes=2,gpus=8,time=24:00:00,partition=P,...", rich_help_panel=PLACE),
+        typer.Option(help="Submit to SLURM: nodes=2,gpus=8,time=24:00:00,partition=P,...", rich_help_panel=PLACE),
     ] = None,
 ) -> None:
     """Train a backbone with one method."""
     if words:
-        raise UserError(f"'{words[0]}' is one word too many: after the method come options, each with two dashes.")
+        raise UserError(
+            f"Unexpected argument '{words[0]}': after the method come only options, which begin with two dashes."
+        )
     from decorssl import recipe as recipes
     from decorssl import session
 
     place = placed.place()
     chosen = recipes.read(recipe or recipes.for_method(name, choice.data or "digits"), choice.overrides(seed))
     if chosen.method != name:
-        raise UserError(f"The recipe {chosen.name} is of the method {chosen.method}, not of {name}.")
+        raise UserError(f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}.")
     if slurm:
         _queue(chosen, choice.out, resume, slurm)
         return
@@ -53,10 +55,10 @@ def study(
     choice: Choice,
     placed: Placed,
     name: Annotated[str, typer.Option("--name", hidden=True)] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds it has.", rich_help_panel=RECIPE)] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.", rich_help_panel=RECIPE)] = 3,
     resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
-    """Train with several methods and compare what becomes of their features. The same command goes on."""
+    """Train with several methods and compare their features. Repeat the command to continue."""
     from decorssl import study as studies
 
     place = placed.place()
@@ -65,7 +67,7 @@ def study(
 
 
 def say(message: str) -> None:
-    """Print at once."""
+    """Print without buffering."""
     print(message, flush=True)
 
 
@@ -75,7 +77,7 @@ def _end(stopped: int) -> None:
 
 
 def _queue(recipe: "Recipe", out: Path | None, resume: bool, request: str) -> None:
-    """Put this command into SLURM's queue, when the folder is one it could work in."""
+    """Submit this command to SLURM, if the folder is one it could run in."""
     from decorssl import runlog, session
     from transferbench import state
     from transferbench.runtime import slurm

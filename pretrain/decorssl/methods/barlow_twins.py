@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of two views drawn to the identity.
+"""Barlow Twins: the cross-correlation of two views pulled towards the identity.
 
 Zbontar et al., arXiv 2103.03230; checked against facebookresearch/barlowtwins' numbers
 (docs/methods.md#barlow-twins).
@@ -20,7 +20,7 @@ class Config(Settings):
     """Barlow Twins' settings."""
 
     off_diagonal_weight: float = Field(0.0051, ge=0, description="the paper's lambda")
-    eps: float = Field(1e-5, gt=0, description="of the standardisation")
+    eps: float = Field(1e-5, gt=0, description="epsilon of the standardisation")
 
 
 routes = two_views

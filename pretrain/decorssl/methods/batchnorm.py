@@ -1,4 +1,4 @@
-"""BN: channels standardised over sub-batches, then the distance of views; collapses dimensionally.
+"""BN: channels standardised over sub-batches, then the distance between views; collapses dimensionally.
 
 The method called BN in CW-RGP's comparison, arXiv 2210.03586. Source: docs/methods.md#bn.
 """

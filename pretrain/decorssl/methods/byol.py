@@ -1,4 +1,4 @@
-"""BYOL: a predictor on each view meets the momentum network's embedding of the others.
+"""BYOL: a predictor maps each view to the momentum network's embedding of the others.
 
 Grill et al., *Bootstrap Your Own Latent*, arXiv 2006.07733. Source: docs/methods.md#byol.
 """
@@ -21,7 +21,7 @@ class Config(Settings):
     """BYOL's settings; the momentum is CW-RGP's (the paper: 0.996, rising with every step)."""
 
     predictor_hidden: int = Field(4096, ge=1, description="hidden channels of the predictor")
-    momentum: float = Field(0.99, ge=0, le=1, description="the first; it rises to 1 along half a cosine")
+    momentum: float = Field(0.99, ge=0, le=1, description="initial momentum; rises to 1 along half a cosine")
     momentum_per: Literal["epoch", "step"] = Field("epoch", description="how often the momentum rises")
 
 

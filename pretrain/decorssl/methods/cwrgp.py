@@ -21,11 +21,15 @@ class Config(Settings):
     """CW-RGP's settings; sub-batch and group numbers are published for each data set."""
 
     w_size: int = Field(64, ge=2, description="samples whitened together")
-    groups: int = Field(4, ge=1, description="parts that the channels are dealt into at random")
-    w_iter: int = Field(1, ge=1, description="how often a batch is cut into sub-batches anew")
-    eps: float = Field(0.0, ge=0, lt=1, description="share of the identity mixed into each covariance")
-    normalised: bool = Field(True, description="compare directions; false: mean squared differences")
-    covariance_weight: float = Field(0.0, ge=0, description="of the optional off-diagonal term (ImageNet: 0.005, 0.01)")
+    groups: int = Field(4, ge=1, description="groups into which the channels are split at random")
+    w_iter: int = Field(1, ge=1, description="how many times each batch is randomly split into sub-batches")
+    eps: float = Field(0.0, ge=0, lt=1, description="weight of the identity matrix mixed into each covariance")
+    normalised: bool = Field(
+        True, description="compare normalised embeddings; false: mean squared error of embeddings as they are"
+    )
+    covariance_weight: float = Field(
+        0.0, ge=0, description="weight of the optional off-diagonal term (ImageNet: 0.005, 0.01)"
+    )
     covariance_stop_epoch: int = Field(50, ge=0, description="the off-diagonal term is dropped from this epoch on")
 
 

@@ -23,7 +23,7 @@ class Config(Settings):
     """The layer that ends the projector, as the paper compares them."""
 
     layer: Literal["dbn", "bn", "none"] = Field("dbn", description="none collapses to a point, bn to few dimensions")
-    shuffled: bool = Field(False, description="deal the channels into groups at random, anew for each view and step")
+    shuffled: bool = Field(False, description="shuffle the channels into random groups, for each view and step")
     groups: int | None = Field(None, ge=1, description="none: ceil(2 channels / samples), groups of half the batch")
 
 
@@ -42,8 +42,9 @@ def check(config: Config, batch: int, dim: int) -> None:
     count = groups(config, batch, dim)
     if config.layer == "dbn" and (dim % count or dim // count >= batch):
         raise UserError(
-            f"An embedding of {dim} channels in {count} groups cannot be whitened over {batch} samples a process: "
-            "groups must be of equal size, smaller than the batch. Set settings.groups, projector.output or batch_size."
+            f"An embedding of {dim} channels in {count} groups cannot be whitened over {batch} samples per process: "
+            "groups must be of equal size, smaller than the batch. Set settings.groups, projector.output or "
+            "batch_size."
         )
 
 

@@ -1,4 +1,4 @@
-"""DINO: the student's softmax over prototypes meets the momentum network's, centred and sharpened, on other views.
+"""DINO: the student's softmax over prototypes matches the momentum teacher's, centred and sharpened, on other views.
 
 Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294. Source:
 docs/methods.md#dino (ran lightly). The projector is the head's first layers, to a bottleneck (256 in the paper).
@@ -21,15 +21,15 @@ class Config(Settings):
     """DINO's settings."""
 
     prototypes: int = Field(65536, ge=2, description="outputs of the head's last layer")
-    frozen_epochs: int = Field(1, ge=0, description="epochs in which the last layer stays as drawn")
-    student_temperature: float = Field(
-        0.1, gt=0, description="what the student's outputs are divided by before the softmax"
+    frozen_epochs: int = Field(1, ge=0, description="epochs in which the last layer is frozen at its initial value")
+    student_temperature: float = Field(0.1, gt=0, description="student temperature")
+    teacher_temperature: float = Field(0.07, gt=0, description="teacher temperature after the warm-up")
+    first_teacher_temperature: float = Field(
+        0.04, gt=0, description="teacher temperature in the first epoch; rises linearly"
     )
-    teacher_temperature: float = Field(0.07, gt=0, description="the same for the teacher's, after the warm-up")
-    first_teacher_temperature: float = Field(0.04, gt=0, description="of the first epoch; it rises by equal steps")
-    warmup_epochs: int = Field(30, ge=0, description="epochs of the teacher temperature's rise")
-    centre_momentum: float = Field(0.9, ge=0, le=1, description="share of the centre that stays at a step")
-    momentum: float = Field(0.996, ge=0, le=1, description="the first; it rises to 1 along half a cosine, by step")
+    warmup_epochs: int = Field(30, ge=0, description="warm-up epochs of the teacher temperature")
+    centre_momentum: float = Field(0.9, ge=0, le=1, description="momentum of the centre")
+    momentum: float = Field(0.996, ge=0, le=1, description="initial momentum; rises to 1 along half a cosine, by step")
 
 
 check = any_batch

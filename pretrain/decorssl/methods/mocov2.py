@@ -1,4 +1,4 @@
-"""MoCo v2: each query finds the momentum network's key of its other view among a queue of keys of past steps.
+"""MoCo v2: InfoNCE of a query with the momentum network's key of its other view, against a queue of past keys.
 
 He et al., arXiv 1911.05722, and Chen et al., arXiv 2003.04297. Shuffled batch normalisation has no counterpart here:
 statistics are those of the global batch, so that no process can tell its own keys. Source:
@@ -20,11 +20,13 @@ from transferbench.settings import Settings
 class Config(Settings):
     """MoCo v2's settings."""
 
-    temperature: float = Field(0.2, gt=0, description="what cosines are divided by before the softmax")
-    queue: int = Field(65536, ge=1, description="keys of past steps")
-    momentum: float = Field(0.999, ge=0, le=1, description="share of the teacher that stays at a step")
-    final_momentum: float | None = Field(None, ge=0, le=1, description="reached along half a cosine; none: constant")
-    symmetric: bool = Field(False, description="both views are queries, each with a queue of its own (MoCo v2+)")
+    temperature: float = Field(0.2, gt=0, description="softmax temperature")
+    queue: int = Field(65536, ge=1, description="length of the queue of past keys")
+    momentum: float = Field(0.999, ge=0, le=1, description="momentum of the teacher")
+    final_momentum: float | None = Field(
+        None, ge=0, le=1, description="final momentum, reached along half a cosine; none: constant"
+    )
+    symmetric: bool = Field(False, description="both views are queries, each with its own queue (MoCo v2+)")
 
 
 check = any_batch

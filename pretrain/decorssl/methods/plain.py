@@ -1,4 +1,4 @@
-"""Plain: the distance of views and nothing else, which collapses to a point.
+"""Plain: the distance between views and nothing else, which collapses to a point.
 
 The identity among the spectral transformations, arXiv 2305.16789 and 2210.03586. Source: docs/methods.md#plain.
 """

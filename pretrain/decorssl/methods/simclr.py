@@ -1,4 +1,4 @@
-"""SimCLR: each embedding finds its other view among all of the batch.
+"""SimCLR: NT-Xent, each embedding with its other view against the rest of the batch.
 
 Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709. Source:
 docs/methods.md#simclr. The batch normalisation that CW-RGP's code has after the head is
@@ -20,7 +20,7 @@ from transferbench.settings import Settings
 class Config(Settings):
     """SimCLR's settings."""
 
-    temperature: float = Field(0.5, gt=0, description="what cosines are divided by before the softmax")
+    temperature: float = Field(0.5, gt=0, description="softmax temperature")
 
 
 routes = every_view

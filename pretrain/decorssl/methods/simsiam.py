@@ -1,4 +1,4 @@
-"""SimSiam: a predictor on each view meets the other view's embedding, which takes no gradient.
+"""SimSiam: a predictor maps each view to the other view's embedding, under a stop-gradient.
 
 Chen and He, *Exploring Simple Siamese Representation Learning*, arXiv 2011.10566. Source:
 docs/methods.md#simsiam.

@@ -1,4 +1,4 @@
-"""ST: the covariance's spectrum through any function g, of which whitening is one and IterNorm another.
+"""ST: any function g of the covariance's spectrum; whitening and IterNorm are two of them.
 
 Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source: docs/methods.md#st.
 """

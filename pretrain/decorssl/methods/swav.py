@@ -1,4 +1,4 @@
-"""SwAV: each view predicts to which prototypes the others of its image are dealt.
+"""SwAV: each view predicts the prototype assignments of the image's other views.
 
 Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster Assignments*, arXiv 2006.09882. Source:
 docs/methods.md#swav (ran lightly).
@@ -22,17 +22,13 @@ class Config(Settings):
     """SwAV's settings."""
 
     prototypes: int = Field(3000, ge=2, description="number of prototypes")
-    frozen_epochs: int = Field(1, ge=0, description="epochs in which prototypes stay as drawn")
-    temperature: float = Field(0.1, gt=0, description="what cosines with prototypes are divided by before the softmax")
+    frozen_epochs: int = Field(1, ge=0, description="epochs in which prototypes are frozen at their initial values")
+    temperature: float = Field(0.1, gt=0, description="softmax temperature")
     sinkhorn_eps: float = Field(
-        0.05, gt=0.012, description="entropy of the assignment; exp(1/eps) is finite in float32"
+        0.05, gt=0.012, description="entropy regularisation of Sinkhorn-Knopp; exp(1/eps) must be finite in float32"
     )
-    sinkhorn_iterations: int = Field(
-        3, ge=0, description="times that rows and columns of the assignment are normalised"
-    )
-    queue: int = Field(
-        0, ge=0, description="past embeddings a view that are dealt with the batch (small batches: 3840)"
-    )
+    sinkhorn_iterations: int = Field(3, ge=0, description="Sinkhorn-Knopp iterations")
+    queue: int = Field(0, ge=0, description="length of each view's queue of past embeddings (small batches: 3840)")
     queue_from_epoch: int = Field(15, ge=0, description="the queue is used from this epoch on, counted from 0")
 
 

@@ -19,9 +19,15 @@ from transferbench.settings import Settings
 class Config(Settings):
     """VICReg's settings, the official ones."""
 
-    invariance_weight: float = Field(25.0, ge=0, description="of the mean squared difference of views")
-    variance_weight: float = Field(25.0, ge=0, description="of how far standard deviations are below 1")
-    covariance_weight: float = Field(1.0, ge=0, description="of squared covariances between channels")
+    invariance_weight: float = Field(
+        25.0, ge=0, description="weight of the invariance term, the mean squared difference of views"
+    )
+    variance_weight: float = Field(
+        25.0, ge=0, description="weight of the variance term, how far standard deviations are below 1"
+    )
+    covariance_weight: float = Field(
+        1.0, ge=0, description="weight of the covariance term, squared covariances between channels"
+    )
     eps: float = Field(1e-4, gt=0, description="added to variances under the root")
     variant: Literal["official", "cwrgp"] = Field(
         "official", description="CW-RGP's code sums the variance term over views, the official one averages it"

@@ -1,4 +1,4 @@
-"""W-MSE: batch whitening by Cholesky factors, then the distance of views.
+"""W-MSE: batch whitening by Cholesky factors, then the distance between views.
 
 Ermolov et al., *Whitening for Self-Supervised Representation Learning*, arXiv 2007.06346. Source:
 docs/methods.md#w-mse (ran CW-RGP's copy of the code).

@@ -1,4 +1,4 @@
-"""ZCA: batch whitening by the symmetric root, then the distance of views.
+"""ZCA: batch whitening by the symmetric root, then the distance between views.
 
 The whitening loss that CW-RGP's paper compares W-MSE with, arXiv 2210.03586. Source: docs/methods.md#zca (ran the
 authors' code).

@@ -1,4 +1,4 @@
-"""Zero-ICL: samples whitened over their channels, each drawn to its own other view.
+"""Zero-ICL: samples whitened over their channels, each pulled towards its other view.
 
 Zhang et al., *Zero-CL* (ICLR 2022), its instance-wise half as CW-RGP's repository has it. Source:
 docs/methods.md#zero-icl.

@@ -141,7 +141,7 @@ def test_any_one_tensor_missing_or_misshapen_is_named_beside_the_right_network(
         without = {n: s for n, s in shapes.items() if n != name}
         misshapen = {**shapes, name: (*shape[:-1], shape[-1] + 1)}
         for found in (without, misshapen):
-            with pytest.raises(UserError, match=f"Nearest: {wanted.name}, with 1 misfit(.|\n)*{name} "):
+            with pytest.raises(UserError, match=f"Nearest: {wanted.name}, with 1 mismatch(.|\n)*{name} "):
                 backbones.identify(found)
 
 

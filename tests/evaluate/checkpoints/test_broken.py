@@ -109,7 +109,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a cut zip": (lambda path: cut(path, legacy=False), r"\(torch zip\) but is truncated .* Download or copy it again"),
     "a cut legacy file": (lambda path: cut(path, legacy=True), r"\(torch legacy\) but is truncated .* copy it again"),
     "cut safetensors": (cut_safetensors, r"\(safetensors\) but is truncated .* copy it again"),
-    "a zip bomb": (bomb, r"data/0' is compressed.*expand without end\. Save the checkpoint again"),
+    "a zip bomb": (bomb, r"data/0' is compressed.*expand without limit\. Save the checkpoint again"),
     "too large a member": (lambda path: lying(path, 1 << 30), r"\(torch zip\) but is truncated or damaged \(EOFError"),
     "too small a member": (lambda path: lying(path, 4), r"\(torch zip\) but is truncated or damaged \(EOFError"),
     "TorchScript": (scripted, r"is a TorchScript archive: reading it would run .* Save the weights alone"),
@@ -148,7 +148,7 @@ def test_what_may_not_be_read_is_told_so(tmp_path: Path) -> None:
     if user == 0:
         os.seteuid(65534)
     try:
-        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)\. Check who may read it"):
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)\. Check the permissions"):
             load(path)
     finally:
         os.seteuid(user)

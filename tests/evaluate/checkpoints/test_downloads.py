@@ -340,7 +340,9 @@ def test_without_a_network_what_to_do_is_told_and_what_is_here_is_found(
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     for name in ("torchvision:resnet18", "timm:test_vit", "hf:facebook/dinov2-small"):
-        with pytest.raises(UserError, match=r"(?s)could not be downloaded .*fetch it by hand .* from http.*path here"):
+        with pytest.raises(
+            UserError, match=r"(?s)could not be downloaded .*download it by hand .* from http.*path here"
+        ):
             load(name)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
 

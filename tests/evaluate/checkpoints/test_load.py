@@ -239,7 +239,7 @@ def test_another_prefix_on_some_names_is_refused_by_name(source: str, tmp_path: 
 def test_a_tensor_of_no_known_use_beside_the_network_is_refused_by_name(tmp_path: Path) -> None:
     tree = moco()
     tree["state_dict"]["module.mystery.weight"] = torch.ones(2)
-    with pytest.raises(UserError, match=r"no known use beside it: module\.mystery\.weight"):
+    with pytest.raises(UserError, match=r"unrecognised tensors beside it: module\.mystery\.weight"):
         load(written(tree, tmp_path))
 
 
@@ -310,7 +310,7 @@ def test_our_own_file_is_refused_when_a_value_or_the_architecture_is_another(tmp
         load(path)
     wider = Architecture(family="resnet", arguments={"depth": 10, "width": 0.25})
     save(path, network.state_dict(), Card(architecture=wider, preprocess=Preprocess()))
-    with pytest.raises(UserError, match=r"misfit\(s\) with resnet10-w0\.25: conv1\.weight"):
+    with pytest.raises(UserError, match=r"mismatch\(es\) with resnet10-w0\.25: conv1\.weight"):
         load(path)
 
 

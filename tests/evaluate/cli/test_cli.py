@@ -190,7 +190,7 @@ def test_a_signal_ends_with_its_number_and_says_how_to_go_on(
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == expected
-    assert "run the same command again to go on" in err
+    assert "run the same command again to continue" in err
     assert len(list(Path("results/records").glob("*.json"))) == 1, "spectrum came before"
 
 
@@ -229,7 +229,7 @@ def test_convert_writes_what_reads_back_and_says_what_the_file_cannot(evaluate: 
     assert code == 0
     assert "note: the file does not say crop: --as crop=96" in out
     for arguments, told in {
-        ("plain.pth", "c.pth", "--to", "detectron2"): "c.pth is there already",
+        ("plain.pth", "c.pth", "--to", "detectron2"): "c.pth already exists",
         (checkpoint, "d.pth", "--to", "torchvision"): "torchvision has no network that computes",
         (checkpoint, "d.pth", "--to", "torchvisio"): "Did you mean 'torchvision'",
         ("timm:nothing_like_it", "d.pth", "--to", "timm"): "timm has no weights 'nothing_like_it'",

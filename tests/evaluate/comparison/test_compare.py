@@ -152,7 +152,7 @@ def test_a_record_a_folder_a_digest_and_a_checkpoint_name_the_same(evaluate: Run
     wrong = {
         ("onee", "two"): "Did you mean 'one'",
         ("results", "two"): "several candidates: one, two",
-        ("one", "nowhere.json"): "There is no nowhere.json",
+        ("one", "nowhere.json"): "nowhere.json does not exist",
     }
     for arguments, reason in wrong.items():
         code, _, err = evaluate("compare", *arguments)

@@ -83,10 +83,10 @@ def test_predictions_that_were_changed_or_are_of_another_kind_are_refused(pair: 
     first, second, out = pair
     other = second.model_copy(update={"artifacts": kept(out, "x", labels=LABELS, predictions=LABELS)})
     (out / "x.npz").write_bytes(b"changed")
-    with pytest.raises(UserError, match="not what the record"):
+    with pytest.raises(UserError, match="has changed since the record"):
         transferbench.compare(first, other, out)
     other = second.model_copy(update={"artifacts": kept(out, "y", scores=LABELS)})
-    with pytest.raises(UserError, match="holds no class for each image: scores"):
+    with pytest.raises(UserError, match="does not hold one class per image: scores"):
         transferbench.compare(first, other, out)
     other = second.model_copy(update={"artifacts": kept(out / "z", "z", labels=LABELS[::-1], predictions=LABELS)})
     with pytest.raises(UserError, match="different labels"):

@@ -59,7 +59,7 @@ def test_the_output_says_which_number_by_how_much_and_what_to_do(evaluate: Run):
     better, left, *end = (" ".join(line.split()) for line in out.splitlines())
     assert left == "LEFT ours digits k-NN top1 65.00 -> 62.50 %: -2.50, 1.00 allowed (tolerance)"
     assert better == "better ours digits linear top1 50.00 -> 53.00 %: +3.00, 1.00 allowed (tolerance)"
-    assert end[0] == "2 number(s) of the baseline: 1 left the band."
+    assert end[0] == "2 number(s) of the baseline: 1 outside the tolerance."
     assert "evaluate compare" in end[1]
     suite = ElementTree.parse("gate.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
@@ -142,8 +142,8 @@ def test_what_cannot_be_held_is_told_with_2(evaluate: Run):
     kept("base", scored(65.0))
     kept("failed", scored(65.0, status="failed"))
     wrong = {
-        ("base", "--against", "base"): "against itself",
-        ("base", "--against", "nowhere"): "There is no nowhere",
+        ("base", "--against", "base"): "with itself",
+        ("base", "--against", "nowhere"): "nowhere does not exist",
         ("base", "--against", "failed"): "no finished result",
         ("failed", "--against", "base", "--tolerance", "kNN"): "found 'kNN'",
         ("failed", "--against", "base", "--tolerance", "-1"): "found '-1'",

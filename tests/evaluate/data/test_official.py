@@ -214,7 +214,7 @@ def test_a_set_that_lost_an_image_says_how_to_get_it_whole(name: str, tmp_path: 
     lost.write_bytes(content + b"more")
     assert open_split(name, "train", tmp_path).fingerprint != before
     lost.unlink()
-    with pytest.raises(UserError, match=r"(?s)not whole.*(Expected there:|evaluate download )"):
+    with pytest.raises(UserError, match=r"(?s)incomplete.*(Expected there:|evaluate download )"):
         open_split(name, "train", tmp_path)
 
 

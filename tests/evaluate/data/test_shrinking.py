@@ -82,7 +82,7 @@ def test_files_of_one_name_in_a_class_get_numbers(photos: Path, tmp_path: Path):
 
 def test_sets_without_one_class_each_and_broken_images_are_named(photos: Path, tmp_path: Path):
     train, val = opened(photos)
-    with pytest.raises(UserError, match="not one class for each image"):
+    with pytest.raises(UserError, match="not have one class per image"):
         list(shrink([replace(train, labels=train.labels - 1), val], tmp_path / "none", Shape(24)))
     broken = photos / "val" / "dog" / "3.png"
     broken.write_bytes(broken.read_bytes()[:60])

@@ -69,7 +69,7 @@ def test_absent_or_damaged_files_give_the_command_that_gets_them(stand_in: Path,
         open_split("stl10", "train", tmp_path / "elsewhere")
     (stand_in / "stl10" / STL10.base_folder / "unlabeled_X.bin").write_bytes(b"half")
     assert len(open_split("stl10", "train", stand_in)) == 4
-    with pytest.raises(UserError, match="not whole"):
+    with pytest.raises(UserError, match="incomplete"):
         open_split("stl10", "train+unlabeled", stand_in)
 
 

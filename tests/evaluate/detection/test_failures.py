@@ -77,11 +77,11 @@ def test_too_little_memory_is_told_with_the_settings_to_lower(
 
     monkeypatch.setattr(Detector, "detect", full)
     said = failure(coco(tmp_path / "mine"), tmp_path / "out")
-    assert "memory does not hold one test image of 64 pixels" in said
+    assert "memory with one test image of 64 pixels" in said
     assert "INPUT.MIN_SIZE_TEST" in said
     monkeypatch.setattr(Detector, "losses", full)
     said = failure(coco(tmp_path / "mine"), tmp_path / "out")
-    assert "memory does not hold 4 images an iteration" in said
+    assert "memory with 4 images per iteration" in said
     assert "detect.batch_size" in said
     assert "INPUT.MIN_SIZE_TRAIN" in said
 

@@ -87,5 +87,5 @@ def test_statistics_of_its_own_are_refused_in_several_processes():
     optimization.require_divisible(recipe("FrozenBN"), 2)
     with pytest.raises(UserError, match=r"MODEL\.RESNETS\.NORM is BN.*of all 2 processes: MODEL\.RESNETS\.NORM SyncBN"):
         optimization.require_divisible(recipe("BN"), 2)
-    with pytest.raises(UserError, match="5 images an iteration cannot be dealt evenly to 2 processes"):
+    with pytest.raises(UserError, match="5 images per iteration cannot be split evenly over 2 processes"):
         optimization.require_divisible(recipe("SyncBN", 5), 2)

@@ -128,7 +128,7 @@ def test_another_network_than_the_recipes_is_refused_with_the_overrides_that_wou
 
 def test_another_number_of_classes_is_refused() -> None:
     backbone = network()
-    with pytest.raises(UserError, match=r"3 classes and the data 20\. Say so: MODEL\.ROI_HEADS\.NUM_CLASSES 20"):
+    with pytest.raises(UserError, match=r"3 classes and the data 20\. Override it: MODEL\.ROI_HEADS\.NUM_CLASSES 20"):
         build(recipe(backbone), backbone, 20)
 
 
@@ -136,7 +136,7 @@ def test_another_number_of_classes_is_refused() -> None:
 def test_a_3x3_stem_is_refused_in_published_recipes_only_and_gives_its_stride(stem: str, stride: int) -> None:
     backbone = network(stem=stem)
     if stem != "imagenet":
-        with pytest.raises(UserError, match="A 3x3 stem has finer maps"):
+        with pytest.raises(UserError, match="A 3x3 stem gives finer maps"):
             detector(backbone)
     found = detector(backbone, *OWN)
     image = Sample(IMAGE, (64, 80))
@@ -148,7 +148,7 @@ def test_a_3x3_stem_is_refused_in_published_recipes_only_and_gives_its_stride(st
 def test_no_resnet_is_refused() -> None:
     backbone = build_backbone(Architecture(family="vit", arguments={}), device="meta")
     resnet = network()
-    with pytest.raises(UserError, match="is no ResNet"):
+    with pytest.raises(UserError, match="is not a ResNet"):
         build(recipe(resnet), backbone, 3)
 
 

@@ -106,7 +106,7 @@ def test_what_is_left_out_has_detectron2s_default(tmp_path: Path) -> None:
         ("coco_R_50_FPN_1x", "MODEL.ANCHOR_GENERATOR.SIZES", "[[32], [64]]", "found 2 lists; there can be 1, or 5"),
         ("coco_R_50_C4_1x", "MODEL.ROI_BOX_HEAD.NUM_FC", "2", "MODEL.ROI_BOX_HEAD.NUM_FC: found 2"),
         ("coco_R_50_C4_1x", "MODEL.ROI_MASK_HEAD.NUM_CONV", "4", "MODEL.ROI_MASK_HEAD.NUM_CONV: found 4"),
-        ("coco_R_50_C4_1x", "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "6 key(s) do not belong together"),
+        ("coco_R_50_C4_1x", "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "6 key(s) are inconsistent"),
     ],
 )
 def test_keys_of_the_other_kind_of_detector_are_refused(name: str, key: str, value: str, message: str) -> None:

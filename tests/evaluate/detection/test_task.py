@@ -92,7 +92,7 @@ def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
         complete(Architecture(family="vit", arguments=SMALL_VIT)),
         Preprocess(size=None, crop=32), 0,
     )  # fmt: skip
-    assert "is no ResNet" in reason(data, out, vit)
+    assert "is not a ResNet" in reason(data, out, vit)
     assert "judged once" in reason(data, out, overrides=f"{QUICK} TEST.EVAL_PERIOD 5")
     other = coco(tmp_path / "other")
     path = other / "annotations" / "instances_val2017.json"
@@ -133,7 +133,7 @@ def test_other_tasks_are_not_asked_of_boxes_nor_this_one_of_labels(tmp_path: Pat
     assert [each.status for each in found] == ["skipped", "skipped"]
     assert found[0].error == "mine has annotated boxes. Expected a task for that: detect."
     assert found[1].error is not None
-    assert found[1].error.startswith("digits has one label(s) an image")
+    assert found[1].error.startswith("digits has one label(s) per image")
 
 
 def test_no_object_to_learn_fails_in_words(tmp_path: Path):

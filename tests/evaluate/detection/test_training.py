@@ -176,7 +176,7 @@ def test_too_little_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Detector, "losses", full)
-    with pytest.raises(UserError, match=r"does not hold 2 images.*detect.batch_size"):
+    with pytest.raises(UserError, match=r"emory with 2 images.*detect.batch_size"):
         loop.train(detector(recipe()), scenes(), recipe(), 0, ground(tmp_path))
 
 

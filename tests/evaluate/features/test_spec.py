@@ -70,7 +70,7 @@ def test_a_live_module_has_layers_too(images):
     [
         (FeatureSpec(layer="layer33"), "Unknown layer 'layer33'. Did you mean 'layer3'"),
         (FeatureSpec(layer=""), "Known: .*stem"),
-        (FeatureSpec(layer="layer3", pooling="token"), "pooling=token cannot be done"),
+        (FeatureSpec(layer="layer3", pooling="token"), "pooling=token is not possible"),
         (FeatureSpec(layer="layer1.0.relu"), "gives 2 output"),
     ],
 )

@@ -126,7 +126,7 @@ def test_what_was_cut_short_is_named_and_left_out(tmp_path: Path, task: str, nam
     if panel:
         assert f"a-{panel}-digits" in whole.figures
         assert f"a-{panel}-digits" not in cut.figures
-        assert f"artifacts/A.{task}.0/{name} was changed or cut short" in cut.html
+        assert f"artifacts/A.{task}.0/{name} was changed or truncated" in cut.html
     else:
         assert (
             "k-NN" in whole.figures["b-confusion-digits"].title or "linear" in whole.figures["b-confusion-digits"].title
@@ -265,7 +265,7 @@ def test_without_features_data_or_images_the_page_says_so(tmp_path: Path):
     bare = reported(tmp_path, choice, with_images=False).html
     assert "--no-images" in bare
     put(tmp_path, a_record("B", limit=40, dataset="nowhere"))
-    assert "The images of nowhere are not here." in reported(tmp_path, choice).html
+    assert "The images of nowhere were not found." in reported(tmp_path, choice).html
 
 
 def test_other_images_than_those_of_the_record_are_not_shown(tmp_path: Path):
@@ -273,7 +273,7 @@ def test_other_images_than_those_of_the_record_are_not_shown(tmp_path: Path):
     put(tmp_path, record.model_copy(update={"candidate": "B", "data_fingerprint": {"train": "x", "test": "y"}}))
     made = reported(tmp_path, tables.Choice(limited=True))
     assert "b-neighbours-digits" not in made.figures
-    assert "is not the data that B was judged on" in made.html
+    assert "is not the data that B was evaluated on" in made.html
 
 
 def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
@@ -284,7 +284,7 @@ def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
     library.image_bytes = 100
     panel = neighbours.panel(subjects(board)[0], library)
     assert not panel.figures
-    assert "room for images is used up" in panel.missing[0].what
+    assert "reached its limit for images" in panel.missing[0].what
 
 
 def test_what_a_detector_found_is_shown_as_it_was_drawn(tmp_path: Path):
@@ -306,7 +306,7 @@ def test_what_a_detector_found_is_shown_as_it_was_drawn(tmp_path: Path):
     assert drawn.shape == kept.shape
     assert np.corrcoef(drawn.ravel(), kept.ravel())[0, 1] > 0.5
     assert "b-detections-coco-micro-0" not in made.figures
-    assert "artifacts/B.detect.0/pictures was changed or cut short" in made.html
+    assert "artifacts/B.detect.0/pictures was changed or truncated" in made.html
     assert made.html.count("data:image/webp;base64,") == 1
     curve = made.figures["a-detector-loss-coco"]
     assert isinstance(curve, Chart)

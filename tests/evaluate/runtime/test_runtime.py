@@ -48,7 +48,9 @@ def test_each_process_receives_its_rows_of_the_summed_gradient(ranks: list[dict[
 
 
 def test_unequal_parts_are_refused_by_every_process(ranks: list[dict[str, Any]]):
-    assert [rank["refused"] for rank in ranks] == ["gather needs equally many rows of every process, found [3, 4]"] * 2
+    assert [rank["refused"] for rank in ranks] == [
+        "gather needs the same number of rows from every process, found [3, 4]"
+    ] * 2
 
 
 SRUN = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "70001"}

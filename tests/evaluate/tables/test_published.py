@@ -154,5 +154,5 @@ def test_the_list_can_be_asked_by_method_data_and_task():
     assert "winci-ai/INTL" in lines[1]
     with pytest.raises(UserError, match="Did you mean 'intl'"):
         published("intll")
-    with pytest.raises(UserError, match="Nothing was published"):
+    with pytest.raises(UserError, match="No published number is known"):
         published("intl", "voc07")

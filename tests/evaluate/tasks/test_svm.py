@@ -83,5 +83,5 @@ def test_a_class_with_too_few_images_is_named(tiny_candidate, dataset, tmp_path)
     with pytest.raises(UserError, match="Too few images show class3"):
         run(tiny_candidate, few, tmp_path)
     one = Dataset(dataclasses.replace(dataset.train, targets=None), dataset.test)
-    with pytest.raises(UserError, match="one label an image"):
+    with pytest.raises(UserError, match="one label per image"):
         run(tiny_candidate, one, tmp_path)

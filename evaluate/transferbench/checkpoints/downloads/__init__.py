@@ -35,7 +35,7 @@ class Located:
     told: tuple[str, ...] = ()
     """Where the overrides come from, and what they leave out, in words for the report."""
     network: Callable[[], nn.Module] | None = None
-    """Builds the library's own network from images to features, whatever its weights."""
+    """Builds the library's own network from images to features, without its weights."""
 
 
 def locate(file: str | Path) -> Located:
@@ -91,8 +91,8 @@ def _proved(file: str, match: Match, theirs: nn.Module) -> str:
     if not difference <= CLOSE:
         raise UserError(
             f"{file}: read as {match.card.architecture.name} it gives other features than the library's own network "
-            f"(off by {difference:.1e} of the largest): there is no network for it here. "
-            "What its tensors do not say can be said with --as."
+            f"(off by {difference:.1e} of the largest): no network here computes the same. What its tensors do not "
+            "tell can be stated with --as."
         )
     return f"features compared with the library's own network on the same weights: within {CLOSE:g} of the largest"
 
@@ -101,6 +101,6 @@ def unreachable(what: str, where: str, error: Exception) -> UserError:
     """The error when the network does not answer."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     return UserError(
-        f"{what} could not be downloaded ({reason}). Check the network and try again, or fetch it by hand on a machine "
-        f"that has one, from {where}, and give the file's path here in place of the name."
+        f"{what} could not be downloaded ({reason}). Check the network and try again, or download it by hand on a "
+        f"machine that has one, from {where}, and give the file's path here in place of the name."
     )

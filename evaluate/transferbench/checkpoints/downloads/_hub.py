@@ -67,7 +67,7 @@ def chosen(repository: str, files: Iterable[str]) -> str:
     if best is None:
         raise UserError(
             f"hf:{repository} has none of {', '.join(WEIGHTS)}; it has {', '.join(there[:12]) or 'no files'}. "
-            f"Fetch the file you mean by hand from {_page(repository)} and give its path."
+            f"Download the file you want by hand from {_page(repository)} and give its path."
         )
     return best
 
@@ -90,7 +90,7 @@ def _told(repository: str, revision: str | None, error: Exception) -> UserError 
     match error:
         case errors.GatedRepoError():
             return UserError(
-                f"hf:{repository} is gated. Ask for access at {where}, then `hf auth login`; or fetch it by hand."
+                f"hf:{repository} is gated. Ask for access at {where}, then `hf auth login`; or download it by hand."
             )
         case errors.RevisionNotFoundError():
             return UserError(f"hf:{repository} has no revision '{revision}'. See {where}.")
@@ -99,9 +99,7 @@ def _told(repository: str, revision: str | None, error: Exception) -> UserError 
                 f"There is no repository {repository} at {where}, or it is private: then `hf auth login` first."
             )
         case errors.HFValidationError():
-            return UserError(
-                f"hf:{repository} is no name of a repository; expected hf:ORG/NAME or hf:ORG/NAME@REVISION."
-            )
+            return UserError(f"hf:{repository} is not a repository name; expected hf:ORG/NAME or hf:ORG/NAME@REVISION.")
         case errors.LocalEntryNotFoundError():
             return None
         case errors.EntryNotFoundError():

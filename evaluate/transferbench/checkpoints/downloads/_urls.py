@@ -32,5 +32,5 @@ def fetched(url: str) -> Path:
     except OSError as error:
         raise unreachable(path.name, url, error) from None
     except RuntimeError as error:
-        raise UserError(f"{url} was downloaded damaged: {error}. Try again.") from None
+        raise UserError(f"{url} arrived damaged: {error}. Try again.") from None
     return path

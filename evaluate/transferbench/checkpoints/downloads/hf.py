@@ -22,7 +22,7 @@ def find(name: str) -> Located:
         _hub.fetched(repository, revision, containers.named(path))
     _hub.fetched(repository, revision, [beside for beside in _hub.BESIDE if beside in files])
     row, known = repository.rpartition("/")[2], _of_timm(path)
-    told = (f"size, crop, interpolation, mean and std are those of the config.json of {repository}",) if known else ()
+    told = (f"size, crop, interpolation, mean and std as in the config.json of {repository}",) if known else ()
     return Located(path, row, _hub.source(repository, path), known, told)
 
 

@@ -36,9 +36,9 @@ def find(name: str) -> Located:
         source = settings.url if isinstance(settings.url, str) else settings.url[0]  # pyright: ignore
         path = _urls.fetched(source)
     built, images = network(model), settings.to_dict()
-    told = f"size, crop, interpolation, mean and std are those of timm's {model}"
+    told = f"size, crop, interpolation, mean and std as in timm's {model}"
     squashed = images.get("crop_mode", CENTRE) != CENTRE
-    left = (f"timm itself crops by '{images['crop_mode']}' what is cropped at the centre here",) if squashed else ()
+    left = (f"timm itself crops by '{images['crop_mode']}' where here the centre is cropped",) if squashed else ()
     return Located(path, model, source, (*overrides(images), *arguments(built)), (told, *left), partial(network, model))
 
 

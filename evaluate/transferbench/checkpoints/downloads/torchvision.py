@@ -32,7 +32,7 @@ def find(name: str) -> Located:
         f"{model}.{weights.name}",
         weights.url,
         overrides(weights.transforms()),
-        (f"size, crop, interpolation, mean and std are those of torchvision's {weights}",),
+        (f"size, crop, interpolation, mean and std as in torchvision's {weights}",),
         lambda: network(model),
     )
 

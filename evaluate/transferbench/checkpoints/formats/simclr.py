@@ -25,7 +25,7 @@ def leftthomas(architecture: Architecture, file: File) -> Preprocess:
 
 
 def says(architecture: Architecture, file: File) -> Settled:
-    """The report tells that nothing is normalised."""
+    """The report says that nothing is normalised."""
     return Settled(assumed=(BLANK,))
 
 

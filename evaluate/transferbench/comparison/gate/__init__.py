@@ -1,4 +1,4 @@
-"""New results held against a baseline: a regression test for whatever trains the checkpoints.
+"""New results compared with a baseline: a regression test for the code that trains the checkpoints.
 
 A number has left its band when its mean over seeds is worse than the baseline's by more than the tolerance: so many of
 the score's own units (points of an accuracy), or so many standard deviations over the baseline's seeds.
@@ -18,7 +18,7 @@ State = Literal["ok", "better", "left", "missing"]
 Who = tuple[str, str]
 CONTROL = "random-init"
 ROUNDING = 1e-9
-"""A number exactly at the edge of its band is in it, whatever binary fractions make of it."""
+"""Slack for rounding: a number exactly at the edge of its band counts as inside."""
 
 
 @dataclass(frozen=True)

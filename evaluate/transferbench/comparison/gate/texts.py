@@ -15,9 +15,9 @@ def text(verdicts: Sequence[Verdict]) -> str:
     lines = [_line(verdict) for verdict in sorted(verdicts, key=lambda verdict: verdict.fails)]
     left = [verdict for verdict in verdicts if verdict.fails and verdict.state != "missing"]
     missing = [verdict for verdict in verdicts if verdict.state == "missing"]
-    failed = [f"{len(left)} left the band"] if left else []
+    failed = [f"{len(left)} outside the tolerance"] if left else []
     failed += [f"{len(missing)} missing" + ("" if missing[0].fails else " (allowed)")] if missing else []
-    end = [f"{len(verdicts)} number(s) of the baseline: {', '.join(failed) or 'all in their bands or better'}."]
+    end = [f"{len(verdicts)} number(s) of the baseline: {', '.join(failed) or 'all within the tolerance or better'}."]
     if left:
         end.append(
             "See which images changed with `evaluate compare BASELINE NEW --samples 20`. If the change is meant, "

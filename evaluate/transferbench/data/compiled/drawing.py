@@ -18,7 +18,7 @@ MULTIPLIERS = (U64(0xD2E7470EE14C6C93), U64(0xCA5A826395121157))
 STEPS = (U64(0x9E3779B97F4A7C15), U64(0xBB67AE8584CAA73B))
 ROUNDS = 10
 WORDS, NUMBER, USED, HAS_HALF, LEFT = 2, 6, 7, 8, 9
-"""Where things lie in a stream of ten uint64: the key first."""
+"""The layout of a stream of ten uint64: the key first."""
 
 
 @kernel

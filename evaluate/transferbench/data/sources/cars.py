@@ -7,13 +7,13 @@ from torchvision.datasets import StanfordCars
 from transferbench.data import LabelledImages
 from transferbench.data.files import Official, from_torchvision, opened
 
-HELP = "Stanford Cars: no program fetches it; DATA/cars/stanford_cars holds cars_train, cars_test and the devkit"
+HELP = "Stanford Cars: download it by hand; DATA/cars/stanford_cars holds cars_train, cars_test and the devkit"
 
 ABOUT = Official(
     "cars",
     "Stanford Cars",
-    expected="stanford_cars/ with cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat, as its authors "
-    "packed them; they no longer offer it, so take it from who has it",
+    expected="stanford_cars/ with cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat, as its "
+    "authors packed them; they no longer host it, so use a mirror",
 )
 
 

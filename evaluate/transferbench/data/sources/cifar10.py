@@ -51,8 +51,8 @@ def from_torchvision(title: str, dataset: type[CIFAR10], where: Path, split: str
         data = dataset(str(where), train=split == "train")
     except (RuntimeError, OSError, EOFError):
         raise UserError(
-            f"{title} is not at {where}, or not whole. Fetch it with\n"
-            f"  evaluate download {name} --data-root {where.parent}"
+            f"{title} is not at {where}, or incomplete. Download it with\n  evaluate download {name} --data-root "
+            f"{where.parent}"
         ) from None
     labels = np.array(data.targets, dtype=np.int64)
     info = DatasetInfo(name, tuple(data.classes), SPLITS, 32, f"md5 {dataset.tgz_md5}")

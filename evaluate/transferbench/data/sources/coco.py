@@ -21,7 +21,7 @@ from transferbench.data.packing import Packed
 from transferbench.data.trees import SPLITS, split_of
 from transferbench.errors import UserError, unknown
 
-HELP = "COCO 2017, 19 GiB: no program fetches it; DATA/coco or DETECTRON2_DATASETS/coco holds annotations/ and images"
+HELP = "COCO 2017, 19 GiB: download it by hand; DATA/coco or DETECTRON2_DATASETS/coco holds annotations/ and images"
 
 LAYOUT = "Expected annotations/instances_train2017.json and instances_val2017.json, and the folders train2017, val2017."
 

@@ -46,7 +46,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
-            f"'hf:{where}' needs the package datasets, which is not installed. Expected it: pip install datasets"
+            f"'hf:{where}' needs the package datasets, which is not installed: pip install datasets"
         ) from None
     try:
         found = datasets.load_dataset(where.as_posix())
@@ -55,7 +55,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(
             f"'hf:{where}' gives no labelled images: {error} Expected the name of a data set that is cached or can be "
-            "fetched, with a column of images and one of labels."
+            "downloaded, with a column of images and one of labels."
         ) from None
 
 

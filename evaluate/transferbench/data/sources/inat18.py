@@ -6,7 +6,7 @@ from pathlib import Path
 from transferbench.data import LabelledImages
 from transferbench.data.files import Listing, Official, opened
 
-HELP = "iNaturalist 2018: no program fetches it; DATA/inat18 holds train_val2018/ and the two annotation files"
+HELP = "iNaturalist 2018: download it by hand; DATA/inat18 holds train_val2018/ and the two annotation files"
 
 ABOUT = Official(
     "inat18",

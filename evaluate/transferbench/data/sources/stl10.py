@@ -60,8 +60,8 @@ def open_split(where: Path, split: str) -> LabelledImages:
     names = folder / STL10.class_names_file
     if not names.is_file() or not all(check_integrity(str(folder / name), sums[name]) for name in needed):
         raise UserError(
-            f"STL-10 is not at {where}, or not whole. Fetch it with\n"
-            f"  evaluate download stl10 --data-root {where.parent}"
+            f"STL-10 is not at {where}, or incomplete. Download it with\n  evaluate download stl10 --data-root "
+            f"{where.parent}"
         )
     files = tuple(folder / f"{part}_X.bin" for part in PARTS[split])
     counts = tuple(path.stat().st_size // BYTES for path in files)

@@ -5,7 +5,7 @@ from pathlib import Path
 from transferbench.data import LabelledImages
 from transferbench.data.files import Listing, Official, opened
 
-HELP = "SUN397: no program fetches it; DATA/sun397 holds SUN397/ and Partitions/ as their authors packed them"
+HELP = "SUN397: download it by hand; DATA/sun397 holds SUN397/ and Partitions/ as their authors packed them"
 
 ABOUT = Official(
     "sun397",

@@ -5,7 +5,7 @@ from pathlib import Path
 from transferbench.data import LabelledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 
-HELP = "Tiny ImageNet: no program fetches it; DATA/tiny_imagenet holds tiny-imagenet-200/"
+HELP = "Tiny ImageNet: download it by hand; DATA/tiny_imagenet holds tiny-imagenet-200/"
 
 INSIDE = "tiny-imagenet-200"
 ABOUT = Official(

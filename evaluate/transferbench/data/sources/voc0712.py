@@ -19,7 +19,7 @@ from transferbench.data.bundles import VOC, Bundle
 from transferbench.data.sources.voc07 import CLASSES
 from transferbench.errors import UserError, unknown
 
-HELP = "VOC 2007 and 2012: no program fetches them; DATA/voc0712 or DETECTRON2_DATASETS holds VOC2007/ and VOC2012/"
+HELP = "VOC 2007 and 2012: download them by hand; DATA/voc0712 or DETECTRON2_DATASETS holds VOC2007/ and VOC2012/"
 
 LAYOUT = "Expected VOC2007/ and VOC2012/ with Annotations/, ImageSets/Main/ and JPEGImages/."
 OFFICIAL = {"train": (("VOC2007", "trainval"), ("VOC2012", "trainval")), "test": (("VOC2007", "test"),)}

@@ -110,7 +110,7 @@ def _indexed(shard: Path, changed: int) -> tuple[TarMember, ...]:
                 labels[key] = int(content.read()) if content else -1
     lacking = sorted(images.keys() ^ {key for key, label in labels.items() if label >= 0})
     if lacking:
-        raise ValueError(f"{len(lacking)} keys lack an image or a class from 0 on, first '{lacking[0]}'")
+        raise ValueError(f"{len(lacking)} keys have no image or no class number (from 0), first '{lacking[0]}'")
     return tuple(
         TarMember(info.name, labels[key], shard, info.offset_data, info.size) for key, info in sorted(images.items())
     )

@@ -12,7 +12,7 @@ from transferbench.checkpoints.targets.detectron2 import DEPTHS, TARGET
 from transferbench.detection.recipe import DetectionRecipe
 
 INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
-OTHER = "The other backend can: --set detect.backend=torchvision"
+OTHER = "The other backend can run it: --set detect.backend=torchvision"
 
 
 def is_installed() -> bool:
@@ -36,6 +36,6 @@ def cannot(recipe: DetectionRecipe) -> str | None:
 def unfit(recipe: DetectionRecipe, architecture: Architecture) -> str | None:
     """Why Detectron2 cannot run a recipe that fits the network, with what to do; None when it can."""
     if not is_installed():
-        return f"Detectron2 is not installed. It is built on the torch that is here:\n  {INSTALL}\n{OTHER}"
+        return f"Detectron2 is not installed. Build it against the installed torch:\n  {INSTALL}\n{OTHER}"
     reason = "; ".join(TARGET.misfits(architecture)) or cannot(recipe)
     return f"Detectron2 cannot run this on {architecture.name}: {reason}. {OTHER}" if reason else None

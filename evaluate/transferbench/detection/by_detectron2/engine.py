@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""Detectron2 at work on a trial: built, filled and proved, trained, tried."""
+"""Detectron2 on a trial: build, load and verify the weights, train, test."""
 
 import logging
 import random

@@ -14,7 +14,7 @@ from transferbench.runtime import Runtime
 
 
 class PredictionCollector(DatasetEvaluator):
-    """Collects what the model finds in each image; judges nothing, for that is done by one code for both backends."""
+    """Collects the model's predictions; both backends share the code that scores them."""
 
     def __init__(self, annotated: Annotated) -> None:
         self.annotated = annotated

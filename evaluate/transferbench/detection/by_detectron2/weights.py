@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""A candidate's weights in Detectron2's detector, by conversion to a file that it reads, and the proof that all are."""
+"""A candidate's weights in Detectron2's detector, through a converted file, and the check that all have arrived."""
 
 import re
 from collections.abc import Mapping

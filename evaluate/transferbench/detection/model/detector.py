@@ -127,7 +127,8 @@ def build(recipe: DetectionRecipe, backbone: Backbone, classes: int, seed: int =
     stated = recipe.MODEL.ROI_HEADS.NUM_CLASSES
     if stated != classes:
         raise UserError(
-            f"The recipe has {stated} classes and the data {classes}. Say so: MODEL.ROI_HEADS.NUM_CLASSES {classes}."
+            f"The recipe has {stated} classes and the data {classes}. Override it: MODEL.ROI_HEADS.NUM_CLASSES "
+            f"{classes}."
         )
     reason = unsuited(recipe, backbone.architecture)
     if reason:

@@ -21,7 +21,7 @@ Boxes = Sequence[Float[Tensor, "_ 4"]]
 
 
 class MaskHead(nn.Module):
-    """Perhaps 3x3 convolutions, twice the resolution by a transposed one, then one map of logits a class."""
+    """Optional 3x3 convolutions, a transposed one that doubles the resolution, then one map of logits per class."""
 
     def __init__(self, keys: ModelKeys, channels: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class RegionHeads(nn.Module):
 
 
 class Res5Heads(RegionHeads):
-    """A copy of the fifth stage on every region, and perhaps one more norm; one pass serves boxes and masks."""
+    """A copy of the fifth stage on every region, optionally with one more norm; one pass serves boxes and masks."""
 
     def __init__(self, keys: ModelKeys, backbone: ResNet, stride: int) -> None:
         super().__init__(keys, backbone.width, backbone.width)

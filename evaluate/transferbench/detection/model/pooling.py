@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 USUAL_SIDE, USUAL_STRIDE = 224, 16
-"""A region of this root of an area, in pixels, is cut out of the map of this stride (Lin et al., equation 1)."""
+"""A region whose area has this square root, in pixels, is pooled at this stride (Lin et al., equation 1)."""
 
 
 def pooled(

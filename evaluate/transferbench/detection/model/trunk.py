@@ -66,5 +66,5 @@ def resnet(backbone: Backbone) -> ResNet:
     """
     if not isinstance(backbone, ResNet):
         name = backbone.architecture.name
-        raise UserError(f"{name} is no ResNet: detectors are built on ResNets' stages only. Leave `detect` out for it.")
+        raise UserError(f"{name} is not a ResNet: detectors are built on ResNets only. Leave `detect` out for it.")
     return backbone

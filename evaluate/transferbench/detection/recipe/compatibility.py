@@ -42,21 +42,19 @@ def unsuited(recipe: DetectionRecipe, architecture: Architecture) -> str | None:
     which their anchors and sizes mean something else (docs/protocols.md#loading-weights).
     """
     if architecture.family != "resnet":
-        return (
-            f"{architecture.name} is no ResNet: detectors are built on ResNets' stages only. Leave `detect` out for it."
-        )
+        return f"{architecture.name} is not a ResNet: detectors are built on ResNets only. Leave `detect` out for it."
     usual = complete(Architecture(family="resnet", arguments={})).arguments
     full = complete(architecture).arguments
     strange = {key: value for key, value in full.items() if key not in STATABLE and value != usual[key]}
     if strange and is_published(recipe):
         said = ", ".join(f"{key} {value}" for key, value in strange.items())
         why = (
-            " A 3x3 stem has finer maps, for which its anchors and image sizes are not made."
+            " A 3x3 stem gives finer maps, which its anchors and image sizes are not made for."
             if "stem" in strange
             else ""
         )
         return (
-            f"{architecture.name} differs from Detectron2's ResNet ({said}), and the recipe's published figures are "
+            f"{architecture.name} differs from Detectron2's ResNet ({said}), and the recipe's published numbers are "
             f"for that.{why} Pretrain with the 7x7 stem, or use a recipe of your own data."
         )
     return _disagreement(recipe, architecture)

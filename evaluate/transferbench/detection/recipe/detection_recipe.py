@@ -64,7 +64,7 @@ def chain(path: Path) -> dict[Path, dict[str, Any]]:
     step: Path | None = path.resolve()
     while step is not None:
         if step in found:
-            raise UserError(f"{step} is its own {BASE}, by way of {', '.join(each.name for each in found)}.")
+            raise UserError(f"{step} is its own {BASE}, through {', '.join(each.name for each in found)}.")
         if found and not step.is_file():
             raise UserError(f"{list(found)[-1]}: there is no {step}, which it names as its {BASE}.")
         found[step] = settings.from_file(step)

@@ -34,7 +34,7 @@ class ResNetKeys(Settings):
     NORM: Literal["BN", "SyncBN", "FrozenBN"] = Field(
         default="FrozenBN", description="normalisation in the backbone; FrozenBN does not learn"
     )
-    OUT_FEATURES: tuple[str, ...] = Field(default=("res4",), description="stages that the detector sees")
+    OUT_FEATURES: tuple[str, ...] = Field(default=("res4",), description="stages that the detector uses")
     RES5_DILATION: Literal[1] = Field(default=1, description="of the last stage: none")
 
 
@@ -87,7 +87,7 @@ class RPNKeys(Settings):
     IOU_LABELS: tuple[int, int, int] = Field(
         default=(0, -1, 1), description="of the three ranges: background, ignored, object"
     )
-    BATCH_SIZE_PER_IMAGE: int = Field(default=256, ge=1, description="anchors in the loss of an image")
+    BATCH_SIZE_PER_IMAGE: int = Field(default=256, ge=1, description="anchors per image in the loss")
     POSITIVE_FRACTION: float = Field(default=0.5, ge=0, le=1, description="at most this share of them are objects")
     BBOX_REG_LOSS_TYPE: Literal["smooth_l1"] = Field(default="smooth_l1", description="the boxes' loss")
     BBOX_REG_LOSS_WEIGHT: float = Field(default=1.0, description="of the boxes' loss")
@@ -120,12 +120,12 @@ class HeadsKeys(Settings):
     IN_FEATURES: tuple[str, ...] = Field(default=("res4",), description="maps that boxes are pooled from")
     IOU_THRESHOLDS: tuple[float] = Field(default=(0.5,), description="overlap from which a proposal is an object")
     IOU_LABELS: tuple[int, int] = Field(default=(0, 1), description="of the two ranges: background, object")
-    BATCH_SIZE_PER_IMAGE: int = Field(default=512, ge=1, description="proposals in the loss of an image")
+    BATCH_SIZE_PER_IMAGE: int = Field(default=512, ge=1, description="proposals per image in the loss")
     POSITIVE_FRACTION: float = Field(default=0.25, ge=0, le=1, description="at most this share of them are objects")
     PROPOSAL_APPEND_GT: bool = Field(default=True, description="annotated boxes are proposals too, in training")
-    SCORE_THRESH_TEST: float = Field(default=0.05, description="findings below this score are dropped")
+    SCORE_THRESH_TEST: float = Field(default=0.05, description="detections below this score are dropped")
     NMS_THRESH_TEST: float = Field(
-        default=0.5, ge=0, le=1, description="overlap above which a finding of lower score is dropped, class by class"
+        default=0.5, ge=0, le=1, description="overlap above which a detection of lower score is dropped, class by class"
     )
 
 
@@ -138,8 +138,8 @@ class BoxHeadKeys(Settings):
     FC_DIM: int = Field(default=1024, ge=1, description="channels of each")
     NORM: Literal[""] = Field(default="", description="normalisation in the box head: none")
     TRAIN_ON_PRED_BOXES: Literal[False] = Field(default=False, description="masks are trained on proposals")
-    POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how a box is cut out of a map")
-    POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of what is cut out, cells")
+    POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how boxes are pooled from a map")
+    POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of the pooled grid, cells")
     POOLER_SAMPLING_RATIO: int = Field(
         default=0, ge=0, description="samples along a side of a cell; 0: one for each pixel of the map that it covers"
     )
@@ -149,7 +149,7 @@ class BoxHeadKeys(Settings):
     SMOOTH_L1_BETA: float = Field(
         default=0.0, ge=0, description="where the loss turns from squared to absolute; 0: absolute throughout"
     )
-    CLS_AGNOSTIC_BBOX_REG: Literal[False] = Field(default=False, description="every class has a box of its own")
+    CLS_AGNOSTIC_BBOX_REG: Literal[False] = Field(default=False, description="every class has its own box")
 
 
 class MaskHeadKeys(Settings):
@@ -161,9 +161,9 @@ class MaskHeadKeys(Settings):
     NUM_CONV: int = Field(default=0, ge=0, description="convolutions before the one that upsamples")
     CONV_DIM: int = Field(default=256, ge=1, description="channels of each")
     NORM: Literal[""] = Field(default="", description="normalisation in the mask head: none")
-    CLS_AGNOSTIC_MASK: Literal[False] = Field(default=False, description="every class has a mask of its own")
-    POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how a box is cut out of a map")
-    POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of what is cut out, cells")
+    CLS_AGNOSTIC_MASK: Literal[False] = Field(default=False, description="every class has its own mask")
+    POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how boxes are pooled from a map")
+    POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of the pooled grid, cells")
     POOLER_SAMPLING_RATIO: int = Field(
         default=0, ge=0, description="samples along a side of a cell; 0: one for each pixel of the map that it covers"
     )
@@ -175,8 +175,8 @@ class ModelKeys(Settings):
     META_ARCHITECTURE: Literal["GeneralizedRCNN"] = Field(
         default="GeneralizedRCNN", description="proposals, then heads"
     )
-    MASK_ON: bool = Field(default=False, description="masks are found too (Mask R-CNN)")
-    KEYPOINT_ON: Literal[False] = Field(default=False, description="keypoints are not found")
+    MASK_ON: bool = Field(default=False, description="predict masks too (Mask R-CNN)")
+    KEYPOINT_ON: Literal[False] = Field(default=False, description="keypoints are not predicted")
     LOAD_PROPOSALS: Literal[False] = Field(default=False, description="proposals are computed")
     WEIGHTS: str = Field(default="", description="no effect: the weights are the candidate's")
     PIXEL_MEAN: tuple[float, float, float] = Field(

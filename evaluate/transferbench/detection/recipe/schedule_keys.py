@@ -25,7 +25,7 @@ class InputKeys(Settings):
         default="choice", description="drawn from the list, or between its two"
     )
     MAX_SIZE_TRAIN: int = Field(default=1333, ge=1, description="longer side in training at most, pixels")
-    MIN_SIZE_TEST: int = Field(default=800, ge=0, description="shorter side in testing, pixels; 0: as it is")
+    MIN_SIZE_TEST: int = Field(default=800, ge=0, description="shorter side in testing, pixels; 0: not resized")
     MAX_SIZE_TEST: int = Field(default=1333, ge=1, description="longer side in testing at most, pixels")
     RANDOM_FLIP: Literal["horizontal", "none"] = Field(default="horizontal", description="with probability 0.5")
     CROP: CropKeys = CropKeys()
@@ -70,17 +70,17 @@ class SolverKeys(Settings):
     LR_SCHEDULER_NAME: Literal["WarmupMultiStepLR"] = Field(
         default="WarmupMultiStepLR", description="linear warm-up, then drops"
     )
-    IMS_PER_BATCH: int = Field(default=16, ge=1, description="images in an iteration, over all processes")
+    IMS_PER_BATCH: int = Field(default=16, ge=1, description="images per iteration, over all processes")
     MAX_ITER: int = Field(default=40000, ge=1, description="iterations in all")
     STEPS: tuple[int, ...] = Field(default=(30000,), description="iterations at which the rate drops")
-    GAMMA: float = Field(default=0.1, gt=0, description="what the rate is multiplied by at each")
+    GAMMA: float = Field(default=0.1, gt=0, description="factor on the rate at each")
     BASE_LR: float = Field(default=0.001, gt=0, description="learning rate for IMS_PER_BATCH images")
     MOMENTUM: float = Field(default=0.9, ge=0, description="of SGD")
     NESTEROV: bool = Field(default=False, description="Nesterov's momentum")
     WEIGHT_DECAY: float = Field(default=0.0001, ge=0, description="added to the gradient")
     WEIGHT_DECAY_NORM: float = Field(default=0.0, ge=0, description="the same for normalisation parameters")
     WEIGHT_DECAY_BIAS: float | None = Field(default=None, description="none: as WEIGHT_DECAY")
-    BIAS_LR_FACTOR: float = Field(default=1.0, description="what the rate of biases is multiplied by")
+    BIAS_LR_FACTOR: float = Field(default=1.0, description="factor on the rate of biases")
     WARMUP_METHOD: Literal["linear", "constant"] = Field(default="linear", description="the rate rises, or is held low")
     WARMUP_FACTOR: float = Field(default=0.001, gt=0, description="share of the rate at the first iteration")
     WARMUP_ITERS: int = Field(default=1000, ge=0, description="iterations of the warm-up")
@@ -93,9 +93,9 @@ class PreciseKeys(Settings):
     """`TEST.PRECISE_BN`."""
 
     ENABLED: bool = Field(
-        default=False, description="statistics of batch normalisation are measured anew before testing"
+        default=False, description="batch-norm statistics are measured again before testing (precise BN)"
     )
-    NUM_ITER: int = Field(default=200, ge=1, description="over so many batches")
+    NUM_ITER: int = Field(default=200, ge=1, description="number of batches for it")
 
 
 class TestKeys(Settings):
@@ -103,7 +103,7 @@ class TestKeys(Settings):
 
     __test__ = False
 
-    DETECTIONS_PER_IMAGE: int = Field(default=100, ge=-1, description="findings kept of an image, by score; -1: all")
+    DETECTIONS_PER_IMAGE: int = Field(default=100, ge=-1, description="detections kept per image, by score; -1: all")
     EVAL_PERIOD: int = Field(default=0, ge=0, description="0: at the end only")
     PRECISE_BN: PreciseKeys = PreciseKeys()
     AUG: SwitchKeys = SwitchKeys()

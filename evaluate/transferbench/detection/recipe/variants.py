@@ -53,4 +53,4 @@ def check(keys: ModelKeys) -> None:
         if count not in (1, levels):
             wrong.append(f"  MODEL.ANCHOR_GENERATOR.{key}: found {count} lists; there can be 1, or {levels}, one a map")
     if wrong:
-        raise UserError("\n".join((f"{len(wrong)} key(s) do not belong together:", *wrong)))
+        raise UserError("\n".join((f"{len(wrong)} key(s) are inconsistent:", *wrong)))

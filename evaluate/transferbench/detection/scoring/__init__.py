@@ -1,1 +1,1 @@
-"""What a trained detector finds, and how right it is by COCO's and by PASCAL VOC's precision."""
+"""What a trained detector finds, and its average precision as COCO and PASCAL VOC define it."""

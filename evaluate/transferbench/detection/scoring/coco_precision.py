@@ -65,7 +65,7 @@ def precision(
 
 
 def evaluated(results: Sequence[dict[str, Any]], annotated: Annotated, kind: Kind, by: CocoEngine) -> Any:
-    """The judge after its work, None when there is nothing to judge; images are numbered from 1 for it."""
+    """The evaluator after its run, None when there is nothing to evaluate; images are numbered from 1 for it."""
     number = {image: i for i, image in enumerate(annotated.ids, 1)}
     if strange := [entry for entry in results if entry["image_id"] not in number]:
         raise UserError(f"Results are for images that are not there, such as {strange[0]['image_id']}.")

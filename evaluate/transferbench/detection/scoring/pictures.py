@@ -16,7 +16,7 @@ SIDE = 256
 """Pixels that the longer side of an image is drawn with."""
 COLUMNS, SHOWN = 4, 8
 LEAST = 0.3
-"""Findings that are less sure are not drawn."""
+"""Detections below this score are not drawn."""
 
 
 def sheet(images: LabelledImages, results: Sequence[dict[str, Any]]) -> bytes:

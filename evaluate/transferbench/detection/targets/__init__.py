@@ -1,1 +1,1 @@
-"""What a detector takes and has to say: images as it sees them, objects, boxes, masks, and which box is whose."""
+"""What a detector takes and predicts: images as it sees them, objects, boxes, masks, and which box is whose."""

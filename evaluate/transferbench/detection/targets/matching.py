@@ -1,4 +1,4 @@
-"""Which object a box stands for, and which boxes a loss looks at."""
+"""Matching boxes to objects, and sampling the boxes that a loss sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

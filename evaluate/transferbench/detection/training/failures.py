@@ -1,4 +1,4 @@
-"""What ends a training, in words."""
+"""Messages when training cannot continue."""
 
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.errors import UserError

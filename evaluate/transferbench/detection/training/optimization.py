@@ -1,4 +1,4 @@
-"""How a detector's weights are moved: Detectron2's groups, schedule and linear scaling."""
+"""How a detector's weights are updated: Detectron2's groups, schedule and linear scaling."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -76,14 +76,14 @@ def require_divisible(recipe: DetectionRecipe, processes: int) -> None:
     """
     if recipe.SOLVER.IMS_PER_BATCH % processes:
         raise UserError(
-            f"{recipe.SOLVER.IMS_PER_BATCH} images an iteration cannot be dealt evenly to {processes} processes."
+            f"{recipe.SOLVER.IMS_PER_BATCH} images per iteration cannot be split evenly over {processes} processes."
         )
     keys = {"MODEL.RESNETS.NORM": recipe.MODEL.RESNETS.NORM, "MODEL.FPN.NORM": recipe.MODEL.FPN.NORM}
     alone = [key for key, norm in keys.items() if norm == "BN"]
     if alone and processes > 1:
         raise UserError(
-            f"{' and '.join(alone)} is BN: each process would have statistics of its own, and a detector of its own. "
-            f"For statistics of all {processes} processes: {' '.join(f'{key} SyncBN' for key in alone)}"
+            f"{' and '.join(alone)} is BN: each process would have statistics of its own, and end with a detector of "
+            f"its own. For statistics of all {processes} processes: {' '.join(f'{key} SyncBN' for key in alone)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Too little memory, told with the settings that need less."""
+"""Messages when memory runs out, with the settings that need less."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ from transferbench.detection.recipe import DetectionRecipe
 from transferbench.errors import UserError
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""By this word torch's error says that the machine's own memory is spent: it is a plain RuntimeError."""
+"""This word in torch's plain RuntimeError means that the machine's memory is exhausted."""
 
 
 @contextmanager
 def for_training(recipe: DetectionRecipe) -> Iterator[None]:
-    """Where memory is spent inside, a UserError says how many images were asked of it and what makes them fewer."""
+    """Out of memory inside becomes a UserError with the number of images and the settings that need less."""
     cure = (
-        "Take fewer, which changes the learning rate with them (detect.batch_size=8), smaller ones "
-        "(INPUT.MIN_SIZE_TRAIN), or half precision (SOLVER.AMP.ENABLED True)."
+        "Use fewer, which scales the learning rate too (detect.batch_size=8), smaller ones (INPUT.MIN_SIZE_TRAIN), "
+        "or half precision (SOLVER.AMP.ENABLED True)."
     )
-    with _told(f"{recipe.SOLVER.IMS_PER_BATCH} images an iteration. {cure}"):
+    with _told(f"{recipe.SOLVER.IMS_PER_BATCH} images per iteration. {cure}"):
         yield
 
 
@@ -36,10 +36,10 @@ def _told(load: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        raise UserError(f"The GPU's memory does not hold {load}") from None
+        raise UserError(f"Out of GPU memory with {load}") from None
     except MemoryError:
-        raise UserError(f"The memory does not hold {load}") from None
+        raise UserError(f"Out of memory with {load}") from None
     except RuntimeError as error:
         if CPU_ALLOCATOR not in str(error):
             raise
-        raise UserError(f"The memory does not hold {load}") from None
+        raise UserError(f"Out of memory with {load}") from None
