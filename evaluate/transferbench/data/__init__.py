@@ -160,8 +160,9 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         kind = kind or layout(path) or "folder"
         return SOURCES.load(kind).open_split(path, split)
     if "." not in data and data.replace("-", "_") not in SOURCES.names():
+        place = "./" if path.exists() else "/path/to/"
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
-            f"train/<class>/* and val/<class>/* or test/<class>/*: --data {'./' if path.exists() else '/path/to/'}{data}"
+            f"train/<class>/* and val/<class>/* or test/<class>/*: --data {place}{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)
