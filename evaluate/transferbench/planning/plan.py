@@ -21,10 +21,9 @@ from transferbench.features.extraction import BATCH, evaluating, place
 from transferbench.features.spec import forward
 from transferbench.neighbours import memory
 from transferbench.optim import UPDATE
-from transferbench.planning.cost import JobCost, cost_of
 from transferbench.run import DatasetCache
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Bench, Dataset
+from transferbench.tasks import TASKS, Bench, Dataset, Forecasting, JobCost, cost_of
 
 LOOKED_AT = 8
 """How many images are put through the backbone."""
@@ -72,7 +71,7 @@ def ordered(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
             dataset = datasets.take(job.data, job.limit)
         except UserError:
             return 0
-        found = _effort(job, dataset)
+        found = _cost(job, dataset)
         return sum(len(_split(dataset, name)) for name in found.splits) + found.passes + UPDATE * found.updates
 
     return sorted(jobs, key=passages)
@@ -87,7 +86,7 @@ def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, 
         dataset = datasets.take(job.data, job.limit)
         if (job.data, job.limit) not in speeds:
             speeds[job.data, job.limit] = measured(candidate, dataset.train, bench)
-        speed, need, images = speeds[job.data, job.limit], _effort(job, dataset), 0
+        speed, need, images = speeds[job.data, job.limit], _cost(job, dataset), 0
         for name in need.splits:
             kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
             images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
@@ -102,7 +101,7 @@ def _estimate(
     dataset, bench = where
     weights = sum(tensor.nbytes for tensor in candidate.backbone.state_dict().values())
     task = TASKS.load(job.task)
-    if hasattr(task, "forecast"):
+    if isinstance(task, Forecasting):
         seconds, held = task.forecast(candidate, dataset, job.config, bench)
         return Estimate(candidate.name, job, need.passes + need.updates, seconds, 4 * weights + held)
     loaded = images + need.passes + need.updates
@@ -160,8 +159,8 @@ def lines(estimates: Sequence[Estimate]) -> list[str]:
     return [*rows, f"{len(rows)} job(s), about {total} here, within a factor of two or so."]
 
 
-def _effort(job: Job, dataset: Dataset) -> JobCost:
-    return cost_of(job.config, len(dataset.train), len(dataset.test), len(dataset.train.info.classes))
+def _cost(job: Job, dataset: Dataset) -> JobCost:
+    return cost_of(TASKS.load(job.task), job.config, dataset)
 
 
 def _split(dataset: Dataset, name: str) -> LabelledImages:
