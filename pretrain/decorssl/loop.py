@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from decorssl import view_pipeline
 from decorssl.checks import check
 from decorssl.encoder import Encoder
-from decorssl.methods import METHODS, Context, Method, Outputs
+from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught
 from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
 from decorssl.view_pipeline import Way
@@ -172,11 +172,12 @@ class Training:
     def _follow(self, outputs: Outputs, context: Context) -> None:
         """After a step: the teacher moves towards the student, then the method's own keeping."""
         if self.teacher:
-            momentum: float = self.method.momentum(context)  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(self.method, Taught)
+            momentum = self.method.momentum(context)
             followed: list[Tensor] = list(self.encoder.parameters())
             torch._foreach_lerp_(list[Tensor](self.teacher.parameters()), followed, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
-        if after_step := getattr(self.method, "after_step", None):
-            after_step(outputs, context)
+        if isinstance(self.method, Keeping):
+            self.method.after_step(outputs, context)
 
     def _context(self) -> Context:
         words = np.random.SeedSequence([self.recipe.seed, self.done, self.runtime.rank]).generate_state(1, np.uint64)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from transferbench.errors import UserError
+from transferbench.runtime.autograd import applied
 from transferbench.runtime.collectives import Gather, Total, require_equal_rows
 from transferbench.runtime.launch import launch
 from transferbench.runtime.meeting import meeting
@@ -63,11 +64,11 @@ class Runtime:
             return x
         if not x.is_cuda:
             require_equal_rows(x)
-        return Gather.apply(x)  # pyright: ignore[reportReturnType]
+        return applied(Gather, x)
 
     def total(self, x: Tensor) -> Tensor:
         """The sum of `x` over ranks. Differentiable."""
-        return x if self.world_size == 1 else Total.apply(x)  # pyright: ignore[reportReturnType]
+        return x if self.world_size == 1 else applied(Total, x)
 
     def gather_objects(self, value: T) -> list[T]:
         """Every rank's `value`, in rank order, on every rank."""

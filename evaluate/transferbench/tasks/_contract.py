@@ -128,5 +128,6 @@ def cost_of(task: Task, config: Settings, dataset: Dataset) -> JobCost:
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(arrays))  # pyright: ignore[reportArgumentType]
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(buffer, **named)
     return buffer.getvalue()
