@@ -147,11 +147,10 @@ def _clock(work: Callable[[], object], device: torch.device) -> float:
 
 def _usual(images: LabelledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
     """Sizes of images that are spread over the split, and a trained one of about the median size."""
-    assert images.annotated is not None
     learnt = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))
     spread = np.linspace(0, len(learnt) - 1, min(LOOKED_AT, len(learnt))).astype(int).tolist()
     chosen = [learnt[i] for i in spread]
-    sizes = [images.annotated.sizes[i] for i in chosen]
+    sizes = [images.boxes.sizes[i] for i in chosen]
     order = np.argsort([height * width for height, width in sizes], kind="stable")
     return sizes, chosen[int(order[len(order) // 2])]
 

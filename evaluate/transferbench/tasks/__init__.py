@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from transferbench import intervals, plugins
 from transferbench.checkpoints import Candidate
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import Carries, DatasetInfo, LabelledImages
 from transferbench.errors import UserError
 from transferbench.metrics import mean_per_class, top_k_hits, wilson
 from transferbench.probing.cost import JobCost
@@ -20,6 +20,7 @@ from transferbench.tasks._contract import (
     Counting,
     Dataset,
     Forecasting,
+    Labelled,
     Outcome,
     Selective,
     Task,
@@ -33,6 +34,7 @@ __all__ = [
     "Dataset",
     "Forecasting",
     "JobCost",
+    "Labelled",
     "Outcome",
     "Selective",
     "Task",
@@ -41,6 +43,7 @@ __all__ = [
     "cost_of",
     "primary",
     "require_fit",
+    "takes",
     "trained",
 ]
 
@@ -65,10 +68,6 @@ def primary(task: Task, info: DatasetInfo) -> str:
     return info.metric if task.PRIMARY == "top1" else task.PRIMARY
 
 
-KINDS = {"map11": "several", "box_ap": "boxes"}
-"""What the images of a data set have, by what it is reported in; one label where it is none of these."""
-
-
 def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Settings) -> None:
     """Whether the task can be asked of the data set, one label an image, several or boxes, and of the candidate.
 
@@ -76,19 +75,17 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
         UserError: when not, naming the tasks that can or the reason.
     """
     info = dataset.train.info
-    found = KINDS.get(info.metric, "one")
-    if not _takes(task, found):
-        fitting = [name for name, each in TASKS.all() if _takes(each, found)]
-        has = "annotated boxes" if found == "boxes" else f"{found} label(s) an image"
-        raise UserError(f"{info.name} has {has}. Expected a task for that: {', '.join(fitting)}.")
+    if not takes(task, info.carries):
+        fitting = [name for name, each in TASKS.all() if takes(each, info.carries)]
+        raise UserError(f"{info.name} carries {info.carries}. Expected a task for that: {', '.join(fitting)}.")
     reason = task.unfit(candidate, dataset, config) if isinstance(task, Selective) else None
     if reason is not None:
         raise UserError(reason)
 
 
-def _takes(task: Task, found: str) -> bool:
-    labels = getattr(task, "LABELS", "one")
-    return labels == found or (labels == "any" and found != "boxes")
+def takes(task: Task, carried: Carries) -> bool:
+    """Whether a task is for data sets that carry this."""
+    return carried in (task.LABELS if isinstance(task, Labelled) else ("one label",))
 
 
 def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:

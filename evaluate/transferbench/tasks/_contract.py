@@ -10,7 +10,7 @@ import numpy as np
 
 from transferbench import state
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import Carries, LabelledImages
 from transferbench.features.extraction import FeatureSet, Report, extract
 from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.probing.cost import BOTH, PLAIN, JobCost
@@ -70,9 +70,8 @@ class Task(Protocol):
 
     `VERSION` changes whenever the same settings could give another number; `FROZEN` says whether the backbone must come
     out bit-identical (checked); `PRIMARY` names the score that leaderboards show, where `top1` stands for whatever the
-    data set is reported in. `LABELS`, when given, says which data sets it is for: `several` labels an image, `any`
-    number of them, or annotated `boxes`; `one` when not given. What else a file may offer: `unfit` (`Selective`),
-    `cost` (`Counting`) and `forecast` (`Forecasting`).
+    data set is reported in. What else a file may offer: `LABELS` (`Labelled`), `unfit` (`Selective`), `cost`
+    (`Counting`) and `forecast` (`Forecasting`).
     """
 
     VERSION: ClassVar[str]
@@ -87,6 +86,13 @@ class Task(Protocol):
     def run(self, candidate: Candidate, dataset: Dataset, config: Any, seed: int, bench: Bench) -> Outcome:
         """Judge the candidate on the data set; `seed` is the only source of chance."""
         ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A task for other data sets than those with one label an image: those that carry one of `LABELS`."""
+
+    LABELS: ClassVar[tuple[Carries, ...]]
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 VERSION = "1"
 FROZEN = False
 PRIMARY = "box_ap"
-LABELS = "boxes"
+LABELS = ("boxes",)
 
 
 class Config(Settings):

@@ -20,7 +20,7 @@ from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
 FROZEN = True
-LABELS = "several"
+LABELS = ("several labels",)
 PRIMARY = "map11"
 
 

@@ -12,7 +12,7 @@ from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "2"
 FROZEN = True
-LABELS = "any"
+LABELS = ("one label", "several labels")
 PRIMARY = "rankme"
 
 

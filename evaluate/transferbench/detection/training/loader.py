@@ -27,8 +27,7 @@ class PlannedImage:
 
 def trainable(images: LabelledImages, with_masks: bool) -> list[int]:
     """The images with at least one object to learn (Detectron2's `FILTER_EMPTY_ANNOTATIONS`)."""
-    assert images.annotated is not None
-    return images.annotated.learnable(with_masks).tolist()
+    return images.boxes.learnable(with_masks).tolist()
 
 
 def stream(chosen: Sequence[int], recipe: DetectionRecipe, seed: int) -> Iterator[PlannedImage]:
@@ -53,7 +52,6 @@ def batches(
     With `ASPECT_RATIO_GROUPING` a batch is filled with upright or with broad images alone, whichever is full first, so
     that little is padded (Detectron2's `AspectRatioGroupedDataset`).
     """
-    assert images.annotated is not None
     rank, world_size = place
     chosen = list(range(len(images)))
     if recipe.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
@@ -61,7 +59,7 @@ def batches(
     share = recipe.SOLVER.IMS_PER_BATCH // world_size
     buckets: tuple[list[PlannedImage], list[PlannedImage]] = ([], [])
     for draw in stream(chosen, recipe, seed):
-        height, width = images.annotated.sizes[draw.index]
+        height, width = images.boxes.sizes[draw.index]
         bucket = buckets[int(width > height) if recipe.DATALOADER.ASPECT_RATIO_GROUPING else 0]
         bucket.append(draw)
         if len(bucket) == recipe.SOLVER.IMS_PER_BATCH:
