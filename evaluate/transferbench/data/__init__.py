@@ -164,6 +164,8 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         UserError: when there is no such data set here, saying how to get it.
     """
     path = Path(data).expanduser()
+    if plugins.is_outside(data):
+        return SOURCES.load(data).open_split(root / (path.stem if path.suffix == ".py" else data), split)
     if data.startswith(HUB):
         return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)
     if "/" in data or path.suffix == ".zip":
@@ -175,7 +177,7 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), None)
         kind = kind or layout(path) or "folder"
         return SOURCES.load(kind).open_split(path, split)
-    if "." not in data and data.replace("-", "_") not in SOURCES.names():
+    if data.replace("-", "_") not in SOURCES.names():
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Any other is named by its path, a folder or zip with "
             f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
