@@ -5,7 +5,7 @@ are not foreseen.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from transferbench.features.spec import forward
 from transferbench.neighbours import memory
 from transferbench.optim import UPDATE
 from transferbench.run import DatasetCache
+from transferbench.runtime.clock import fastest
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Bench, Dataset, Forecasting, JobCost, cost_of
 
@@ -142,9 +143,9 @@ def measured(candidate: Candidate, images: LabelledImages, bench: Bench) -> Spee
         width = forward(backbone, views[:1]).shape[1]
         for hook in hooks:
             hook.remove()
-        compute = _clock(lambda: forward(backbone, views), device) / len(chosen)
+        compute = fastest(lambda: forward(backbone, views), device, 2) / len(chosen)
     square = torch.ones(SIDE, SIDE, device=device)
-    multiply = _clock(lambda: square @ square, device) / SIDE**3
+    multiply = fastest(lambda: square @ square, device, 2) / SIDE**3
     return Speed(load, compute, multiply, sum(outputs), width)
 
 
@@ -165,18 +166,6 @@ def _cost(job: Job, dataset: Dataset) -> JobCost:
 
 def _split(dataset: Dataset, name: str) -> LabelledImages:
     return dataset.train if name == "train" else dataset.test
-
-
-def _clock(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the faster of two runs."""
-    taken: list[float] = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
 
 
 def _time(seconds: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from transferbench import settings
-from transferbench.checkpoints import Origin
+from transferbench.checkpoints import CONTROL, Origin
 from transferbench.errors import unknown
 from transferbench.records import Record
 from transferbench.tables.board import Cell, Column, Kind, Leaderboard, Row
@@ -17,8 +17,6 @@ from transferbench.tables.merging import merged
 from transferbench.tables.ranking import Hits, ranked, tested
 from transferbench.tables.references import context, referenced
 
-CONTROL = "random-init"
-"""The load report's format of a network that nothing was loaded into."""
 SUPERVISED = "supervised"
 """The method of weights trained with labels, which are a control too."""
 EVERYTHING = Choice()
