@@ -19,6 +19,7 @@ from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
+from transferbench.plugins import recorded
 from transferbench.records import Artifact, Record
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, primary, require_fit
@@ -136,7 +137,7 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
     info = dataset.train.info if dataset else None
     return Record(
         status="skipped",
-        task=job.task,
+        task=recorded(job.task),
         label=task.label(job.config),
         version=task.VERSION,
         primary=primary(task, info) if info else task.PRIMARY,
@@ -150,7 +151,7 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
         card=candidate.card,
         load_report=candidate.report,
         config=job.config.model_dump(mode="json"),
-        protocol_sha256=records.protocol_sha256(job.task, task.VERSION, job.config),
+        protocol_sha256=records.protocol_sha256(recorded(job.task), task.VERSION, job.config),
         seed=job.seed,
         limit=job.limit,
         seconds=0,

@@ -12,6 +12,7 @@ from transferbench.detection import adaptation
 from transferbench.detection import recipe as detection
 from transferbench.errors import unknown
 from transferbench.fields import REQUIRED, Row, rows, shown
+from transferbench.plugins import is_outside
 from transferbench.settings import Settings
 from transferbench.tasks import TASKS
 
@@ -66,7 +67,7 @@ def sheet(name: str) -> Sheet:
         **dict.fromkeys(suite.names(), _of_suite),
         **dict.fromkeys(TASKS.names(), _of_task),
     }
-    if "." in name:
+    if is_outside(name):
         return _of_task(name)
     word = name if name in known else name.replace("-", "_")
     if word not in known:

@@ -185,3 +185,9 @@ def _restore(node: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(node, dict):
         return {key: _restore(value, tensors) for key, value in node["items"]}
     return node
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

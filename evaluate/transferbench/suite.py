@@ -11,6 +11,7 @@ from pydantic import Field
 from transferbench.addressing import addressed, unreachable
 from transferbench.errors import UserError, unknown
 from transferbench.origins import Origin
+from transferbench.plugins import beside, is_outside
 from transferbench.settings import Settings, from_file, merged, read
 from transferbench.tasks import TASKS
 
@@ -35,7 +36,8 @@ class SuiteEntry(Settings):
         if not isinstance(values, dict) or "task" not in values:
             return values
         name = str(values["task"])
-        return {"id": name, **values, "task": name if "." in name else name.replace("-", "_")}
+        own = name if is_outside(name) else name.replace("-", "_")
+        return {"id": Path(name).stem if name.endswith(".py") else name, **values, "task": own}
 
     def answers_to(self, name: str) -> bool:
         """Whether `name` is this job's id or task (`-` and `_` are the same here)."""
@@ -123,6 +125,8 @@ def load(name: str | Path) -> Suite:
             raise unknown("suite", str(name), names())
         path = FOLDER / f"{name}.yaml"
     suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=Origin((path,)))
+    beside_it = [each.model_copy(update={"task": beside(each.task, path.parent)}) for each in suite.jobs]
+    suite = suite.model_copy(update={"jobs": tuple(beside_it)})
     for i, entry in enumerate(suite.jobs):
         entry._origin = Origin((path,), under=("jobs", i, "settings"))
     inherited = _extended(suite.extends, path).jobs if suite.extends else ()

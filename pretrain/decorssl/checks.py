@@ -1,6 +1,6 @@
 """Checks of a recipe, its images and the processes before training starts."""
 
-from decorssl.methods import METHODS, Method
+from decorssl.methods import METHODS, Method, Taught
 from decorssl.recipe import Recipe
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
@@ -25,7 +25,11 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
                 "Choose a multiple."
             )
     method: Method = METHODS.load(recipe.method)
-    method.routes(recipe.config, len(recipe.views))
+    routes = method.routes(recipe.config, len(recipe.views))
+    if routes.teacher and not isinstance(method, Taught):
+        raise UserError(
+            f"The method {recipe.method} sends views to a teacher. Expected `momentum(context)` in its file."
+        )
     method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
     if recipe.precision == "auto":
         raise ValueError("precision 'auto' must be resolved before training")

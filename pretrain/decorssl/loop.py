@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from decorssl import view_pipeline
 from decorssl.checks import check
 from decorssl.encoder import Encoder
-from decorssl.methods import METHODS, Context, Method, Outputs
+from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught
 from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
 from decorssl.view_pipeline import Way
 from decorssl.views import Views
 from transferbench.data import LabelledImages
 from transferbench.data.loading import Batch, TrainingPlans
-from transferbench.runtime import Runtime, seeded
+from transferbench.runtime import Runtime, drawn_seed, seeded
+from transferbench.runtime.gradients import average_gradients
 from transferbench.runtime.sync_batchnorm import synchronize
 
 
@@ -138,7 +138,7 @@ class Training:
             return {"loss": torch.tensor(float("nan"))}, embeddings
         self.optimizer.zero_grad(set_to_none=True)
         passes.backward(terms["loss"] * self.recipe.optim.loss_weight)
-        self._average_gradients(self.modules if passes.averages else self.learner)
+        average_gradients((self.modules if passes.averages else self.learner).parameters(), self.runtime)
         self.optimizer.step()
         with torch.no_grad():
             self._follow(Outputs(embeddings, outputs.teacher), context)
@@ -162,25 +162,19 @@ class Training:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
-    def _average_gradients(self, module: nn.Module) -> None:
-        """Average the gradients of a module that no parallel network has averaged."""
-        if self.runtime.world_size > 1:
-            for parameter in module.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = self.runtime.total(parameter.grad) / self.runtime.world_size
-
     def _follow(self, outputs: Outputs, context: Context) -> None:
         """After a step: the teacher moves towards the student, then the method's own keeping."""
         if self.teacher:
-            momentum: float = self.method.momentum(context)  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(self.method, Taught)
+            momentum = self.method.momentum(context)
             followed: list[Tensor] = list(self.encoder.parameters())
             torch._foreach_lerp_(list[Tensor](self.teacher.parameters()), followed, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
-        if after_step := getattr(self.method, "after_step", None):
-            after_step(outputs, context)
+        if isinstance(self.method, Keeping):
+            self.method.after_step(outputs, context)
 
     def _context(self) -> Context:
-        words = np.random.SeedSequence([self.recipe.seed, self.done, self.runtime.rank]).generate_state(1, np.uint64)
-        generator = torch.Generator(self.runtime.device).manual_seed(int(words[0] >> np.uint64(1)))
+        seed = drawn_seed(self.recipe.seed, self.done, self.runtime.rank)
+        generator = torch.Generator(self.runtime.device).manual_seed(seed)
         recipe, epoch = self.recipe, self.done // self.steps_per_epoch
         place = (self.done, self.total_steps, epoch, recipe.epochs)
         return Context(recipe.config, *place, generator, self.runtime.gather, self.modules)

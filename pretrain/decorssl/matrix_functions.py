@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from transferbench.runtime.autograd import applied
+
 Square = Float[Tensor, "*batch v v"]
 
 
@@ -64,7 +66,7 @@ def matrix_function(sigma: Square, g: Scalar) -> Square:
     Eigenvalues below the rounding error of the largest count as that error, so that a power of a singular matrix is
     large and not infinite.
     """
-    return _MatrixFunction.apply(sigma, g)  # pyright: ignore[reportReturnType]
+    return applied(_MatrixFunction, sigma, g)
 
 
 class _MatrixFunction(torch.autograd.Function):

@@ -11,6 +11,7 @@ from torch.nn.functional import mse_loss, normalize
 
 from decorssl.spectral import reordered
 from transferbench.errors import UserError
+from transferbench.runtime.autograd import applied
 
 Draw = Callable[[int], Int64[Tensor, "n"]]
 """A random permutation of so many."""
@@ -27,7 +28,7 @@ def mean_over_pairs(views: Sequence[Tensor] | Float[Tensor, "v *batch d"], norma
     if not normalised:
         return torch.stack([mse_loss(a, b) for a, b in combinations(stacked, 2)]).mean()
     pairs = len(stacked) * (len(stacked) - 1) / 2
-    return 2 - 2 * _PairedCosines.apply(stacked).mean() / pairs  # pyright: ignore[reportAttributeAccessIssue]
+    return 2 - 2 * applied(_PairedCosines, stacked).mean() / pairs
 
 
 class _PairedCosines(torch.autograd.Function):

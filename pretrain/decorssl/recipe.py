@@ -18,6 +18,7 @@ from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, unknown
 from transferbench.fields import Branches
 from transferbench.origins import Origin
+from transferbench.plugins import beside, is_outside
 from transferbench.runtime import fast_precision
 from transferbench.settings import Settings
 
@@ -169,6 +170,8 @@ def _values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], t
     if "about" in written and path.suffix != ".json":
         warnings.warn(f"{path}: `about` has been renamed `summary`; the old name still works.", FutureWarning, 2)
     values = _with_summary(written)
+    if isinstance(values.get("method"), str):
+        values["method"] = beside(values["method"], path.parent)
     base = values.pop("base", None)
     if base is None:
         return values, (path,)
@@ -200,7 +203,7 @@ def for_method(method: str, data: str) -> str:
     Raises:
         UserError: when the method is unknown, or has no recipe for this data set.
     """
-    if method not in METHODS.names():
+    if not is_outside(method) and method not in METHODS.names():
         raise unknown("method", method, METHODS.names())
     name = f"{method}-{Path(data).stem}"
     if name in names():

@@ -10,6 +10,7 @@ from typing import Any
 from decorssl.curves import Curves
 from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
+from decorssl.methods import Dealt
 from decorssl.recipe import PROSE, Recipe
 from decorssl.states import Say, States, newest, paths, unwritten
 from transferbench import runtime, settings, state
@@ -188,7 +189,7 @@ def _on_others(training: Training, before: int) -> str:
         f"Saved by {before} processes, resumed by {now}: schedule, images, their order and views, queues, teacher and "
         "optimizer are what they would have been; sums are rounded differently, so weights will differ slightly."
     )
-    if getattr(training.method, "PER_PROCESS", False):
+    if isinstance(training.method, Dealt) and training.method.PER_PROCESS:
         text += (
             f" The loss is not: {training.recipe.method} computes it over the images of one process, now "
             f"{batch // now} and not {batch // before}, with other random draws."

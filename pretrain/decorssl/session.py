@@ -18,7 +18,7 @@ from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
-from transferbench import renamed, runtime, state
+from transferbench import plugins, renamed, runtime, state
 from transferbench.data import LabelledImages, open_split
 from transferbench.data.subsets import limited
 from transferbench.runtime.signals import StopSignal
@@ -113,7 +113,7 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     if is_main:
         say(pace.table([pace.read(folder)]))
     family = recipe.backbone.family
-    allowed = f" --as family={family}" if "." in family else ""
+    allowed = f" --as family={family}" if plugins.is_outside(family) else ""
     say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{allowed}")
     return 0
 

@@ -11,6 +11,7 @@ from decorssl.methods import METHODS
 from decorssl.recipe import Recipe
 from transferbench.errors import UserError, nearest
 from transferbench.fields import rows, shown
+from transferbench.plugins import is_outside
 from transferbench.sheets import Grid, Sheet, declared, example, header, resolved, value_at
 
 APART = ("name", "summary", "targets", "views")
@@ -26,8 +27,8 @@ def sheet(name: str) -> Sheet:
     """
     if name in recipes.names() or Path(name).suffix in (".yaml", ".yml", ".json"):
         return _of_recipe(name)
-    if "." in name or name.replace("-", "_") in METHODS.names():
-        return _of_method(name if "." in name else name.replace("-", "_"))
+    if is_outside(name) or name.replace("-", "_") in METHODS.names():
+        return _of_method(name if is_outside(name) else name.replace("-", "_"))
     close = nearest(name, [*METHODS.names(), *recipes.names()])
     raise UserError(f"There is no method or recipe '{name}'.{close} `pretrain ls` lists both.")
 

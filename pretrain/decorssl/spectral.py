@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from decorssl.whiten import gram
+from transferbench.runtime.autograd import applied
 
 Rows = Float[Tensor, "*batch variables observations"]
 Square = Float[Tensor, "*batch v v"]
@@ -31,7 +32,7 @@ def whiten(rows: Rows, observations: int, factor: Factor = "zca", eps: float = 0
     Fastest where a variable's observations are not adjacent in memory, as in `x.mT` of samples x channels.
     """
     if factor == "zca":
-        return _Whitened.apply(rows.mT, (1 - eps) / observations, eps).mT  # pyright: ignore[reportAttributeAccessIssue]
+        return applied(_Whitened, rows.mT, (1 - eps) / observations, eps).mT
     sigma = covariances(rows, observations, eps)
     if sigma.dtype == torch.float32 and is_unresolved(sigma.detach()):
         return whiten(rows.double(), observations, factor, eps).float()
@@ -52,7 +53,7 @@ def inverse_root(sigma: Square) -> Square:
     Eigenvalues below the rounding error of the largest count as that error, so that singular matrices give large
     numbers and not infinite ones. Source: docs/methods.md#whitening.
     """
-    return _InverseRoot.apply(sigma)  # pyright: ignore[reportReturnType]
+    return applied(_InverseRoot, sigma)
 
 
 def rotated_root(sigma: Square) -> Square:
@@ -62,7 +63,7 @@ def rotated_root(sigma: Square) -> Square:
     1 / (l_i - l_j) in it. That is taken as g / (g^2 + e^2) of the gap g, with e the rounding error of the largest
     eigenvalue: exact where eigenvalues can be told apart, no rotation where they are equal, and finite.
     """
-    return _RotatedRoot.apply(sigma)  # pyright: ignore[reportReturnType]
+    return applied(_RotatedRoot, sigma)
 
 
 def triangular_root(sigma: Square) -> Square:
@@ -89,7 +90,7 @@ def triangular_root(sigma: Square) -> Square:
 
 def reordered(x: Float[Tensor, "n *rest"], order: Int64[Tensor, "n"]) -> Float[Tensor, "n *rest"]:
     """The entries of `x` in another order, each once."""
-    return _Reordered.apply(x, order)  # pyright: ignore[reportReturnType]
+    return applied(_Reordered, x, order)
 
 
 def inverse(order: Int64[Tensor, "n"]) -> Int64[Tensor, "n"]:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from transferbench.runtime.autograd import applied
+
 Between = Literal["samples", "channels"]
 """Whether a covariance relates samples (n x n, over channels) or channels (d x d, over samples)."""
 
@@ -32,7 +34,7 @@ def newton_inverse_root(sigma: Float[Tensor, "v v"], iterations: int) -> Float[T
     """
     trace = sigma.diagonal().sum().clamp_min(1e-20)
     scaled = sigma / trace
-    p = _FourNewtonSteps.apply(scaled) if iterations == 4 else _newton(scaled, iterations)
+    p = applied(_FourNewtonSteps, scaled) if iterations == 4 else _newton(scaled, iterations)
     return p / trace.sqrt()
 
 
@@ -53,7 +55,7 @@ def iternorm(z: Float[Tensor, "n d"], iterations: int, between: Between) -> Floa
 
 def gram(rows: Float[Tensor, "*batch v o"]) -> Float[Tensor, "*batch v v"]:
     """Inner products of all pairs of rows."""
-    return _Gram.apply(rows)  # pyright: ignore[reportReturnType]
+    return applied(_Gram, rows)
 
 
 def inner_products(rows: Float[Tensor, "*batch v o"]) -> Float[Tensor, "*batch v v"]:
@@ -83,8 +85,8 @@ class _Gram(torch.autograd.Function):
 def compared_grams(views: Sequence[Float[Tensor, "n d"]]) -> tuple[list[Tensor], list[Tensor]]:
     """Inner products of centred samples: (of each view's with its own, of the others' with the first view's)."""
     exact = [z.to(torch.promote_types(z.dtype, torch.float32)) for z in views]
-    matrices = _ComparedGrams.apply(*exact)
-    return list(matrices[: len(views)]), list(matrices[len(views) :])  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+    matrices = applied(_ComparedGrams, *exact)
+    return list(matrices[: len(views)]), list(matrices[len(views) :])
 
 
 class _ComparedGrams(torch.autograd.Function):

@@ -5,6 +5,7 @@ import inspect
 import math
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pydantic
@@ -15,11 +16,11 @@ from PIL import Image
 from transferbench import settings
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
-from transferbench.data import DatasetInfo, LabelledImages, open_split
+from transferbench.data import Carries, DatasetInfo, LabelledImages, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
-from transferbench.tasks import TASKS, Bench, Dataset
+from transferbench.tasks import TASKS, Bench, Dataset, takes
 
 # What makes a task quick, where it has such a field.
 DETECTOR = (
@@ -48,7 +49,7 @@ def several(images: LabelledImages) -> LabelledImages:
     """The same with a verdict for each class and image: each shows its own class and every fifth another."""
     targets = np.eye(3, dtype=np.int8)[images.labels]
     targets[::5, 0] = 1
-    info = dataclasses.replace(images.info, metric="map11")
+    info = dataclasses.replace(images.info, metric="map11", carries="several labels")
     return dataclasses.replace(images, info=info, targets=targets)
 
 
@@ -65,10 +66,6 @@ def quick(task) -> Settings:
     return task.Config(**chosen | ({"batch_size": 2} if "recipe" in chosen else {}))
 
 
-def has_several_labels(task) -> bool:
-    return getattr(task, "LABELS", "one") == "several"
-
-
 def scenes() -> Dataset:
     """A few images with boxes and masks, for the tasks that are for them."""
     splits = (open_split("digit-scenes", split, Path("nowhere")) for split in ("train", "test"))
@@ -79,8 +76,8 @@ def outcome(task, folder: Path, seed: int):
     judged = candidate()
     bench = Bench(Runtime(torch.device("cpu")), folder / "cache", folder / "scratch")
     train, test = noise(60, "train"), noise(31, "test")
-    dataset = Dataset(several(train), several(test)) if has_several_labels(task) else Dataset(train, test)
-    dataset = scenes() if getattr(task, "LABELS", "one") == "boxes" else dataset
+    dataset = Dataset(several(train), several(test)) if not takes(task, "one label") else Dataset(train, test)
+    dataset = scenes() if takes(task, "boxes") else dataset
     found = task.run(judged, dataset, quick(task), seed, bench)
     return judged, found
 
@@ -93,6 +90,7 @@ def test_a_task_says_what_it_is(name: str):
     assert isinstance(task.FROZEN, bool)
     assert isinstance(task.PRIMARY, str)
     assert isinstance(task.label(task.Config()), str)
+    assert set(getattr(task, "LABELS", ("one label",))) <= set(get_args(Carries))
     assert list(inspect.signature(task.run).parameters) == ["candidate", "dataset", "config", "seed", "bench"]
     assert TASKS.summary(name)
 

@@ -271,7 +271,8 @@ def classify(candidate: Candidate, dataset: Dataset, config: Config, seed: int, 
 
 
 def reported_in(dataset: Dataset, metric: Any) -> Dataset:
-    info = dataclasses.replace(dataset.test.info, metric=metric)
+    carries = "several labels" if metric == "map11" else "one label"
+    info = dataclasses.replace(dataset.test.info, metric=metric, carries=carries)
     return Dataset(*(dataclasses.replace(images, info=info) for images in (dataset.train, dataset.test)))
 
 
@@ -301,7 +302,7 @@ def test_a_task_is_not_asked_of_a_data_set_whose_labels_it_is_not_for(stage: Sta
     open_as(stage, "map11")
     (record,) = stage.run(stage.jobs("fine"))
     assert (record.status, fine.seen) == ("skipped", [])
-    assert "tiny has several label(s) per image" in (record.error or "")
-    vars(sys.modules["standins.fine"])["LABELS"] = "any"
+    assert "tiny carries several labels. Expected a task for that: linear_svm, spectrum." in (record.error or "")
+    vars(sys.modules["standins.fine"])["LABELS"] = ("several labels",)
     (record,) = stage.run(stage.jobs("fine"))
     assert (record.status, record.chance) == ("ok", None)

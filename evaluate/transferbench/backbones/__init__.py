@@ -38,9 +38,9 @@ class Architecture(Settings):
         """
         if self.family == LIVE:
             return str(self.arguments["class"])
-        if "." in self.family:
+        if not FAMILIES.has(self.family):
             return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
-        return FAMILIES.load(self.family).describe(self.arguments)
+        return FAMILIES.registered(self.family).describe(self.arguments)
 
 
 class Backbone(nn.Module):
@@ -87,7 +87,7 @@ def complete(architecture: Architecture) -> Architecture:
     Raises:
         UserError: for a family or argument that does not exist.
     """
-    family: Family = FAMILIES.load(architecture.family)
+    family: Family = FAMILIES.registered(architecture.family)
     arguments = read(family.Arguments, architecture.arguments)
     return Architecture(family=architecture.family, arguments=arguments.model_dump(mode="json"))
 
@@ -95,7 +95,7 @@ def complete(architecture: Architecture) -> Architecture:
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
     """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
     full = complete(architecture)
-    family: Family = FAMILIES.load(full.family)
+    family: Family = FAMILIES.registered(full.family)
     with seeded(seed), torch.device(device):
         backbone = family.build(family.Arguments.model_validate(full.arguments))
     backbone.architecture = full
@@ -129,7 +129,7 @@ def candidates(found: Shapes) -> list[Architecture]:
 
 def assumptions(architecture: Architecture) -> list[str]:
     """What the tensors of such a network do not say and is taken for granted."""
-    family: Family = FAMILIES.load(architecture.family)
+    family: Family = FAMILIES.registered(architecture.family)
     return family.assumptions(architecture.arguments)
 
 

@@ -14,6 +14,9 @@ from transferbench.backbones import Architecture
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
 
+CONTROL = "random-init"
+"""The name, method and format of a network that nothing was loaded into: what others are judged beside."""
+
 
 class Origin(Settings):
     """Where weights come from; None where nobody said."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from transferbench import backbones
+from transferbench import backbones, state
 from transferbench.backbones import LIVE, Architecture, Backbone
-from transferbench.checkpoints import Candidate, Card, LoadReport, Origin, containers, digest
+from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest
 from transferbench.checkpoints.downloads import opened
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
@@ -50,9 +50,9 @@ def load(
 def random_control(architecture: Architecture, preprocess: Preprocess, seed: int) -> Candidate:
     """The same network with initial weights drawn from `seed`: what an evaluation gives without any learning."""
     backbone = backbones.build(architecture, seed).eval()
-    origin = Origin(method="random-init", seed=seed)
+    origin = Origin(method=CONTROL, seed=seed)
     card = Card(architecture=backbone.architecture, preprocess=preprocess, origin=origin)
-    return Candidate("random-init", backbone, card, digest(backbone.state_dict()), _report("random-init", backbone))
+    return Candidate(CONTROL, backbone, card, digest(backbone.state_dict()), _report(CONTROL, backbone))
 
 
 def wrap(module: nn.Module, name: str, preprocess: Preprocess) -> Candidate:
@@ -103,8 +103,7 @@ def stem(path: Path) -> str:
 
 def sha256(path: Path) -> str:
     """Hex sha256 of a file, read in pieces; of an index of shards, of it and every shard's."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = state.file_sha256(path)
     parts = [shard for shard in containers.shards(path) if shard != path]
     return hashlib.sha256("".join([found, *map(sha256, parts)]).encode()).hexdigest() if parts else found
 

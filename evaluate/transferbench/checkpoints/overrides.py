@@ -42,7 +42,7 @@ def applied(
                 f"preprocessing.{nearest(name, names)} Known: {', '.join(names)}."
             )
         place[name] = value
-    arguments = read(FAMILIES.load(architecture.family).Arguments, network).model_dump(mode="json")
+    arguments = read(FAMILIES.registered(architecture.family).Arguments, network).model_dump(mode="json")
     preprocess_said = read(Preprocess, images)
     before, after = {**architecture.arguments, **dict(preprocess)}, {**arguments, **dict(preprocess_said)}
     said = [f"{name} is {after[name]}, not {value}" for name, value in before.items() if after[name] != value]

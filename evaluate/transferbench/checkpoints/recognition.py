@@ -47,6 +47,8 @@ def recognise(contents: Contents, encoder: str | None = None, overrides: Sequenc
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
     said, overrides = of_file(overrides)
+    if "family" in said:
+        backbones.FAMILIES.load(said["family"])
     states = state_dicts(contents.tree)
     if not states:
         raise UserError(
@@ -96,7 +98,7 @@ def _match(
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     weights = network.naming.rename(accounted.kept)
     card = reading.layout.card(contents.header) if reading.layout.card else None
-    if card and "." in card.architecture.family and card.architecture.family != wishes[2]:
+    if card and not backbones.FAMILIES.has(card.architecture.family):
         raise UserError(
             f"{contents.path} is of the backbone family {card.architecture.family}, whose code is not part of this "
             f"package. To import and run it, when you trust it: --as family={card.architecture.family}"

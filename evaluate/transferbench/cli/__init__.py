@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -11,6 +11,7 @@ from transferbench.cli import comparing, files, showing, tabulating
 from transferbench.cli import evaluating as judging
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
+from transferbench.plugins import is_outside
 
 ABOUT = """
 Evaluate self-supervised checkpoints under published protocols.
@@ -53,7 +54,7 @@ class Commands(TyperGroup):
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found
-        if "." not in cmd_name and cmd_name.replace("-", "_") not in TASKS.names():
+        if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in TASKS.names():
             raise unknown("command", cmd_name, self.list_commands(ctx))
         judging = super().get_command(ctx, JUDGE)
         assert judging is not None
@@ -64,7 +65,7 @@ def _for_task(judging: Any, name: str) -> Any:
     """The command `all` with its option `--task` set."""
     command = copy.copy(judging)
     command.name, command.short_help = name, None
-    command.help = TASKS.summary(name.replace("-", "_")) if "." not in name else f"The task {name}."
+    command.help = TASKS.summary(name.replace("-", "_")) if not is_outside(name) else f"The task {name}."
     command.epilog = f"`evaluate show {name}` prints every setting of this task, for --set."
     command.rich_help_panel = "Tasks: like `all`, with this task only"
     command.params = [copy.copy(param) for param in judging.params]
@@ -83,6 +84,21 @@ app = typer.Typer(
     epilog=POINTER,
     no_args_is_help=True,
 )
+
+
+@app.callback()
+def options(
+    code: Annotated[
+        list[str] | None, typer.Option("--code", help="A backbone family from elsewhere: package.module or file.py.")
+    ] = None,
+) -> None:
+    """Import what the person names, before any file is read that may need it."""
+    if code:
+        from transferbench.backbones import FAMILIES
+
+        for name in code:
+            FAMILIES.load(name)
+
 
 app.command(JUDGE, epilog=POINTER)(judging.judge)
 app.command(epilog=POINTER)(tabulating.table)

@@ -1,12 +1,11 @@
 """Two results on the same test images, compared image by image; in the folder, two candidates task by task."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench import intervals
+from transferbench import intervals, state
 from transferbench.errors import UserError
 from transferbench.intervals import Comparison
 from transferbench.records import Record
@@ -62,7 +61,7 @@ def kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             f"{record.candidate} {record.label}: its predictions are not in {out}. Run it again with --again."
         )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != artifact.sha256:
+    if state.file_sha256(path) != artifact.sha256:
         raise UserError(
             f"{path} has changed since the record of {record.candidate} was written. Run it again with --again."
         )

@@ -57,7 +57,7 @@ def cure(record: Record, file: str, out: str) -> str:
 def _changed(record: Record) -> dict[str, Any]:
     """The settings that are not the task's own."""
     try:
-        own = TASKS.load(record.task).Config().model_dump(mode="json")
+        own = TASKS.registered(record.task).Config().model_dump(mode="json")
     except (UserError, pydantic.ValidationError):
         return record.config
     return {name: value for name, value in record.config.items() if own.get(name) != value}

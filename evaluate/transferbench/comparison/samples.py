@@ -9,7 +9,7 @@ import numpy as np
 
 from transferbench.comparison import kept
 from transferbench.comparison.pairs import Pairs, Versus
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import SOURCES, LabelledImages, open_split
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Record
@@ -96,6 +96,7 @@ def _images(record: Record, root: Path) -> LabelledImages | None:
     """The test images that the record is about, where the data set is here and the same."""
     try:
         for split in record.data_fingerprint:
+            SOURCES.require_known(record.dataset)
             images = open_split(record.dataset, split, root)
             images = images if record.limit is None else limited(images, record.limit, LIMIT_SEED)
             if split != "train" and images.fingerprint == record.data_fingerprint[split]:

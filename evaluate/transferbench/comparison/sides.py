@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferbench.checkpoints import CONTROL
 from transferbench.checkpoints.inspect import inspect
 from transferbench.errors import UserError, nearest
 from transferbench.records import collection
 from transferbench.records.collection import StoredRecord
 
-CONTROL = "random-init"
 SHORTEST = 6
 """The fewest characters of a digest that stand for it."""
 

@@ -28,6 +28,10 @@ Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
 over classes of VOC2007's 11-point average precision, or, for annotated objects, the average precision of boxes."""
 
 
+Carries = Literal["one label", "several labels", "boxes"]
+"""What an image of a data set carries: one class, a verdict on each class, or annotated objects."""
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """What is known of a data set before any image is read."""
@@ -38,11 +42,12 @@ class DatasetInfo:
     image_size: int | None
     revision: str
     metric: Metric = "top1"
+    carries: Carries = "one label"
 
     @property
     def chance(self) -> float | None:
         """The accuracy of guessing, in per cent; None where precision is measured, which depends on the labels."""
-        return None if self.metric in ("map11", "box_ap") else 100 / len(self.classes)
+        return 100 / len(self.classes) if self.carries == "one label" else None
 
     @property
     def test_split(self) -> str:
@@ -73,6 +78,17 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def boxes(self) -> Annotated:
+        """What is annotated.
+
+        Raises:
+            UserError: when nothing is.
+        """
+        if self.annotated is None:
+            raise UserError(f"{self.info.name} carries {self.info.carries}. Expected annotated boxes, as in coco.")
+        return self.annotated
 
     def image(self, index: int) -> Image.Image:
         """The image as RGB.
@@ -148,6 +164,8 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         UserError: when there is no such data set here, saying how to get it.
     """
     path = Path(data).expanduser()
+    if plugins.is_outside(data):
+        return SOURCES.load(data).open_split(root / (path.stem if path.suffix == ".py" else data), split)
     if data.startswith(HUB):
         return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)
     if "/" in data or path.suffix == ".zip":
@@ -159,7 +177,7 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
         kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), None)
         kind = kind or layout(path) or "folder"
         return SOURCES.load(kind).open_split(path, split)
-    if "." not in data and data.replace("-", "_") not in SOURCES.names():
+    if data.replace("-", "_") not in SOURCES.names():
         place = "./" if path.exists() else "/path/to/"
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "

@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from pydantic import Field
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
-from transferbench.data.transforms import crop_box, uniform
+from transferbench.data.transforms import F, crop_box, uniform
 from transferbench.settings import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -78,7 +77,7 @@ class Crop(Change):
         """The image cropped and resized to `size` x `size`."""
         top, left, height, width = map(int, drawn)
         mode = InterpolationMode(self.interpolation)
-        return F.resized_crop(image, top, left, height, width, [self.size, self.size], mode)  # pyright: ignore[reportArgumentType, reportReturnType]
+        return F.resized_crop(image, top, left, height, width, [self.size, self.size], mode)
 
     def resized(self, size: Size) -> Size:
         """The square."""
@@ -121,7 +120,7 @@ class Jitter(Change):
         adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
         for which in map(int, drawn[:4]):
             if which != UNCHANGED:
-                image = adjust[which](image, drawn[4 + which])  # pyright: ignore[reportArgumentType, reportAssignmentType]
+                image = adjust[which](image, drawn[4 + which])
         return image
 
 
@@ -155,7 +154,7 @@ class Blur(Change):
             return image
         if self.kernel is None:
             return image.filter(ImageFilter.GaussianBlur(radius))
-        return F.gaussian_blur(image, [self.kernel] * 2, [radius] * 2)  # pyright: ignore[reportArgumentType, reportReturnType]
+        return F.gaussian_blur(image, [self.kernel] * 2, [radius] * 2)
 
 
 class Solarize(Chance):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench.data import DatasetInfo, LabelledImages, Metric
+from transferbench.data import Carries, DatasetInfo, LabelledImages, Metric
 from transferbench.data.trees import FileReader, is_image
 from transferbench.errors import UserError, unknown
 
@@ -25,6 +25,7 @@ class Official:
     metric: Metric = "top1"
     revision: str = "1"
     expected: str = ""
+    carries: Carries = "one label"
 
     def require(self, split: str) -> None:
         """Refuse a split that the data set has not."""
@@ -73,7 +74,7 @@ def opened(about: Official, where: Path, split: str, listing: Callable[[], Listi
         raise about.absent(where, f"no images in {split}")
     marks = (f"{name}\0{size}\0{label}\n" for name, size, label in zip(names, sizes, labels, strict=True))
     return LabelledImages(
-        info=DatasetInfo(about.name, tuple(classes), about.splits, None, about.revision, about.metric),
+        info=DatasetInfo(about.name, tuple(classes), about.splits, None, about.revision, about.metric, about.carries),
         split=split,
         labels=np.asarray(labels, np.int64),
         read=FileReader(where, tuple(names)),

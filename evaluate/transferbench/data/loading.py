@@ -18,6 +18,7 @@ from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Plan")
 Transform = Callable[[Image.Image, np.random.Generator], Sequence[Tensor]]
 """From an image and a generator of its own to one tensor (3 h w) a view."""
 
@@ -28,6 +29,11 @@ class Plan:
 
     epoch: int
     indices: Int64[np.ndarray, "b"]
+
+    @property
+    def place(self) -> str:
+        """The part of the run it belongs to, in words."""
+        return f"epoch {self.epoch + 1}"
 
 
 @dataclass(frozen=True)
@@ -112,9 +118,14 @@ def batches(
 
 
 def made(
-    images: LabelledImages, make: Callable[[Plan], T], plans: Sequence[Plan], seed: int = 0, workers: int = 0
+    images: LabelledImages,
+    make: Callable[[P], T],
+    plans: Sequence[P],
+    seed: int = 0,
+    workers: int = 0,
+    ahead: int = 4,
 ) -> Iterator[T]:
-    """What `make` makes of every plan for `images`, in order, in so many loader processes.
+    """What `make` makes of every plan for `images`, in order, in so many loader processes, each `ahead` batches ahead.
 
     Raises:
         UserError: naming the batch at which a loader process died; and whatever `make` raises.
@@ -124,7 +135,7 @@ def made(
         batch_size=None,
         num_workers=min(workers, len(plans)),
         worker_init_fn=on_start,
-        prefetch_factor=4 if min(workers, len(plans)) else None,
+        prefetch_factor=ahead if min(workers, len(plans)) else None,
         generator=torch.Generator().manual_seed(seed),
     )
     results = iter(loader)
@@ -153,7 +164,7 @@ def _next(results: Iterator[Any]) -> Any:
 def _died(images: LabelledImages, plan: Plan, how: str) -> str:
     first, last = (images.names[int(plan.indices[i])] for i in (0, -1))
     return (
-        f"A loader process died while loading a batch of epoch {plan.epoch + 1}, '{first}' to '{last}' of "
+        f"A loader process died while loading a batch of {plan.place}, '{first}' to '{last}' of "
         f"{images.info.name}: {how}. It may have been killed for lack of memory. Try fewer --workers, or --workers 0, "
         "which shows the reason."
     )
@@ -180,7 +191,7 @@ class OneByOne:
 class _Planned(Dataset[Any]):
     """Item b is what plan b leads to. An error travels as a value: a loader process does not wrap its message."""
 
-    def __init__(self, make: Callable[[Plan], Any], plans: Sequence[Plan]) -> None:
+    def __init__(self, make: Callable[[Any], Any], plans: Sequence[Plan]) -> None:
         self.make, self.plans = make, plans
 
     def __len__(self) -> int:

@@ -81,7 +81,7 @@ def _smaller(image: Image.Image, size: int) -> Image.Image:
 
 
 def _has_classes(images: LabelledImages) -> None:
-    if images.targets is not None or images.annotated is not None or (images.labels < 0).any():
+    if images.info.carries != "one label" or (images.labels < 0).any():
         raise UserError(
             f"{images.info.name}/{images.split} does not have one class per image, which class folders need."
         )

@@ -1,11 +1,11 @@
 """Parts of a training set: a fraction of every class, so many images, or a published list of files."""
 
-import hashlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int64
 
+from transferbench import state
 from transferbench.data import LabelledImages
 from transferbench.errors import UserError
 
@@ -71,7 +71,7 @@ def named(images: LabelledImages, listing: Path) -> LabelledImages:
             f"Several images of {images.info.name}/{images.split} have the same file name, which {listing.name} "
             "lists. Expected names that are unique across classes."
         )
-    return images.subset(chosen, f"list {hashlib.sha256(listing.read_bytes()).hexdigest()}")
+    return images.subset(chosen, f"list {state.file_sha256(listing)}")
 
 
 def ranks(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torchvision.transforms.functional as F
 from jaxtyping import Float
 from PIL import Image, ImageOps
 from pydantic import Field, model_serializer
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, functional
 
 from transferbench import renamed
 from transferbench.settings import Settings
 
+F: Any = functional
+"""Typed for tensors alone, though images come out where images go in."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RATIO = (3 / 4, 4 / 3)
@@ -54,8 +55,8 @@ class EvaluationTransform:
         """The image as one tensor, in a tuple; `rng` is not used."""
         settings = self.preprocess
         if settings.size is not None:
-            image = F.resize(image, [settings.size], _mode(settings))  # pyright: ignore
-        return (normalised(F.center_crop(image, [settings.crop]), settings),)  # pyright: ignore
+            image = F.resize(image, [settings.size], _mode(settings))
+        return (normalised(F.center_crop(image, [settings.crop]), settings),)
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class TrainingTransform:
         """A random view of the image, not yet normalised."""
         top, left, height, width = crop_box(image.width, image.height, self.scale, RATIO, rng)
         side = [self.preprocess.crop] * 2
-        image = F.resized_crop(image, top, left, height, width, side, _mode(self.preprocess))  # pyright: ignore
-        return ImageOps.mirror(image) if rng.random() < self.flip else image  # pyright: ignore
+        image = F.resized_crop(image, top, left, height, width, side, _mode(self.preprocess))
+        return ImageOps.mirror(image) if rng.random() < self.flip else image
 
 
 def evaluation(preprocess: Preprocess) -> EvaluationTransform:

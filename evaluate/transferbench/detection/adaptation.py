@@ -60,9 +60,7 @@ def stated(card: Card, images: LabelledImages) -> dict[str, Any]:
 
 def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: LabelledImages) -> str | None:
     """Why such a detector cannot be trained on the one split and judged on the other; None when it can."""
-    assert train.annotated is not None
-    assert test.annotated is not None
-    if (train.info.classes, train.annotated.categories) != (test.info.classes, test.annotated.categories):
+    if (train.info.classes, train.boxes.categories) != (test.info.classes, test.boxes.categories):
         return (
             f"The splits of {train.info.name} differ in their categories: {train.split} has {_categories(train)}, "
             f"{test.split} has {_categories(test)}. Expected the same in both."
@@ -74,9 +72,8 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: Lab
                 "recipes follow them, or say with --as what else the network takes."
             )
     if adapted.TEST.EVAL_PERIOD or adapted.TEST.AUG.ENABLED:
-        return "TEST.EVAL_PERIOD and TEST.AUG are not supported: a detector is evaluated once, at the end. Leave "
-        "them out."
-    if adapted.MODEL.MASK_ON and not (train.annotated.has_masks and test.annotated.has_masks):
+        return "TEST.EVAL_PERIOD and TEST.AUG are not supported: a detector is evaluated once, at the end. Omit them."
+    if adapted.MODEL.MASK_ON and not (train.boxes.has_masks and test.boxes.has_masks):
         return (
             f"{train.info.name} has objects without masks, and the recipe learns masks. "
             'For boxes alone: --set detect.overrides="MODEL.MASK_ON False".'
@@ -85,6 +82,5 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: Lab
 
 
 def _categories(images: LabelledImages) -> str:
-    assert images.annotated is not None
-    pairs = [f"{number} {name}" for number, name in zip(images.annotated.categories, images.info.classes, strict=True)]
+    pairs = [f"{number} {name}" for number, name in zip(images.boxes.categories, images.info.classes, strict=True)]
     return ", ".join(pairs[:10]) + " ..." * (len(pairs) > 10)

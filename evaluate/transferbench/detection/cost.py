@@ -1,6 +1,5 @@
 """What training and testing a detector takes here, estimated from its parts on one image of the usual size."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from transferbench.detection.targets.views import scaled, training_sample
 from transferbench.detection.training import optimization
 from transferbench.detection.training.loader import trainable
 from transferbench.optim import UPDATE
+from transferbench.runtime.clock import fastest
 
 REGIONS = 16
 """How many regions the heads are timed on where all of them would take long: their cost is by region."""
@@ -133,25 +133,15 @@ def _outputs(work: Callable[[], object], modules: Iterable[nn.Module]) -> int:
 
 def _clock(work: Callable[[], object], device: torch.device) -> float:
     """Seconds; the fastest of three where other programs could have doubled it."""
-    taken: list[float] = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begun)
-        if taken[0] > LONG:
-            break
-    return min(taken)
+    return fastest(work, device, 3, LONG)
 
 
 def _usual(images: LabelledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
     """Sizes of images that are spread over the split, and a trained one of about the median size."""
-    assert images.annotated is not None
     learnt = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))
     spread = np.linspace(0, len(learnt) - 1, min(LOOKED_AT, len(learnt))).astype(int).tolist()
     chosen = [learnt[i] for i in spread]
-    sizes = [images.annotated.sizes[i] for i in chosen]
+    sizes = [images.boxes.sizes[i] for i in chosen]
     order = np.argsort([height * width for height, width in sizes], kind="stable")
     return sizes, chosen[int(order[len(order) // 2])]
 

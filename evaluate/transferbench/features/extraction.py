@@ -1,6 +1,5 @@
 """Features of a data set, extracted once for each (weights, images, transform) and cached on disk by content."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,7 +188,7 @@ def _require_finite(
 
 def _seal(part: Path, path: Path, identity: dict[str, Any]) -> None:
     """Give a complete file its name, and the note beside it that proves it whole."""
-    note = {"identity": identity, "sha256": _file_sha256(part)}
+    note = {"identity": identity, "sha256": state.file_sha256(part)}
     part.replace(path)
     state.write_json(path.with_suffix(".json"), note)
 
@@ -198,11 +197,6 @@ def _is_whole(path: Path, identity: dict[str, Any]) -> bool:
     """Whether the file is there, belongs to `identity` and has the content it was sealed with."""
     try:
         note = json.loads(path.with_suffix(".json").read_text())
-        return note == {"identity": identity, "sha256": _file_sha256(path)}
+        return note == {"identity": identity, "sha256": state.file_sha256(path)}
     except (OSError, ValueError):
         return False
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -150,9 +150,10 @@ def _faiss_index(d: int, device: torch.device) -> Any:
         raise UserError(
             "FAISS sees no GPU. Install its GPU wheel (the extra faiss-gpu), or leave the engine to `auto`."
         )
-    config = faiss.GpuIndexFlatConfig()  # pyright: ignore[reportAttributeAccessIssue]
+    gpu: Any = faiss
+    config = gpu.GpuIndexFlatConfig()
     config.device = device.index or 0
-    return faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), d, config)  # pyright: ignore[reportAttributeAccessIssue]
+    return gpu.GpuIndexFlatIP(gpu.StandardGpuResources(), d, config)
 
 
 def _scan_torch(asked: Tensor, tile: Tensor, count: int) -> tuple[Float32[np.ndarray, "m c"], Int64[np.ndarray, "m c"]]:

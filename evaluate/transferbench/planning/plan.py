@@ -5,7 +5,7 @@ are not foreseen.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,10 @@ from transferbench.features.extraction import BATCH, evaluating, place
 from transferbench.features.spec import forward
 from transferbench.neighbours import memory
 from transferbench.optim import UPDATE
-from transferbench.planning.cost import JobCost, cost_of
 from transferbench.run import DatasetCache
+from transferbench.runtime.clock import fastest
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Bench, Dataset
+from transferbench.tasks import TASKS, Bench, Dataset, Forecasting, JobCost, cost_of
 
 LOOKED_AT = 8
 """How many images are put through the backbone."""
@@ -72,7 +72,7 @@ def ordered(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
             dataset = datasets.take(job.data, job.limit)
         except UserError:
             return 0
-        found = _effort(job, dataset)
+        found = _cost(job, dataset)
         return sum(len(_split(dataset, name)) for name in found.splits) + found.passes + UPDATE * found.updates
 
     return sorted(jobs, key=passages)
@@ -87,7 +87,7 @@ def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, 
         dataset = datasets.take(job.data, job.limit)
         if (job.data, job.limit) not in speeds:
             speeds[job.data, job.limit] = measured(candidate, dataset.train, bench)
-        speed, need, images = speeds[job.data, job.limit], _effort(job, dataset), 0
+        speed, need, images = speeds[job.data, job.limit], _cost(job, dataset), 0
         for name in need.splits:
             kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
             images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
@@ -102,7 +102,7 @@ def _estimate(
     dataset, bench = where
     weights = sum(tensor.nbytes for tensor in candidate.backbone.state_dict().values())
     task = TASKS.load(job.task)
-    if hasattr(task, "forecast"):
+    if isinstance(task, Forecasting):
         seconds, held = task.forecast(candidate, dataset, job.config, bench)
         return Estimate(candidate.name, job, need.passes + need.updates, seconds, 4 * weights + held)
     loaded = images + need.passes + need.updates
@@ -143,9 +143,9 @@ def measured(candidate: Candidate, images: LabelledImages, bench: Bench) -> Spee
         width = forward(backbone, views[:1]).shape[1]
         for hook in hooks:
             hook.remove()
-        compute = _clock(lambda: forward(backbone, views), device) / len(chosen)
+        compute = fastest(lambda: forward(backbone, views), device, 2) / len(chosen)
     square = torch.ones(SIDE, SIDE, device=device)
-    multiply = _clock(lambda: square @ square, device) / SIDE**3
+    multiply = fastest(lambda: square @ square, device, 2) / SIDE**3
     return Speed(load, compute, multiply, sum(outputs), width)
 
 
@@ -160,24 +160,12 @@ def lines(estimates: Sequence[Estimate]) -> list[str]:
     return [*rows, f"{len(rows)} job(s), about {total} here, within a factor of two or so."]
 
 
-def _effort(job: Job, dataset: Dataset) -> JobCost:
-    return cost_of(job.config, len(dataset.train), len(dataset.test), len(dataset.train.info.classes))
+def _cost(job: Job, dataset: Dataset) -> JobCost:
+    return cost_of(TASKS.load(job.task), job.config, dataset)
 
 
 def _split(dataset: Dataset, name: str) -> LabelledImages:
     return dataset.train if name == "train" else dataset.test
-
-
-def _clock(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the faster of two runs."""
-    taken: list[float] = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
 
 
 def _time(seconds: float) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from transferbench.records import Record
 from transferbench.resources import resource
@@ -132,12 +132,11 @@ def _number(line: dict[str, str]) -> Published:
     settings = tuple(
         (name, value) for name, _, value in (each.partition("=") for each in line["settings"].split(";") if each)
     )
-    return Published(
-        **{
-            **line,
-            **whole,
-            "settings": settings,
-            "value": float(line["value"]),
-            "std": float(line["std"]) if line["std"] else None,
-        }  # pyright: ignore[reportArgumentType]
-    )
+    read: dict[str, Any] = {
+        **line,
+        **whole,
+        "settings": settings,
+        "value": float(line["value"]),
+        "std": float(line["std"]) if line["std"] else None,
+    }
+    return Published(**read)

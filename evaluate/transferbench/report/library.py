@@ -55,6 +55,7 @@ class Library:
             MissingError: when they are not here, or are other ones.
         """
         try:
+            SOURCES.require_known(record.dataset if record.dataset.endswith(".py") else "")
             found = self._datasets.take(self._located(record.dataset), record.limit)
         except UserError as error:
             raise MissingError(f"The images of {record.dataset} were not found. {error}") from None

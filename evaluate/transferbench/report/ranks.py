@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator
+from typing import Any
 
 from transferbench.report.charts import Axis, Chart, Series
 from transferbench.report.subject import records_of, slug
@@ -45,7 +46,8 @@ def correlation(points: list[tuple[float, float]]) -> float | None:
     from scipy import stats
 
     xs, ys = zip(*points, strict=True)
-    return float(stats.spearmanr(xs, ys)[0])  # pyright: ignore[reportArgumentType]
+    found: Any = stats.spearmanr(xs, ys)
+    return float(found.statistic)
 
 
 def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy: Column) -> Iterator[Chart]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
 from transferbench.errors import UserError
+from transferbench.runtime.autograd import applied
 from transferbench.runtime.collectives import Gather, Total, require_equal_rows
 from transferbench.runtime.launch import launch
 from transferbench.runtime.meeting import meeting
@@ -63,11 +65,11 @@ class Runtime:
             return x
         if not x.is_cuda:
             require_equal_rows(x)
-        return Gather.apply(x)  # pyright: ignore[reportReturnType]
+        return applied(Gather, x)
 
     def total(self, x: Tensor) -> Tensor:
         """The sum of `x` over ranks. Differentiable."""
-        return x if self.world_size == 1 else Total.apply(x)  # pyright: ignore[reportReturnType]
+        return x if self.world_size == 1 else applied(Total, x)
 
     def gather_objects(self, value: T) -> list[T]:
         """Every rank's `value`, in rank order, on every rank."""
@@ -130,6 +132,12 @@ def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def drawn_seed(*numbers: int) -> int:
+    """A seed of 63 bits drawn from several numbers."""
+    words = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
 
 
 @contextmanager

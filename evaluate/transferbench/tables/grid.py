@@ -6,6 +6,8 @@ from typing import Literal
 
 from transferbench.tables.board import DECIMALS, Cell, Column, Leaderboard, Row
 
+Style = Literal["", "best", "second"]
+STYLES: tuple[Style, ...] = ("", "best", "second")
 ABSENT = "\N{EN DASH}"
 AHEAD = "*"
 MINUS = "\N{MINUS SIGN}"
@@ -18,7 +20,7 @@ class GridEntry:
     text: str
     spread: str = ""
     marks: str = ""
-    style: Literal["", "best", "second"] = ""
+    style: Style = ""
     is_number: bool = True
 
 
@@ -75,13 +77,13 @@ def _entries(board: Leaderboard, row: Row) -> Iterator[GridEntry]:
     counts = {cell.n for each in board.rows for cell in each.cells.values() if cell.n > 1}
     for column in board.columns:
         cell = row.cells.get(column)
-        style = ("", "best", "second")[board.place(row, column) or 0]
-        yield _entry(cell, len(counts) > 1, style) if cell else GridEntry(ABSENT, is_number=False)  # pyright: ignore[reportArgumentType]
+        style = STYLES[board.place(row, column) or 0]
+        yield _entry(cell, len(counts) > 1, style) if cell else GridEntry(ABSENT, is_number=False)
         if _is_referenced(board, column):
             yield _published(cell) if cell and cell.reference else GridEntry("", is_number=False)
 
 
-def _entry(cell: Cell, with_count: bool, style: Literal["", "best", "second"]) -> GridEntry:
+def _entry(cell: Cell, with_count: bool, style: Style) -> GridEntry:
     count = f" ({cell.n})" if with_count and cell.std is not None and cell.n else ""
     spread = "" if cell.std is None else f"± {cell.std:.{DECIMALS}f}{count}"
     return GridEntry(f"{cell.mean:.{DECIMALS}f}", spread, cell.mark + (AHEAD if cell.is_ahead else ""), style)

@@ -7,18 +7,16 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from transferbench import settings
-from transferbench.checkpoints import Origin
+from transferbench.checkpoints import CONTROL, Origin
 from transferbench.errors import unknown
 from transferbench.records import Record
-from transferbench.tables.board import Cell, Column, Leaderboard, Row
+from transferbench.tables.board import Cell, Column, Kind, Leaderboard, Row
 from transferbench.tables.choice import ORDERS, Choice, filtered, score_names
 from transferbench.tables.columns import column_of, columns_of
 from transferbench.tables.merging import merged
 from transferbench.tables.ranking import Hits, ranked, tested
 from transferbench.tables.references import context, referenced
 
-CONTROL = "random-init"
-"""The load report's format of a network that nothing was loaded into."""
 SUPERVISED = "supervised"
 """The method of weights trained with labels, which are a control too."""
 EVERYTHING = Choice()
@@ -78,7 +76,7 @@ def _why_not(record: Record, limited: bool) -> str | None:
     return None if record.score(record.primary) else "without their main score"
 
 
-def _kind(record: Record) -> str:
+def _kind(record: Record) -> Kind:
     is_control = record.load_report.format == CONTROL or record.card.origin.method == SUPERVISED
     return "control" if is_control else "candidate"
 
@@ -109,7 +107,7 @@ def _row(group: Sequence[Record], columns: dict[Column, Column], choice: Choice)
     first = group[0]
     origin, kind = first.card.origin, _kind(first)
     name = first.card.architecture.name
-    return Row(kind, first.candidate, name, cells, origin.method or "", origin.epochs)  # pyright: ignore[reportArgumentType]
+    return Row(kind, first.candidate, name, cells, origin.method or "", origin.epochs)
 
 
 def _named_apart(rows: Sequence[tuple[str, Row]]) -> list[Row]:

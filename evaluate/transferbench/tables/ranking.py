@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -77,7 +78,8 @@ def p_value(first: Cell, second: Cell, column: Column, hits: Hits) -> float | No
         return None
     from scipy import stats
 
-    return float(stats.ttest_1samp(differences, 0)[1])  # pyright: ignore[reportArgumentType]
+    found: Any = stats.ttest_1samp(differences, 0)
+    return float(found.pvalue)
 
 
 def _by_seed(cell: Cell, metric: str) -> dict[tuple[int | None, int], float]:

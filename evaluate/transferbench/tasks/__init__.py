@@ -1,100 +1,53 @@
 """The evaluation protocols, one family a file, and what they are given."""
 
 import dataclasses
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench import intervals, plugins, state
+from transferbench import intervals, plugins
 from transferbench.checkpoints import Candidate
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import Carries, DatasetInfo, LabelledImages
 from transferbench.errors import UserError
-from transferbench.features.extraction import FeatureSet, Report, extract
-from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.metrics import mean_per_class, top_k_hits, wilson
+from transferbench.probing.cost import JobCost
 from transferbench.probing.probe import Fitted
 from transferbench.records import Score
-from transferbench.runtime import Runtime
 from transferbench.settings import Settings
+from transferbench.tasks._contract import (
+    Bench,
+    Counting,
+    Dataset,
+    Forecasting,
+    Labelled,
+    Outcome,
+    Selective,
+    Task,
+    cost_of,
+)
+
+__all__ = [
+    "TASKS",
+    "Bench",
+    "Counting",
+    "Dataset",
+    "Forecasting",
+    "JobCost",
+    "Labelled",
+    "Outcome",
+    "Selective",
+    "Task",
+    "accuracy",
+    "completed",
+    "cost_of",
+    "primary",
+    "require_fit",
+    "takes",
+    "trained",
+]
 
 TASKS = plugins.Registry("transferbench.tasks", "task")
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where a task works: machine, cached features, folder for its artifacts and unfinished state, loader processes.
-
-    `report` is told (done, total) of long loops: images of an extraction, epochs of a fit.
-    """
-
-    runtime: Runtime
-    cache: Path
-    scratch: Path
-    workers: int = 0
-    report: Report | None = None
-
-    def features(self, candidate: Candidate, images: LabelledImages, asked: Precision | FeatureSpec) -> FeatureSet:
-        """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
-        return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
-
-    def keep(self, name: str, content: Mapping[str, np.ndarray] | str | bytes) -> Path:
-        """Write an artifact, arrays as npz, all else as it is, from the main process; returns where it lies."""
-        path = self.scratch / name
-        if self.runtime.is_main:
-            state.write(path, content if isinstance(content, str | bytes) else _npz(content))
-        return path
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The two splits a protocol uses."""
-
-    train: LabelledImages
-    test: LabelledImages
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a task found: scores, and files worth keeping by name (predictions, curves, spectra).
-
-    The artifact `predictions` of a classifier is an npz with `labels` and `predictions`, one class each a test image:
-    it is what `mean_per_class` is measured on, and what two candidates are compared by.
-    """
-
-    scores: tuple[Score, ...]
-    artifacts: dict[str, Path] = field(default_factory=dict)
-
-
-@runtime_checkable
-class Task(Protocol):
-    """What a file in this folder offers.
-
-    `VERSION` changes whenever the same settings could give another number; `FROZEN` says whether the backbone must come
-    out bit-identical (checked); `PRIMARY` names the score that leaderboards show, where `top1` stands for whatever the
-    data set is reported in. `LABELS`, when given, says which data sets it is for: `several` labels an image, `any`
-    number of them, or annotated `boxes`; `one` when not given. `unfit(candidate, dataset, config)`, where there is one,
-    says why it cannot be asked of a candidate, and the job is skipped for that reason; None when it can.
-    `forecast(candidate, dataset, config, bench)`, where there is one, says the seconds and bytes that `run` takes here:
-    a task whose images pass more than the backbone does.
-    """
-
-    VERSION: ClassVar[str]
-    FROZEN: ClassVar[bool]
-    PRIMARY: ClassVar[str]
-    Config: ClassVar[type[Settings]]
-
-    def label(self, config: Any) -> str:
-        """What leaderboards call the task with these settings, such as `k-NN` or `10 %`."""
-        ...
-
-    def run(self, candidate: Candidate, dataset: Dataset, config: Any, seed: int, bench: Bench) -> Outcome:
-        """Judge the candidate on the data set; `seed` is the only source of chance."""
-        ...
 
 
 def accuracy(metric: str, hits: Bool[np.ndarray, "n"], selected_by: Literal["last", "val", "test"] = "last") -> Score:
@@ -115,10 +68,6 @@ def primary(task: Task, info: DatasetInfo) -> str:
     return info.metric if task.PRIMARY == "top1" else task.PRIMARY
 
 
-KINDS = {"map11": "several", "box_ap": "boxes"}
-"""What the images of a data set have, by what it is reported in; one label where it is none of these."""
-
-
 def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Settings) -> None:
     """Whether the task can be asked of the data set, one label an image, several or boxes, and of the candidate.
 
@@ -126,19 +75,17 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
         UserError: when not, naming the tasks that can or the reason.
     """
     info = dataset.train.info
-    found = KINDS.get(info.metric, "one")
-    if not _takes(task, found):
-        fitting = [name for name, each in TASKS.all() if _takes(each, found)]
-        has = "annotated boxes" if found == "boxes" else f"{found} label(s) per image"
-        raise UserError(f"{info.name} has {has}. Expected a task for that: {', '.join(fitting)}.")
-    reason = task.unfit(candidate, dataset, config) if hasattr(task, "unfit") else None  # pyright: ignore
+    if not takes(task, info.carries):
+        fitting = [name for name, each in TASKS.all() if takes(each, info.carries)]
+        raise UserError(f"{info.name} carries {info.carries}. Expected a task for that: {', '.join(fitting)}.")
+    reason = task.unfit(candidate, dataset, config) if isinstance(task, Selective) else None
     if reason is not None:
         raise UserError(reason)
 
 
-def _takes(task: Task, found: str) -> bool:
-    labels = getattr(task, "LABELS", "one")
-    return labels == found or (labels == "any" and found != "boxes")
+def takes(task: Task, carried: Carries) -> bool:
+    """Whether a task is for data sets that carry this."""
+    return carried in (task.LABELS if isinstance(task, Labelled) else ("one label",))
 
 
 def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:
@@ -177,9 +124,3 @@ def trained(fitted: Fitted, test: LabelledImages, bench: Bench) -> Outcome:
 
 def _percent(interval: tuple[float, float]) -> tuple[float, float]:
     return 100 * interval[0], 100 * interval[1]
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(arrays))  # pyright: ignore[reportArgumentType]
-    return buffer.getvalue()

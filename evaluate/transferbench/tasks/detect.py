@@ -10,7 +10,8 @@ from pydantic import Field
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.detection import adaptation, backends, cost
+from transferbench.detection import adaptation, backends
+from transferbench.detection import cost as detector_cost
 from transferbench.detection.backends import Backend
 from transferbench.detection.model.detector import build
 from transferbench.detection.recipe import DetectionRecipe
@@ -21,12 +22,12 @@ from transferbench.detection.training.loop import Ground
 from transferbench.detection.trial import Trial
 from transferbench.errors import UserError
 from transferbench.settings import Settings
-from transferbench.tasks import Bench, Dataset, Outcome
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
 FROZEN = False
 PRIMARY = "box_ap"
-LABELS = "boxes"
+LABELS = ("boxes",)
 
 
 class Config(Settings):
@@ -68,12 +69,6 @@ class Config(Settings):
         """The recipe in full, `more` overrides laid below these ones."""
         return adaptation.resolved(self.recipe, (*more, *self.overrides), self.batch_size)
 
-    @property
-    def updates(self) -> int:
-        """Images that the detector is trained on."""
-        solver = self.resolved().SOLVER
-        return solver.MAX_ITER * solver.IMS_PER_BATCH
-
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
@@ -93,6 +88,12 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     return reason or backends.unfit(config.backend, adapted, candidate.card.architecture)
 
 
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """The images that the detector is trained on, and a pass over the test images."""
+    solver = config.resolved().SOLVER
+    return JobCost((), n_test, solver.MAX_ITER * solver.IMS_PER_BATCH, batch=config.batch_size or 1)
+
+
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from the detector's parts on one image."""
     _require(candidate, dataset, config)
@@ -100,8 +101,8 @@ def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Benc
     detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(
         bench.runtime.device
     )
-    image = cost.of_image(detector, dataset.train, recipe)
-    return cost.total(image, recipe, len(dataset.test), bench.runtime.world_size, bench.workers)
+    image = detector_cost.of_image(detector, dataset.train, recipe)
+    return detector_cost.total(image, recipe, len(dataset.test), bench.runtime.world_size, bench.workers)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

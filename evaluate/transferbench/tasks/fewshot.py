@@ -12,8 +12,9 @@ from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import per_class
 from transferbench.features.spec import FeatureSpec
 from transferbench.metrics import mean_per_class
+from transferbench.probing.cost import of_heads
 from transferbench.records import Score
-from transferbench.tasks import Bench, Dataset, Outcome
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
 FROZEN = True
@@ -45,6 +46,11 @@ class Config(FeatureSpec):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return f"{config.shots}-shot"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """A head on features of both splits."""
+    return of_heads(config, n_train, classes)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

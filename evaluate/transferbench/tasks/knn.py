@@ -9,11 +9,12 @@ from pydantic import Field
 
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import per_class
-from transferbench.features.spec import Precision
+from transferbench.features.spec import Precision, feature_spec
 from transferbench.neighbours import Metric
 from transferbench.neighbours.cache import cached_search
+from transferbench.probing.cost import BOTH
 from transferbench.settings import Settings
-from transferbench.tasks import Bench, Dataset, Outcome, accuracy
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
 
 VERSION = "1"
 FROZEN = True
@@ -72,6 +73,12 @@ def label(config: Config) -> str:
     rule = f"T {config.temperature:g}" if config.vote == "weighted" else config.metric
     whole = config.model_copy(update={"per_class": None, "precision": "float32"})
     return f"k-NN{few}" if whole == Config.model_validate({}) else f"{config.k}-NN ({whole.preset() or rule}{few})"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """A search among the training images for every test image."""
+    reading, most = feature_spec(config.precision), min(n_train, max(config.ks))
+    return JobCost(BOTH, products=n_train * n_test, neighbours=most, reading=reading)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

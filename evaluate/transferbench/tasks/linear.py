@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
+from transferbench.features.spec import feature_spec
+from transferbench.probing.cost import head_products
 from transferbench.probing.fit import fit
 from transferbench.probing.probe import Probe, Schedule
-from transferbench.tasks import Bench, Dataset, Outcome, trained
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, trained
 
 VERSION = "1"
 FROZEN = True
@@ -56,6 +58,17 @@ def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     name = config.preset()
     return f"linear ({name})" if name else "linear"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """Every epoch sees the training images anew."""
+    return JobCost(
+        ("test",),
+        config.epochs * n_train,
+        products=head_products(n_train, classes, config.epochs),
+        batch=config.batch_size,
+        reading=feature_spec(config.precision),
+    )
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -5,9 +5,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
+from transferbench.features.spec import feature_spec
 from transferbench.probing.batched_heads import HeadInputs, fit, sgd
 from transferbench.probing.cached_crops import passes
-from transferbench.tasks import Bench, Dataset, Outcome, linear, trained
+from transferbench.probing.cost import head_products
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, linear, trained
 
 VERSION = "1"
 FROZEN = True
@@ -27,6 +29,13 @@ def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     name = config.preset()
     return f"linear-fast ({name})" if name else "linear-fast"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """A few crops of every training image, and the head on their features."""
+    views = min(config.crops, config.epochs) * n_train
+    products = head_products(n_train, classes, config.epochs)
+    return JobCost(("test",), views, products=products, views=views, reading=feature_spec(config.precision))
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -3,10 +3,11 @@
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.features.spec import Precision
+from transferbench.features.spec import Precision, feature_spec
 from transferbench.probing.batched_heads import HeadInputs, Rule, fit
+from transferbench.probing.cost import of_heads
 from transferbench.settings import Settings
-from transferbench.tasks import Bench, Dataset, Outcome, trained
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, trained
 
 VERSION = "1"
 FROZEN = True
@@ -31,6 +32,11 @@ class Config(Settings):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return "linear-small"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """A head on features of both splits."""
+    return of_heads(feature_spec(config.precision), n_train, classes, config.epochs)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

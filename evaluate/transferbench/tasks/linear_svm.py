@@ -14,12 +14,13 @@ from transferbench.checkpoints import Candidate
 from transferbench.errors import UserError
 from transferbench.features.spec import FeatureSpec
 from transferbench.metrics import average_precision
+from transferbench.probing.cost import of_heads
 from transferbench.records import Score
-from transferbench.tasks import Bench, Dataset, Outcome
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
 FROZEN = True
-LABELS = "several"
+LABELS = ("several labels",)
 PRIMARY = "map11"
 
 
@@ -48,6 +49,11 @@ class Config(FeatureSpec):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return "SVM"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """A head on features of both splits."""
+    return of_heads(config, n_train, classes)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -11,12 +11,14 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import stratified
 from transferbench.features.extraction import FeatureSet
+from transferbench.features.spec import feature_spec
 from transferbench.metrics import top_k_hits
 from transferbench.probing.batched_heads import BatchedHeads, HeadInputs, Setting, on_device, sgd
 from transferbench.probing.cached_crops import passes
+from transferbench.probing.cost import BOTH, head_products
 from transferbench.probing.probe import Probe, Schedule
 from transferbench.records import Score
-from transferbench.tasks import Bench, Dataset, Outcome, accuracy
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
 
 VERSION = "1"
 FROZEN = True
@@ -47,6 +49,14 @@ class Config(Probe):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return "linear-sweep"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """As `linear_fast`, with a head for each setting of the grid."""
+    views = min(config.crops, config.epochs) * n_train
+    heads = len(config.lrs) * len(config.weight_decays)
+    products = heads * head_products(n_train, classes, config.epochs)
+    return JobCost(BOTH, views, products=products, views=views, reading=feature_spec(config.precision))
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -9,14 +9,15 @@ from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import stratified
 from transferbench.errors import UserError
 from transferbench.features.extraction import FeatureSet
-from transferbench.features.spec import Precision
+from transferbench.features.spec import Precision, feature_spec
 from transferbench.metrics import top_k_hits
 from transferbench.probing.batched_heads import on_device
+from transferbench.probing.cost import of_heads
 from transferbench.probing.logistic_regression import Fit, Problem
 from transferbench.records import Score
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
-from transferbench.tasks import Bench, Dataset, Outcome, accuracy
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
 
 VERSION = "2"
 FROZEN = True
@@ -43,6 +44,11 @@ class Config(Settings):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return "logistic"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """A head on features of both splits."""
+    return of_heads(feature_spec(config.precision), n_train, classes)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

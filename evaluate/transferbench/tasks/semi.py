@@ -8,9 +8,10 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabelledImages
 from transferbench.data.subsets import SPLITS, named, stratified
+from transferbench.features.spec import feature_spec
 from transferbench.probing.fit import fit
 from transferbench.probing.probe import Schedule, Tuning
-from transferbench.tasks import Bench, Dataset, Outcome, trained
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, trained
 
 VERSION = "1"
 FROZEN = False
@@ -75,6 +76,13 @@ def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     name = config.preset()
     return f"{config.percent} % ({name})" if name else f"{config.percent} %"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """Every epoch trains on the part and tests on all."""
+    part = round(n_train * config.percent / 100)
+    reading = feature_spec(config.precision)
+    return JobCost((), config.epochs * n_test, config.epochs * part, batch=config.batch_size, reading=reading)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.tasks import Bench, Dataset, Outcome, logistic, semi
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome, logistic, semi
 
 VERSION = "1"
 FROZEN = True
@@ -22,6 +22,11 @@ class Config(logistic.Config):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return f"logistic {config.percent} %"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """As if all labels were seen."""
+    return logistic.cost(config, n_train, n_test, classes)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

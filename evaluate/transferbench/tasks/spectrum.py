@@ -6,12 +6,13 @@ from pydantic import Field
 from transferbench import metrics
 from transferbench.checkpoints import Candidate
 from transferbench.features.spec import FeatureSpec
+from transferbench.probing.cost import of_heads
 from transferbench.records import Score
-from transferbench.tasks import Bench, Dataset, Outcome
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "2"
 FROZEN = True
-LABELS = "any"
+LABELS = ("one label", "several labels")
 PRIMARY = "rankme"
 
 
@@ -32,6 +33,11 @@ class Config(FeatureSpec):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     return "RankMe"
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """As a head on features of both splits, which is more than it takes."""
+    return of_heads(config, n_train, classes)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:

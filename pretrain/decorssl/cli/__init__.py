@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
 from transferbench.errors import UserError, unknown
-from transferbench.plugins import Registry
+from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
 Pretrain a backbone, or list methods, recipes and settings.
@@ -56,7 +56,7 @@ class Commands(TyperGroup):
         found = super().get_command(ctx, cmd_name)
         if found is not None and cmd_name not in (METHOD, STUDY):
             return found
-        if "." not in cmd_name and cmd_name.replace("-", "_") not in METHODS.names():
+        if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in METHODS.names():
             raise unknown("command or method", cmd_name, self.list_commands(ctx))
         return self._named(ctx, METHOD, cmd_name, "Methods")
 
@@ -68,10 +68,10 @@ class Commands(TyperGroup):
     def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:
         """A copy of a hidden command with its option `--name` set."""
         command: Any = copy.copy(super().get_command(ctx, hidden))
-        entry = name if "." in name else name.replace("-", "_")
+        entry = name if is_outside(name) else name.replace("-", "_")
         command.name, command.hidden, command.rich_help_panel = name, False, panel
         if hidden == METHOD:
-            command.help = METHODS.summary(entry) if "." not in name else f"The method {name}."
+            command.help = METHODS.summary(entry) if not is_outside(name) else f"The method {name}."
             command.epilog = f"`pretrain show {name}` prints its settings, `pretrain show RECIPE` those of a recipe."
         command.params = [copy.copy(param) for param in command.params]
         for param in command.params:

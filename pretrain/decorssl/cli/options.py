@@ -120,9 +120,10 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
         command(**given)
 
-    spread_out.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    spread_out.__annotations__ = {each.name: each.annotation for each in parameters}
-    del spread_out.__wrapped__  # pyright: ignore[reportAttributeAccessIssue]
+    told: Any = spread_out
+    told.__signature__ = inspect.Signature(parameters)
+    told.__annotations__ = {each.name: each.annotation for each in parameters}
+    del told.__wrapped__
     return spread_out
 
 

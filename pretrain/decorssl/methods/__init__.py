@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -53,10 +53,8 @@ class Context:
 class Method(Protocol):
     """What a file in this folder offers.
 
-    A method whose routes have a teacher offers `momentum(context) -> float` too: after each step the loop moves the
-    teacher's parameters (never its buffers) to `momentum * teacher + (1 - momentum) * student`. A method that keeps a
-    queue or a centre may offer `after_step(outputs, context) -> None`, called without gradients after that. One
-    whose loss is over the images of a process, which more processes make fewer, says `PER_PROCESS = True`.
+    Some offer more: `momentum` (`Taught`), `after_step` (`Keeping`). One whose loss is over the images of a process,
+    which more processes make fewer, says `PER_PROCESS = True` (`Dealt`).
     """
 
     Config: ClassVar[type[Settings]]
@@ -79,6 +77,31 @@ class Method(Protocol):
     def loss(self, outputs: Outputs, context: Context) -> dict[str, Tensor]:
         """The terms of the loss; the one called `loss` is minimised, the others are logged."""
         ...
+
+
+@runtime_checkable
+class Taught(Protocol):
+    """A method whose routes have a teacher."""
+
+    def momentum(self, context: Context) -> float:
+        """After each step the teacher's parameters (never its buffers) become m * teacher + (1 - m) * student."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A method that keeps a queue or a centre."""
+
+    def after_step(self, outputs: Outputs, context: Context) -> None:
+        """Called without gradients after each step, and after the teacher has moved."""
+        ...
+
+
+@runtime_checkable
+class Dealt(Protocol):
+    """A method that says whether its loss is over the images of one process."""
+
+    PER_PROCESS: ClassVar[bool]
 
 
 def every_view(config: Any, views: int) -> Routes:

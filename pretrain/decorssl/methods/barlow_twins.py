@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
 from decorssl.whiten import inner_products
+from transferbench.runtime.autograd import applied
 from transferbench.settings import Settings
 
 
@@ -31,7 +32,7 @@ check = any_batch
 def terms(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], eps: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """(sum over the diagonal of (c - 1)^2, sum of squares off it) of the cross-correlation C; at least float32."""
     a, b = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in (a, b))
-    return _Terms.apply(a, b, eps)  # pyright: ignore[reportReturnType]
+    return applied(_Terms, a, b, eps)
 
 
 class _Terms(torch.autograd.Function):

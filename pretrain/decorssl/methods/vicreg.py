@@ -13,6 +13,7 @@ from torch.nn.functional import mse_loss
 
 from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
 from decorssl.whiten import inner_products
+from transferbench.runtime.autograd import applied
 from transferbench.settings import Settings
 
 
@@ -56,7 +57,7 @@ def off_diagonal(variances: Float[Tensor, "d"], squares: Float[Tensor, ""]) -> F
 
 def moments(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, ""]]:
     """(unbiased variances of the channels, sum of squares of their whole covariance matrix); at least float32."""
-    return _Moments.apply(z.to(torch.promote_types(z.dtype, torch.float32)))  # pyright: ignore[reportReturnType]
+    return applied(_Moments, z.to(torch.promote_types(z.dtype, torch.float32)))
 
 
 class _Moments(torch.autograd.Function):

@@ -330,7 +330,7 @@ def test_voc_has_a_verdict_for_each_class_and_image(tmp_path: Path):
     assert test.targets[:, [dog, person, rail]].tolist() == [[0, 0, 1]]
     assert train.targets.sum() == 1 + 1 + (-1) + 1
     assert train.labels.tolist() == [dog, person]
-    assert (train.info.metric, train.info.chance) == ("map11", None)
+    assert (train.info.metric, train.info.carries, train.info.chance) == ("map11", "several labels", None)
     part = train.subset(np.array([1]), "one").targets
     assert part is not None
     assert part.tolist() == train.targets[1:].tolist()

@@ -21,7 +21,7 @@ def test_a_coco_folder_with_gaps_in_its_ids_crowds_codes_and_empty_images(tmp_pa
     images = opened(coco(tmp_path / "mine"))
     assert images.info.name == "mine"
     assert images.info.classes == ("dog", "cat", "eel")  # in the order of their ids, 3 7 90
-    assert images.info.metric == "box_ap"
+    assert (images.info.metric, images.info.carries) == ("box_ap", "boxes")
     assert images.info.chance is None
     assert images.info.test_split == "val"
     found = images.annotated

@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -151,3 +153,11 @@ def test_loader_processes_change_nothing_and_tell_errors(tmp_path: Path):
     broken = open_split(f"{root}/", "train", tmp_path)
     with pytest.raises(UserError, match="Cannot decode"):
         list(loader.loaded(broken, setting, loader.batches(broken, setting, 0), 1, 1))
+
+
+def test_a_loader_process_that_dies_is_told_in_words(tmp_path: Path):
+    setting = recipe(SOLVER={"IMS_PER_BATCH": 2}, INPUT={"MIN_SIZE_TRAIN": (64,)})
+    images = open_split("digit-scenes", "train", tmp_path).subset(np.arange(4), "test")
+    killed = replace(images, read=lambda index: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match=r"A loader process died while a batch of the detector's training was waited"):
+        list(loader.loaded(killed, setting, loader.batches(killed, setting, 0), 2, 1))

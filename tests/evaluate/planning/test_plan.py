@@ -6,37 +6,42 @@ import pytest
 import torch
 
 from transferbench.errors import UserError
-from transferbench.features.spec import FeatureSpec
 from transferbench.neighbours import memory
 from transferbench.planning import plan
-from transferbench.planning.cost import cost_of
 from transferbench.run import DatasetCache
 from transferbench.runtime import Runtime
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Bench, Dataset
+from transferbench.tasks import TASKS, Bench, Dataset, JobCost
 
 
 def config(task: str, **settings):
     return TASKS.load(task).Config(**settings)
 
 
+def cost(task: str, n_train: int = 100, **settings) -> JobCost:
+    return TASKS.load(task).cost(config(task, **settings), n_train, 20, 10)
+
+
 def test_each_protocol_is_counted_by_what_it_does():
-    assert cost_of(config("knn"), 100, 20, 10).splits == ("train", "test")
-    assert cost_of(config("knn"), 100, 20, 10).products == 100 * 20
-    linear = cost_of(config("linear", epochs=7), 100, 20, 10)
+    assert cost("knn").splits == ("train", "test")
+    assert cost("knn").products == 100 * 20
+    linear = cost("linear", epochs=7)
     assert (linear.splits, linear.passes, linear.updates) == (("test",), 700, 0)
-    fast = cost_of(config("linear_fast", epochs=7, crops=4), 100, 20, 10)
+    fast = cost("linear_fast", epochs=7, crops=4)
     assert (fast.splits, fast.passes, fast.products) == (("test",), 400, linear.products)
-    sweep = cost_of(config("linear_sweep", epochs=7, crops=9, lrs=(1, 2, 3), weight_decays=(0, 1)), 100, 20, 10)
+    sweep = cost("linear_sweep", epochs=7, crops=9, lrs=(1, 2, 3), weight_decays=(0, 1))
     assert (sweep.splits, sweep.passes, sweep.products) == (("train", "test"), 700, 6 * linear.products)
     assert (fast.views, sweep.views, linear.views) == (400, 700, 0)
-    assert (cost_of(config("knn"), 1000, 20, 10).neighbours, cost_of(config("knn"), 100, 20, 10).neighbours) == (
-        200,
-        100,
-    )
-    semi = cost_of(config("semi", epochs=7, percent=10), 100, 20, 10)
+    assert (cost("knn", 1000).neighbours, cost("knn").neighbours) == (200, 100)
+    semi = cost("semi", epochs=7, percent=10)
     assert (semi.splits, semi.passes, semi.updates) == ((), 7 * 20, 7 * 10)
-    assert cost_of(config("fewshot", layer="layer3"), 100, 20, 10).reading == FeatureSpec(layer="layer3")
+    assert cost("linear_small", epochs=7).products == linear.products
+    assert cost("logistic").products == cost("semi_logistic").products == 100 * 3 * 100 * 10
+    assert cost("fewshot", layer="layer3").reading.identity == {
+        "precision": "float32",
+        "layer": "layer3",
+        "pooling": "mean",
+    }
 
 
 @pytest.fixture

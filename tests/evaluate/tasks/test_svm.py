@@ -21,7 +21,9 @@ def several(images: LabelledImages) -> LabelledImages:
     targets[np.arange(len(images)), images.labels] = 1
     targets[:, 4] = images.labels < 2
     targets[::9, 4] = -1
-    info = dataclasses.replace(images.info, metric="map11", classes=(*images.info.classes, "bright"))
+    info = dataclasses.replace(
+        images.info, metric="map11", carries="several labels", classes=(*images.info.classes, "bright")
+    )
     return dataclasses.replace(images, info=info, targets=targets)
 
 

@@ -33,7 +33,8 @@ def find(name: str) -> Located:
         (path,) = _hub.fetched(repository, revision, [best])
         source = _hub.source(repository, path)
     else:
-        source = settings.url if isinstance(settings.url, str) else settings.url[0]  # pyright: ignore
+        urls: Any = settings.url
+        source = urls if isinstance(urls, str) else urls[0]
         path = _urls.fetched(source)
     built, images = network(model), settings.to_dict()
     told = f"size, crop, interpolation, mean and std as in timm's {model}"
@@ -80,9 +81,10 @@ def arguments(built: nn.Module) -> tuple[str, ...]:
     """What a plain ViT's tensors do not tell of it, as `NAME=VALUE`."""
     if not isinstance(built, VisionTransformer):
         return ()
-    heads = built.blocks[0].attn.num_heads  # pyright: ignore
+    vit: Any = built
+    heads = vit.blocks[0].attn.num_heads
     pooling = {"token": "token", "avg": "mean"}.get(built.global_pool)
-    eps = built.fc_norm.eps if isinstance(built.fc_norm, nn.LayerNorm) else built.norm.eps  # pyright: ignore
+    eps = vit.fc_norm.eps if isinstance(vit.fc_norm, nn.LayerNorm) else vit.norm.eps
     return (f"heads={heads}", f"norm_eps={eps}", *([f"pooling={pooling}"] if pooling else []))
 
 

@@ -23,10 +23,10 @@ def find(name: str) -> Located:
     models = torchvision.models.list_models(module=torchvision.models)
     if model not in models:
         raise unknown("model of torchvision", model, models)
-    every = torchvision.models.get_model_weights(model)
+    every: Any = torchvision.models.get_model_weights(model)
     if chosen and chosen not in every.__members__:
         raise unknown(f"weights of torchvision's {model}", chosen, every.__members__)
-    weights = every[chosen] if chosen else every.DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    weights = every[chosen] if chosen else every.DEFAULT
     return Located(
         _urls.fetched(weights.url),
         f"{model}.{weights.name}",

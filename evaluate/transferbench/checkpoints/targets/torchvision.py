@@ -28,8 +28,8 @@ def _block(arguments: Arguments) -> type[BasicBlock | Bottleneck]:
 
 def _resnet(arguments: Arguments) -> Shapes:
     with torch.device("meta"):
-        network = ResNet(_block(arguments), **_resnet_arguments(arguments))
-    network.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        network: Any = ResNet(_block(arguments), **_resnet_arguments(arguments))
+    network.fc = nn.Identity()
     return backbones.shapes(network.state_dict())
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from transferbench.checkpoints import CONTROL
 from transferbench.comparison.experiments import Experiment, cure, differences, experiment, nearest
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
 
 State = Literal["ok", "better", "left", "missing"]
 Who = tuple[str, str]
-CONTROL = "random-init"
 ROUNDING = 1e-9
 """Slack for rounding: a number exactly at the edge of its band counts as inside."""
 

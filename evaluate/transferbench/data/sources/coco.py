@@ -44,7 +44,8 @@ def open_split(where: Path, split: str) -> LabelledImages:
     names = _paths(bundle, files[split], [str(image["file_name"]) for image in images])
     annotated = _annotated(tables, files[split])
     categories = sorted(tables["categories"], key=lambda each: each["id"])
-    info = DatasetInfo(bundle.name, tuple(str(c["name"]) for c in categories), tuple(files), None, "local", "box_ap")
+    classes = tuple(str(category["name"]) for category in categories)
+    info = DatasetInfo(bundle.name, classes, tuple(files), None, "local", "box_ap", "boxes")
     marks = "".join(f"{name}\0{bundle.mark(name)}\n" for name in names)
     return LabelledImages(
         info=info,

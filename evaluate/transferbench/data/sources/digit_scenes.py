@@ -26,7 +26,7 @@ HELP = "embedded: scikit-learn's digits with boxes and masks on its sample photo
 
 DIGITS = (0, 1, 4)
 SIDE = 128
-INFO = DatasetInfo("digit-scenes", tuple(map(str, DIGITS)), ("train", "test"), SIDE, "1", "box_ap")
+INFO = DatasetInfo("digit-scenes", tuple(map(str, DIGITS)), ("train", "test"), SIDE, "1", "box_ap", "boxes")
 SCENES = {"train": 64, "test": 32}
 KEY = 1798
 SIZES = (28, 56)  # pixels spanned by the 8 cells

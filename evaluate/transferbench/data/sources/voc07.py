@@ -12,7 +12,7 @@ from transferbench.data.files import Listing, Official, opened
 
 HELP = "VOC 2007, 0.9 GiB: evaluate download voc07"
 
-ABOUT = Official("voc07", "VOC 2007", metric="map11")
+ABOUT = Official("voc07", "VOC 2007", metric="map11", carries="several labels")
 PARTS = {"train": "trainval", "test": "test"}
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

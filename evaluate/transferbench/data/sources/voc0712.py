@@ -65,7 +65,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     marks = (f"{name}\0{bundle.mark(name)}\0{each}\n" for name, each in zip(names, objects, strict=True))
     name = "voc0712" if is_official else bundle.name
     return LabelledImages(
-        info=DatasetInfo(name, tuple(classes), tuple(OFFICIAL), None, "local", "box_ap"),
+        info=DatasetInfo(name, tuple(classes), tuple(OFFICIAL), None, "local", "box_ap", "boxes"),
         split=split,
         labels=annotated.first_labels(),
         read=bundle.reader(names),

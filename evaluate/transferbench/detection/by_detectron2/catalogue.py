@@ -33,8 +33,7 @@ def entries(images: LabelledImages, name: str, with_masks: bool) -> list[dict[st
     """The split as Detectron2's list of dictionaries; an image's id is its place in the split."""
     from detectron2.structures import BoxMode
 
-    assert images.annotated is not None
-    found = images.annotated
+    found = images.boxes
     return [
         {
             "file_name": f"{name}/{i}",

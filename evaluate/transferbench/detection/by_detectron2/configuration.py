@@ -38,9 +38,8 @@ def placed(config: Any, ground: Ground, weights: Path) -> Any:
 
 def mask_format(images: LabelledImages, recipe: DetectionRecipe) -> str:
     """`polygon`, as published, where every mask that is learnt is one; `bitmask` where some are run lengths."""
-    assert images.annotated is not None
     chosen = trainable(images, recipe.MODEL.MASK_ON)
-    masks = [each.mask for i in chosen for each in images.annotated.objects[i] if not each.crowd]
+    masks = [each.mask for i in chosen for each in images.boxes.objects[i] if not each.crowd]
     is_coded = recipe.MODEL.MASK_ON and any(isinstance(mask, Mapping) for mask in masks)
     return "bitmask" if is_coded else "polygon"
 

@@ -77,8 +77,7 @@ class Detectron2Engine:
         from transferbench.detection.by_detectron2.predictions import PredictionCollector
 
         assert self.trainer is not None
-        assert self.trial.test.annotated is not None
-        findings = PredictionCollector(self.trial.test.annotated)
+        findings = PredictionCollector(self.trial.test.boxes)
         loader = build_detection_test_loader(self.config, self.config.DATASETS.TEST[0])
         with _seeded(0), out_of_memory.for_testing(self.trial.recipe):  # loaders draw numbers too, unknown to training
             inference_on_dataset(self.trainer.model, loader, findings)

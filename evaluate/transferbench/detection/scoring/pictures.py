@@ -21,12 +21,11 @@ LEAST = 0.3
 
 def sheet(images: LabelledImages, results: Sequence[dict[str, Any]]) -> bytes:
     """A PNG of some images of the split, evenly spaced: boxes, classes with scores, and masks as tints."""
-    assert images.annotated is not None
     chosen = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
     rows = -(-len(chosen) // COLUMNS)
     page = Image.new("RGB", (COLUMNS * SIDE, rows * SIDE), "white")
     for place, index in enumerate(dict.fromkeys(chosen)):
-        found = of_image(results, images.annotated.ids[index])
+        found = of_image(results, images.boxes.ids[index])
         page.paste(drawn(images, index, found), (place % COLUMNS * SIDE, place // COLUMNS * SIDE))
     buffer = io.BytesIO()
     page.save(buffer, "PNG")
@@ -35,8 +34,7 @@ def sheet(images: LabelledImages, results: Sequence[dict[str, Any]]) -> bytes:
 
 def drawn(images: LabelledImages, index: int, found: Sequence[dict[str, Any]]) -> Image.Image:
     """One image with its findings, the least sure first, so that the surest lie on top."""
-    assert images.annotated is not None
-    categories = images.annotated.categories
+    categories = images.boxes.categories
     image = images.image(index)
     shown = sorted((each for each in found if each["score"] >= LEAST), key=lambda each: each["score"])
     for each in shown:

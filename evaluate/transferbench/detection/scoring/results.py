@@ -25,7 +25,6 @@ def found(detector: Detector, images: LabelledImages, recipe: DetectionRecipe, r
     Raises:
         UserError: for an image that cannot be decoded, or too little memory.
     """
-    assert images.annotated is not None
     was_training = detector.training
     detector.to(runtime.device).eval()
     limits = recipe.INPUT.MIN_SIZE_TEST, recipe.INPUT.MAX_SIZE_TEST
@@ -33,7 +32,7 @@ def found(detector: Detector, images: LabelledImages, recipe: DetectionRecipe, r
     with out_of_memory.for_testing(recipe):
         for index in range(runtime.rank, len(images), runtime.world_size):
             (detections,) = detector.detect([sample(images, index, *limits)])
-            mine[index] = listed(detections, index, images.annotated)
+            mine[index] = listed(detections, index, images.boxes)
     detector.train(was_training)
     parts = {index: part for each in runtime.gather_objects(mine) for index, part in each.items()}
     return [entry for index in sorted(parts) for entry in parts[index]]

@@ -10,13 +10,12 @@ def score_results(
     found: Results, test: LabelledImages, with_masks: bool
 ) -> tuple[list[Score], dict[str, dict[str, float]]]:
     """Scores such as `box_ap50` and `mask_ap`, and for boxes and masks the precision of each class; per cent."""
-    assert test.annotated is not None
     names = test.info.classes
-    if test.annotated.scoring == "coco":
+    if test.boxes.scoring == "coco":
         kinds: list[coco_precision.Kind] = ["box", "mask"] if with_masks else ["box"]
-        parts = {kind: coco_precision.precision(found, test.annotated, names, kind) for kind in kinds}
+        parts = {kind: coco_precision.precision(found, test.boxes, names, kind) for kind in kinds}
     else:
-        parts = {"box": voc_precision.precision(found, test.annotated, names)}
+        parts = {"box": voc_precision.precision(found, test.boxes, names)}
     scores = [
         Score(metric=f"{kind}_{name}", value=value, n=len(test), split=test.split)
         for kind, part in parts.items()

@@ -51,11 +51,10 @@ def training_sample(
     images: LabelledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool
 ) -> Sample:
     """An image as it is trained on; `limits` are those of the shorter and of the longer side."""
-    assert images.annotated is not None
     image = decoded(images, index)
     size = (image.height, image.width)
     to = scaled(size, *limits)
-    kept = [each for each in images.annotated.objects[index] if is_trained_on(each, with_masks)]
+    kept = [each for each in images.boxes.objects[index] if is_trained_on(each, with_masks)]
     return Sample(pixels(image, to, flips), size, objects(kept, size, to, flips, with_masks))
 
 
@@ -66,8 +65,7 @@ def is_trained_on(each: Annotation, with_masks: bool) -> bool:
 
 def decoded(images: LabelledImages, index: int) -> Image.Image:
     """The image, if it is of the size that its annotations are for."""
-    assert images.annotated is not None
-    image, (height, width) = images.image(index), images.annotated.sizes[index]
+    image, (height, width) = images.image(index), images.boxes.sizes[index]
     if (image.height, image.width) != (height, width):
         raise UserError(
             f"The image '{images.names[index]}' of {images.info.name} is {image.width} x {image.height} pixels; its "

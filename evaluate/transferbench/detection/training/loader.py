@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
 from jaxtyping import Int32
-from torch.utils.data import DataLoader, Dataset
 
 from transferbench.data import LabelledImages
-from transferbench.data.loading import on_start
+from transferbench.data.loading import Plan, made
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.samples import Sample
 from transferbench.detection.targets.views import training_sample
+
+AHEAD = 2
+"""Batches of large images that a loader process has ready."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class PlannedImage:
 
 def trainable(images: LabelledImages, with_masks: bool) -> list[int]:
     """The images with at least one object to learn (Detectron2's `FILTER_EMPTY_ANNOTATIONS`)."""
-    assert images.annotated is not None
-    return images.annotated.learnable(with_masks).tolist()
+    return images.boxes.learnable(with_masks).tolist()
 
 
 def stream(chosen: Sequence[int], recipe: DetectionRecipe, seed: int) -> Iterator[PlannedImage]:
@@ -53,7 +53,6 @@ def batches(
     With `ASPECT_RATIO_GROUPING` a batch is filled with upright or with broad images alone, whichever is full first, so
     that little is padded (Detectron2's `AspectRatioGroupedDataset`).
     """
-    assert images.annotated is not None
     rank, world_size = place
     chosen = list(range(len(images)))
     if recipe.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
@@ -61,7 +60,7 @@ def batches(
     share = recipe.SOLVER.IMS_PER_BATCH // world_size
     buckets: tuple[list[PlannedImage], list[PlannedImage]] = ([], [])
     for draw in stream(chosen, recipe, seed):
-        height, width = images.annotated.sizes[draw.index]
+        height, width = images.boxes.sizes[draw.index]
         bucket = buckets[int(width > height) if recipe.DATALOADER.ASPECT_RATIO_GROUPING else 0]
         bucket.append(draw)
         if len(bucket) == recipe.SOLVER.IMS_PER_BATCH:
@@ -75,20 +74,10 @@ def loaded(
     """The next `count` batches of a plan, decoded, by `workers` loader processes.
 
     Raises:
-        UserError: naming the image that cannot be decoded.
+        UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
     """
-    planned = _table(plan, count)
-    loader = DataLoader(
-        _PlannedBatches(images, recipe, planned),
-        batch_size=None,
-        num_workers=min(workers, count),
-        worker_init_fn=on_start,
-        generator=torch.Generator().manual_seed(0),
-    )
-    for found in loader:
-        if isinstance(found, Exception):
-            raise found
-        yield found
+    plans = _Plans(_table(plan, count))
+    yield from made(images, _Samples(images, recipe), plans, workers=workers, ahead=AHEAD)
 
 
 def _table(plan: Iterator[list[PlannedImage]], count: int) -> Int32[np.ndarray, "b share 3"]:
@@ -98,23 +87,41 @@ def _table(plan: Iterator[list[PlannedImage]], count: int) -> Int32[np.ndarray, 
     return found.reshape(count, len(found) // max(1, 3 * count), 3)
 
 
-class _PlannedBatches(Dataset[list[Sample] | Exception]):
-    """Item b is batch b. An error travels as a value, so that a loader process does not wrap its message."""
+@dataclass(frozen=True)
+class _Drawn(Plan):
+    """A batch of images, each with its shorter side and whether it is mirrored: `rows` are those of `_table`."""
 
-    def __init__(self, images: LabelledImages, recipe: DetectionRecipe, plan: Int32[np.ndarray, "b share 3"]) -> None:
-        self.images, self.recipe, self.plan = images, recipe, plan
+    rows: Int32[np.ndarray, "share 3"]
+
+    @property
+    def place(self) -> str:
+        return "the detector's training"
+
+
+class _Plans(Sequence[_Drawn]):
+    """The batches of a table, worked out when asked for."""
+
+    def __init__(self, table: Int32[np.ndarray, "b share 3"]) -> None:
+        self.table = table
 
     def __len__(self) -> int:
-        return len(self.plan)
+        return len(self.table)
 
-    def __getitem__(self, b: int) -> list[Sample] | Exception:
-        if b >= len(self.plan):
-            raise IndexError(b)
+    def __getitem__(self, index: int) -> _Drawn:  # pyright: ignore[reportIncompatibleMethodOverride]
+        rows = self.table[index]
+        return _Drawn(0, rows[:, 0].astype(np.int64), rows)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Makes a batch of samples to train on."""
+
+    images: LabelledImages
+    recipe: DetectionRecipe
+
+    def __call__(self, plan: _Drawn) -> list[Sample]:
         longest, with_masks = self.recipe.INPUT.MAX_SIZE_TRAIN, self.recipe.MODEL.MASK_ON
-        try:
-            return [
-                training_sample(self.images, index, (shorter, longest), bool(flips), with_masks)
-                for index, shorter, flips in self.plan[b].tolist()
-            ]
-        except Exception as error:
-            return error
+        return [
+            training_sample(self.images, index, (shorter, longest), bool(flips), with_masks)
+            for index, shorter, flips in plan.rows.tolist()
+        ]

@@ -8,7 +8,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,8 @@ from transferbench.detection.model.detector import Detector
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.samples import Sample
 from transferbench.detection.training import failures, loader, optimization, out_of_memory, precise_bn
-from transferbench.runtime import Runtime
+from transferbench.runtime import Runtime, drawn_seed
+from transferbench.runtime.gradients import average_gradients
 from transferbench.runtime.signals import Interrupted, StopSignal
 from transferbench.runtime.sync_batchnorm import synchronize
 
@@ -153,8 +153,7 @@ class _Training:
         runtime = self.ground.runtime
         share = self.recipe.SOLVER.IMS_PER_BATCH // runtime.world_size
         places = range(runtime.rank * share, (runtime.rank + 1) * share)
-        seeds = [np.random.SeedSequence([self.seed, iteration, place]).generate_state(1, np.uint64) for place in places]
-        return [torch.Generator().manual_seed(int(words[0] >> np.uint64(1))) for words in seeds]
+        return [torch.Generator().manual_seed(drawn_seed(self.seed, iteration, place)) for place in places]
 
     def _step(self, batch: Sequence[Sample]) -> dict[str, Tensor]:
         with optimization.half(self.recipe, self.ground.runtime.device):
@@ -165,22 +164,13 @@ class _Training:
             raise failures.not_finite(self.recipe, self.done + 1, said)
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
-        self._average()  # before the scaler looks, so that all processes leave out a step or none does
+        # Before the scaler looks, so that all processes leave out a step or none does.
+        average_gradients(self.detector.parameters(), self.ground.runtime, fill=True)
         self.scaler.unscale_(self.optimizer)
         optimization.clip(self.detector, self.recipe)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return {name: value.detach() for name, value in losses.items()}
-
-    def _average(self) -> None:
-        """Gradients as means over processes, which is what DistributedDataParallel makes of them."""
-        runtime = self.ground.runtime
-        if runtime.world_size == 1:
-            return
-        for parameter in self.detector.parameters():
-            if parameter.requires_grad:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = runtime.total(gradient) / runtime.world_size
 
     def _means(self, losses: dict[str, Tensor]) -> dict[str, float]:
         values = self.ground.runtime.total(torch.stack(list(losses.values()))) / self.ground.runtime.world_size

@@ -1,0 +1,167 @@
+"""Code from elsewhere runs because a person names it, and never because a file does."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from transferbench import plugins, records, suite
+from transferbench.backbones import FAMILIES, Architecture
+from transferbench.checkpoints import Card
+from transferbench.data import open_split
+from transferbench.data.transforms import Preprocess
+from transferbench.errors import UserError
+from transferbench.plugins import Registry
+
+MARKED = """from pathlib import Path
+Path(__file__).with_suffix(".mark").touch()
+from transferbench.settings import Settings
+from transferbench.tasks import Outcome, Score
+VERSION, FROZEN, PRIMARY = "1", True, "size"
+class Config(Settings):
+    k: int = 1
+def label(config): return "size"
+def run(candidate, dataset, config, seed, bench): return Outcome((Score(metric="size", value=config.k, n=1),))
+"""
+
+
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `harmless_mark.module` leaves its mark when it is imported; its folder is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(plugins, "_NAMED", {})
+    (tmp_path / "harmless_mark").mkdir()
+    (tmp_path / "harmless_mark" / "module.py").write_text(MARKED)
+    for name in [name for name in sys.modules if name.startswith("harmless_mark")]:
+        del sys.modules[name]
+    return tmp_path / "harmless_mark" / "module.mark"
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry("transferbench.tasks", "task")
+
+
+@pytest.mark.parametrize("name", ["harmless_mark.module", "harmless_mark/module.py", "./harmless_mark/module.py"])
+def test_a_person_names_a_module_or_a_file(registry: Registry, mark: Path, name: str):
+    with pytest.raises(UserError, match="name the code again on the command line"):
+        registry.registered(name)
+    assert not mark.exists()
+    assert registry.load(name).VERSION == "1"
+    assert mark.exists()
+    assert registry.registered(name) is registry.load(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["harmless_mark.pth", "module.safetensors", "a.tar", "table.csv", "recipe.yaml", "a.json", "harmless.folder"],
+)
+def test_what_is_a_path_or_ends_like_data_is_no_module(registry: Registry, mark: Path, name: str):
+    Path("harmless.folder").mkdir()
+    (mark.parent / "pth.py").write_text("raise SystemExit('imported')")
+    with pytest.raises(UserError, match=f"Unknown task '{name}'"):
+        registry.load(name)
+
+
+def test_two_files_of_one_name_are_two_modules(registry: Registry, mark: Path):
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Path(folder, "same.py").write_text(f"WHERE = {folder!r}\n")
+    assert [registry.load(f"{folder}/same.py").WHERE for folder in ("a", "b")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import nowhere_at_all\n", r"ModuleNotFoundError: No module named 'nowhere_at_all' \(.*broken\.py, line 1\)"),
+        ("\n\n1 / 0\n", r"ZeroDivisionError: division by zero \(.*broken\.py, line 3\)"),
+        ("\ndef f(:\n", r"SyntaxError: .*broken\.py, line 2\)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["harmless_mark.broken", "harmless_mark/broken.py"])
+def test_what_does_not_import_says_why_and_where(registry: Registry, mark: Path, name: str, text: str, why: str):
+    (mark.parent / "broken.py").write_text(text)
+    with pytest.raises(UserError, match=rf"Cannot import the task '{name}': {why}") as caught:
+        registry.load(name)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_says_so(registry: Registry, mark: Path):
+    with pytest.raises(UserError, match=r"Cannot import the task 'no/such\.py': FileNotFoundError"):
+        registry.load("no/such.py")
+
+
+def test_a_suite_finds_a_file_beside_itself(mark: Path, monkeypatch: pytest.MonkeyPatch):
+    (mark.parent / "mine.yaml").write_text("jobs: [{task: module.py, settings: {k: 7}}]\n")
+    (job,) = suite.plan({"digits": suite.load("harmless_mark/mine.yaml")}, ["module.k=8"])
+    assert (job.id, job.config.model_dump()) == ("module", {"k": 8})
+    assert plugins.recorded(job.task) == "module.py"
+
+
+def test_a_card_names_a_family_in_vain(mark: Path):
+    foreign = Architecture(family="harmless_mark.module", arguments={})
+    assert foreign.name == "harmless_mark.module"
+    from transferbench import backbones
+
+    for use in (backbones.complete, backbones.build, backbones.assumptions, backbones.expected_shapes):
+        with pytest.raises(UserError, match="name the code again"):
+            use(foreign)
+    assert not mark.exists()
+    assert FAMILIES.load("harmless_mark.module")
+    assert mark.exists()
+
+
+def checkpoint(path: Path) -> Path:
+    from safetensors.torch import save_file
+
+    card = Card(architecture=Architecture(family="harmless_mark.module", arguments={}), preprocess=Preprocess())
+    weights = {f"layer{i}.weight": torch.zeros(2, 2) for i in range(20)}
+    save_file(weights, path, {"card": card.model_dump_json()})
+    return path
+
+
+def result(out: Path) -> None:
+    """A kept record whose family, task and data set are all the harmless module."""
+    import recorded
+
+    card = Card(architecture=Architecture(family="harmless_mark.module", arguments={}), preprocess=Preprocess())
+    for dataset in ("harmless_mark.module", "harmless_mark/module.py"):
+        found = recorded.a_record(card=card, task="harmless_mark.module", dataset=dataset)
+        path = out / "records" / f"{len(dataset)}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found.model_dump(mode="json")))
+
+
+def test_no_command_imports_what_a_file_names(mark: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    from transferbench import cli
+
+    file = checkpoint(Path("foreign.safetensors"))
+    result(Path("results"))
+    assert len(list(records.read_all(Path("results/records")))) == 2
+    for line in (
+        f"inspect {file}",
+        f"knn {file} --no-control",
+        "table results --out table",
+        "report results --out report.html --data-root .",
+        "pack packed.zip results",
+        "table packed.zip --out again",
+        "gate results --against results",
+    ):
+        monkeypatch.setattr(sys, "argv", ["evaluate", *line.split()])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert not mark.exists(), line
+    assert not [name for name in sys.modules if name.startswith("harmless_mark")]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_data_sets_too_are_named_by_a_person(mark: Path):
+    (mark.parent / "source.py").write_text(
+        "from transferbench.data.sources import digits\n"
+        "def open_split(where, split): return digits.open_split(where, split)\n"
+    )
+    for name in ("harmless_mark.source", "harmless_mark/source.py"):
+        assert open_split(name, "test", Path()).info.name == "digits"
