@@ -1,5 +1,6 @@
 """What training and testing a detector takes here, estimated from its parts on one image of the usual size."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
