@@ -37,7 +37,7 @@ def test_an_unknown_split_is_a_user_error(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES.names()) - set(EMBEDDED)))
 def test_absent_data_is_a_user_error_that_says_what_to_do(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"(?s)(Expected|evaluate download).*"):
+    with pytest.raises(UserError, match=r"(?s)(Expected|evaluate download|pip install).*"):
         SOURCES.load(name).open_split(tmp_path / "absent", "train")
 
 

@@ -14,7 +14,7 @@ import torch
 from decorssl import recipe
 from decorssl.encoder import Encoder
 from decorssl.loop import Training
-from transferbench import backbones
+from transferbench import backbones, plugins
 from transferbench.checkpoints import Card, load
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.save import save
@@ -103,7 +103,9 @@ def test_the_layout_finds_the_network_that_its_source_judges(elsewhere: Path) ->
         load.load("twins.pth", overrides=["format=moco"])
 
 
-def test_the_family_is_trained_and_its_checkpoint_read_by_who_allows_it(elsewhere: Path) -> None:
+def test_the_family_is_trained_and_its_checkpoint_read_by_who_allows_it(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     training = trained("lab/mixer-digits.yaml")
     encoder = training.encoder
     assert isinstance(encoder, Encoder)
@@ -115,6 +117,7 @@ def test_the_family_is_trained_and_its_checkpoint_read_by_who_allows_it(elsewher
     path = elsewhere / "backbone.safetensors"
     card = Card(architecture=architecture, preprocess=training.recipe.preprocess)
     identity = save(path, encoder.backbone.state_dict(), card)
+    monkeypatch.setattr(plugins, "_NAMED", {})  # as in a process in which nobody has named it yet
     for wrong in ([], ["family=lab.stripes"]):
         with pytest.raises(UserError, match=r"--as family=lab\.convmixer"):
             load.load(path, overrides=wrong)

@@ -1,4 +1,4 @@
-"""Several processes under torchrun's engine, forked so that they start at once; tests/walk holds the long drills."""
+"""Several processes under torchrun's engine, forked so that they start at once: part of `make test-all`."""
 
 import json
 import os
@@ -87,6 +87,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, tiny_images: Images, recipe_
         yield found
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_started_anew_with_its_peer_and_the_result_is_the_same(bench: Bench) -> None:
     killer = bench.when("killed", 5, rank=1, number=signal.SIGKILL)
     assert bench.launch("killed", 2, restarts=2) == [0, 0]

@@ -38,7 +38,7 @@ class Architecture(Settings):
         """
         if self.family == LIVE:
             return str(self.arguments["class"])
-        if not FAMILIES.has(self.family):
+        if plugins.is_outside(self.family) or not FAMILIES.has(self.family):
             return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
         return FAMILIES.registered(self.family).describe(self.arguments)
 

@@ -226,8 +226,8 @@ def test_shards_are_read_as_one_file_and_only_from_their_own_folder(tmp_path: Pa
     safetensors.torch.save_file({"t2": torch.zeros(3)}, tmp_path / "s2.safetensors")
     assert sha256(index) != before
     for names, told in (
-        ({"t1": "../s1.safetensors"}, "beside it"),
-        ({"t1": "s3.safetensors"}, "beside it"),
+        ({"t1": "../s1.safetensors"}, "in the same folder"),
+        ({"t1": "s3.safetensors"}, "in the same folder"),
         ({"t1": "s1.safetensors", "t9": "s1.safetensors"}, "differ in 1 tensors: t9"),
     ):
         index.write_text(json.dumps({"weight_map": names}))

@@ -44,6 +44,7 @@ def close(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
         assert ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test_as_one(tmp_path: Path):
     one, two = both(tmp_path, 4, *EVEN)
     assert two["before"] == one["before"]  # every image once and in order, from weights that are the same

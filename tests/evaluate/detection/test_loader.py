@@ -159,5 +159,5 @@ def test_a_loader_process_that_dies_is_told_in_words(tmp_path: Path):
     setting = recipe(SOLVER={"IMS_PER_BATCH": 2}, INPUT={"MIN_SIZE_TRAIN": (64,)})
     images = open_split("digit-scenes", "train", tmp_path).subset(np.arange(4), "test")
     killed = replace(images, read=lambda index: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match=r"A loader process died while a batch of the detector's training was waited"):
+    with pytest.raises(UserError, match=r"A loader process died while loading a batch of the detector's training"):
         list(loader.loaded(killed, setting, loader.batches(killed, setting, 0), 2, 1))

@@ -93,7 +93,7 @@ def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
         Preprocess(size=None, crop=32), 0,
     )  # fmt: skip
     assert "is not a ResNet" in reason(data, out, vit)
-    assert "judged once" in reason(data, out, overrides=f"{QUICK} TEST.EVAL_PERIOD 5")
+    assert "evaluated once" in reason(data, out, overrides=f"{QUICK} TEST.EVAL_PERIOD 5")
     other = coco(tmp_path / "other")
     path = other / "annotations" / "instances_val2017.json"
     tables = json.loads(path.read_text())
@@ -131,9 +131,9 @@ def test_other_tasks_are_not_asked_of_boxes_nor_this_one_of_labels(tmp_path: Pat
     ]
     found = list(run(jobs, candidate(), bench, DatasetCache(tmp_path)))
     assert [each.status for each in found] == ["skipped", "skipped"]
-    assert found[0].error == "mine has annotated boxes. Expected a task for that: detect."
+    assert found[0].error == "mine carries boxes. Expected a task for that: detect."
     assert found[1].error is not None
-    assert found[1].error.startswith("digits has one label(s) per image")
+    assert found[1].error.startswith("digits carries one label.")
 
 
 def test_no_object_to_learn_fails_in_words(tmp_path: Path):
