@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: formulas become MathML, which browsers draw, and two texts of the root become pages."""
+"""Hooks of mkdocs: formulas become MathML, which browsers draw, and what lies outside `docs/` is brought in."""
 
 import re
 from html import unescape
@@ -11,23 +11,28 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+FIGURES = ("results/collapse/spectra.png",)
 FORMULA = re.compile(r'<(?:span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(?:span|div)>', re.DOTALL)
 SPELT = {r"\Big\lVert": r"\left\|", r"\Big\rVert": r"\right\|", r"\arg": r"\mathrm{arg}"}
 """What the converter does not know, in words that it does."""
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that lie in the root, their links as seen from `docs/`."""
+    """Add the pages that lie in the root, their links as seen from `docs/`, and the figures that lie in `results/`."""
     for name in PAGES:
         text = (ROOT / name).read_text().replace("](docs/", "](")
         files.append(File.generated(config, name.lower(), content=text))
+    for name in FIGURES:
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to those pages lead to where they are here."""
+    """Links to those pages and figures lead to where they are here."""
     for name in PAGES:
         markdown = markdown.replace(f"](../{name}", f"]({name.lower()}")
+    for name in FIGURES:
+        markdown = markdown.replace(f"](../{name}", f"]({name}")
     return markdown
 
 
