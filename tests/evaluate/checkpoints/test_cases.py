@@ -41,6 +41,7 @@ DIFFERENT = {
     "intl_cifar10_resnet18",
     "htdt_wmse_stl10_resnet18",
     "hf_dinov2_swiglu_tiny",
+    "hf_dinov2_with_registers_tiny",
     "mae_finetuned_vit_tiny",
     "simmim_swin_tiny_w6_192",
 }
