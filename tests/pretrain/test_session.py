@@ -60,7 +60,10 @@ def run(recipe: Recipe, tiny_images: Callable[..., LabelledImages], monkeypatch:
     return run
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGUSR1))],
+)
 def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically(
     number: signal.Signals, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_full_disk_ends_the_run_with_two_whole_states_and_room_lets_it_go_on(
     assert "The backbone is" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(unbroken: Path, recipe_path: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = start(recipe_path, folder)

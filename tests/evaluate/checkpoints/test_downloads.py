@@ -377,7 +377,7 @@ QUICK = ("quick", (*NEAREST, *SHORT, ONE_STEP))
 KNN = (Suite(name="nearest", jobs=(SuiteEntry(task="knn"),)), NEAREST)
 
 
-@pytest.mark.parametrize(("row", "suite"), [("", QUICK), ("mine=", KNN)])
+@pytest.mark.parametrize(("row", "suite"), [pytest.param("", QUICK, marks=pytest.mark.slow), ("mine=", KNN)])
 def test_every_record_says_file_digest_format_encoder_and_origin(
     row: str, suite: tuple[str | Suite, tuple[str, ...]], urls: dict[str, Any], narrow: nn.Module, tmp_path: Path
 ) -> None:

@@ -98,7 +98,7 @@ def test_the_anchors_are_detectron2s(name: str) -> None:
     np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["r50", "r18_fpn"])
+@pytest.mark.parametrize("name", ["r50", pytest.param("r18_fpn", marks=pytest.mark.slow)])
 def test_losses_in_float32_are_those_in_float64(name: str) -> None:
     found = {key: each for key, each in numbers_of_ours(CASES[name]).items() if key.startswith("loss")}
     assert {each.dtype for each in found.values()} == {np.dtype(np.float32)}

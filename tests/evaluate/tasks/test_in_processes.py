@@ -9,6 +9,7 @@ from transferbench import runtime
 from transferbench.runtime import Runtime
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path: Path):
     one = tasks_in_processes.measure(Runtime(torch.device("cpu")), tmp_path / "one")
     both = forked.ranks(2, lambda rank: tasks_in_processes.measure(runtime.start("cpu"), tmp_path / "two"))
