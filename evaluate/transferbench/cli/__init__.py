@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, files, showing, tabulating
-from transferbench.cli import evaluating as judging
+from transferbench.cli import comparing, evaluating, files, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import is_outside
@@ -100,7 +99,7 @@ def options(
             FAMILIES.load(name)
 
 
-app.command(JUDGE, epilog=POINTER)(judging.judge)
+app.command(JUDGE, epilog=POINTER)(evaluating.judge)
 app.command(epilog=POINTER)(tabulating.table)
 app.command(epilog=POINTER)(tabulating.report)
 app.command("published", epilog=POINTER)(tabulating.published_)
