@@ -15,7 +15,7 @@ from PIL import Image
 # The import hook that checks shapes is not yet there when this file is read: the packages are imported in the fixtures.
 if TYPE_CHECKING:
     from transferbench.checkpoints import Candidate
-    from transferbench.data import LabelledImages
+    from transferbench.data import LabeledImages
 
 pytest_plugins = ["cpu_seconds"]
 
@@ -69,20 +69,20 @@ def machine_code(cache: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_images() -> Callable[..., "LabelledImages"]:
-    """`tiny_images(n, classes, size, split)`: noise on one colour a class, so that there is something to learn."""
+def tiny_images() -> Callable[..., "LabeledImages"]:
+    """`tiny_images(n, classes, size, split)`: noise on one color a class, so that there is something to learn."""
 
-    def build(n: int = 32, classes: int = 4, size: int = 16, split: str = "train") -> "LabelledImages":
-        from transferbench.data import DatasetInfo, LabelledImages
+    def build(n: int = 32, classes: int = 4, size: int = 16, split: str = "train") -> "LabeledImages":
+        from transferbench.data import DatasetInfo, LabeledImages
 
         generator = np.random.default_rng([n, classes, size, split == "train"])
-        colours = np.random.default_rng(0).uniform(40, 215, (classes, 1, 1, 3))
+        colors = np.random.default_rng(0).uniform(40, 215, (classes, 1, 1, 3))
         labels = np.arange(n, dtype=np.int64) % classes
-        pixels = (colours[labels] + generator.normal(0, 20, (n, size, size, 3))).clip(0, 255).astype(np.uint8)
+        pixels = (colors[labels] + generator.normal(0, 20, (n, size, size, 3))).clip(0, 255).astype(np.uint8)
         info = DatasetInfo("tiny", tuple(f"class{i}" for i in range(classes)), ("train", "test"), size, "1")
         names = [f"{split}-{i}" for i in range(n)]
         mark = f"{split}-{n}-{classes}-{size}"
-        return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, mark)
+        return LabeledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, mark)
 
     return build
 

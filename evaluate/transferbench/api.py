@@ -40,7 +40,7 @@ class EvaluationRequest:
         task: run only this task's jobs.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
-        control: add a random-initialised row for each architecture.
+        control: add a random-initialized row for each architecture.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
@@ -131,7 +131,7 @@ def evaluate(
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
         seeds: each job runs once with each.
         limit: keep only so many images of each split.
-        control: add a random-initialised row for each architecture.
+        control: add a random-initialized row for each architecture.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -224,7 +224,7 @@ def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
 
 
 def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """One random-initialised network for each architecture, preprocessing and seed, and whom there is none for."""
+    """One random-initialized network for each architecture, preprocessing and seed, and whom there is none for."""
     controls: dict[str, Candidate] = {}
     notes: list[str] = []
     for candidate in candidates:

@@ -1,4 +1,4 @@
-"""The error that a user can fix, and suggestions for misspelt names."""
+"""The error that a user can fix, and suggestions for misspelled names."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What settings there are: the fields of a model and of the models in it, and where a misspelt one belongs."""
+"""What settings there are: the fields of a model and of the models in it, and where a misspelled one belongs."""
 
 import difflib
 import types

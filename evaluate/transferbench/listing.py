@@ -107,6 +107,6 @@ def _published(number: "Published") -> tuple[str, ...]:
 def _filters(found: "FirstConvStats") -> str:
     """Filters beside random ones."""
     return (
-        f"neighbouring weights correlate {found.correlation:.2f} (random init 0.00 ± {found.random_deviation:.2f}), "
+        f"neighboring weights correlate {found.correlation:.2f} (random init 0.00 ± {found.random_deviation:.2f}), "
         f"effective rank {found.rank:.1f} of {found.full_rank} (random init {found.random_rank:.1f})"
     )

@@ -41,7 +41,7 @@ def _ways_out(training: Training, fits: int) -> str:
     if training.recipe.micro_batch_size:
         return parts or "no smaller part divides the batch, so lower batch_size too"
     kept = (
-        f", or {parts}, with which the loss still sees {batch} images, batch normalisation sees only the part, and the "
+        f", or {parts}, with which the loss still sees {batch} images, batch normalization sees only the part, and the "
     )
     return f"--set batch_size={fits}" + (f"{kept}backbone runs forward twice" if parts else "")
 

@@ -20,13 +20,13 @@ def diagnosis(step: Step, recipe: Recipe, what: str) -> dict[str, Any]:
 
 
 def described(z: Float32[np.ndarray, "n d"]) -> dict[str, Any]:
-    """The share of entries that are not finite, and the spectrum of the rows that are, centred, if there are two."""
+    """The share of entries that are not finite, and the spectrum of the rows that are, centered, if there are two."""
     finite = np.isfinite(z)
     rows = z[finite.all(1)]
     found = {"n": len(z), "d": z.shape[1], "non_finite_share": 1 - float(finite.mean()), "finite_rows": len(rows)}
     if len(rows) < 2:
         return found
-    deviations = metrics.centred(rows)
+    deviations = metrics.centered(rows)
     values = metrics.eigenvalues(deviations)
     singular = np.sqrt(values * (len(rows) - 1))
     return {

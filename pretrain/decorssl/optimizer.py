@@ -24,7 +24,7 @@ class OptimizerSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     weight_decay: float = Field(ge=0, description="added to the gradient, for Adam too")
     decay_vectors: bool = Field(
-        description="weight decay and LARS's adaptation for biases and normalisation parameters too"
+        description="weight decay and LARS's adaptation for biases and normalization parameters too"
     )
     trust_coefficient: float = Field(
         0.02,

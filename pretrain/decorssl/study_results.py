@@ -111,7 +111,7 @@ def table(found: Sequence[StudyResult]) -> str:
 
 
 def markdown(found: Sequence[StudyResult], about: str) -> str:
-    """The same for people, with what was claimed and not seen spelt out."""
+    """The same for people, with what was claimed and not seen spelled out."""
     heads = ["Method", "Claim", "Seen", *(column.head for column in COLUMNS)]
     lines = [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * len(COLUMNS)}"]
     for label, group in by_label(found):

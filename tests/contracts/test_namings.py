@@ -20,7 +20,7 @@ ARCHITECTURES = {
     "Swin": [("swin", {"depths": (2, 2, 2, 2), "dim": 32, "heads": (1, 2, 4, 8)})],
     "Sequential": [("resnet", {"depth": 18, **NARROW}), ("resnet", {"depth": 50, "stem": "cifar", **NARROW})],
 }
-SPELT = [
+SPELLED = [
     pytest.param(naming, Architecture(family=family, arguments=arguments), id=f"{naming.name} {arguments}")
     for _, module in SCHEMES.all()
     for naming in module.NAMINGS
@@ -28,7 +28,7 @@ SPELT = [
 ]
 
 
-def spelt(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]:
+def spelled(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]:
     """A network's tensors in canonical names, and as the source writes them."""
     generator = torch.Generator().manual_seed(0)
     canonical = {
@@ -42,20 +42,20 @@ def spelt(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]
     return canonical, written
 
 
-@pytest.mark.parametrize(("naming", "architecture"), SPELT)
+@pytest.mark.parametrize(("naming", "architecture"), SPELLED)
 def test_what_a_scheme_spells_it_reads_back(naming: Naming, architecture: Architecture) -> None:
-    canonical, written = spelt(naming, architecture)
+    canonical, written = spelled(naming, architecture)
     read = naming.rename(written)
     assert read.keys() == canonical.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in canonical.items())
     assert len(written) == len(canonical) or "transformers" in naming.name
 
 
-@pytest.mark.parametrize(("naming", "architecture"), SPELT)
+@pytest.mark.parametrize(("naming", "architecture"), SPELLED)
 def test_a_scheme_finds_the_prefix_and_drops_no_tensor_of_its_network(
     naming: Naming, architecture: Architecture
 ) -> None:
-    _, written = spelt(naming, architecture)
+    _, written = spelled(naming, architecture)
     state = StateDict((), "", written, {name: name for name in written})
     network = Network("", state, "", naming, 0)
     assert network.weights().keys() == written.keys()

@@ -12,19 +12,19 @@ import torch
 from decorssl.loop import Training
 from decorssl.recipe import Recipe, read
 from transferbench import runtime
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 ONE = Runtime(torch.device("cpu"))
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in training.learner.state_dict().items()}
 
 
-def trained(recipe: Recipe, images: LabelledImages, workers: int = 0) -> Training:
+def trained(recipe: Recipe, images: LabeledImages, workers: int = 0) -> Training:
     training = Training(recipe, images, ONE, workers)
     for _ in training.steps():
         pass

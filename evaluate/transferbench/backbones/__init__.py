@@ -1,4 +1,4 @@
-"""The networks under test: one family a file, each able to build itself and to recognise itself by shapes."""
+"""The networks under test: one family a file, each able to build itself and to recognize itself by shapes."""
 
 from collections.abc import Callable, Mapping
 from functools import cache

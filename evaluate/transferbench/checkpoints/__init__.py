@@ -70,7 +70,7 @@ class LoadReport(Settings):
 class Candidate:
     """A backbone ready to be judged.
 
-    `file_sha256` is None where there is no file: a live module or a random-initialised control.
+    `file_sha256` is None where there is no file: a live module or a random-initialized control.
     """
 
     name: str

@@ -12,7 +12,7 @@ from transferbench.checkpoints import Card, reading
 from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.load import sha256
 from transferbench.checkpoints.naming import SCHEMES, Weights
-from transferbench.checkpoints.recognition import Match, recognise
+from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.checkpoints.targets import TARGETS, Kind, Target, canonical
 from transferbench.errors import UserError
 
@@ -57,7 +57,7 @@ def convert(
     if misfits or kind is None:
         raise UserError(f"{target} has no network that computes {architecture.name}: {'; '.join(misfits)}.")
     arguments = canonical(architecture)
-    weights = spelt(match.weights, kind, kind.shapes(arguments), target)
+    weights = spelled(match.weights, kind, kind.shapes(arguments), target)
     card = _signed(match.card, located.path) if found.keeps_card else match.card
     again = _written(found, out, weights, card, match)
     notes = tuple(_unsaid(match.card, again.card))
@@ -65,7 +65,7 @@ def convert(
     return Conversion(out, target, architecture.name, tensors, again.digest, kind.built(arguments), notes)
 
 
-def spelt(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:
+def spelled(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:
     """The tensors in float32 under the target's names, which are exactly its own network's.
 
     Raises:
@@ -114,7 +114,7 @@ def _written(target: Target, out: Path, weights: Weights, card: Card, match: Mat
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         draft = Path(folder) / out.name
         target.write(draft, weights, card)
-        again = recognise(reading.read(draft / target.inside))
+        again = recognize(reading.read(draft / target.inside))
         if again.digest != match.digest:
             raise UserError(f"{out} was not written: read again, its digest was {again.digest}, not {match.digest}.")
         out.mkdir(exist_ok=True) if draft.is_dir() else None

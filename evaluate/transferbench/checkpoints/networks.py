@@ -52,7 +52,7 @@ class Network:
         wrapper = "" if self.prefix.startswith(APART) else self.state.wrapper
         return known or wrapper + self.prefix.removeprefix(APART) + local
 
-    def spelt(self, canonical: str) -> list[str]:
+    def spelled(self, canonical: str) -> list[str]:
         """A canonical name as it stands, or would stand, in the file."""
         return [self.written(self._numbered(local)) for local in self.naming.spell(canonical)]
 

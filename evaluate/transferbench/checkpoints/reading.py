@@ -34,7 +34,7 @@ class Contents:
 
 
 def read(path: Path) -> Contents:
-    """Everything a checkpoint file holds. The container is recognised by its content, never by its extension.
+    """Everything a checkpoint file holds. The container is recognized by its content, never by its extension.
 
     Raises:
         UserError: when there is no such file, it is no checkpoint, or it is truncated, damaged or malicious.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transferbench import backbones
+from transferbench import backbones, renamed
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
 from transferbench.checkpoints.formats import File
@@ -34,7 +34,7 @@ class Match:
     networks: tuple[Network, ...]
 
 
-def recognise(contents: Contents, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
+def recognize(contents: Contents, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
     """The network the source itself evaluates, or the one called `encoder`.
 
     Args:
@@ -105,7 +105,7 @@ def _match(
         )
     architecture, problems = _fit(weights, network, card)
     if accounted.unexplained:
-        problems.append("  unrecognised tensors beside it: " + _listed(accounted.unexplained))
+        problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
@@ -141,7 +141,7 @@ def _card(
     )
     assumed = [*backbones.assumptions(architecture), *settled.assumed]
     if reading.format == networks.UNKNOWN:
-        assumed.append("ImageNet's normalisation (the source is unknown)")
+        assumed.append("ImageNet's normalization (the source is unknown)")
     origin = Origin(method=layout.method, epochs=_epochs(file) if layout.method else None)
     preprocess = layout.preprocess(architecture, file)
     return Card(architecture=architecture, preprocess=preprocess, origin=origin), assumed
@@ -185,7 +185,7 @@ def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Archite
     shapes = backbones.shapes(weights)
 
     def note(name: str) -> str:
-        written = network.spelt(name)
+        written = network.spelled(name)
         return "" if written == [name] else f" (in the file: {', '.join(written)})"
 
     if card is not None:
@@ -225,3 +225,6 @@ def _epochs(file: File) -> int | None:
 def _listed(names: list[str], shown: int = SHOWN) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -31,7 +31,7 @@ WORDS = {
     "state of the loss": r"criterion|loss\w*|center\d*",
     "bag of words": r"bow\w*",
     "callbacks": r"callbacks",
-    "input normalisation": r"data_preprocessor|pixel|normalize",
+    "input normalization": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""
 EXACT = (

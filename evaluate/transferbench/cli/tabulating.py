@@ -111,7 +111,7 @@ def report(
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
 ) -> None:
-    """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbours, findings."""
+    """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbors, findings."""
     from transferbench import report as reports
     from transferbench import runtime, tables
 

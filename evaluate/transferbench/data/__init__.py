@@ -1,4 +1,4 @@
-"""Labelled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
+"""Labeled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int8, Int64, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from transferbench import plugins
+from transferbench import plugins, renamed
 from transferbench.data import decoding
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import layout
@@ -46,7 +46,7 @@ class DatasetInfo:
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of guessing, in per cent; None where precision is measured, which depends on the labels."""
+        """The accuracy of guessing, in percent; None where precision is measured, which depends on the labels."""
         return 100 / len(self.classes) if self.carries == "one label" else None
 
     @property
@@ -56,7 +56,7 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabeledImages:
     """One split, its images decoded when asked for.
 
     `fingerprint` is a sha256 that changes with the images and labels: of pixels for sets in memory, of names and
@@ -116,7 +116,7 @@ class LabelledImages:
                 "Repair or remove the file."
             ) from None
 
-    def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabelledImages":
+    def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabeledImages":
         """The images at `indices`, in that order; `why` becomes part of the fingerprint."""
         import hashlib
 
@@ -152,7 +152,7 @@ def download(data: str, root: Path) -> Path:
     return root / data
 
 
-def open_split(data: str, split: str, root: Path) -> LabelledImages:
+def open_split(data: str, split: str, root: Path) -> LabeledImages:
     """One split of a data set.
 
     Args:
@@ -184,3 +184,6 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
             f"train/<class>/* and val/<class>/* or test/<class>/*: --data {place}{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)
+
+
+__getattr__ = renamed.names_of(__name__)

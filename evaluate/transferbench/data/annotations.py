@@ -46,7 +46,7 @@ class Annotated:
         return bool((self.packed.masked | self.packed.crowd).all())
 
     def learnable(self, with_masks: bool) -> Int64[np.ndarray, "m"]:
-        """The images with at least one object to learn: no crowd, and with a mask where masks are learnt."""
+        """The images with at least one object to learn: no crowd, and with a mask where masks are learned."""
         packed = self.packed
         return packed.with_any(~packed.crowd & packed.masked if with_masks else ~packed.crowd)
 

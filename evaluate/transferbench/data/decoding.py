@@ -12,9 +12,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 
 def pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """The image as RGB; a JPEG in colour that PIL has opened and not yet decoded is left to simplejpeg.
+    """The image as RGB; a JPEG in color that PIL has opened and not yet decoded is left to simplejpeg.
 
-    Not one in CMYK, which simplejpeg turns into other colours.
+    Not one in CMYK, which simplejpeg turns into other colors.
 
     Raises:
         OSError, ValueError, SyntaxError: what PIL's decoder raises.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transferbench.checkpoints import Card
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection import recipe
 from transferbench.detection.recipe import DetectionRecipe, compatibility
 from transferbench.detection.training import optimization
@@ -41,14 +41,14 @@ def file_of(name: str) -> Path:
     return resource(FOLDER) / f"{name}.yaml"
 
 
-def following(card: Card, images: LabelledImages) -> list[str]:
+def following(card: Card, images: LabeledImages) -> list[str]:
     """The overrides that make a recipe describe this network, the pixels it takes, and these classes."""
     words = compatibility.overrides(card.architecture) if card.architecture.family == "resnet" else []
     return [*words, *(str(word) for pair in stated(card, images).items() for word in pair)]
 
 
-def stated(card: Card, images: LabelledImages) -> dict[str, Any]:
-    """What the keys of pixels and classes have to be: the card's order of colours, mean and deviation on 0 to 255."""
+def stated(card: Card, images: LabeledImages) -> dict[str, Any]:
+    """What the keys of pixels and classes have to be: the card's order of colors, mean and deviation on 0 to 255."""
     pixels, scale = card.preprocess, 255 / card.preprocess.input_range
     return {
         "INPUT.FORMAT": pixels.channel_order.upper(),
@@ -58,7 +58,7 @@ def stated(card: Card, images: LabelledImages) -> dict[str, Any]:
     }
 
 
-def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: LabelledImages) -> str | None:
+def unfit(adapted: DetectionRecipe, card: Card, train: LabeledImages, test: LabeledImages) -> str | None:
     """Why such a detector cannot be trained on the one split and judged on the other; None when it can."""
     if (train.info.classes, train.boxes.categories) != (test.info.classes, test.boxes.categories):
         return (
@@ -81,6 +81,6 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: Lab
     return compatibility.unsuited(adapted, card.architecture)
 
 
-def _categories(images: LabelledImages) -> str:
+def _categories(images: LabeledImages) -> str:
     pairs = [f"{number} {name}" for number, name in zip(images.boxes.categories, images.info.classes, strict=True)]
     return ", ".join(pairs[:10]) + " ..." * (len(pairs) > 10)

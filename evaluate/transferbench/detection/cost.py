@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.model.detector import Detector
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.samples import Sample
@@ -58,7 +58,7 @@ class Parts:
     bytes_of_region: float
 
 
-def of_image(detector: Detector, images: LabelledImages, recipe: DetectionRecipe) -> Cost:
+def of_image(detector: Detector, images: LabeledImages, recipe: DetectionRecipe) -> Cost:
     """What an image of the usual size costs, counted with the recipe's sizes and numbers of regions."""
     sizes, index = _usual(images, recipe)
     limits = int(np.median(recipe.INPUT.MIN_SIZE_TRAIN)), recipe.INPUT.MAX_SIZE_TRAIN
@@ -137,11 +137,11 @@ def _clock(work: Callable[[], object], device: torch.device) -> float:
     return fastest(work, device, 3, LONG)
 
 
-def _usual(images: LabelledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
+def _usual(images: LabeledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
     """Sizes of images that are spread over the split, and a trained one of about the median size."""
-    learnt = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))
-    spread = np.linspace(0, len(learnt) - 1, min(LOOKED_AT, len(learnt))).astype(int).tolist()
-    chosen = [learnt[i] for i in spread]
+    learned = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))
+    spread = np.linspace(0, len(learned) - 1, min(LOOKED_AT, len(learned))).astype(int).tolist()
+    chosen = [learned[i] for i in spread]
     sizes = [images.boxes.sizes[i] for i in chosen]
     order = np.argsort([height * width for height, width in sizes], kind="stable")
     return sizes, chosen[int(order[len(order) // 2])]

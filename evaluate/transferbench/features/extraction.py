@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from transferbench import settings, state
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
@@ -40,7 +40,7 @@ class FeatureSet:
 
 def extract(
     candidate: Candidate,
-    images: LabelledImages,
+    images: LabeledImages,
     cache: Path,
     runtime: Runtime,
     workers: int,
@@ -71,7 +71,7 @@ def extract(
 
 
 def cached(
-    candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | FeatureSpec
+    candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec
 ) -> FeatureSet | None:
     """Features that lie whole in the cache; None where they do not. The candidate's weights are not looked at."""
     path = place(candidate, images, cache, asked)
@@ -79,7 +79,7 @@ def cached(
     return FeatureSet(np.load(path, mmap_mode="r"), images.labels) if is_whole else None
 
 
-def place(candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
+def place(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
     """Where the features of a split are kept, once they are extracted."""
     return cache / "features" / f"{settings.sha256(_identity(candidate, images, feature_spec(asked)))}.npy"
 
@@ -104,7 +104,7 @@ def mine(n: int, runtime: Runtime) -> Int64[np.ndarray, "m"]:
 
 def stream(
     candidate: Candidate,
-    images: LabelledImages,
+    images: LabeledImages,
     runtime: Runtime,
     workers: int,
     asked: Precision | FeatureSpec,
@@ -124,7 +124,7 @@ def stream(
 
 
 def width(
-    candidate: Candidate, images: LabelledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
+    candidate: Candidate, images: LabeledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
 ) -> int:
     """How many features the reading gives, found with the first image."""
     first = next(batches(images, evaluation(candidate.card.preprocess), [Plan(0, np.zeros(1, np.int64))]))
@@ -132,7 +132,7 @@ def width(
         return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
 
 
-def _identity(candidate: Candidate, images: LabelledImages, wanted: FeatureSpec) -> dict[str, Any]:
+def _identity(candidate: Candidate, images: LabeledImages, wanted: FeatureSpec) -> dict[str, Any]:
     """Everything that features depend on."""
     return {
         "schema": SCHEMA,
@@ -147,7 +147,7 @@ def _identity(candidate: Candidate, images: LabelledImages, wanted: FeatureSpec)
 
 def _compute(
     candidate: Candidate,
-    images: LabelledImages,
+    images: LabeledImages,
     work: ResumableArray,
     runtime: Runtime,
     workers: int,
@@ -175,7 +175,7 @@ def _compute(
 
 
 def _require_finite(
-    features: Float[Tensor, "b d"], candidate: Candidate, images: LabelledImages, indices: Int64[Tensor, "b"]
+    features: Float[Tensor, "b d"], candidate: Candidate, images: LabeledImages, indices: Int64[Tensor, "b"]
 ) -> None:
     bad = ~features.isfinite().all(1)
     if bad.any():

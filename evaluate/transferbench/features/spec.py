@@ -12,7 +12,7 @@ from transferbench.settings import Settings
 
 POOLED = "pooled"
 LISTED = 2
-"""Depth of the module names suggested for a misspelt layer."""
+"""Depth of the module names suggested for a misspelled layer."""
 
 Precision = Literal["float32", "bfloat16"]
 """What a backbone computes in; features are kept in float32 either way."""

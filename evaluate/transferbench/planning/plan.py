@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
 from transferbench.features.extraction import BATCH, evaluating, place
 from transferbench.features.spec import forward
-from transferbench.neighbours import memory
+from transferbench.neighbors import memory
 from transferbench.optim import UPDATE
 from transferbench.run import DatasetCache
 from transferbench.runtime.clock import fastest
@@ -31,7 +31,7 @@ LOOKED_AT = 8
 SIDE = 512
 """Of the matrices whose product says how fast heads and searches are."""
 VOTES = 32
-"""Bytes that a vote needs for each neighbour."""
+"""Bytes that a vote needs for each neighbor."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ def _estimate(
     load = speed.load * loaded / max(1, bench.workers)
     compute = speed.compute * computed
     backbone = max(load, compute) if bench.workers else load + compute
-    if need.neighbours:
+    if need.neighbors:
         n, m = len(dataset.train), len(dataset.test)
-        held = memory(n, m, speed.width, need.neighbours) + VOTES * m * need.neighbours
+        held = memory(n, m, speed.width, need.neighbors) + VOTES * m * need.neighbors
     else:
         held = 2 * 4 * speed.width * (need.views + sum(len(_split(dataset, name)) for name in need.splits))
     at_once = need.batch * speed.outputs if need.updates else BATCH * speed.outputs // 4
@@ -125,7 +125,7 @@ def _estimate(
     )
 
 
-def measured(candidate: Candidate, images: LabelledImages, bench: Bench) -> Speed:
+def measured(candidate: Candidate, images: LabeledImages, bench: Bench) -> Speed:
     """Put one image through the backbone to warm up, then a few by the clock."""
     device, backbone = bench.runtime.device, candidate.backbone.to(bench.runtime.device)
     chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).astype(np.int64)
@@ -164,7 +164,7 @@ def _cost(job: Job, dataset: Dataset) -> JobCost:
     return cost_of(TASKS.load(job.task), job.config, dataset)
 
 
-def _split(dataset: Dataset, name: str) -> LabelledImages:
+def _split(dataset: Dataset, name: str) -> LabeledImages:
     return dataset.train if name == "train" else dataset.test
 
 

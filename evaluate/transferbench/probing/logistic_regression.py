@@ -62,7 +62,7 @@ class Problem:
         return self.path([strength], tolerance, most)[0]
 
     def path(self, strengths: Sequence[float], tolerance: float, most: int) -> list[Fit]:
-        """A fit for each C in turn, each from where the one before ended, with what that learnt of the curvature.
+        """A fit for each C in turn, each from where the one before ended, with what that learned of the curvature.
 
         In float32 as far as that goes, then in float64 unless the gradient is far larger than what float32 can lose.
         """
@@ -75,7 +75,7 @@ class Problem:
             metric, used, before = self._metric(penalty), 0, penalty
             for dtype in (torch.float32, torch.float64):
                 objective = _Objective(self.rows.to(dtype), self.labels, self.classes, penalty)
-                point, loss, slope, steps = _minimise(objective, point, metric, pairs, tolerance, most - used)
+                point, loss, slope, steps = _minimize(objective, point, metric, pairs, tolerance, most - used)
                 used, steepest = used + steps, float(slope.abs().max())
                 if steepest <= tolerance and tolerance >= TRUST * float(self.moments.diagonal().max()) ** 0.5:
                     break
@@ -86,7 +86,7 @@ class Problem:
         """What turns a gradient into a step: the inverse of a bound of the Hessian.
 
         The Hessian of the mean cross entropy is nowhere above half the second moments of the features for each class,
-        a quarter for two classes with one weight vector (Böhning 1992). Biases are not penalised.
+        a quarter for two classes with one weight vector (Böhning 1992). Biases are not penalized.
         """
         bound = self.moments * (0.25 if self.classes == 2 else 0.5)
         bound.diagonal()[:-1].add_(penalty)
@@ -131,7 +131,7 @@ def _with(change: Parameters, step: Parameters, penalty: float) -> Parameters:
     return torch.cat([change[:, :-1] + penalty * step[:, :-1], change[:, -1:]], 1)
 
 
-def _minimise(
+def _minimize(
     objective: _Objective, point: Parameters, metric: Metric, pairs: list[Pair], tolerance: float, most: int
 ) -> tuple[Parameters, float, Parameters, int]:
     """L-BFGS from `point` until the gradient is small, nothing is gained any more or `most` steps are made.
@@ -145,7 +145,7 @@ def _minimise(
         direction = -_quasi_newton(slope, pairs, metric)
         found = _descended(objective, point, loss, slope, direction)
         if found is None and pairs and objective.rows.dtype == torch.float64:
-            pairs.clear()  # What was learnt in float32 can mislead so near the end.
+            pairs.clear()  # What was learned in float32 can mislead so near the end.
             continue
         if found is None:
             return point, loss, slope, done

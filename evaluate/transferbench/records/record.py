@@ -72,7 +72,7 @@ class Record(Settings):
     dataset_revision: str
     data_fingerprint: dict[str, str]
     chance: float | None = Field(
-        default=None, description="the accuracy of guessing, per cent; None: the data was not opened"
+        default=None, description="the accuracy of guessing, percent; None: the data was not opened"
     )
     candidate: str
     digest: str

@@ -167,7 +167,7 @@ def data_root() -> Path:
 
 
 def knn_engine() -> str:
-    """What searches for neighbours, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
+    """What searches for neighbors, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
     return os.environ.get("TRANSFERBENCH_KNN", "auto")
 
 

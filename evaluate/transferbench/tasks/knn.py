@@ -1,4 +1,4 @@
-"""k nearest neighbours on frozen features: several k from one exact search, majority or weighted vote."""
+"""k nearest neighbors on frozen features: several k from one exact search, majority or weighted vote."""
 
 from typing import Any, ClassVar, Literal
 
@@ -10,8 +10,8 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import per_class
 from transferbench.features.spec import Precision, feature_spec
-from transferbench.neighbours import Metric
-from transferbench.neighbours.cache import cached_search
+from transferbench.neighbors import Metric
+from transferbench.neighbors.cache import cached_search
 from transferbench.probing.cost import BOTH
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
@@ -44,7 +44,7 @@ class Config(Settings):
     ks: tuple[int, ...] = Field(
         (5, 10, 20, 200), description="every k to report; at most the training set's size is used"
     )
-    metric: Metric = Field("cosine", description="cosine, or euclidean on unnormalised features")
+    metric: Metric = Field("cosine", description="cosine, or euclidean on unnormalized features")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
     temperature: float = Field(0.07, gt=0, description="vote=weighted: temperature in exp(cosine / temperature)")
     per_class: int | None = Field(
@@ -57,7 +57,7 @@ class Config(Settings):
     def _with_k(cls, ks: tuple[int, ...], info: Any) -> tuple[int, ...]:
         """Every number once, in order, with that of the main score."""
         if min(ks, default=1) < 1:
-            raise ValueError("numbers of neighbours must be at least 1")
+            raise ValueError("numbers of neighbors must be at least 1")
         return tuple(sorted({*ks, info.data["k"]} if "k" in info.data else ks))
 
     @pydantic.model_validator(mode="after")
@@ -78,7 +78,7 @@ def label(config: Config) -> str:
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A search among the training images for every test image."""
     reading, most = feature_spec(config.precision), min(n_train, max(config.ks))
-    return JobCost(BOTH, products=n_train * n_test, neighbours=most, reading=reading)
+    return JobCost(BOTH, products=n_train * n_test, neighbors=most, reading=reading)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -106,7 +106,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
 
 def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], classes: int) -> Int64[np.ndarray, "m"]:
-    """The class with the largest total weight among each row's neighbours; of equal ones the smallest."""
+    """The class with the largest total weight among each row's neighbors; of equal ones the smallest."""
     winners = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), 4096):
         part = labels[start : start + 4096]

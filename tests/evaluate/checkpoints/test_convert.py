@@ -77,7 +77,7 @@ def source(backbone: Backbone, folder: Path, **preprocess: Any) -> Path:
     return folder / "source.safetensors"
 
 
-def unlearnt(family: str, arguments: dict[str, Any], folder: Path) -> Path:
+def unlearned(family: str, arguments: dict[str, Any], folder: Path) -> Path:
     """A file of a network whose every number is 1."""
     architecture = backbones.complete(Architecture(family=family, arguments=arguments))
     shapes = backbones.expected_shapes(architecture)
@@ -287,7 +287,7 @@ def test_detectron2_gets_bare_names_without_counters_and_gives_the_features_back
         ("vit", {**VIT, "layer_scale": True, "resampling": "plain"}),
     ],
 )
-def test_hugging_face_gets_a_folder_that_says_heads_epsilon_and_normalisation(
+def test_hugging_face_gets_a_folder_that_says_heads_epsilon_and_normalization(
     family: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     ours = network(family, arguments)
@@ -360,7 +360,7 @@ def test_our_own_file_keeps_its_card_and_says_where_it_came_from(tmp_path: Path)
     assert after.origin.source_sha256 == sha256(given_file)
 
 
-def test_the_encoder_and_what_the_person_says_are_honoured(tmp_path: Path) -> None:
+def test_the_encoder_and_what_the_person_says_are_honored(tmp_path: Path) -> None:
     tree: dict[str, Any] = {"epoch": 1, "state_dict": {"module.queue": torch.ones(2, 3)}}
     for seed, label in enumerate("qk", 1):
         weights = network("resnet", {"depth": 10, "stem": "cifar", "width": 0.125}, seed).state_dict()
@@ -398,7 +398,7 @@ def test_what_a_target_cannot_compute_is_refused_by_property(
 ) -> None:
     out = tmp_path / ("out" if target == "huggingface" else "out.pth")
     with pytest.raises(UserError, match=told):
-        convert(unlearnt(family, arguments, tmp_path), out, target)
+        convert(unlearned(family, arguments, tmp_path), out, target)
     assert not out.exists()
 
 

@@ -47,13 +47,13 @@ def test_questions_to_all_are_answered_as_one_by_one(seed: int):
     objects = some(seed)
     found = annotated(objects)
     for with_masks in (False, True):
-        learnt = [
+        learned = [
             i
             for i, image in enumerate(objects)
             if any(not each.crowd and (each.mask is not None or not with_masks) for each in image)
         ]
-        assert found.learnable(with_masks).tolist() == learnt
-        assert 0 < len(learnt) < 40
+        assert found.learnable(with_masks).tolist() == learned
+        assert 0 < len(learned) < 40
     assert found.first_labels().tolist() == [image[0].label if image else -1 for image in objects]
     assert not found.has_masks
     whole = [tuple(each for each in image if each.crowd or each.mask is not None) for image in objects]

@@ -10,7 +10,7 @@ import torch
 from annotated import annotation, coco, picture
 from PIL import Image
 
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.annotations import Annotation
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets import rle, views
@@ -23,7 +23,7 @@ def recipe(**groups) -> DetectionRecipe:
     return DetectionRecipe.model_validate({"INPUT": {"FORMAT": "RGB", **groups.pop("INPUT", {})}, **groups})
 
 
-def many(n: int = 12) -> LabelledImages:
+def many(n: int = 12) -> LabeledImages:
     """Scenes of the embedded set, said to be broad or upright in turn."""
     images = open_split("digit-scenes", "train", Path("no-root")).subset(np.arange(n), "test")
     assert images.annotated is not None
@@ -55,7 +55,7 @@ def test_pixels_are_pils_and_boxes_and_outlines_go_along(tmp_path: Path):
     assert found.size == (30, 40)
     assert found.objects is not None
     assert found.objects.boxes.tolist() == [[80 - 48, 12, 80 - 8, 42], [80 - 28, 0, 80 - 8, 60]]
-    assert found.objects.labels.tolist() == [1, 2]  # the crowd is not learnt
+    assert found.objects.labels.tolist() == [1, 2]  # the crowd is not learned
     tested = views.sample(images, 0, 60, 1333)
     assert tested.objects is None
     assert torch.equal(tested.pixels, found.pixels.flip(2))

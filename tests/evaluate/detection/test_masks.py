@@ -1,4 +1,4 @@
-"""Outlines are filled as COCO's tools fill them, run-length masks are read, and masks are pasted at pixels' centres."""
+"""Outlines are filled as COCO's tools fill them, run-length masks are read, and masks are pasted at pixels' centers."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ CORNERS = st.lists(st.tuples(st.floats(-6, 34), st.floats(-6, 34)), min_size=3, 
 
 
 def triangle_by_hand(height: int, width: int) -> np.ndarray:
-    """Pixels whose centres lie in the triangle of the corners (0, 0), (0, 10) and (10, 10)."""
+    """Pixels whose centers lie in the triangle of the corners (0, 0), (0, 10) and (10, 10)."""
     y, x = np.mgrid[:height, :width] + 0.5
     return (y > x) & (y < 10)
 
@@ -106,7 +106,7 @@ def test_annotations_without_masks_are_refused_where_masks_are_asked_for() -> No
 
 
 def bilinear(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Every pixel of the image looked up by hand in float64; the grid's neighbours are 0."""
+    """Every pixel of the image looked up by hand in float64; the grid's neighbors are 0."""
     side = len(mask)
     padded = np.pad(mask, 1)
     found = np.zeros((height, width))
@@ -121,7 +121,7 @@ def bilinear(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> np.n
     return found
 
 
-def test_pasting_looks_every_pixels_centre_up_on_the_grid() -> None:
+def test_pasting_looks_every_pixels_center_up_on_the_grid() -> None:
     generator = np.random.default_rng(3)
     masks = generator.random((3, 5, 5)).astype(np.float32)
     boxes = np.array([[3.2, 4.7, 20.1, 15.3], [0, 0, 24, 18], [18.5, 1, 24, 6.25]], np.float32)

@@ -141,7 +141,7 @@ def test_no_object_to_learn_fails_in_words(tmp_path: Path):
     root = coco(tmp_path / "mine", [annotation(1, 10, 7, segmentation=crowd, iscrowd=1)])
     found = record(f"{root}/", candidate(), tmp_path / "out")
     assert found.status == "failed"
-    assert found.error == "No image of mine/train has an object that can be learnt."
+    assert found.error == "No image of mine/train has an object that can be learned."
 
 
 def test_a_recipe_is_part_of_the_settings(tmp_path: Path):

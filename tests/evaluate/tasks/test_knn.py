@@ -6,9 +6,9 @@ import pydantic
 import pytest
 import torch
 
-from transferbench import neighbours
+from transferbench import neighbors
 from transferbench.data.subsets import per_class
-from transferbench.neighbours import cache as keeping
+from transferbench.neighbors import cache as keeping
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, knn
 
@@ -25,7 +25,7 @@ def scores(outcome) -> dict[str, float]:
 def test_each_k_of_one_search_equals_its_own_search(tiny_candidate, tiny_images, bench, tmp_path, monkeypatch):
     dataset = Dataset(tiny_images(40), tiny_images(15, split="test"))
     searches = []
-    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbours.search(*a, **k))
+    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbors.search(*a, **k))
     together = scores(knn.run(tiny_candidate, dataset, knn.Config(ks=(1, 7, 20), k=7), 0, bench))
     assert len(searches) == 1
     for k in (1, 7, 20):
@@ -38,7 +38,7 @@ def test_each_k_of_one_search_equals_its_own_search(tiny_candidate, tiny_images,
 def test_presets_share_one_search_of_the_same_order(tiny_candidate, tiny_images, bench, monkeypatch):
     dataset = Dataset(tiny_images(40), tiny_images(15, split="test"))
     searches = []
-    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbours.search(*a, **k))
+    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbors.search(*a, **k))
     for config in (
         *(knn.Config(preset=name) for name in ("instdisc", "simsiam", "dino", "wmse5")),
         knn.Config(k=3, temperature=1),
@@ -73,7 +73,7 @@ def test_images_that_are_there_twice_are_ranked_by_their_place(tiny_candidate, t
     both = knn.run(tiny_candidate, Dataset(twice, tiny_images(15, split="test")), knn.Config(k=2, ks=()), 0, bench)
     assert scores(once)["top1"] == scores(both)["top1"]
     features = bench.features(tiny_candidate, twice, "float32").features
-    found = neighbours.search(features, features[40:50], config.k, "euclidean")
+    found = neighbors.search(features, features[40:50], config.k, "euclidean")
     assert found.indices.tolist() == [[i, 40 + i] for i in range(10)]
 
 

@@ -16,7 +16,7 @@ from transferbench.errors import UserError
 from transferbench.runtime import seeded
 
 SHOWN = 5
-CENTRE = "center"
+CENTER = "center"
 
 
 def find(name: str) -> Located:
@@ -38,8 +38,8 @@ def find(name: str) -> Located:
         path = _urls.fetched(source)
     built, images = network(model), settings.to_dict()
     told = f"size, crop, interpolation, mean and std as in timm's {model}"
-    squashed = images.get("crop_mode", CENTRE) != CENTRE
-    left = (f"timm itself crops by '{images['crop_mode']}' where here the centre is cropped",) if squashed else ()
+    squashed = images.get("crop_mode", CENTER) != CENTER
+    left = (f"timm itself crops by '{images['crop_mode']}' where here the center is cropped",) if squashed else ()
     return Located(path, model, source, (*overrides(images), *arguments(built)), (told, *left), partial(network, model))
 
 

@@ -90,7 +90,7 @@ def small(mean: tuple[float, float, float], std: tuple[float, float, float], siz
 
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
-"""Of CIFAR-10; which deviation goes with it is the source's choice (docs/checkpoints.md#normalisation)."""
+"""Of CIFAR-10; which deviation goes with it is the source's choice (docs/checkpoints.md#normalization)."""
 
 
 def _nothing(architecture: Architecture, file: File) -> Settled:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import Caltech101
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 from transferbench.data.subsets import ranks
 
@@ -20,7 +20,7 @@ def download(where: Path) -> None:
     Caltech101(where.parent, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split. There is no official one: papers draw 30 a class at random, here always the same 30.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from transferbench import runtime
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.annotations import Annotated, Annotation
 from transferbench.data.bundles import COCO, Bundle
 from transferbench.data.packing import Packed
@@ -26,7 +26,7 @@ HELP = "COCO 2017, 19 GiB: download it by hand; DATA/coco or DETECTRON2_DATASETS
 LAYOUT = "Expected annotations/instances_train2017.json and instances_val2017.json, and the folders train2017, val2017."
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split with its objects. What is no box (no width, no height) is left out, as Detectron2 does.
 
     Raises:
@@ -47,7 +47,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     classes = tuple(str(category["name"]) for category in categories)
     info = DatasetInfo(bundle.name, classes, tuple(files), None, "local", "box_ap", "boxes")
     marks = "".join(f"{name}\0{bundle.mark(name)}\n" for name in names)
-    return LabelledImages(
+    return LabeledImages(
         info=info,
         split=split,
         labels=annotated.first_labels(),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import EuroSAT
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 
 HELP = "EuroSAT, 0.09 GiB: evaluate download eurosat"
@@ -20,7 +20,7 @@ def download(where: Path) -> None:
     EuroSAT(where.parent, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split. There is no official one: as in many papers a fifth of each class is for testing.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferbench import runtime
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.annotations import Annotated, Annotation
 from transferbench.data.bundles import VOC, Bundle
 from transferbench.data.sources.voc07 import CLASSES
@@ -38,7 +38,7 @@ class Image(NamedTuple):
     objects: list[tuple[str, tuple[float, float, float, float], bool]]
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split with its objects.
 
     Raises:
@@ -64,7 +64,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     names = [image.path for image in images]
     marks = (f"{name}\0{bundle.mark(name)}\0{each}\n" for name, each in zip(names, objects, strict=True))
     name = "voc0712" if is_official else bundle.name
-    return LabelledImages(
+    return LabeledImages(
         info=DatasetInfo(name, tuple(classes), tuple(OFFICIAL), None, "local", "box_ap", "boxes"),
         split=split,
         labels=annotated.first_labels(),

@@ -58,7 +58,7 @@ class Detector(nn.Module):
             with_frozen_norms(self.pyramid)
 
     def batch(self, samples: Sequence[Sample]) -> Float[Tensor, "b 3 h w"]:
-        """Images in the recipe's order of colours, normalised and then padded with 0, right and below, to the largest.
+        """Images in the recipe's order of colors, normalized and then padded with 0, right and below, to the largest.
 
         For a pyramid, whose maps are doubled in size, to whole steps of its coarsest stage.
         """

@@ -16,7 +16,7 @@ from transferbench.origins import Origin
 from transferbench.settings import Settings
 
 BASE = "_BASE_"
-HINT = "These are the keys and values of Detectron2 that this backend honours; it ignores none."
+HINT = "These are the keys and values of Detectron2 that this backend honors; it ignores none."
 
 
 class DetectionRecipe(Settings):
@@ -35,7 +35,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> DetectionRecipe:
     """The recipe in a file, with `overrides` as Detectron2's command line takes them: KEY VALUE KEY VALUE ...
 
     Raises:
-        UserError: with one line for each key that is unknown, not honoured or out of range.
+        UserError: with one line for each key that is unknown, not honored or out of range.
     """
     values, pairs = with_bases(path), _pairs(overrides)
     for key, value in pairs:

@@ -23,7 +23,7 @@ TYPES: dict[Kind, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
 @dataclass(frozen=True)
 class Precision:
-    """Per cent; `values` by name such as `ap50`, `classes` by class over all thresholds; without what has no object."""
+    """Percent; `values` by name such as `ap50`, `classes` by class over all thresholds; without what has no object."""
 
     values: dict[str, float]
     classes: dict[str, float]

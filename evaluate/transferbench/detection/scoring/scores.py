@@ -1,15 +1,15 @@
 """The scores of a detector's findings, by the precision that its data set is reported in."""
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.scoring import coco_precision, voc_precision
 from transferbench.detection.scoring.results import Results
 from transferbench.records import Score
 
 
 def score_results(
-    found: Results, test: LabelledImages, with_masks: bool
+    found: Results, test: LabeledImages, with_masks: bool
 ) -> tuple[list[Score], dict[str, dict[str, float]]]:
-    """Scores such as `box_ap50` and `mask_ap`, and for boxes and masks the precision of each class; per cent."""
+    """Scores such as `box_ap50` and `mask_ap`, and for boxes and masks the precision of each class; percent."""
     names = test.info.classes
     if test.boxes.scoring == "coco":
         kinds: list[coco_precision.Kind] = ["box", "mask"] if with_masks else ["box"]

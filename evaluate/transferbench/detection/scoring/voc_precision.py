@@ -10,14 +10,14 @@ from transferbench.data.annotations import Annotated, Annotation
 from transferbench.detection.scoring.coco_precision import Precision
 
 THRESHOLDS = tuple(range(50, 100, 5))
-"""Overlaps, per cent."""
+"""Overlaps, percent."""
 
 Truth = tuple[np.ndarray, np.ndarray]
 """Of an image: corners in VOC's counting, `n 4`, and which are difficult."""
 
 
 def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: Sequence[str]) -> Precision:
-    """The mean over classes of the average precision, over overlaps of 50 to 95 per cent, at 50 and at 75.
+    """The mean over classes of the average precision, over overlaps of 50 to 95 percent, at 50 and at 75.
 
     Scores have 3 decimals; corners 1, counted from 1, and both belong to the box (docs/protocols.md#voc-precision).
     The set's year says whether precision is interpolated at 11 points (2007) or its area taken (2012).

@@ -17,7 +17,7 @@ def match(
     """For each of `n` boxes the object it overlaps most, and the label of the interval its overlap lies in.
 
     Intervals are closed below, and `labels` has one more than `thresholds`. With `keep_best` every box that overlaps an
-    object as much as any box does is labelled 1, however little that is; it stays matched to the object *it* overlaps
+    object as much as any box does is labeled 1, however little that is; it stays matched to the object *it* overlaps
     most (docs/protocols.md#torchvision). Without objects every box has the first label and object 0.
     """
     if not len(quality):

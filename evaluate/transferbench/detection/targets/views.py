@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from PIL import Image
 from torch import Tensor
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.annotations import Annotation
 from transferbench.detection.targets import rle
 from transferbench.detection.targets.rle import decoded as decoded_runs
@@ -36,7 +36,7 @@ def scaled(size: tuple[int, int], shorter: int, longest: int) -> tuple[int, int]
     return int(new_height + 0.5), int(new_width + 0.5)
 
 
-def sample(images: LabelledImages, index: int, shorter: int, longest: int) -> Sample:
+def sample(images: LabeledImages, index: int, shorter: int, longest: int) -> Sample:
     """An image as it is tested.
 
     Raises:
@@ -48,7 +48,7 @@ def sample(images: LabelledImages, index: int, shorter: int, longest: int) -> Sa
 
 
 def training_sample(
-    images: LabelledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool
+    images: LabeledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool
 ) -> Sample:
     """An image as it is trained on; `limits` are those of the shorter and of the longer side."""
     image = decoded(images, index)
@@ -59,11 +59,11 @@ def training_sample(
 
 
 def is_trained_on(each: Annotation, with_masks: bool) -> bool:
-    """Whether an object is learnt: no crowd, and with a mask where masks are."""
+    """Whether an object is learned: no crowd, and with a mask where masks are."""
     return not each.crowd and (each.mask is not None or not with_masks)
 
 
-def decoded(images: LabelledImages, index: int) -> Image.Image:
+def decoded(images: LabeledImages, index: int) -> Image.Image:
     """The image, if it is of the size that its annotations are for."""
     image, (height, width) = images.image(index), images.boxes.sizes[index]
     if (image.height, image.width) != (height, width):

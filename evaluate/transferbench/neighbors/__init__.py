@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: proposed by FAISS or torch and ranked in float64, so the result is the same from either.
+"""Exact nearest neighbors: proposed by FAISS or torch and ranked in float64, so the result is the same from either.
 
 Why they are exact: docs/protocols.md#exact-search.
 """
@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float, Float64, Int64
 
 from transferbench.errors import unknown
-from transferbench.neighbours import proposals
-from transferbench.neighbours.coding import Scan
-from transferbench.neighbours.exact import Exact, Ranked
-from transferbench.neighbours.proposals import MARGIN, propose
-from transferbench.neighbours.space import SAMPLE, Matrix, Metric, Space
+from transferbench.neighbors import proposals
+from transferbench.neighbors.coding import Scan
+from transferbench.neighbors.exact import Exact, Ranked
+from transferbench.neighbors.proposals import MARGIN, propose
+from transferbench.neighbors.space import SAMPLE, Matrix, Metric, Space
 from transferbench.runtime import fast_precision, knn_engine
 
-__all__ = ["Engine", "Matrix", "Metric", "Neighbours", "chosen", "memory", "search"]
+__all__ = ["Engine", "Matrix", "Metric", "Neighbors", "chosen", "memory", "search"]
 
 Engine = Literal["auto", "faiss", "torch", "torch_bf16"]
 
@@ -30,7 +30,7 @@ TOGETHER = 2**26
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """For each query its nearest rows of the bank, nearest first, ties in the order of the bank.
 
     `values` are cosine similarities or Euclidean distances. There are min(k, n) columns.
@@ -47,7 +47,7 @@ def search(
     metric: Metric,
     engine: Engine = "auto",
     device: torch.device | None = None,
-) -> Neighbours:
+) -> Neighbors:
     """The k nearest rows of `bank` for every query. A row of zeros has cosine 0 with everything.
 
     The engine proposes more rows than asked for. Where rounding could have kept a row of the answer out of the
@@ -56,8 +56,8 @@ def search(
 
     Args:
         bank: the rows searched; may be mapped from disk, it is read tile by tile.
-        queries: the rows to find neighbours of.
-        k: how many neighbours; all rows when it exceeds their number.
+        queries: the rows to find neighbors of.
+        k: how many neighbors; all rows when it exceeds their number.
         metric: `cosine` or `euclidean`.
         engine: `auto` takes the one that is fastest here.
         device: where torch searches; the CPU unless told otherwise.
@@ -70,7 +70,7 @@ def search(
     for start in range(0, len(queries), step):
         part = np.arange(start, min(len(queries), start + step))
         values[part], indices[part] = _search(space, everything.of(part), k, scans, device)
-    return Neighbours(values if metric == "cosine" else np.sqrt(-values), indices)
+    return Neighbors(values if metric == "cosine" else np.sqrt(-values), indices)
 
 
 def memory(n: int, m: int, d: int, k: int) -> int:

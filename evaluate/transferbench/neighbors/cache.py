@@ -1,4 +1,4 @@
-"""Neighbours found once for the same features, and kept beside them."""
+"""Neighbors found once for the same features, and kept beside them."""
 
 import hashlib
 import io
@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from transferbench import state
-from transferbench.neighbours import Matrix, Metric, Neighbours, search
+from transferbench.neighbors import Matrix, Metric, Neighbors, search
 from transferbench.runtime import Runtime
 from transferbench.settings import sha256
 
 SCHEMA = 1
 
 
-def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime: Runtime, cache: Path) -> Neighbours:
+def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime: Runtime, cache: Path) -> Neighbors:
     """The k nearest rows of `bank` for every query, from the cache where as many or more of the same rows lie there.
 
     Several processes share the queries; `cache` must be a folder that all of them see.
@@ -27,12 +27,12 @@ def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime
         mine = np.array_split(queries, runtime.world_size)[runtime.rank]
         parts = runtime.gather_objects(search(bank, mine, k, metric, device=runtime.device))
         values = np.concatenate([part.values for part in parts])
-        found = Neighbours(values, np.concatenate([part.indices for part in parts]))
+        found = Neighbors(values, np.concatenate([part.indices for part in parts]))
         if runtime.is_main:
             buffer = io.BytesIO()
             np.savez(buffer, values=found.values, indices=found.indices)
             state.write(path, buffer.getvalue())
-    return Neighbours(found.values[:, :k], found.indices[:, :k])
+    return Neighbors(found.values[:, :k], found.indices[:, :k])
 
 
 def _mark(rows: Matrix) -> str:
@@ -43,10 +43,10 @@ def _mark(rows: Matrix) -> str:
     return mark.hexdigest()
 
 
-def _read(path: Path, k: int) -> Neighbours | None:
+def _read(path: Path, k: int) -> Neighbors | None:
     try:
         with np.load(path) as arrays:
-            found = Neighbours(arrays["values"], arrays["indices"])
+            found = Neighbors(arrays["values"], arrays["indices"])
     except (OSError, ValueError, KeyError):
         return None
     return found if found.indices.shape[1] >= k else None

@@ -1,4 +1,4 @@
-"""Colours of one image, `3 n` uint8, changed in place as PIL and torchvision change them."""
+"""Colors of one image, `3 n` uint8, changed in place as PIL and torchvision change them."""
 
 from typing import no_type_check
 
@@ -74,7 +74,7 @@ def gray(pixels):
 @kernel
 @no_type_check
 def hue(pixels, factor):
-    """The hue turned by a share of the circle, in PIL's HSV; see `pixels.colour.hue`."""
+    """The hue turned by a share of the circle, in PIL's HSV; see `pixels.color.hue`."""
     red, green, blue, turn = pixels[0], pixels[1], pixels[2], np.int32(factor * 255)
     for i in range(red.shape[0]):
         r, g, b = F(red[i]), F(green[i]), F(blue[i])

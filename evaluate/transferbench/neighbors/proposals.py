@@ -10,9 +10,9 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from transferbench.errors import UserError
-from transferbench.neighbours import coding
-from transferbench.neighbours.coding import Asked, Lost, Scan, coded
-from transferbench.neighbours.space import Matrix, Space, sample
+from transferbench.neighbors import coding
+from transferbench.neighbors.coding import Asked, Lost, Scan, coded
+from transferbench.neighbors.space import Matrix, Space, sample
 
 Pairs = tuple[Int64[np.ndarray, "p"], Int64[np.ndarray, "p"], Float32[np.ndarray, "p"]]
 """Queries, rows and computed levels, one entry a pair."""
