@@ -13,13 +13,14 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from transferbench import settings, state
+from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
 from transferbench.features.resumable_array import ResumableArray, claimed
-from transferbench.features.spec import FeatureSpec, Precision, feature_spec, forward
+from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
 
 SCHEMA = 2
@@ -55,7 +56,8 @@ def extract(
     and gets its training flags back.
 
     Raises:
-        UserError: for an image that cannot be decoded, a layer that is not there, or features that are not finite.
+        UserError: for an image that cannot be decoded, a layer that is not there, features that are not finite, or kept
+            ones of another width.
     """
     identity = _identity(candidate, images, feature_spec(asked))
     path = place(candidate, images, cache, asked)
@@ -67,7 +69,10 @@ def extract(
             if runtime.is_main:
                 _seal(work.path, path, identity)
         runtime.barrier()
-    return FeatureSet(np.load(path, mmap_mode="r"), images.labels)
+    found = np.load(path, mmap_mode="r")
+    if is_cached:
+        _require_width(path, found.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
+    return FeatureSet(found, images.labels)
 
 
 def cached(
@@ -164,8 +169,10 @@ def _compute(
     left = share[~work.done[share]]
     sizes = np.minimum(BATCH, len(images) - BATCH * share)
     done = int(sizes[work.done[share]].sum())
+    seen = 0
     for indices, features in stream(candidate, images, runtime, workers, wanted, left):
-        _require_finite(features, candidate, images, indices)
+        seen += len(indices)
+        _require_finite(features, candidate, images, indices, seen)
         work.put(int(indices[0]) // BATCH, indices.numpy(), features.cpu().numpy())
         if report is not None:
             done += len(indices)
@@ -174,15 +181,32 @@ def _compute(
     runtime.barrier()
 
 
+def _width_of(candidate: Candidate, images: LabeledImages, runtime: Runtime, wanted: FeatureSpec) -> int:
+    """How many features the reading gives; of a backbone's own output that is known."""
+    backbone = candidate.backbone
+    if wanted.layer == POOLED and isinstance(backbone, Backbone):
+        return backbone.width
+    return width(candidate, images, runtime, wanted)
+
+
+def _require_width(path: Path, found: int, expected: int, candidate: Candidate) -> None:
+    if found != expected:
+        raise UserError(
+            f"{path} holds {found} features an image for {candidate.name}, which gives {expected}: they are another "
+            f"network's. Remove {path.with_suffix('')}.* and run again."
+        )
+
+
 def _require_finite(
-    features: Float[Tensor, "b d"], candidate: Candidate, images: LabeledImages, indices: Int64[Tensor, "b"]
+    features: Float[Tensor, "b d"], candidate: Candidate, images: LabeledImages, indices: Int64[Tensor, "b"], seen: int
 ) -> None:
     bad = ~features.isfinite().all(1)
     if bad.any():
         first = images.names[int(indices[bad][0])]
         raise UserError(
-            f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s), first '{first}'. "
-            "Expected finite numbers: the weights may have diverged or need another preprocessing."
+            f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s) among the first {seen} "
+            f"looked at of {images.info.name}/{images.split}, the first of them '{first}'. Expected finite numbers: "
+            "the weights may have diverged or need another preprocessing."
         )
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from transferbench import state
 from transferbench.neighbors import Matrix, Metric, Neighbors, search
+from transferbench.neighbors.requirements import capped, require_searchable
 from transferbench.runtime import Runtime
 from transferbench.settings import sha256
 
@@ -18,10 +20,14 @@ def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime
     """The k nearest rows of `bank` for every query, from the cache where as many or more of the same rows lie there.
 
     Several processes share the queries; `cache` must be a folder that all of them see.
+
+    Raises:
+        UserError: as `search`, in every process.
     """
     identity = {"schema": SCHEMA, "metric": metric, "bank": _mark(bank), "queries": _mark(queries)}
     path = cache / "neighbours" / f"{sha256(identity)}.npz"
-    k = min(k, len(bank))
+    require_searchable(bank, queries, k)
+    k = capped(k, len(bank))
     found = runtime.gather_objects(_read(path, k) if runtime.is_main else None)[0]
     if found is None:
         mine = np.array_split(queries, runtime.world_size)[runtime.rank]
@@ -47,6 +53,6 @@ def _read(path: Path, k: int) -> Neighbors | None:
     try:
         with np.load(path) as arrays:
             found = Neighbors(arrays["values"], arrays["indices"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return found if found.indices.shape[1] >= k else None

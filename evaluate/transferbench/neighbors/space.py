@@ -15,6 +15,9 @@ Matrix = Float[np.ndarray, "_ _"]
 SAMPLE = 4096
 """How many rows of a bank its center and the level of its near neighbors are estimated from."""
 
+MOST = 100
+"""Rows are scaled up by at most so many powers of two: float32 holds them and their squares."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -38,7 +41,9 @@ class Space:
             rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
         center = rows.mean(0).astype(np.float32)
         spread = np.sqrt(((rows - center) ** 2).sum(1)).max()
-        return cls(metric, center, 1.0 if metric == "cosine" or spread == 0 else 2.0 ** -np.round(np.log2(spread)))
+        if metric == "cosine" or spread == 0:
+            return cls(metric, center, 1.0)
+        return cls(metric, center, 2.0 ** min(MOST, -np.round(np.log2(spread))))
 
     @property
     def unit(self) -> float:

@@ -10,7 +10,7 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import per_class
 from transferbench.features.spec import Precision, feature_spec
-from transferbench.neighbors import Metric
+from transferbench.neighbors import Metric, capped
 from transferbench.neighbors.cache import cached_search
 from transferbench.probing.cost import BOTH
 from transferbench.settings import Settings
@@ -42,7 +42,8 @@ class Config(Settings):
 
     k: int = Field(20, ge=1, description="k of the main score")
     ks: tuple[int, ...] = Field(
-        (5, 10, 20, 200), description="every k to report; at most the training set's size is used"
+        (5, 10, 20, 200),
+        description="every k to report; all training images where there are fewer than k",
     )
     metric: Metric = Field("cosine", description="cosine, or euclidean on unnormalized features")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
@@ -77,7 +78,7 @@ def label(config: Config) -> str:
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A search among the training images for every test image."""
-    reading, most = feature_spec(config.precision), min(n_train, max(config.ks))
+    reading, most = feature_spec(config.precision), capped(max(config.ks), n_train)
     return JobCost(BOTH, products=n_train * n_test, neighbors=most, reading=reading)
 
 
@@ -96,9 +97,9 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     classes, weights = labels[found.indices], np.ones_like(found.values)
     if config.vote == "weighted":
         weights = np.exp((found.values - found.values[:, :1]) / config.temperature)
-    used = sorted({min(k, len(labels)) for k in config.ks})
+    used = sorted({capped(k, len(labels)) for k in config.ks})
     predictions = {k: vote(classes[:, :k], weights[:, :k], len(dataset.train.info.classes)) for k in used}
-    main = predictions[min(config.k, len(labels))]
+    main = predictions[capped(config.k, len(labels))]
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
     shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
