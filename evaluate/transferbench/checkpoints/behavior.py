@@ -69,6 +69,7 @@ class _Pass:
     features: Float[Tensor, "b d"]
     numbers: list[tuple[str, float]]
     is_double: bool
+    is_random: bool
 
     def text(self, digits: int) -> str:
         """All of it, rounded."""
@@ -88,14 +89,12 @@ def observed(network: Backbone, crop: int) -> Behavior:
     Raises:
         UserError: when it cannot be run on images, or gives no features.
     """
-    images, twin = fixed_images(crop), network
+    images = fixed_images(crop)
     try:
-        if any(is_lazy(tensor) for tensor in network.parameters()):
-            _passed(network, images)
+        _passed(network if any(map(is_lazy, network.parameters())) else _twin(network), images[:1])
         twin = _twin(network)
-        with _seeded(0) as was_drawn:
+        with _seeded(0):
             first = _passed(twin, images)
-            is_random = was_drawn()
         with _seeded(1):
             again = _passed(twin, images)
     except UserError:
@@ -112,7 +111,7 @@ def observed(network: Backbone, crop: int) -> Behavior:
     return Behavior(
         width=first.features.shape[1],
         mark=hashlib.sha256("own precision\n".join(texts).encode()).hexdigest(),
-        is_repeatable=not is_random and again.differs(first) <= REPEATED[_place(network)[0].type == "cpu"],
+        is_repeatable=not first.is_random and again.differs(first) <= REPEATED[_place(network)[0].type == "cpu"],
         is_portable=is_exact and double is not None and double.is_double,
     )
 
@@ -152,14 +151,16 @@ def _passed(network: Backbone, images: Tensor, dtype: torch.dtype | None = None)
     try:
         with torch.no_grad():
             images = images.to(device, dtype or own)
+            before = _random_states()
             features = network(images.clone())
+            is_random = _random_states() != before
             note([network.stages(images.clone()), features])
     finally:
         for hook in hooks:
             hook.remove()
         for part, flag in flags.items():
             part.training = flag
-    return _Pass(features.detach().cpu().double(), numbers, precisions == {torch.float64})
+    return _Pass(features.detach().cpu().double(), numbers, precisions == {torch.float64}, is_random)
 
 
 def _parts(network: nn.Module) -> list[nn.Module]:
@@ -226,12 +227,12 @@ def _on_cpu(network: Backbone, images: Tensor, first: _Pass) -> _Pass | None:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[Any]:
-    """Global random numbers from `seed`, put back afterwards; gives the question whether any was drawn meanwhile."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Global random numbers of torch from `seed`; all global ones are put back afterwards."""
     with seeded(seed):
-        before, kept = _random_states(), (random.getstate(), np.random.get_state())
+        kept = random.getstate(), np.random.get_state()
         try:
-            yield lambda: _random_states() != before
+            yield
         finally:
             random.setstate(kept[0])
             np.random.set_state(kept[1])

@@ -94,7 +94,9 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
     printing.show(board, form)
     for path in tables.write(place, there.records, board, form) if place else ():
         print(f"wrote {path}")
-    if place is None:
+    if not board.columns:
+        print("Nothing was written.")
+    elif place is None:
         print("Nothing was written: name a folder with --out FOLDER.")
 
 

@@ -1,6 +1,8 @@
 """Features of a data set, extracted once for each (weights, images, transform) and cached on disk by content."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,6 +89,22 @@ def cached(
 def place(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
     """Where the features of a split are kept, once they are extracted."""
     return cache / "features" / f"{settings.sha256(_identity(candidate, images, feature_spec(asked)))}.npy"
+
+
+@contextmanager
+def cache_of(candidate: Candidate, cache: Path, runtime: Runtime) -> Iterator[Path]:
+    """Where a candidate's features are kept; where they hold for this call alone, a folder that goes afterwards."""
+    if candidate.is_repeatable:
+        yield cache
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    made = tempfile.mkdtemp(prefix="call-", dir=cache) if runtime.is_main else ""
+    folder = Path(runtime.gather_objects(made)[0])
+    try:
+        yield folder
+    finally:
+        if runtime.is_main:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

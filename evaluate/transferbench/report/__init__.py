@@ -65,7 +65,7 @@ def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
         there.records, choice, len(there.unreadable), lambda record: comparison.hits(record, library.folder(record))
     )
     if not board.columns:
-        raise UserError("\n".join(["No result to show.", *tables.notes(board)]))
+        raise UserError("\n".join(["No result to show.", *tables.notes(board), *tables.cures(board)]))
     listed = subjects(board)
     sections = [_section(subject, library) for subject in listed]
     plots, missing = ranks.charts(board), []
