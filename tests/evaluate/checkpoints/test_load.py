@@ -340,7 +340,7 @@ def test_a_live_module_is_averaged_over_space_and_keeps_its_own_weights() -> Non
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(candidate.backbone(images), module(images).mean((2, 3)))
-    assert candidate.digest == before == digest(module.state_dict())
+    assert before == digest(module.state_dict())
     assert candidate.backbone.width == 5
     assert candidate.card.architecture.name == "torch.nn.modules.container.Sequential"
 
