@@ -10,7 +10,7 @@ from transferbench import records, renamed, runtime
 from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
 from transferbench.data.subsets import limited
-from transferbench.errors import UserError, told
+from transferbench.errors import UserError, summary, told
 from transferbench.plugins import is_outside, recorded
 from transferbench.records import Record
 from transferbench.run.attempt import PendingJob, attempted, failed
@@ -61,13 +61,20 @@ class DatasetCache:
             return None
 
     def common_side(self, data: Sequence[str]) -> int | None:
-        """The side that the images of all these data sets have that can be opened; None where they have no one side."""
+        """The side that the images of all these data sets have that can be opened; None where they have no one side.
+
+        Raises:
+            UserError: with the reason of each, when none can be opened.
+        """
         sides: set[int | None] = set()
+        reasons: list[str] = []
         for name in data:
             try:
                 sides.add(self.take(name).train.info.image_size)
-            except Exception:
-                continue
+            except Exception as error:
+                reasons.append(f"{name} cannot be opened: {summary(told(error))}")
+        if not sides:
+            raise UserError("\n".join(reasons))
         return sides.pop() if len(sides) == 1 else None
 
     def require_some(self, data: Sequence[str]) -> None:

@@ -127,12 +127,12 @@ GENERATOR = np.random.default_rng(0)
     ids=["dropout", "tiny noise", "its own generator", "seldom, by numpy", "seldom, by python"],
 )
 def test_a_module_that_is_random_is_another_one_each_time(function: Callable[[Tensor], Tensor]) -> None:
-    state = torch.get_rng_state().tolist(), str(np.random.get_state())  # noqa: NPY002
+    state = torch.get_rng_state().tolist(), str(np.random.get_state())
     first, second = (wrap(Function(function), "mine", PLACE) for _ in range(2))
     assert not first.is_repeatable
     assert first.digest != second.digest
     assert "no feature is kept for another call" in first.report.assumed[0]
-    assert (torch.get_rng_state().tolist(), str(np.random.get_state())) == state  # noqa: NPY002
+    assert (torch.get_rng_state().tolist(), str(np.random.get_state())) == state
 
 
 def test_a_module_that_remembers_what_it_saw_is_not_repeatable_and_stays_as_it_was() -> None:
