@@ -64,7 +64,9 @@ class LabeledImages:
 
     Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
-    `labels` the class of the first, or -1.
+    `labels` the class of the first, or -1; images are turned as their EXIF orientation says, as in Detectron2.
+
+    `notes` say what of the files was left out.
     """
 
     info: DatasetInfo
@@ -75,6 +77,7 @@ class LabeledImages:
     fingerprint: str
     targets: Int8[np.ndarray, "n c"] | None = None
     annotated: Annotated | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,7 +111,8 @@ class LabeledImages:
 
     def _decoded(self, index: int, how: Callable[[Image.Image], T]) -> T:
         try:
-            return how(self.read(index))
+            image = self.read(index)
+            return how(image if self.annotated is None else decoding.upright(image))
         except (OSError, ValueError, SyntaxError) as error:
             why = "in no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
             raise UserError(
