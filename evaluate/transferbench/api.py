@@ -167,6 +167,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     _require_some(request.data, datasets)
     loaded = [_candidate(model, request, datasets) for model in request.models]
     controls, notes = _controls(loaded) if request.control else ([], [])
+    notes += datasets.notes()
     return Evaluation((*loaded, *controls), tuple(ordered(jobs, datasets)), tuple(notes), execution, datasets)
 
 

@@ -52,6 +52,11 @@ class DatasetCache:
             raise found
         return found
 
+    def notes(self) -> list[str]:
+        """What was left out of the data sets that are open, each once."""
+        opened = [each for each in self._opened.values() if isinstance(each, Dataset)]
+        return list(dict.fromkeys(note for each in opened for note in (*each.train.notes, *each.test.notes)))
+
     def _open(self, data: str, limit: int | None) -> Dataset:
         if limit is not None:
             whole = self.take(data)

@@ -43,11 +43,6 @@ class Annotated:
         return self.objects
 
     @property
-    def has_masks(self) -> bool:
-        """Whether every object that is no crowd has a mask."""
-        return bool((self.packed.masked | self.packed.crowd).all())
-
-    @property
     def judged(self) -> int:
         """How many objects detections are judged by: neither crowds nor difficult."""
         return int((~self.packed.crowd & ~self.packed.difficult).sum())

@@ -61,7 +61,9 @@ def _arrays(mask: list[Any]) -> list[array]:
     return [array("d", _flat(outline)) for outline in mask]
 
 
-def _flat(outline: list[Any]) -> list[Any]:
+def _flat(outline: Any) -> list[Any]:
+    if not isinstance(outline, list):
+        raise TypeError("an outline that is no list")
     if outline and isinstance(outline[0], list):
         if not all(_is_pair(each) for each in outline):
             raise ValueError("corners that are no pairs")
