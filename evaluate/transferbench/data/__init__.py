@@ -64,7 +64,7 @@ class LabeledImages:
 
     Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
-    `labels` the class of the first, or -1; images are turned as their EXIF orientation says, as in Detectron2.
+    `labels` the class of the first, or -1.
 
     `notes` say what of the files was left out.
     """
@@ -101,6 +101,14 @@ class LabeledImages:
         """
         return self._decoded(index, lambda image: image.convert("RGB"))
 
+    def upright(self, index: int) -> Image.Image:
+        """The image as RGB, turned as its EXIF orientation says: what boxes are in pixels of, here as in Detectron2.
+
+        Raises:
+            UserError: naming the file that cannot be decoded.
+        """
+        return self._decoded(index, lambda image: decoding.upright(image).convert("RGB"))
+
     def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The pixels of `image`, sooner.
 
@@ -111,8 +119,7 @@ class LabeledImages:
 
     def _decoded(self, index: int, how: Callable[[Image.Image], T]) -> T:
         try:
-            image = self.read(index)
-            return how(image if self.annotated is None else decoding.upright(image))
+            return how(self.read(index))
         except (OSError, ValueError, SyntaxError) as error:
             why = "in no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
             raise UserError(

@@ -72,7 +72,7 @@ def decoded(images: LabelledImages, index: int) -> Image.Image:
     Raises:
         UserError: when it is not, or cannot be decoded.
     """
-    image, (height, width) = images.image(index), images.boxes.sizes[index]
+    image, (height, width) = images.upright(index), images.boxes.sizes[index]
     if (image.height, image.width) != (height, width):
         turned = decoding.orientation(images.read(index))
         why = f" once turned by its EXIF orientation {turned}, as Detectron2 reads it" if turned > 1 else ""
