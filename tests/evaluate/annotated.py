@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.targets.views import decoded
 
 CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 90, "name": "eel"}]
@@ -66,7 +66,7 @@ def edit(root: Path, change: Callable[[dict[str, Any]], object], *splits: str) -
     return root
 
 
-def coloured(root: Path) -> Path:
+def colored(root: Path) -> Path:
     """Two splits of six images with one bright square each, red (1) or blue (2), on gray."""
     for split in ("train", "val"):
         rng, images, objects = np.random.default_rng(split == "val"), [], []
@@ -92,8 +92,8 @@ def coloured(root: Path) -> Path:
     return root
 
 
-def on_their_objects(images: LabelledImages) -> int:
-    """How many boxes of `coloured` lie on a square of their class's colour, in the pictures as detectors see them."""
+def on_their_objects(images: LabeledImages) -> int:
+    """How many boxes of `colored` lie on a square of their class's color, in the pictures as detectors see them."""
     count = 0
     for i, found in enumerate(images.boxes.objects):
         pixels = np.asarray(decoded(images, i)).astype(int)

@@ -53,9 +53,9 @@ class Annotated:
         return packed.with_any(~packed.masked & (packed.crowd == crowd))
 
     def learnable(self, with_masks: bool) -> Int64[np.ndarray, "m"]:
-        """The images with at least one object to learn: no crowd, its mask enclosing something if it is to be learnt.
+        """The images with at least one object to learn: no crowd, its mask enclosing something if it is to be learned.
 
-        As in Detectron2, outlines that enclose nothing take the object out whether masks are learnt or not.
+        As in Detectron2, outlines that enclose nothing take the object out whether masks are learned or not.
         """
         packed = self.packed
         objects = ~packed.crowd & ~packed.unusable

@@ -80,13 +80,13 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabeledImages, test: Labe
     return reason or compatibility.unsuited(adapted, card.architecture)
 
 
-def _parts_missing(recipe: DetectionRecipe, train: LabelledImages, test: LabelledImages) -> str | None:
+def _parts_missing(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> str | None:
     """Which splits the recipe names in `DATASETS` and the data set has not; None when it has all."""
     for key, images, named in (("TRAIN", train, recipe.DATASETS.TRAIN), ("TEST", test, recipe.DATASETS.TEST)):
         there = sorted({each for each in images.boxes.parts if each})
         absent = [name for name in named if name not in there]
         if absent or len(set(named)) < len(named):
-            wrong = f"DATASETS.{key} is for {', '.join(absent)}" if absent else f"DATASETS.{key} names a split twice"
+            wrong = f"DATASETS.{key} names {', '.join(absent)}" if absent else f"DATASETS.{key} names a split twice"
             return (
                 f"{wrong}; {images.info.name}/{images.split} has {', '.join(there) or 'no split of a name'}. Name "
                 f"splits that it has, or none for all its images: --set detect.overrides='DATASETS.{key} ()'."
@@ -94,22 +94,22 @@ def _parts_missing(recipe: DetectionRecipe, train: LabelledImages, test: Labelle
     return None
 
 
-def chosen(
-    recipe: DetectionRecipe, train: LabelledImages, test: LabelledImages
-) -> tuple[LabelledImages, LabelledImages]:
+def chosen(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> tuple[LabeledImages, LabeledImages]:
     """The images of the splits that the recipe names in `DATASETS`, in its order; all where it names none."""
     return _of_parts(train, recipe.DATASETS.TRAIN), _of_parts(test, recipe.DATASETS.TEST)
 
 
-def _of_parts(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
+def _of_parts(images: LabeledImages, names: Sequence[str]) -> LabeledImages:
+    if not names:
+        return images
     parts = np.array(images.boxes.parts)
-    places = np.concatenate([np.flatnonzero(parts == name) for name in names]) if names else np.arange(len(images))
+    places = np.concatenate([np.flatnonzero(parts == name) for name in names])
     is_whole = np.array_equal(places, np.arange(len(images)))
     return images if is_whole else images.subset(places, f"of {' '.join(names)}")
 
 
-def _without_masks(recipe: DetectionRecipe, train: LabelledImages, test: LabelledImages) -> str | None:
-    """The first object that lacks a mask where one is learnt or judged; a crowd's is judged, in testing."""
+def _without_masks(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> str | None:
+    """The first object that lacks a mask where one is learned or judged; a crowd's is judged, in testing."""
     if not recipe.MODEL.MASK_ON:
         return None
     for images, crowd in ((train, False), (test, False), (test, True)):
@@ -123,7 +123,7 @@ def _without_masks(recipe: DetectionRecipe, train: LabelledImages, test: Labelle
     return None
 
 
-def _unjudged(test: LabelledImages) -> str | None:
+def _unjudged(test: LabeledImages) -> str | None:
     if test.boxes.judged:
         return None
     return (

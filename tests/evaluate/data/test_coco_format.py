@@ -29,7 +29,7 @@ FILE = "mine/instances_val.json"
 def changed(change: Callable[[dict[str, Any]], object]) -> coco_format.CocoFile:
     tables = copy.deepcopy(TABLES)
     change(tables)
-    return coco_format.read(json.dumps(tables).encode(), FILE)
+    return coco_format.read(lambda: json.dumps(tables).encode(), FILE)
 
 
 def first(**values: Any) -> list[tuple[Annotation, ...]]:
@@ -133,7 +133,7 @@ def test_an_annotation_without_id_is_called_by_its_place():
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"images": [{"height": ' + "3" * 5000, "\xff\xfe{"])
 def test_what_is_no_json_is_said(text: str):
     with pytest.raises(UserError, match="cannot be read as JSON"):
-        coco_format.read(text.encode("latin-1"), FILE)
+        coco_format.read(lambda: text.encode("latin-1"), FILE)
 
 
 def test_a_repeat_that_says_the_same_is_left_out_and_counted():

@@ -4,20 +4,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from annotated import annotation, coco, coloured, edit, on_their_objects, picture, voc, voc_object
+from annotated import annotation, coco, colored, edit, on_their_objects, picture, voc, voc_object
 from PIL import Image
 
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.detection.targets.views import decoded
 from transferbench.errors import UserError
 
 
-def opened(root: Path, split: str = "val") -> LabelledImages:
+def opened(root: Path, split: str = "val") -> LabeledImages:
     return open_split(f"{root}/", split, root)
 
 
 def test_boxes_lie_on_their_objects_and_do_so_when_an_image_is_listed_twice(tmp_path: Path):
-    root = coloured(tmp_path)
+    root = colored(tmp_path)
     assert on_their_objects(opened(root)) == 6
     edit(root, lambda t: t["images"].insert(1, dict(t["images"][0])))
     images = opened(root)
@@ -33,7 +33,7 @@ TURNS = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 7: Image.T
 
 @pytest.mark.parametrize("tag", TURNS)
 def test_images_are_turned_by_their_exif_orientation_as_by_detectron2(tmp_path: Path, tag: int):
-    root = coloured(tmp_path)
+    root = colored(tmp_path)
     exif = Image.Exif()
     exif[0x112] = tag
     for path in (root / "val2017").iterdir():
@@ -42,7 +42,7 @@ def test_images_are_turned_by_their_exif_orientation_as_by_detectron2(tmp_path: 
 
 
 def test_an_image_that_only_fits_unturned_is_refused_with_the_word(tmp_path: Path):
-    root, exif = coloured(tmp_path), Image.Exif()
+    root, exif = colored(tmp_path), Image.Exif()
     exif[0x112] = 6
     path = root / "val2017" / "1.png"
     Image.open(path).save(path, exif=exif)
@@ -51,7 +51,7 @@ def test_an_image_that_only_fits_unturned_is_refused_with_the_word(tmp_path: Pat
 
 
 def test_of_two_years_that_one_is_taken_whose_images_are_there(tmp_path: Path):
-    root = coloured(tmp_path)
+    root = colored(tmp_path)
     for split in ("train", "val"):
         path = root / "annotations" / f"instances_{split}2017.json"
         path.with_name(f"instances_{split}2014.json").write_text(path.read_text().replace('.png"', '.jpg"'))

@@ -10,7 +10,7 @@ import pytest
 from annotated import annotation, coco, edit, picture, voc
 from test_task import candidate, record
 
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.detection import adaptation, backends
 from transferbench.detection.recipe import DetectionRecipe, compatibility
 from transferbench.detection.recipe.schedule_keys import DatasetKeys
@@ -24,7 +24,7 @@ JUDGED = candidate()
 CROWD = {"size": [30, 40], "counts": [0, 60, 1140]}
 
 
-def splits(root: Path) -> tuple[LabelledImages, LabelledImages]:
+def splits(root: Path) -> tuple[LabeledImages, LabeledImages]:
     train = open_split(f"{root}/", "train", root)
     return train, open_split(f"{root}/", train.info.test_split, root)
 
@@ -51,7 +51,7 @@ def reason(root: Path, recipe: DetectionRecipe) -> str:
         return adaptation.unfit(recipe, JUDGED.card, train, test) or ""
 
 
-def part(names: tuple[str, ...], root: Path) -> LabelledImages:
+def part(names: tuple[str, ...], root: Path) -> LabeledImages:
     return adaptation.chosen(named(names), *splits(root))[0]
 
 
@@ -71,10 +71,10 @@ def test_splits_that_a_data_set_has_not_are_refused(tmp_path: Path):
     voc07, own = years(tmp_path / "v"), coco(tmp_path / "own")
     assert not reason(voc07, named(("voc_2007_trainval",), ("voc_2007_test",), masks=False))
     said = reason(voc07, named(("voc_2007_train",), masks=False))
-    assert "DATASETS.TRAIN is for voc_2007_train; voc0712/train has voc_2007_trainval, voc_2012_trainval." in said
+    assert "DATASETS.TRAIN names voc_2007_train; voc0712/train has voc_2007_trainval, voc_2012_trainval." in said
     assert "--set detect.overrides='DATASETS.TRAIN ()'" in said
     assert not reason(own, named(("coco_2017_train",), ("coco_2017_val",)))
-    assert "is for coco_2014_val" in reason(own, named((), ("coco_2014_val",)))
+    assert "names coco_2014_val" in reason(own, named((), ("coco_2014_val",)))
     assert "names a split twice" in reason(own, named((), ("coco_2017_val", "coco_2017_val")))
     for path in (own / "annotations").iterdir():
         path.rename(path.with_name(path.name.replace("2017", "")))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,31 +46,36 @@ class CocoFile:
         return packed
 
 
-def read(content: bytes, name: str) -> CocoFile:
+def read(content: Callable[[], bytes], name: str) -> CocoFile:
     """The tables in an annotation file; only what is needed further is held, for files of 500 MB.
 
     Raises:
         UserError: when it is not in COCO's format, or an image or a category cannot be used.
     """
-    tables = _tables(content, name)
+    tables, mark = _tables(content, name)
     notes: list[str] = []
     images = images_of(name, tables["images"], notes)
     categories = categories_of(name, tables["categories"])
     if not tables["annotations"]:
         raise UserError(
-            f"{name} annotates none of its {len(images)} images, so that nothing can be learnt from it or judged by "
-            "it. Expected annotations; those of COCO's test images are not published."
+            f"{name} annotates none of its {len(images)} images, so that nothing can be learned from it or judged by "
+            "it. Expected annotations; those of COCO's test images are not published. To be judged on another split "
+            "move the file away."
         )
-    return CocoFile(name, hashlib.sha256(content).digest(), images, categories, notes, tables["annotations"])
+    return CocoFile(name, mark, images, categories, notes, tables["annotations"])
 
 
-def _tables(content: bytes, name: str) -> Mapping[str, list[Any]]:
+def _tables(content: Callable[[], bytes], name: str) -> tuple[Mapping[str, list[Any]], bytes]:
+    raw = content()
+    mark = hashlib.sha256(raw).digest()
     try:
-        tables = json.loads(content.decode(json.detect_encoding(content)), object_hook=compact)
+        text = raw.decode(json.detect_encoding(raw))
+        del raw
+        tables = json.loads(text, object_hook=compact)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} cannot be read as JSON: {error}.") from None
     if not isinstance(tables, dict) or not all(isinstance(tables.get(kind), list) for kind in KINDS):
         raise UserError(f"{name} is not in COCO's format: expected the lists {', '.join(KINDS)}.")
     if not tables["images"] or not tables["categories"]:
         raise UserError(f"{name} lists no images or no categories.")
-    return tables
+    return tables, mark

@@ -10,10 +10,11 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from transferbench import runtime
-from transferbench.data import DatasetInfo, LabelledImages, coco_format
+from transferbench.data import DatasetInfo, LabeledImages, coco_format
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import COCO, Bundle
 from transferbench.data.coco_format import CocoFile
@@ -27,7 +28,7 @@ OFFICIAL = re.compile(r"instances_([a-z]+)(\d{4})")
 """How COCO names its files; Detectron2 calls `instances_val2017` `coco_2017_val`."""
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split with its objects. What is no box (no width, no height) is not trained on, as in Detectron2.
 
     Raises:
@@ -103,7 +104,7 @@ def _chosen(bundle: Bundle, files: list[str], split: str) -> tuple[CocoFile, lis
 
 
 def _read(bundle: Bundle, name: str) -> tuple[CocoFile, list[str]]:
-    file = coco_format.read(bundle.content(name), f"{bundle.root}/{name}")
+    file = coco_format.read(partial(bundle.content, name), f"{bundle.root}/{name}")
     return file, _paths(bundle, name, [each.file for each in file.images])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferbench import runtime
-from transferbench.data import DatasetInfo, LabelledImages, voc_format
+from transferbench.data import DatasetInfo, LabeledImages, voc_format
 from transferbench.data.annotations import Annotated, Annotation
 from transferbench.data.bundles import VOC, Bundle
 from transferbench.data.sources.voc07 import CLASSES
@@ -27,8 +27,7 @@ OFFICIAL = {"train": (("VOC2007", "trainval"), ("VOC2012", "trainval")), "test":
 PARTS = {"train": ("trainval", "train"), "test": ("test", "val")}
 """Lists of a folder of one's own that a split may be, the best first."""
 
-ENDINGS = tuple(dict.fromkeys(end for suffix in SUFFIXES for end in (suffix, suffix.upper())))
-"""Of images, VOC's own first."""
+ENDINGS = tuple(end for suffix in SUFFIXES for end in (suffix, suffix.upper()))
 
 Part = tuple[str, str]
 """A folder in the bundle and the list in it."""
@@ -64,6 +63,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
             f"{bundle.root}/{split} has objects of the class(es) {', '.join(strange)}, which are not of its set."
         )
     objects = [tuple(_annotation(each, classes) for each in image.objects) for image in images]
+    named = {each: _part(bundle, *each) for each in parts}
     ids = [name for _, name in listed]
     if len(set(ids)) < len(ids):  # years of one's own may number their images alike
         ids = [f"{folder}/{name}" for (folder, _), name in listed]
@@ -73,7 +73,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
         [each.size for each in images],
         tuple(range(1, len(classes) + 1)),
         "voc2012" if all("2012" in folder for folder, _ in parts) else "voc2007",
-        [_part(bundle, *each) for each, _ in listed],
+        [named[each] for each, _ in listed],
     )
     names = [image.path for image in images]
     marks = (f"{name}\0{bundle.mark(name)}\0{each}\n" for name, each in zip(names, objects, strict=True))
@@ -125,10 +125,8 @@ def _listed(bundle: Bundle, folder: str, part: str, notes: list[str]) -> list[st
         raise UserError(f"{bundle.root}/{_list(folder, part)} is no text: {error}.") from None
     named = [line.split()[0] for line in lines if line.strip()]
     found = list(dict.fromkeys(named))
-    if len(found) < len(named):
-        notes.append(
-            f"{bundle.root}/{_list(folder, part)}: {len(named) - len(found)} of {len(named)} names repeat another and are left out."
-        )
+    if repeats := len(named) - len(found):
+        notes.append(f"{bundle.root}/{_list(folder, part)}: {repeats} of {len(named)} names repeat another, left out.")
     return found
 
 
@@ -143,10 +141,12 @@ def _image(bundle: Bundle, folder: str, name: str) -> Image:
 def _path(bundle: Bundle, folder: str, name: str) -> str:
     """Where an image lies: a `.jpg` as in VOC, else the one file of its name."""
     path = f"{folder}/JPEGImages/{name}".lstrip("/")
+    if bundle.has(f"{path}.jpg"):
+        return f"{path}.jpg"
     there = [f"{path}{end}" for end in ENDINGS if bundle.has(f"{path}{end}")]
     if not there:
         raise UserError(f"The image {path}.jpg is not in {bundle.root}, nor in another format. {LAYOUT}")
-    if len(there) > 1 and not there[0].endswith(".jpg"):
+    if len(there) > 1:
         raise UserError(f"{bundle.root} has {' and '.join(there)} for one name. Expected one image; remove the others.")
     return there[0]
 

@@ -35,8 +35,8 @@ def placed(config: Any, ground: Ground, weights: Path) -> Any:
     return config
 
 
-def mask_format(images: LabelledImages, recipe: DetectionRecipe) -> str:
-    """`polygon`, as published, where every mask that is learnt is one; `bitmask` where some are run lengths."""
+def mask_format(images: LabeledImages, recipe: DetectionRecipe) -> str:
+    """`polygon`, as published, where every mask that is learned is one; `bitmask` where some are run lengths."""
     return "bitmask" if recipe.MODEL.MASK_ON and images.boxes.packed.coded else "polygon"
 
 

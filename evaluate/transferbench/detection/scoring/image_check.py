@@ -1,12 +1,12 @@
 """Every test image read before a detector is trained for days, so that none of them can fail it afterwards."""
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.targets.views import decoded
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 
-def require_readable(images: LabelledImages, runtime: Runtime) -> None:
+def require_readable(images: LabeledImages, runtime: Runtime) -> None:
     """Decode every image and compare its size with the annotations', each process its share.
 
     Raises:

@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float32
 from PIL import Image
 from torch import Tensor
 
-from transferbench.data import LabelledImages, decoding
+from transferbench.data import LabeledImages, decoding
 from transferbench.data.annotations import Annotation
 from transferbench.detection.targets import rle
 from transferbench.detection.targets.samples import Objects, Sample
 from transferbench.errors import UserError
 
 Masks = Literal["outlines", "bitmaps"]
-"""How masks are learnt: as outlines where a set has nothing else, as in COCO, else as bitmaps; so does Detectron2."""
+"""How masks are learned: as outlines where a set has nothing else, as in COCO, else as bitmaps; so does Detectron2."""
 
 EMPTY = 1e-5
 """Boxes that are no wider or higher, in pixels, are no objects (Detectron2's `filter_empty_instances`)."""
@@ -62,11 +62,11 @@ def training_sample(
 
 
 def is_trained_on(each: Annotation, with_masks: bool) -> bool:
-    """Whether an object is learnt: no crowd, with a mask where masks are, and without outlines that enclose nothing."""
+    """Whether an object is learned: no crowd, with a mask where masks are, its outlines enclosing something."""
     return not each.crowd and each.mask != [] and (each.mask is not None or not with_masks)
 
 
-def decoded(images: LabelledImages, index: int) -> Image.Image:
+def decoded(images: LabeledImages, index: int) -> Image.Image:
     """The image, turned by its EXIF orientation, if it is of the size that its annotations are for.
 
     Raises:
