@@ -182,6 +182,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     datasets.require_some(request.data)
     loaded = [_agreed(_candidate(model, request, datasets), execution.runtime) for model in request.models]
     controls, notes = _controls(loaded) if request.control else ([], [])
+    notes += datasets.notes()
     notes += [f"{each.name}: {each.report.assumed[0]}." for each in loaded if not each.is_repeatable]
     candidates, jobs = (*loaded, *controls), ordered(jobs, datasets)
     found = problems_of(jobs, datasets)

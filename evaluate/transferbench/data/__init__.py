@@ -65,6 +65,8 @@ class LabeledImages:
     Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
     `labels` the class of the first, or -1.
+
+    `notes` say what of the files was left out.
     """
 
     info: DatasetInfo
@@ -75,6 +77,7 @@ class LabeledImages:
     fingerprint: str
     targets: Int8[np.ndarray, "n c"] | None = None
     annotated: Annotated | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,6 +100,14 @@ class LabeledImages:
             UserError: naming the file that cannot be decoded.
         """
         return self._decoded(index, lambda image: image.convert("RGB"))
+
+    def upright(self, index: int) -> Image.Image:
+        """The image as RGB, turned as its EXIF orientation says: what boxes are in pixels of, here as in Detectron2.
+
+        Raises:
+            UserError: naming the file that cannot be decoded.
+        """
+        return self._decoded(index, lambda image: decoding.upright(image).convert("RGB"))
 
     def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The pixels of `image`, sooner.

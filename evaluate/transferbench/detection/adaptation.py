@@ -5,6 +5,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transferbench.checkpoints import Card
 from transferbench.data import LabeledImages
 from transferbench.detection import recipe
@@ -73,12 +75,61 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabeledImages, test: Labe
             )
     if adapted.TEST.EVAL_PERIOD or adapted.TEST.AUG.ENABLED:
         return "TEST.EVAL_PERIOD and TEST.AUG are not supported: a detector is evaluated once, at the end. Omit them."
-    if adapted.MODEL.MASK_ON and not (train.boxes.has_masks and test.boxes.has_masks):
-        return (
-            f"{train.info.name} has objects without masks, and the recipe learns masks. "
-            'For boxes alone: --set detect.overrides="MODEL.MASK_ON False".'
-        )
-    return compatibility.unsuited(adapted, card.architecture)
+    reason = _parts_missing(adapted, train, test) or _without_masks(adapted, train, test)
+    reason = reason or _unjudged(_of_parts(test, adapted.DATASETS.TEST))
+    return reason or compatibility.unsuited(adapted, card.architecture)
+
+
+def _parts_missing(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> str | None:
+    """Which splits the recipe names in `DATASETS` and the data set has not; None when it has all."""
+    for key, images, named in (("TRAIN", train, recipe.DATASETS.TRAIN), ("TEST", test, recipe.DATASETS.TEST)):
+        there = sorted({each for each in images.boxes.parts if each})
+        absent = [name for name in named if name not in there]
+        if absent or len(set(named)) < len(named):
+            wrong = f"DATASETS.{key} names {', '.join(absent)}" if absent else f"DATASETS.{key} names a split twice"
+            return (
+                f"{wrong}; {images.info.name}/{images.split} has {', '.join(there) or 'no split of a name'}. Name "
+                f"splits that it has, or none for all its images: --set detect.overrides='DATASETS.{key} ()'."
+            )
+    return None
+
+
+def chosen(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> tuple[LabeledImages, LabeledImages]:
+    """The images of the splits that the recipe names in `DATASETS`, in its order; all where it names none."""
+    return _of_parts(train, recipe.DATASETS.TRAIN), _of_parts(test, recipe.DATASETS.TEST)
+
+
+def _of_parts(images: LabeledImages, names: Sequence[str]) -> LabeledImages:
+    if not names:
+        return images
+    parts = np.array(images.boxes.parts)
+    places = np.concatenate([np.flatnonzero(parts == name) for name in names])
+    is_whole = np.array_equal(places, np.arange(len(images)))
+    return images if is_whole else images.subset(places, f"of {' '.join(names)}")
+
+
+def _without_masks(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> str | None:
+    """The first object that lacks a mask where one is learned or judged; a crowd's is judged, in testing."""
+    if not recipe.MODEL.MASK_ON:
+        return None
+    for images, crowd in ((train, False), (test, False), (test, True)):
+        if len(found := images.boxes.unmasked(crowd)):
+            kind = "crowds, which are judged," if crowd else "objects"
+            return (
+                f"{images.info.name} has {kind} without masks, and the recipe learns masks: {images.split}, "
+                f"{len(found)} image(s), first {images.names[found[0]]} (id {images.boxes.ids[found[0]]}). "
+                'For boxes alone: --set detect.overrides="MODEL.MASK_ON False".'
+            )
+    return None
+
+
+def _unjudged(test: LabeledImages) -> str | None:
+    if test.boxes.judged:
+        return None
+    return (
+        f"No object is annotated in {test.info.name}/{test.split} that detections could be judged by (crowds and "
+        "difficult ones are not). Expected an annotated split."
+    )
 
 
 def _categories(images: LabeledImages) -> str:

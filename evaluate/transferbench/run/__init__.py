@@ -60,6 +60,11 @@ class DatasetCache:
         except Exception:
             return None
 
+    def notes(self) -> list[str]:
+        """What was left out of the data sets that are open, each once."""
+        opened = [each for each in self._opened.values() if isinstance(each, Dataset)]
+        return list(dict.fromkeys(note for each in opened for note in (*each.train.notes, *each.test.notes)))
+
     def common_side(self, data: Sequence[str]) -> int | None:
         """The side that the images of all these data sets have that can be opened; None where they have no one side.
 

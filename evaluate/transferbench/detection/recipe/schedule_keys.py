@@ -32,10 +32,12 @@ class InputKeys(Settings):
 
 
 class DatasetKeys(Settings):
-    """`DATASETS`: names the data sources know."""
+    """`DATASETS`: splits by Detectron2's names. One that the data set has not is refused."""
 
-    TRAIN: tuple[str, ...] = Field(default=(), description="what the recipe is for; the data asked for is what is used")
-    TEST: tuple[str, ...] = Field(default=(), description="the same")
+    TRAIN: tuple[str, ...] = Field(
+        default=(), description="splits that are trained on, such as voc_2007_trainval; none: all of the data set"
+    )
+    TEST: tuple[str, ...] = Field(default=(), description="splits that are tested on; none: all")
 
 
 class LoaderKeys(Settings):

@@ -35,7 +35,7 @@ def sheet(images: LabeledImages, results: Sequence[dict[str, Any]]) -> bytes:
 def drawn(images: LabeledImages, index: int, found: Sequence[dict[str, Any]]) -> Image.Image:
     """One image with its findings, the least sure first, so that the surest lie on top."""
     categories = images.boxes.categories
-    image = images.image(index)
+    image = images.upright(index)
     shown = sorted((each for each in found if each["score"] >= LEAST), key=lambda each: each["score"])
     for each in shown:
         if "segmentation" in each:
