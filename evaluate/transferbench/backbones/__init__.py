@@ -13,7 +13,9 @@ from transferbench.errors import UserError
 from transferbench.runtime import seeded
 from transferbench.settings import Settings, read
 
-FAMILIES = plugins.Registry("transferbench.backbones", "backbone family")
+FAMILIES = plugins.Registry(
+    "transferbench.backbones", "backbone family", ("Arguments", "build", "propose", "describe", "assumptions")
+)
 
 LIVE = "module"
 """The family of a network handed over as a live module, which nothing here can build."""

@@ -13,7 +13,7 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import StateDict
 from transferbench.data.transforms import Preprocess
 
-FORMATS = plugins.Registry("transferbench.checkpoints.formats", "checkpoint format")
+FORMATS = plugins.Registry("transferbench.checkpoints.formats", "checkpoint format", ("LAYOUTS",))
 
 ROOT = ""
 
