@@ -122,10 +122,10 @@ class Registry:
 
     def _folder(self) -> Path:
         root, *rest = self.package.split(".")
-        found = importlib.util.find_spec(root)
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec(root)
+        if spec is None or not spec.submodule_search_locations:
             raise UserError(f"The package {root} is not installed.")
-        return Path(found.submodule_search_locations[0]).joinpath(*rest)
+        return Path(spec.submodule_search_locations[0]).joinpath(*rest)
 
     def _complete(self, name: str, module: ModuleType) -> ModuleType:
         """The module, which defines all that this kind of plugin must."""

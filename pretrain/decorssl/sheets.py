@@ -43,23 +43,23 @@ def _of_method(name: str) -> Sheet:
     own = recipes.names(name)
     listed = f"Recipes, whose settings `pretrain show RECIPE` prints: {', '.join(own)}." if own else ""
     text = "\n".join(filter(None, (inspect.getdoc(method), inspect.getdoc(method.Config), listed)))
-    found = rows(method.Config, prefix="settings.")
+    own_rows = rows(method.Config, prefix="settings.")
     override = example(method.Config)
     commands = (f"pretrain {name} --set settings.{override}",) if override else ()
-    return Sheet(f"Method {name}", text, (declared(found, "Settings of the method"),), commands)
+    return Sheet(f"Method {name}", text, (declared(own_rows, "Settings of the method"),), commands)
 
 
 def _of_recipe(name: str) -> Sheet:
     path = recipes.file_of(name)
-    found = recipes.read(name)
-    grids = [*_shared(found, APART, "Settings (*: not the default)")]
-    if found.targets:
-        lines = tuple((target.task, shown(target.value), target.source) for target in found.targets)
+    recipe = recipes.read(name)
+    grids = [*_shared(recipe, APART, "Settings (*: not the default)")]
+    if recipe.targets:
+        lines = tuple((target.task, shown(target.value), target.source) for target in recipe.targets)
         grids.append(Grid("Expected scores", ("score", "value", "source"), lines))
-    text = "\n".join(filter(None, (found.summary, header(path))))
-    lr = shown(found.optim.lr / 2)
+    text = "\n".join(filter(None, (recipe.summary, header(path))))
+    lr = shown(recipe.optim.lr / 2)
     return Sheet(
-        f"Recipe {found.name}", text, tuple(grids), (f"pretrain {found.method} --recipe {name} --set optim.lr={lr}",)
+        f"Recipe {recipe.name}", text, tuple(grids), (f"pretrain {recipe.method} --recipe {name} --set optim.lr={lr}",)
     )
 
 
@@ -81,9 +81,9 @@ def _of_study(name: str) -> Sheet:
 
 def _shared(recipe: Recipe, apart: Sequence[str], caption: str) -> tuple[Grid, Grid]:
     """The settings of a recipe but for those `apart` and what belongs to them, and its views."""
-    found = [row for row in rows(Recipe, recipes.branches(recipe.model_dump())) if not _belongs(row.name, apart)]
+    shared = [row for row in rows(Recipe, recipes.branches(recipe.model_dump())) if not _belongs(row.name, apart)]
     return (
-        resolved([(row, value_at(recipe, row.name)) for row in found], caption),
+        resolved([(row, value_at(recipe, row.name)) for row in shared], caption),
         Grid("Views, made by these operations in this order", HEADS, tuple(_operations(recipe))),
     )
 

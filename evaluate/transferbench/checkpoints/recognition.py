@@ -66,23 +66,23 @@ def recognize(contents: Contents, encoder: str | None = None, overrides: Sequenc
 def _readings(
     contents: Contents, states: list[StateDict], every: list[Network], asked: str | None
 ) -> list[Interpretation]:
-    found = networks.known(contents, states, every, asked)
-    for reading in found:
+    readings = networks.known(contents, states, every, asked)
+    for reading in readings:
         if reading.layout.refusal:
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
-    if not found and not every:
+    if not readings and not every:
         names = [".".join((*state.path, name)) for state in states for name in state.written.values()]
         few = ". They may be a head without its backbone" if len(names) < networks.SMALLEST else ""
         raise UserError(
             f"{contents.path}: no network of a known architecture among {len(names)} tensors: "
             f"{_listed(names, 6)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
         )
-    if asked and not found:
+    if asked and not readings:
         raise UserError(
             f"{contents.path} is not of the format {asked}: what its layouts take as evidence is not in the file, or "
             f"no whole network where they look. Without --as format={asked} it is read as what it seems to be."
         )
-    return found or [networks.unlisted(every, networks.lost_places(contents, states))]
+    return readings or [networks.unlisted(every, networks.lost_places(contents, states))]
 
 
 def _match(

@@ -53,9 +53,9 @@ class Commands(TyperGroup):
         """
         if cmd_name in _studies():
             return self._named(ctx, STUDY, cmd_name, "Studies")
-        found = super().get_command(ctx, cmd_name)
-        if found is not None and cmd_name not in (METHOD, STUDY):
-            return found
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and cmd_name not in (METHOD, STUDY):
+            return command
         if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in METHODS.names():
             raise unknown("command or method", cmd_name, self.list_commands(ctx))
         return self._named(ctx, METHOD, cmd_name, "Methods")
