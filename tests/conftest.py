@@ -3,8 +3,10 @@
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +53,27 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (ROOT / ".pytest_cache" / "compiled").mkdir(parents=True, exist_ok=True)
     (folder / "compiled").symlink_to(ROOT / ".pytest_cache" / "compiled")
     return folder
+
+
+@pytest.fixture
+def run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[[str, ModuleType], Callable[..., tuple[int, str, str]]]:
+    """`run_main(name, cli)(*arguments)`: the exit code, stdout and stderr of `cli.main`, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def named(name: str, cli: ModuleType) -> Callable[..., tuple[int, str, str]]:
+        def call(*arguments: str | Path) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            printed = capsys.readouterr()
+            return int(stop.value.code or 0), printed.out, printed.err
+
+        return call
+
+    return named
 
 
 @pytest.fixture(scope="session")

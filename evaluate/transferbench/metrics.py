@@ -56,13 +56,13 @@ def average_precision(
     """
     if not relevant.any() or not np.isfinite(scores).all():
         raise ValueError("Average precision needs finite scores and a relevant sample.")
-    found = relevant[np.argsort(-scores, kind="stable")].cumsum()
-    precision = found / np.arange(1, len(found) + 1)
+    hits = relevant[np.argsort(-scores, kind="stable")].cumsum()
+    precision = hits / np.arange(1, len(hits) + 1)
     interpolated = np.maximum.accumulate(precision[::-1])[::-1]
     if points is None:
-        return float(interpolated @ np.diff(found, prepend=0) / found[-1])
-    needed = np.ceil(np.arange(points) * found[-1] / (points - 1) - 1e-9)
-    return float(interpolated[np.searchsorted(found, needed)].mean())
+        return float(interpolated @ np.diff(hits, prepend=0) / hits[-1])
+    needed = np.ceil(np.arange(points) * hits[-1] / (points - 1) - 1e-9)
+    return float(interpolated[np.searchsorted(hits, needed)].mean())
 
 
 def centered(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
@@ -79,8 +79,8 @@ def eigenvalues(deviations: Float64[np.ndarray, "n d"]) -> Eigenvalues:
     """
     n, d = deviations.shape
     gram = deviations @ deviations.T if n < d else deviations.T @ deviations
-    found = np.linalg.eigvalsh(gram)[::-1] / max(1, n - 1)
-    return found[: min(n - 1, d)].clip(min=0)
+    values = np.linalg.eigvalsh(gram)[::-1] / max(1, n - 1)
+    return values[: min(n - 1, d)].clip(min=0)
 
 
 def rankme(values: Eigenvalues) -> float:

@@ -96,9 +96,9 @@ def spectrum(features: Float32[np.ndarray, "n d"], width: int | None = None) -> 
     )
 
 
-def alarm(found: Spectrum) -> str | None:
+def alarm(spectrum: Spectrum) -> str | None:
     """The warning for a person who watches the run."""
-    return ALARMS[found.collapse].format(s=found) + ADVICE if found.collapse != "none" else None
+    return ALARMS[spectrum.collapse].format(s=spectrum) + ADVICE if spectrum.collapse != "none" else None
 
 
 def redundancy(features: Float32[np.ndarray, "n d"], groups: int) -> float:
@@ -118,11 +118,11 @@ def correlations(features: Float32[np.ndarray, "n d"], groups: int) -> tuple[flo
     norms = np.sqrt((deviations**2).sum(0))
     unit = deviations / np.where(norms > 0, norms, 1)
     d = unit.shape[1]
-    found = np.abs(unit.T @ unit)
+    correlation = np.abs(unit.T @ unit)
     same = np.kron(np.eye(groups), np.ones((d // groups, d // groups))).astype(bool)
     other = ~same
     same[np.diag_indices(d)] = False
-    return float(found[same].mean()), float(found[other].mean())
+    return float(correlation[same].mean()), float(correlation[other].mean())
 
 
 def _basis(deviations: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n r"]:

@@ -66,13 +66,13 @@ class Watch:
         place = {"step": step.index, "epoch": step.epoch, "collapse": embedding.collapse, "alarm": told}
         return {**place, "embedding": embedding.line(), "backbone": backbone.line()}
 
-    def _alarm(self, found: Spectrum, is_last: bool) -> str | None:
-        kind = found.collapse
+    def _alarm(self, spectrum: Spectrum, is_last: bool) -> str | None:
+        kind = spectrum.collapse
         self.streak = self.streak + 1 if kind != "none" else 0
         if kind in self.told or not (self.streak >= PATIENCE or is_last):
             return None
         self.told.add(kind)
-        return collapse.alarm(found)
+        return collapse.alarm(spectrum)
 
 
 def probe(training: Training) -> LabeledImages:
@@ -86,9 +86,9 @@ def accuracy(training: Training, test: LabeledImages) -> float:
     train = labeled(training.images)
     precision = "bfloat16" if training.recipe.precision == "bfloat16" else "float32"
     near, seen = (_features(training, images, precision) for images in (train, test))
-    found = search(near, seen, K, "cosine", device=training.runtime.device)
-    weights = np.exp((found.values - found.values[:, :1]) / TEMPERATURE)
-    predicted = vote(train.labels[found.indices], weights, len(train.info.classes))
+    neighbors = search(near, seen, K, "cosine", device=training.runtime.device)
+    weights = np.exp((neighbors.values - neighbors.values[:, :1]) / TEMPERATURE)
+    predicted = vote(train.labels[neighbors.indices], weights, len(train.info.classes))
     return 100 * float(np.mean(predicted == test.labels))
 
 

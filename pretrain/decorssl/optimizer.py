@@ -85,12 +85,12 @@ class OptimizerSettings(Settings):
     def _groups(self, learner: nn.Module) -> list[dict[str, Any]]:
         named = list(learner.named_parameters())
         apart = [self.constant_predictor_lr and "predictor" in name.split(".") for name, _ in named]
-        found: list[dict[str, Any]] = []
+        groups: list[dict[str, Any]] = []
         for constant in (False, True):
             part = [parameter for (_, parameter), own in zip(named, apart, strict=True) if own is constant]
             for group in parameter_groups(part, self.weight_decay, self.decay_vectors):
                 adapted = self.decay_vectors or group["params"][0].ndim > 1
-                found.append(
+                groups.append(
                     {**group, "constant": constant, **({"always_adapt": adapted} if self.kind == "lars" else {})}
                 )
-        return found
+        return groups

@@ -113,7 +113,7 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     if is_main:
         say(pace.table([pace.read(folder)]))
     family = recipe.backbone.family
-    allowed = f" --as family={family}" if plugins.is_outside(family) else ""
+    allowed = f" --code {family}" if plugins.is_outside(family) else ""
     say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{allowed}")
     return 0
 

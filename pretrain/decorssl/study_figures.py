@@ -24,14 +24,14 @@ DASHES = {None: ":", "none": "-", "across groups": "-.", "dimensional": "--", "c
 """Solid lines are of methods that are claimed not to collapse."""
 
 
-def draw(folder: Path, found: Sequence[StudyResult]) -> list[Path]:
+def draw(folder: Path, results: Sequence[StudyResult]) -> list[Path]:
     """Write `spectra.png` and `spectra.pdf`; each line is one method, the geometric mean over its seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     embedding, backbone, time = figure.subplots(1, 3)
     colors = cycle(COLORS)
-    for label, group in by_label(found):
+    for label, group in by_label(results):
         color = next(colors) if group[0].claim else "#888888"
         style: dict[str, Any] = {"color": color, "linestyle": DASHES[group[0].claim], "linewidth": 1.6, "label": label}
         embedding.plot(*_line([f.embedding for f in group]), **style)

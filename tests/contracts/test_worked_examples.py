@@ -118,10 +118,12 @@ def test_the_family_is_trained_and_its_checkpoint_read_by_who_allows_it(
     card = Card(architecture=architecture, preprocess=training.recipe.preprocess)
     identity = save(path, encoder.backbone.state_dict(), card)
     monkeypatch.setattr(plugins, "_NAMED", {})  # as in a process in which nobody has named it yet
-    for wrong in ([], ["family=lab.stripes"]):
-        with pytest.raises(UserError, match=r"--as family=lab\.convmixer"):
-            load.load(path, overrides=wrong)
-    assert load.load(path, overrides=["family=lab.convmixer"]).digest == identity
+    for other in ("lab.stripes", "lab/stripes.py"):
+        plugins.allow(other)
+        with pytest.raises(UserError, match=r"--code lab\.convmixer"):
+            load.load(path)
+    plugins.allow("lab.convmixer")
+    assert load.load(path).digest == identity
 
 
 def test_a_card_from_elsewhere_imports_nothing_unasked(elsewhere: Path, tiny_candidate) -> None:

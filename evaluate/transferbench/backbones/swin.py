@@ -80,9 +80,9 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     }
     tables = {}
     for name, shape in shapes.items():
-        found = re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table", name)
-        if found and len(shape) == 2:
-            tables.setdefault(int(found[1]), shape)
+        match = re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table", name)
+        if match and len(shape) == 2:
+            tables.setdefault(int(match[1]), shape)
     if not blocks or not tables:
         return []
     stages = max(stage for stage, _ in blocks) + 1

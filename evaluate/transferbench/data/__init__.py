@@ -19,7 +19,7 @@ from transferbench.errors import UserError, unknown
 T = TypeVar("T")
 HUB = "hf:"
 
-SOURCES = plugins.Registry("transferbench.data.sources", "data set")
+SOURCES = plugins.Registry("transferbench.data.sources", "data set", ("open_split",))
 STORED = ("folder", "huggingface", "parquet", "webdataset")
 """The sources for any data set in a known layout, named by its path."""
 

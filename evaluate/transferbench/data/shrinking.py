@@ -97,10 +97,10 @@ def _claim(out: Path, splits: Sequence[LabeledImages], shape: Shape) -> None:
     }
     path = out / MARK
     if path.is_file():
-        found = settings.from_file(path)
-        if found != mark:
+        claim = settings.from_file(path)
+        if claim != mark:
             told = ", ".join(
-                f"{key} {found.get(key)!r} there, {mark[key]!r} asked for" for key in ("of", "size", "quality")
+                f"{key} {claim.get(key)!r} there, {mark[key]!r} asked for" for key in ("of", "size", "quality")
             )
             raise UserError(f"{out} holds another copy: {told}. Choose another folder.")
     elif out.is_dir() and any(out.iterdir()):

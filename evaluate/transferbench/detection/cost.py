@@ -72,13 +72,13 @@ def of_image(detector: Detector, images: LabeledImages, recipe: DetectionRecipe)
     once = parts.region if detector.pyramid is None else 0.0
     masks = drawn * keys.ROI_HEADS.POSITIVE_FRACTION * max(0.0, parts.mask - once)
     most, proposed = recipe.TEST.DETECTIONS_PER_IMAGE, keys.RPN.POST_NMS_TOPK_TEST
-    found = proposed if most < 0 else min(most, proposed)
+    kept = proposed if most < 0 else min(most, proposed)
     trained = _mean_area(sizes, recipe.INPUT.MIN_SIZE_TRAIN, recipe.INPUT.MAX_SIZE_TRAIN)
     tested = _mean_area(sizes, (recipe.INPUT.MIN_SIZE_TEST,), recipe.INPUT.MAX_SIZE_TEST)
     return Cost(
         read,
         parts.pixel * trained + parts.region * drawn + masks,
-        parts.pixel * tested + parts.region * proposed + parts.mask * found,
+        parts.pixel * tested + parts.region * proposed + parts.mask * kept,
         round(parts.bytes_of_pixel * trained + parts.bytes_of_region * drawn),
     )
 
@@ -120,16 +120,16 @@ def _parts(detector: Detector, sample: Sample, regions: int) -> Parts:
 
 def _outputs(work: Callable[[], object], modules: Iterable[nn.Module]) -> int:
     """Bytes that the layers give while something is done, which also warms them up."""
-    found: list[int] = []
+    sizes: list[int] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.append(0 if output.data_ptr() == inputs[0].data_ptr() else output.nbytes)
+        sizes.append(0 if output.data_ptr() == inputs[0].data_ptr() else output.nbytes)
 
     hooks = [part.register_forward_hook(note) for part in modules if not list(part.children())]
     work()
     for hook in hooks:
         hook.remove()
-    return sum(found)
+    return sum(sizes)
 
 
 def _clock(work: Callable[[], object], device: torch.device) -> float:

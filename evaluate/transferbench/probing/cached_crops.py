@@ -22,7 +22,7 @@ def passes(
     preprocess = candidate.card.preprocess
     card = candidate.card.model_copy(update={"preprocess": preprocess.model_copy(update={"size": None})})
     cropped, transform = replace(candidate, card=card), training(preprocess, recipe.crop_scale, recipe.flip)
-    found = [
+    features = [
         extract(
             cropped,
             _seen(images, transform, epoch, seed),
@@ -34,7 +34,7 @@ def passes(
         )
         for epoch in range(count)
     ]
-    return [each.features for each in found]
+    return [each.features for each in features]
 
 
 def _seen(images: LabeledImages, transform: TrainingTransform, epoch: int, seed: int) -> LabeledImages:

@@ -149,10 +149,10 @@ class _Fitting:
     @cached_property
     def _frozen_test_features(self) -> Float32[Tensor, "n d"]:
         context = self.context
-        found = extract(
+        features = extract(
             self.candidate, self.test, context.cache, context.runtime, context.workers, self.recipe.precision
         )
-        return torch.from_numpy(np.array(found.features)).to(context.runtime.device)
+        return torch.from_numpy(np.array(features.features)).to(context.runtime.device)
 
     def save(self, path: Path, curve: list[Epoch]) -> None:
         """Write all that the next epoch depends on."""

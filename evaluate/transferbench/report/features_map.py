@@ -62,11 +62,11 @@ def _first(subject: Subject, dataset: str, records: list[Record], library: Libra
     for record in records:
         try:
             images = library.dataset(record).test
-            found = library.features(record, images, read_by(record) or FeatureSpec())
+            features = library.features(record, images, read_by(record) or FeatureSpec())
         except MissingError as reason:
             reasons.append(reason)
             continue
-        return _chart(subject, dataset, found.features, found.labels, images.info.classes)
+        return _chart(subject, dataset, features.features, features.labels, images.info.classes)
     raise reasons[0]
 
 

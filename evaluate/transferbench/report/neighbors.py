@@ -69,9 +69,9 @@ def _gallery(subject: Subject, dataset: str, record: Record, library: Library) -
     tested = library.features(record, split.test, asked).features
     queries = chosen(split.test.labels)
     metric = record.config.get("metric", "cosine")
-    found = search(bank, np.asarray(tested[queries]), NEAREST, metric)
+    neighbors = search(bank, np.asarray(tested[queries]), NEAREST, metric)
     try:
-        lines = [_line(split.train, split.test, int(query), found, i) for i, query in enumerate(queries)]
+        lines = [_line(split.train, split.test, int(query), neighbors, i) for i, query in enumerate(queries)]
     except UserError as error:
         raise MissingError(str(error)) from None
     size = sum(len(each.content) for query, near in lines for each in (query, *near))
@@ -90,12 +90,12 @@ def _measure(metric: str) -> str:
 
 
 def _line(
-    train: LabeledImages, test: LabeledImages, query: int, found: Neighbors, place: int
+    train: LabeledImages, test: LabeledImages, query: int, neighbors: Neighbors, place: int
 ) -> tuple[Picture, tuple[Picture, ...]]:
     """A test image and its neighbors as pictures."""
     label, classes = int(test.labels[query]), test.info.classes
     near = []
-    for position, value in zip(found.indices[place].tolist(), found.values[place].tolist(), strict=True):
+    for position, value in zip(neighbors.indices[place].tolist(), neighbors.values[place].tolist(), strict=True):
         own = int(train.labels[position])
         near.append(Picture(thumbnail(train.image(position)), _name(classes, own), own == label, f"{value:.3f}"))
     return Picture(thumbnail(test.image(query)), _name(classes, label)), tuple(near)

@@ -204,7 +204,7 @@ def environment() -> dict[str, Any]:
     """What a number depends on beside its settings: versions, commit, machine, command."""
     return {
         "python": platform.python_version(),
-        "packages": {name: found for name in REPORTED if (found := version(name))},
+        "packages": {name: installed for name in REPORTED if (installed := version(name))},
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
         "machine": {

@@ -47,7 +47,7 @@ __all__ = [
     "trained",
 ]
 
-TASKS = plugins.Registry("transferbench.tasks", "task")
+TASKS = plugins.Registry("transferbench.tasks", "task", ("VERSION", "FROZEN", "PRIMARY", "Config", "label", "run"))
 
 
 def accuracy(metric: str, hits: Bool[np.ndarray, "n"], selected_by: Literal["last", "val", "test"] = "last") -> Score:

@@ -12,7 +12,7 @@ from transferbench import plugins
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
-METHODS = plugins.Registry("decorssl.methods", "method")
+METHODS = plugins.Registry("decorssl.methods", "method", ("Config", "routes", "modules", "check", "loss"))
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,10 @@ def _proved(file: str, match: Match, theirs: nn.Module) -> str:
     size = match.card.architecture.arguments.get("image_size", match.card.preprocess.crop)
     image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected, found = theirs.eval()(image), ours.eval()(image)
-    difference = float((found - expected).abs().max() / expected.abs().max()) if found.shape == expected.shape else 1.0
+        expected, computed = theirs.eval()(image), ours.eval()(image)
+    difference = (
+        float((computed - expected).abs().max() / expected.abs().max()) if computed.shape == expected.shape else 1.0
+    )
     if not difference <= CLOSE:
         raise UserError(
             f"{file}: read as {match.card.architecture.name} it gives other features than the library's own network "

@@ -88,8 +88,8 @@ def hue(pixels, factor):
             begin, plus, minus = 0.0, b, g
         sixths = F(begin + (value - plus) / whole - (value - minus) / whole)
         place = sixths / 6.0 + 1.0
-        found = np.int32(F(place - np.int32(place)) * F(255))
-        place = F(np.float64((found + turn) & 255) * 6.0 / 255.0)
+        turned = np.int32(F(place - np.int32(place)) * F(255))
+        place = F(np.float64((turned + turn) & 255) * 6.0 / 255.0)
         amount = F(np.int32(spread / max(value, F(1)) * F(255))) / F(255)
         red[i] = _part(value, amount, min(place - F(1), F(5) - place))
         green[i] = _part(value, amount, max(F(1) - place, place - F(3)))

@@ -30,6 +30,6 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 
 def _drawn(folder: Path, split: str) -> Listing:
-    found = from_folders(folder)
-    is_train = ranks(np.asarray(found.labels, np.int64), seed=0) < PER_CLASS
-    return found.taken(is_train == (split == "train"))
+    files = from_folders(folder)
+    is_train = ranks(np.asarray(files.labels, np.int64), seed=0) < PER_CLASS
+    return files.taken(is_train == (split == "train"))

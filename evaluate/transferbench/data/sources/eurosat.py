@@ -31,6 +31,6 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 def _dealt(where: Path, split: str) -> Listing:
     folder = next((where / name for name in FOLDERS if (where / name).is_dir()), where / FOLDERS[0])
-    found = from_folders(folder)
-    places = np.arange(len(found.labels)) - np.searchsorted(found.labels, found.labels)
-    return found.taken((places % 5 == 4) == (split == "test"))
+    files = from_folders(folder)
+    places = np.arange(len(files.labels)) - np.searchsorted(files.labels, files.labels)
+    return files.taken((places % 5 == 4) == (split == "test"))

@@ -34,9 +34,9 @@ def open_split(where: Path, split: str) -> LabeledImages:
     Raises:
         UserError: when it is not there or not whole, with the command that gets it.
     """
-    found: dict[str, list[int]] = {}
-    images = opened(ABOUT, where, split, lambda: _listed(where / "VOCdevkit" / "VOC2007", PARTS[split], found))
-    targets = np.array(list(found.values()), np.int8)
+    labels: dict[str, list[int]] = {}
+    images = opened(ABOUT, where, split, lambda: _listed(where / "VOCdevkit" / "VOC2007", PARTS[split], labels))
+    targets = np.array(list(labels.values()), np.int8)
     mark = hashlib.sha256(images.fingerprint.encode() + targets.tobytes()).hexdigest()
     return replace(images, targets=targets, fingerprint=mark)
 

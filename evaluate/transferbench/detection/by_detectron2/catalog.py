@@ -33,7 +33,7 @@ def entries(images: LabeledImages, name: str, with_masks: bool) -> list[dict[str
     """The split as Detectron2's list of dictionaries; an image's id is its place in the split."""
     from detectron2.structures import BoxMode
 
-    found = images.boxes
+    annotated = images.boxes
     return [
         {
             "file_name": f"{name}/{i}",
@@ -52,7 +52,7 @@ def entries(images: LabeledImages, name: str, with_masks: bool) -> list[dict[str
                 if each.crowd or is_trained_on(each, with_masks)
             ],
         }
-        for i, (objects, (height, width)) in enumerate(zip(found.objects, found.sizes, strict=True))
+        for i, (objects, (height, width)) in enumerate(zip(annotated.objects, annotated.sizes, strict=True))
     ]
 
 

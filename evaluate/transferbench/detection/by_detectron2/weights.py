@@ -97,7 +97,7 @@ def difference(model: Any, backbone: Backbone, sample: Sample) -> float:
     return most
 
 
-def _apart(found: Tensor, wanted: Tensor) -> float:
-    if found.shape != wanted.shape:
-        raise UserError(f"Detectron2's map is {tuple(found.shape)}, the backbone's stage {tuple(wanted.shape)}.")
-    return float((found - wanted).abs().max() / wanted.abs().max())
+def _apart(computed: Tensor, wanted: Tensor) -> float:
+    if computed.shape != wanted.shape:
+        raise UserError(f"Detectron2's map is {tuple(computed.shape)}, the backbone's stage {tuple(wanted.shape)}.")
+    return float((computed - wanted).abs().max() / wanted.abs().max())

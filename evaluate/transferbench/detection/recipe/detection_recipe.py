@@ -60,19 +60,19 @@ def with_bases(path: Path) -> dict[str, Any]:
 
 def chain(path: Path) -> dict[Path, dict[str, Any]]:
     """What a file says, what the file says that it names as `_BASE_`, and so on down."""
-    found: dict[Path, dict[str, Any]] = {}
+    files: dict[Path, dict[str, Any]] = {}
     step: Path | None = path.resolve()
     while step is not None:
-        if step in found:
-            raise UserError(f"{step} is its own {BASE}, through {', '.join(each.name for each in found)}.")
-        if found and not step.is_file():
-            raise UserError(f"{list(found)[-1]}: there is no {step}, which it names as its {BASE}.")
-        found[step] = settings.from_file(step)
-        base = found[step].get(BASE)
+        if step in files:
+            raise UserError(f"{step} is its own {BASE}, through {', '.join(each.name for each in files)}.")
+        if files and not step.is_file():
+            raise UserError(f"{list(files)[-1]}: there is no {step}, which it names as its {BASE}.")
+        files[step] = settings.from_file(step)
+        base = files[step].get(BASE)
         if not isinstance(base, str | None):
             raise UserError(f"{step}: {BASE} should be the path of one file; found {base!r}.")
         step = None if base is None else (step.parent / Path(base).expanduser()).resolve()
-    return found
+    return files
 
 
 def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:

@@ -25,7 +25,10 @@ def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: 
     at_11_points = annotated.scoring == "voc2007"
     columns = []
     for label, category in enumerate(annotated.categories):
-        truth = {image: _boxes(found, label) for image, found in zip(annotated.ids, annotated.objects, strict=True)}
+        truth = {
+            image: _boxes(annotations, label)
+            for image, annotations in zip(annotated.ids, annotated.objects, strict=True)
+        }
         mine = [each for each in results if each["category_id"] == category]
         columns.append([_of_class(mine, truth, threshold / 100, at_11_points) for threshold in THRESHOLDS])
     table = np.array(columns).T
@@ -71,9 +74,9 @@ def average(recall: Float[np.ndarray, "n"], precision: Float[np.ndarray, "n"], a
     return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())
 
 
-def _boxes(found: Sequence[Annotation], label: int) -> Truth:
+def _boxes(annotations: Sequence[Annotation], label: int) -> Truth:
     """Of an image's objects those of a class."""
-    mine = [each for each in found if each.label == label]
+    mine = [each for each in annotations if each.label == label]
     corners = [(x + 1, y + 1, x + width, y + height) for (x, y, width, height), *_ in mine]
     return np.array(corners, float).reshape(-1, 4), np.array([each.difficult for each in mine], bool)
 

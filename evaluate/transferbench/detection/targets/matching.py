@@ -25,11 +25,11 @@ def match(
         return none, none + labels[0]
     overlap, objects = quality.max(0)
     edges = torch.tensor(thresholds, dtype=quality.dtype, device=quality.device)
-    found = torch.tensor(labels, device=quality.device)[torch.bucketize(overlap, edges, right=True)]
+    assigned = torch.tensor(labels, device=quality.device)[torch.bucketize(overlap, edges, right=True)]
     if keep_best:
         best = quality.max(1, keepdim=True).values
-        found[(quality == best).any(0)] = 1
-    return objects, found
+        assigned[(quality == best).any(0)] = 1
+    return objects, assigned
 
 
 @dataclass(frozen=True)

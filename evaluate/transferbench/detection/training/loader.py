@@ -83,8 +83,8 @@ def loaded(
 def _table(plan: Iterator[list[PlannedImage]], count: int) -> Int32[np.ndarray, "b share 3"]:
     """The next draws as an array of batches, which loader processes share: a million objects would be copied."""
     draws = (draw for batch in islice(plan, count) for draw in batch)
-    found = np.fromiter((word for draw in draws for word in (draw.index, draw.shorter, draw.flips)), np.int32)
-    return found.reshape(count, len(found) // max(1, 3 * count), 3)
+    words = np.fromiter((word for draw in draws for word in (draw.index, draw.shorter, draw.flips)), np.int32)
+    return words.reshape(count, len(words) // max(1, 3 * count), 3)
 
 
 @dataclass(frozen=True)
