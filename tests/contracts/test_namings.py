@@ -69,3 +69,11 @@ def test_renaming_loses_no_tensor_it_does_not_know(naming: Naming) -> None:
     weights = {f"nobody.knows.{i}": torch.zeros(i) for i in range(3)}
     assert naming.rename(weights) == weights
     assert [naming.spell(name) for name in weights] == [[name] for name in weights]
+
+
+def test_a_number_that_a_row_cannot_give_belongs_to_another_name() -> None:
+    """Half a number, or one below 0: such a tensor keeps its name."""
+    naming = Naming("odd and even", (), (("net.{2k-1}.", "bn{k}."), ("stages.{s+1}.", "layer{s}.")))
+    weights = {f"{stem}.{i}.weight": torch.zeros(i) for stem in ("net", "stages") for i in range(4)}
+    expected = ["net.0", "bn1", "net.2", "bn2", "stages.0", "layer0", "layer1", "layer2"]
+    assert list(naming.rename(weights)) == [f"{name}.weight" for name in expected]

@@ -22,6 +22,18 @@ Run = Callable[..., int]
 PLACE = session.RunOptions("cpu", workers=0, knn_every=1, save_seconds=60.0)
 
 
+def test_a_limited_run_draws_its_images_by_its_seed(
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "open_split", lambda *_: tiny_images(24))
+    drawn = [
+        session.training_images(recipe.model_copy(update={"limit": 6, "seed": seed}), tmp_path) for seed in (3, 3, 4)
+    ]
+    assert [len(images) for images in drawn] == [6, 6, 6]
+    assert drawn[0].names == drawn[1].names != drawn[2].names
+    assert session.training_images(recipe, tmp_path).names == tiny_images(24).names
+
+
 @pytest.mark.parametrize("labeled", [0, 9])
 def test_only_labeled_images_vote_and_none_are_asked_where_there_are_none(
     labeled: int,

@@ -62,7 +62,7 @@ class DatasetCache:
 
     def notes(self) -> list[str]:
         """What was left out of the data sets that are open, each once."""
-        opened = [each for each in self._opened.values() if isinstance(each, Dataset)]
+        opened = self._opened.values()
         return list(dict.fromkeys(note for each in opened for note in (*each.train.notes, *each.test.notes)))
 
     def common_side(self, data: Sequence[str]) -> int | None:

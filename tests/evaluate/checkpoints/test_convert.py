@@ -443,3 +443,30 @@ def test_what_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
             convert(given_file, wrong, "torchvision")
     with pytest.raises(UserError, match="Did you mean 'detectron2'"):
         convert(given_file, out, "detectron")
+
+
+def test_a_folder_is_replaced_only_by_force_and_no_file_by_a_folder(tmp_path: Path) -> None:
+    given_file, out = source(network("vit", VIT), tmp_path), tmp_path / "out"
+    convert(given_file, out, "huggingface")
+    (out / "config.json").write_text("dear")
+    with pytest.raises(UserError, match="already exists"):
+        convert(given_file, out, "huggingface")
+    assert (out / "config.json").read_text() == "dear"
+    done = convert(given_file, out, "huggingface", force=True)
+    assert load(out / "model.safetensors").digest == done.digest
+    (tmp_path / "a.pth").mkdir()
+    for taken, target, told in ((given_file, "huggingface", "a file"), (tmp_path / "a.pth", "torchvision", "a folder")):
+        with pytest.raises(UserError, match=f"is {told}; {target} wants the other"):
+            convert(given_file, taken, target, force=True)
+    assert load(given_file).digest == done.digest
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.float64])
+def test_weights_of_any_precision_are_written_in_float32(precision: torch.dtype, tmp_path: Path) -> None:
+    weights = network("resnet", RESNET).state_dict()
+    given = {name: tensor.to(precision) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    torch.save(given, tmp_path / "given.pth")
+    convert(tmp_path / "given.pth", tmp_path / "out.pth", "torchvision")
+    written = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert {tensor.dtype for tensor in written.values()} == {torch.float32, torch.int64}
+    assert all(torch.equal(written[name], tensor.to(written[name].dtype)) for name, tensor in given.items())

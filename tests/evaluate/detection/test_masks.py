@@ -131,3 +131,19 @@ def test_pasting_looks_every_pixels_center_up_on_the_grid() -> None:
         decided = np.abs(exact - 0.5) > 1e-5
         assert ((exact >= 0.5) == one)[decided].all()
         assert one.any()
+
+
+def test_a_place_that_is_half_covered_belongs_to_the_object() -> None:
+    """As Detectron2 has it, whose targets and pasted masks are what is at least 0.5."""
+    bitmap = np.zeros((8, 8), bool)
+    bitmap[:, :5] = True  # each place averages four pixels: of the second column two, exactly half
+    bitmap[:4, 5] = bitmap[0, 4] = False
+    grid = from_bitmap(bitmap, torch.tensor([0.0, 0, 8, 8]), 4)
+    assert grid.tolist() == [[True, True, False, False], *[[True, True, True, False]] * 3]
+
+
+def test_a_pixel_whose_mask_is_exactly_half_is_pasted() -> None:
+    masks = torch.tensor([[[0.5, 0.5, 0.25, 0.75]] * 4])
+    box = torch.tensor([[0.0, 0, 4, 4]])
+    found = paste(Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.int64), masks), (4, 4))
+    assert found[0].tolist() == [[True, True, False, True]] * 4

@@ -99,6 +99,27 @@ def test_the_vote_of_a_class_absent_from_the_test_split_counts():
     assert predicted.tolist() == [3]
 
 
+def test_the_main_score_is_of_its_own_k(tiny_candidate, tiny_images, bench, monkeypatch):
+    """Each image's nearest neighbor is of its class, and both next ones are of another."""
+    own = np.arange(8) % 4
+    indices = np.stack([own, (own + 1) % 4, (own + 1) % 4 + 4], 1)
+    monkeypatch.setattr(knn, "cached_search", lambda *_: neighbors.Neighbors(np.ones((8, 3)), indices))
+    dataset = Dataset(tiny_images(12), tiny_images(8, split="test"))
+    for k, top1 in ((1, 100), (3, 0)):
+        outcome = knn.run(tiny_candidate, dataset, knn.Config(k=k, ks=(1, 3)), 0, bench)
+        assert scores(outcome) == {"top1": top1, "top1@1": 100, "top1@3": 0}
+        kept = np.load(outcome.artifacts["predictions"])
+        assert (kept["predictions"] == kept[f"k{k}"]).all()
+
+
+def test_every_row_of_many_is_voted_on_with_its_own_weights():
+    """Rows past the 4,096 that are counted together too."""
+    draw = np.random.default_rng(0)
+    labels, weights = draw.integers(0, 3, (8200, 4)), draw.random((8200, 4))
+    totals = np.stack([(weights * (labels == c)).sum(1) for c in range(3)], 1)
+    np.testing.assert_array_equal(knn.vote(labels, weights, 3), totals.argmax(1))
+
+
 def test_images_that_are_easy_are_found(tiny_candidate, tiny_images, bench):
     dataset = Dataset(tiny_images(40), tiny_images(20, split="test"))
     for config in (knn.Config(ks=(5,), k=5), knn.Config(ks=(5,), k=5, metric="euclidean", vote="majority")):
