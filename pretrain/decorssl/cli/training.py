@@ -44,6 +44,7 @@ def train(
     chosen = recipes.read(recipe or recipes.for_method(name, choice.data or "digits"), choice.overrides(seed))
     if chosen.method != name:
         raise UserError(f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}.")
+    chosen = session.with_split(chosen, choice.overrides(), place)
     if slurm:
         _queue(chosen, choice.out, resume, slurm)
         return
