@@ -43,7 +43,10 @@ def train(
     place = placed.place()
     chosen = recipes.read(recipe or recipes.for_method(name, choice.data or "digits"), choice.overrides(seed))
     if chosen.method != name:
-        raise UserError(f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}.")
+        raise UserError(
+            f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}. "
+            f"{recipes.with_settings_of(recipe or chosen.name, name)}"
+        )
     chosen = session.with_split(chosen, choice.overrides(), place)
     if slurm:
         _queue(chosen, choice.out, resume, slurm)
