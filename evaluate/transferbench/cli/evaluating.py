@@ -85,10 +85,10 @@ def evaluate_all(
             work = api.prepare(request, execution)
             if printing.planned(work, execution.runtime.is_main, plan):
                 return
-            found = printing.watched(work, execution.runtime.is_main)
+            done = printing.watched(work, execution.runtime.is_main)
         finally:
             runtime.stop()
-    printing.conclude(found, out, execution.runtime.is_main)
+    printing.conclude(done, out, execution.runtime.is_main)
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:

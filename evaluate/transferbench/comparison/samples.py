@@ -36,15 +36,15 @@ class ChangedImage:
     answers: tuple[str, ...]
 
 
-def changed(found: Versus, root: Path) -> list[ChangedImage]:
+def changed(versus: Versus, root: Path) -> list[ChangedImage]:
     """The images that A and B differ on; first those that changed the same way under the most tasks and seeds.
 
     Args:
-        found: a comparison; lines without predictions add nothing.
+        versus: a comparison; lines without predictions add nothing.
         root: where data sets lie.
     """
     tests: dict[tuple[str, str, int | None], list[tuple[str, Pairs]]] = defaultdict(list)
-    for line, pairs in zip(found.lines, found.pairs.values(), strict=True):
+    for line, pairs in zip(versus.lines, versus.pairs.values(), strict=True):
         if pairs and line.only_a is not None:
             record = pairs[0][0].record
             test = next(mark for split, mark in record.data_fingerprint.items() if split != "train")

@@ -119,8 +119,8 @@ def version_of(dataset: str) -> str:
 
 def size_of(architecture: str) -> str:
     """An architecture's name without its stem and other details: `resnet18-cifar` is a `resnet18`."""
-    found = re.match(r"vit-[^-]+|[a-z_]+\d+(-w[\d.]+)?", architecture)
-    return found[0] if found else architecture
+    match = re.match(r"vit-[^-]+|[a-z_]+\d+(-w[\d.]+)?", architecture)
+    return match[0] if match else architecture
 
 
 def _words(text: str) -> set[str]:

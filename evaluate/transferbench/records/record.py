@@ -179,12 +179,12 @@ def read(path: Path) -> Record:
     try:
         values = json.loads(path.read_bytes())
         record = Record.model_validate(values)
-        found = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
+        checksum = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
     except FileNotFoundError:
         raise
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is not a record: {str(error).splitlines()[0]}") from None
-    if found != record.record_sha256:
+    if checksum != record.record_sha256:
         raise ValueError(f"{path} was changed after it was written (its checksum does not match)")
     return record
 

@@ -72,8 +72,8 @@ def again(record: Record, task: str = "") -> str:
 
 def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as found:
-            return {key: found[key] for key in found}
+        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
         raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
 

@@ -31,7 +31,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     if not where.exists():
         raise UserError(f"There is no folder or zip at {where}. {LAYOUT}")
     tree = FolderTree(where) if where.is_dir() else ZipTree(where)
-    classes = {name: found for name in SPLITS if (found := tree.classes(name))}
+    classes = {name: names for name in SPLITS if (names := tree.classes(name))}
     if split not in classes:
         raise UserError(f"{where} has no images in {split}/CLASS/; {_seen(where, classes)}. {LAYOUT}")
     info = DatasetInfo(
@@ -77,7 +77,7 @@ def _common(where: Path, classes: dict[str, set[str]]) -> tuple[str, ...]:
 def _seen(where: Path, classes: dict[str, set[str]]) -> str:
     """What is there instead, in words."""
     if classes:
-        return "found " + ", ".join(f"{split}/ with {len(found)} classes" for split, found in classes.items())
+        return "found " + ", ".join(f"{split}/ with {len(names)} classes" for split, names in classes.items())
     if not where.is_dir():
         return "found no split in the zip"
     return f"found {', '.join(sorted(path.name for path in where.iterdir())[:5]) or 'an empty folder'}"

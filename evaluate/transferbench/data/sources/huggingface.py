@@ -49,8 +49,8 @@ def open_split(where: Path, split: str) -> LabeledImages:
             f"'hf:{where}' needs the package datasets, which is not installed: pip install datasets"
         ) from None
     try:
-        found = datasets.load_dataset(where.as_posix())
-        rows = {WORDS[str(name)]: found[name] for name in found if str(name) in WORDS}
+        splits = datasets.load_dataset(where.as_posix())
+        rows = {WORDS[str(name)]: splits[name] for name in splits if str(name) in WORDS}
         return _labeled(datasets, where, rows, split)
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(

@@ -67,10 +67,10 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 def column(names: list[str], known: tuple[str, ...]) -> str:
     """The first of the known names that is there."""
-    found = next((name for name in known if name in names), None)
-    if found is None:
+    held = next((name for name in known if name in names), None)
+    if held is None:
         raise ValueError(f"no column {' or '.join(known)} among {', '.join(names)}")
-    return found
+    return held
 
 
 def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabeledImages:

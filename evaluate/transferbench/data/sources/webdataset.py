@@ -57,23 +57,25 @@ def open_split(where: Path, split: str) -> LabeledImages:
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    found = {name: _members(shards) for name, shards in files_by_split(where, ".tar").items()}
-    if not found.get(split):
-        raise UserError(f"{where} has no shards of '{split}' with images; found {', '.join(found) or 'none'}. {LAYOUT}")
-    marks = (f"{member.name}\0{member.size}\0{member.label}\n" for member in found[split])
+    members = {name: _members(shards) for name, shards in files_by_split(where, ".tar").items()}
+    if not members.get(split):
+        raise UserError(
+            f"{where} has no shards of '{split}' with images; found {', '.join(members) or 'none'}. {LAYOUT}"
+        )
+    marks = (f"{member.name}\0{member.size}\0{member.label}\n" for member in members[split])
     return LabeledImages(
-        info=DatasetInfo(where.resolve().name, _classes(where, found), tuple(found), None, "local"),
+        info=DatasetInfo(where.resolve().name, _classes(where, members), tuple(members), None, "local"),
         split=split,
-        labels=np.array([member.label for member in found[split]], np.int64),
-        read=Reader(tuple(found[split])),
-        names=[f"{split}/{member.name}" for member in found[split]],
+        labels=np.array([member.label for member in members[split]], np.int64),
+        read=Reader(tuple(members[split])),
+        names=[f"{split}/{member.name}" for member in members[split]],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
     )
 
 
-def _classes(where: Path, found: dict[str, list[TarMember]]) -> tuple[str, ...]:
+def _classes(where: Path, by_split: dict[str, list[TarMember]]) -> tuple[str, ...]:
     """Their names where a file gives them, else their numbers."""
-    count = 1 + max(member.label for members in found.values() for member in members)
+    count = 1 + max(member.label for members in by_split.values() for member in members)
     listing = where / "classnames.txt"
     names = tuple(listing.read_text().splitlines()) if listing.is_file() else tuple(map(str, range(count)))
     if len(names) < count:
@@ -85,13 +87,13 @@ def _classes(where: Path, found: dict[str, list[TarMember]]) -> tuple[str, ...]:
 
 def _members(shards: list[Path]) -> list[TarMember]:
     """The images of some shards."""
-    found: list[TarMember] = []
+    members: list[TarMember] = []
     for shard in shards:
         try:
-            found += _indexed(shard, shard.stat().st_mtime_ns)
+            members += _indexed(shard, shard.stat().st_mtime_ns)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise UserError(f"{shard} cannot be read as a shard of images: {error}. {LAYOUT}") from None
-    return found
+    return members
 
 
 @cache
