@@ -50,11 +50,11 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
     if any(errors):
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
-    found = here.gather_objects(found)[0]
+    kept: Any = here.gather_objects(found)[0]
     here.barrier()
     if here.is_main:
         shutil.rmtree(scratch)
-    return pending_job.blank.model_copy(update={**measured, **status, **found})
+    return pending_job.blank.model_copy(update={**measured, **status, **kept})
 
 
 def _found(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> dict[str, Any] | str:
