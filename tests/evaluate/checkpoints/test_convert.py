@@ -378,6 +378,7 @@ def test_the_encoder_and_what_the_person_says_are_honored(tmp_path: Path) -> Non
         ("torchvision", "resnet", {"depth": 10, "stem": "cifar"}, "stem=cifar"),
         ("torchvision", "resnet", {"depth": 10, "width": 0.5}, "width=0.5"),
         ("torchvision", "resnet", {"depth": 10, "same_padding": True}, "same_padding=True"),
+        ("torchvision", "resnet", {"depth": 10, "pre_pad": 1}, "pre_pad=1"),
         ("torchvision", "vit", {**VIT, "registers": 1}, "registers=1"),
         ("torchvision", "vit", {**VIT, "pooling": "mean"}, "pooling=mean"),
         ("timm", "resnet", {"depth": 10, "stem": "cifar", "pre_pad": 1}, "pre_pad=1 .*stem=cifar"),
