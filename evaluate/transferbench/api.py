@@ -40,6 +40,7 @@ class EvaluationRequest:
         task: run only this task's jobs.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
+        split: judge on this split, `val` or `test`; None takes each data set's own.
         control: add a random-initialised row for each architecture.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
@@ -53,6 +54,7 @@ class EvaluationRequest:
     overrides: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     limit: int | None = None
+    split: str | None = None
     control: bool = True
     encoder: str | None = None
     stated: Sequence[str] = ()
@@ -116,6 +118,7 @@ def evaluate(
     out: str | Path | None = None,
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
+    split: str | None = None,
     control: bool = True,
     preprocess: Preprocess | None = None,
     overrides: Sequence[str] = (),
@@ -131,6 +134,7 @@ def evaluate(
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
         seeds: each job runs once with each.
         limit: keep only so many images of each split.
+        split: judge on this split, `val` or `test`; None takes each data set's own.
         control: add a random-initialised row for each architecture.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
@@ -146,6 +150,7 @@ def evaluate(
         overrides=overrides,
         seeds=seeds,
         limit=limit,
+        split=split,
         control=control,
         preprocess=preprocess,
     )
@@ -162,12 +167,12 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    datasets = DatasetCache(execution.data)
+    datasets = DatasetCache(execution.data, request.split)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
-    _require_some(request.data, datasets)
+    said = _require_some(request.data, datasets)
     loaded = [_candidate(model, request, datasets) for model in request.models]
     controls, notes = _controls(loaded) if request.control else ([], [])
-    return Evaluation((*loaded, *controls), tuple(ordered(jobs, datasets)), tuple(notes), execution, datasets)
+    return Evaluation((*loaded, *controls), tuple(ordered(jobs, datasets)), (*said, *notes), execution, datasets)
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:
@@ -190,16 +195,18 @@ def _metric(data: str, datasets: DatasetCache) -> str | None:
         return None
 
 
-def _require_some(data: Sequence[str], datasets: DatasetCache) -> None:
-    """Open every data set; missing ones are recorded as skipped later on, as long as one is here."""
+def _require_some(data: Sequence[str], datasets: DatasetCache) -> list[str]:
+    """Open every data set, for their notes; missing ones are recorded as skipped later on, as long as one is here."""
     missing: list[str] = []
+    notes: list[str] = []
     for name in data:
         try:
-            datasets.take(name)
+            notes += datasets.take(name).notes
         except UserError as error:
             missing.append(str(error))
     if len(missing) == len(data):
         raise UserError("\n".join(missing) or "Name at least one data set.")
+    return notes
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> Candidate:

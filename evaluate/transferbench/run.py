@@ -17,10 +17,11 @@ from torch import Tensor
 from transferbench import records, renamed, runtime, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
+from transferbench.data.dataset import open_dataset
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.plugins import recorded
-from transferbench.records import Artifact, Record
+from transferbench.records import Artifact, Record, Score
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, primary, require_fit
 
@@ -29,10 +30,10 @@ LIMIT_SEED = 0
 
 
 class DatasetCache:
-    """The data sets of one call, each opened once."""
+    """The data sets of one call, each opened once; `split` is the judged one, by default each data set's own."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, split: str | None = None) -> None:
+        self.root, self.split = root, split
         self._opened: dict[tuple[str, int | None], Dataset | UserError] = {}
 
     def take(self, data: str, limit: int | None = None) -> Dataset:
@@ -55,9 +56,9 @@ class DatasetCache:
     def _open(self, data: str, limit: int | None) -> Dataset:
         if limit is not None:
             whole = self.take(data)
-            return Dataset(limited(whole.train, limit, LIMIT_SEED), limited(whole.test, limit, LIMIT_SEED))
-        train = open_split(data, "train", self.root)
-        return Dataset(train, open_split(data, train.info.test_split, self.root))
+            parts = (limited(images, limit, LIMIT_SEED) for images in (whole.train, whole.test))
+            return Dataset(*parts, whole.notes)
+        return open_dataset(lambda split: open_split(data, split, self.root), self.split)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def run(
             dataset = datasets.take(job.data, job.limit)
             require_fit(TASKS.load(job.task), candidate, dataset, job.config)
         except UserError as error:
-            record = _blank(job, candidate, None, environment).model_copy(update={"error": str(error)})
+            record = _blank(job, candidate, datasets.split, environment).model_copy(update={"error": str(error)})
         else:
             blank = _blank(job, candidate, dataset, environment)
             old = finished.get(blank.identity)
@@ -131,9 +132,10 @@ def pending(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, o
     return left
 
 
-def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment: dict[str, Any]) -> Record:
-    """What is known before the task runs; without a data set where that is not here."""
+def _blank(job: Job, candidate: Candidate, opened: Dataset | str | None, environment: dict[str, Any]) -> Record:
+    """What is known before the task runs; of a data set that is not here the split that was asked for, if any."""
     task: Task = TASKS.load(job.task)
+    dataset, split = (opened, opened.split) if isinstance(opened, Dataset) else (None, opened)
     info = dataset.train.info if dataset else None
     return Record(
         status="skipped",
@@ -144,6 +146,8 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
         dataset=info.name if info else Path(job.data).stem,
         dataset_revision=info.revision if info else "",
         data_fingerprint={s.split: s.fingerprint for s in (dataset.train, dataset.test)} if dataset else {},
+        split=split,
+        notes=dataset.notes if dataset else (),
         chance=info.chance if info else None,
         candidate=candidate.name,
         digest=candidate.digest,
@@ -151,7 +155,7 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
         card=candidate.card,
         load_report=candidate.report,
         config=job.config.model_dump(mode="json"),
-        protocol_sha256=records.protocol_sha256(recorded(job.task), task.VERSION, job.config),
+        protocol_sha256=records.protocol_sha256(recorded(job.task), task.VERSION, job.config, split),
         seed=job.seed,
         limit=job.limit,
         seconds=0,
@@ -182,9 +186,7 @@ def _tried(pending_job: PendingJob, bench: Bench, output: Output | None) -> Reco
         return pending_job.blank.model_copy(update={**measured, "status": "failed", "error": errors[0]})
     found = {
         "status": "ok",
-        "scores": here.gather_objects(completed(outcome, pending_job.dataset.test.info).scores if here.is_main else ())[
-            0
-        ],
+        "scores": here.gather_objects(_scores(outcome, pending_job.dataset) if here.is_main else ())[0],
         "artifacts": _kept(outcome, output.folder, pending_job.blank) if output and here.is_main else {},
         "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None,
     }
@@ -192,6 +194,14 @@ def _tried(pending_job: PendingJob, bench: Bench, output: Output | None) -> Reco
     if here.is_main:
         shutil.rmtree(scratch)
     return pending_job.blank.model_copy(update={**measured, **found})
+
+
+def _scores(outcome: Outcome, dataset: Dataset) -> tuple[Score, ...]:
+    """The scores with the one that the data set is reported in; those of test images name the split that was judged."""
+    scores, split = completed(outcome, dataset.test.info).scores, dataset.split
+    return tuple(
+        each.model_copy(update={"split": split}) if split and each.split == "test" else each for each in scores
+    )
 
 
 def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:

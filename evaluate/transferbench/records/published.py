@@ -51,10 +51,11 @@ class Published:
     source: str
 
     def is_measured_by(self, record: Record) -> bool:
-        """Whether the record's task and settings are this number's protocol; the data set is not looked at."""
+        """Whether the record's task and settings are this number's protocol; of the data only the split is looked at."""
         config = record.config
         return (
             not self.note
+            and record.split is None
             and self.task == record.task
             and all(str(config.get(name)) == value for name, value in self.settings)
         )

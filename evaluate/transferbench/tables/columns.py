@@ -24,6 +24,7 @@ def column_of(record: Record, score: Score) -> Column:
         protocol_sha256=record.protocol_sha256,
         data_sha256=settings.sha256(record.data_fingerprint),
         limit=record.limit,
+        split=record.split,
     )
 
 
@@ -60,12 +61,18 @@ def _label(column: Column, what: str, alike: set[Column], is_main: bool) -> str:
 
 
 def _apart(column: Column, group: set[Column]) -> Column:
-    """The column with as much added to its label as makes it unique; smoke runs are always marked."""
+    """The column with as much added to its label as makes it unique; smoke runs and other splits are always marked."""
     limit = [f"{column.limit} images"] if column.limit else []
+    split = [column.split] if column.split else []
     marks = {"protocol_sha256": column.protocol_sha256[:6], "data_sha256": f"data {column.data_sha256[:6]}"}
-    same = [other for other in group if (other.label, other.limit) == (column.label, column.limit)]
-    added = limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
+    same = [other for other in group if _stated(other) == _stated(column)]
+    added = split + limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
     return replace(column, label=" ".join([column.label, *(f"[{mark}]" for mark in added)]))
+
+
+def _stated(column: Column) -> tuple[object, ...]:
+    """What is said of a column anyhow."""
+    return column.label, column.limit, column.split
 
 
 def order_of(column: Column) -> tuple[object, ...]:
@@ -73,4 +80,12 @@ def order_of(column: Column) -> tuple[object, ...]:
     natural = tuple(
         (int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", column.label) if part
     )
-    return column.dataset, column.task, natural, column.protocol_sha256, column.data_sha256, column.limit or 0
+    return (
+        column.dataset,
+        column.task,
+        natural,
+        column.split or "",
+        column.protocol_sha256,
+        column.data_sha256,
+        column.limit or 0,
+    )

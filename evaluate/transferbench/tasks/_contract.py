@@ -11,6 +11,7 @@ import numpy as np
 from transferbench import state
 from transferbench.checkpoints import Candidate
 from transferbench.data import Carries, LabelledImages
+from transferbench.data.dataset import Dataset
 from transferbench.features.extraction import FeatureSet, Report, extract
 from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.probing.cost import BOTH, PLAIN, JobCost
@@ -42,14 +43,6 @@ class Bench:
         if self.runtime.is_main:
             state.write(path, content if isinstance(content, str | bytes) else _npz(content))
         return path
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The two splits a protocol uses."""
-
-    train: LabelledImages
-    test: LabelledImages
 
 
 @dataclass(frozen=True)
