@@ -1,9 +1,7 @@
 """Run jobs on a candidate: every job ends in a record, whatever happens to it."""
 
 import hashlib
-import resource
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.plugins import recorded
 from transferbench.records import Artifact, Record, Score
+from transferbench.runtime.peak import peak_memory_mb
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, primary, require_fit
 
@@ -56,8 +55,7 @@ class DatasetCache:
     def _open(self, data: str, limit: int | None) -> Dataset:
         if limit is not None:
             whole = self.take(data)
-            parts = (limited(images, limit, LIMIT_SEED) for images in (whole.train, whole.test))
-            return Dataset(*parts, whole.notes)
+            return Dataset(*(limited(each, limit, LIMIT_SEED) for each in (whole.train, whole.test)), whole.notes)
         return open_dataset(lambda split: open_split(data, split, self.root), self.split)
 
 
@@ -181,12 +179,13 @@ def _tried(pending_job: PendingJob, bench: Bench, output: Output | None) -> Reco
     outcome = _outcome(pending_job, replace(bench, scratch=scratch))
     seconds = time.perf_counter() - started
     errors = [text for text in here.gather_objects(outcome if isinstance(outcome, str) else "") if text]
-    measured = {"seconds": seconds, "peak_memory_mb": _peak_memory_mb(here.device), "written": records.now()}
+    measured = {"seconds": seconds, "peak_memory_mb": peak_memory_mb(here.device), "written": records.now()}
     if errors or isinstance(outcome, str):
         return pending_job.blank.model_copy(update={**measured, "status": "failed", "error": errors[0]})
     found = {
         "status": "ok",
         "scores": here.gather_objects(_scores(outcome, pending_job.dataset) if here.is_main else ())[0],
+        "images": here.gather_objects(outcome.images)[0],
         "artifacts": _kept(outcome, output.folder, pending_job.blank) if output and here.is_main else {},
         "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None,
     }
@@ -246,14 +245,6 @@ def _forget_absence(folder: Path, record: Record) -> None:
     """Remove the skipped record that an earlier call wrote because the data was not here."""
     if record.data_fingerprint:
         records.path_of(folder, record.model_copy(update={"data_fingerprint": {}})).unlink(missing_ok=True)
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """The GPU's peak during the job, MiB; on the CPU the peak of the process so far, which is all the system tells."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 __getattr__ = renamed.names_of(__name__)

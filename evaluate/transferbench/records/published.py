@@ -51,7 +51,7 @@ class Published:
     source: str
 
     def is_measured_by(self, record: Record) -> bool:
-        """Whether the record's task and settings are this number's protocol; of the data only the split is looked at."""
+        """Whether the record's task and settings are this number's protocol; the data set is not looked at."""
         config = record.config
         return (
             not self.note

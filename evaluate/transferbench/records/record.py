@@ -86,6 +86,9 @@ class Record(Settings):
     seed: int
     limit: int | None
     scores: tuple[Score, ...] = ()
+    images: dict[str, int] = Field(
+        default={}, description="how many training images a task on a part of them saw, by score; under '' for all"
+    )
     artifacts: dict[str, Artifact] = Field(default={}, description="by name; paths are relative to the output folder")
     error: str | None = None
     frozen: bool | None = Field(
@@ -100,7 +103,7 @@ class Record(Settings):
     @pydantic.model_serializer(mode="wrap")
     def _without_what_is_usual(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Leaves out fields of later versions that have nothing to say: older records keep their checksum."""
-        return {name: value for name, value in dump(self).items() if name not in ("split", "notes") or value}
+        return {name: value for name, value in dump(self).items() if name not in ("split", "notes", "images") or value}
 
     @property
     def identity(self) -> str:
@@ -117,6 +120,10 @@ class Record(Settings):
     def score(self, metric: str) -> Score | None:
         """The score of that name."""
         return next((score for score in self.scores if score.metric == metric), None)
+
+    def seen(self, metric: str) -> int | None:
+        """How many training images a score hangs on, where its task saw a part of them and said so."""
+        return self.images.get(metric, self.images.get(""))
 
     def sealed(self) -> "Record":
         """The same record with its own checksum filled in."""

@@ -104,6 +104,7 @@ def _line(record: Record) -> dict[str, Any]:
         **values,
         "split": record.split,
         "notes": " ".join(record.notes),
+        "images": settings.canonical_json(record.images),
         "identity": record.identity,
         "architecture": record.card.architecture.name,
         **{f"origin_{name}": value for name, value in origin.items()},

@@ -15,7 +15,8 @@ Kind = Literal["chance", "control", "published", "candidate"]
 class Column:
     """One protocol on one data set: equal only when every setting and the data are. Merged ones have no hash.
 
-    `split` is the judged one where it is not the data set's own.
+    `split` is the judged one where it is not the data set's own; `images` counts the training images of a task on a
+    part of them, for its heading.
     """
 
     dataset: str
@@ -28,6 +29,7 @@ class Column:
     data_sha256: str
     limit: int | None
     split: str | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True)

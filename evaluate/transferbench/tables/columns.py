@@ -36,12 +36,14 @@ def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
     """
     alike: dict[tuple[str, str, bool], set[Column]] = defaultdict(set)
     places: dict[Column, int] = {}
+    seen: dict[Column, set[int]] = defaultdict(set)
     for record in kept:
         for score in record.scores:
             place = choice.place(record, score)
             if place is not None:
                 column, is_main = column_of(record, score), score.metric == record.primary
                 places[column] = min(place, places.get(column, place))
+                seen[column] |= {n for n in (record.seen(score.metric),) if n is not None}
                 alike[record.dataset, record.label if is_main else score.metric, is_main].add(column)
     for place, pattern in enumerate(choice.columns):
         if place not in places.values():
@@ -49,7 +51,10 @@ def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
             raise unknown("column", pattern, sorted(names))
     named: dict[Column, Column] = {}
     for (_, what, is_main), group in alike.items():
-        names = {column: replace(column, label=_label(column, what, group, is_main)) for column in group}
+        names = {
+            column: replace(column, label=_label(column, what, group, is_main), images=_agreed(seen[column]))
+            for column in group
+        }
         named |= {column: _apart(names[column], set(names.values())) for column in group}
     return dict(sorted(named.items(), key=lambda each: (places[each[0]], *order_of(each[1]))))
 
@@ -58,6 +63,11 @@ def _label(column: Column, what: str, alike: set[Column], is_main: bool) -> str:
     """What a column is called: its task's label or, of another than the main score, the metric."""
     tasks = {other.label for other in alike}
     return what if is_main or len(tasks) == 1 else f"{column.label} {what}"
+
+
+def _agreed(seen: set[int]) -> int | None:
+    """How many training images were seen, where all records agree."""
+    return next(iter(seen)) if len(seen) == 1 else None
 
 
 def _apart(column: Column, group: set[Column]) -> Column:
