@@ -65,6 +65,8 @@ def open_test(opened: Opener, info: DatasetInfo, split: str | None = None) -> tu
         judged = ", ".join(name for name in JUDGED if name in info.splits)
         raise UserError(f"{info.name} cannot be judged on a split '{split}'. Expected one of: {judged or 'none'}.")
     test, notes = opened(split or own), ()
+    if info.carries == "several labels" and info.classes != test.info.classes:
+        raise differing(info.name, {"train": info.classes, test.split: test.info.classes})
     if info.carries != "one label":
         return test, notes
     if split is None and own == "test" and "val" in info.splits and not (test.labels >= 0).any():

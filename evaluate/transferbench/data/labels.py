@@ -19,17 +19,17 @@ def integers(values: Any, what: str) -> Int64[np.ndarray, "n"]:
     Raises:
         UserError: naming the first that is missing, no number, no integer or too large; `what` says where they stand.
     """
-    stored = values if isinstance(values, np.ndarray) else list(values)
     try:
-        found = np.asarray(stored)
+        found = np.asarray(values)
     except ValueError:  # lists of several lengths
         found = np.empty((0, 0))
     if found.ndim == 1 and np.can_cast(found.dtype, np.int64):
         return found.astype(np.int64)
+    stored = values.tolist() if isinstance(values, np.ndarray) else list(values)
     bad = [i for i, value in enumerate(stored) if not _is_integer(value)]
     if bad:
         value = stored[bad[0]]
-        told = "without a value" if value is None or value != value else f"is {_short(value)}"  # NaN is not itself
+        told = "has no value" if value is None or value != value else f"is {_short(value)}"  # NaN is not itself
         raise UserError(
             f"{what}: {len(bad)} of the {len(stored)} labels are no integers; the first, of image {bad[0]}, {told}. "
             "Expected one integer an image: the number of its class from 0, or -1 where it has no label."
@@ -38,12 +38,12 @@ def integers(values: Any, what: str) -> Int64[np.ndarray, "n"]:
 
 
 def _is_integer(value: object) -> bool:
-    is_whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
-    return is_whole and -(2**63) <= value < 2**63  # pyright: ignore[reportOperatorIssue]
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return is_whole and -(2**63) <= value < 2**63
 
 
 def _short(value: object) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
+    text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 

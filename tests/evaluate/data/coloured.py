@@ -55,12 +55,13 @@ def pictures(split: str, images: Labelled) -> list[bytes]:
 
 
 def parquet(where: Path, split: str, images: Labelled, names: Sequence[str] = (), **columns: Any) -> None:
-    """SPLIT.parquet, with the names of the classes as `datasets` notes them; `columns` takes the place of any."""
+    """SPLIT.parquet, with the names of the classes as `datasets` notes them; `columns` are in place of those."""
     import pyarrow
     import pyarrow.parquet
 
     content = [{"bytes": content, "path": None} for content in pictures(split, images)]
-    table = pyarrow.table({"image": content, "label": [label for _, label in images], **columns})
+    columns = {"image": content, "label": [label for _, label in images], **columns}
+    table = pyarrow.table({name: column for name, column in columns.items() if column is not None})
     if names:
         noted = {"info": {"features": {"label": {"names": list(names), "_type": "ClassLabel"}}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(noted)})
@@ -70,13 +71,20 @@ def parquet(where: Path, split: str, images: Labelled, names: Sequence[str] = ()
 
 def shard(where: Path, split: str, images: Labelled) -> None:
     """SPLIT.tar with KEY.png and KEY.cls."""
-    where.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(where / f"{split}.tar", "w") as archive:
-        for i, (content, (_, label)) in enumerate(zip(pictures(split, images), images, strict=True)):
-            for suffix, each in (("png", content), ("cls", str(label).encode())):
-                info = tarfile.TarInfo(f"{i:04d}.{suffix}")
-                info.size = len(each)
-                archive.addfile(info, io.BytesIO(each))
+    content = pictures(split, images)
+    named = {f"{i:04d}.png": each for i, each in enumerate(content)}
+    named |= {f"{i:04d}.cls": str(label).encode() for i, (_, label) in enumerate(images)}
+    members(where / f"{split}.tar", named)
+
+
+def members(path: Path, named: Mapping[str, bytes]) -> None:
+    """A tar of files by name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in named.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
 
 
 def folder(where: Path, split: str, images: Labelled, names: Sequence[str] = CLASSES) -> None:
@@ -114,6 +122,20 @@ def judged(data: Path | str, task: str = "knn", settings: Sequence[str] = ("knn.
     data = data if isinstance(data, str) or data.is_file() else f"{data}/"
     (record,) = evaluate(network(), suite, str(data), overrides=settings, **how)
     return record
+
+
+def knn(data: str, root: Path) -> float:
+    """The network's 5-NN accuracy on a data set, per cent; `root` is the folder of named ones."""
+    from transferbench.checkpoints.load import wrap
+    from transferbench.data.transforms import Preprocess
+    from transferbench.run import DatasetCache
+    from transferbench.runtime import Runtime
+    from transferbench.tasks import Bench
+    from transferbench.tasks.knn import Config, run
+
+    candidate = wrap(network(), "coloured", Preprocess(size=None, crop=SIDE))
+    bench = Bench(Runtime(torch.device("cpu")), root / "cache", root / "scratch")
+    return run(candidate, DatasetCache(root).take(data), Config(k=5, ks=()), 0, bench).scores[0].value
 
 
 def top1(record: "Record") -> float:
