@@ -29,7 +29,7 @@ def differences(first: Record, second: Record) -> list[str]:
     others: dict[str, tuple[Any, Any]] = {
         "the task's version": (first.version, second.version),
         "limit": (first.limit, second.limit),
-        "split": (first.split, second.split),
+        "the judged split": (first.split or "the usual", second.split or "the usual"),
         "the main score": (first.primary, second.primary),
     }
     data = [

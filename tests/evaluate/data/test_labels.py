@@ -12,11 +12,14 @@ import pytest
 from coloured import CLASSES, judged, parquet, relabelled, right, shard, top1
 
 from transferbench import records, tables
+from transferbench.comparison.experiments import cure, differences
 from transferbench.data import LabelledImages
 from transferbench.data.dataset import Dataset, open_dataset
 from transferbench.data.labels import by_number, checked, integers
 from transferbench.errors import UserError
 from transferbench.records import Record
+from transferbench.report.artifacts import again
+from transferbench.report.library import Library
 from transferbench.run import DatasetCache
 
 Write = Callable[..., None]
@@ -110,6 +113,18 @@ def test_another_split_shares_no_column_with_the_usual_one(where: Path, tmp_path
         assert len(board.columns) == 2
         assert [("[val]" in column.label, column.split) for column in board.columns] == [(False, None), (True, "val")]
     assert records.path_of(tmp_path, usual) != records.path_of(tmp_path, same)
+
+
+def test_a_report_and_a_comparison_open_the_split_that_was_judged(where: Path, tmp_path: Path):
+    for split, images in (("train", right(6)), ("val", right(2)), ("test", [*right(2), (0, 1), (1, 2)])):
+        parquet(where, split, images)
+    usual, other = judged(where), judged(where, split="val")
+    library = Library({}, tmp_path, tmp_path / "cache")
+    assert [library.dataset(record).test.split for record in (other, usual, other)] == ["val", "test", "val"]
+    assert differences(usual, other)[0] == "the judged split the usual -> val"
+    assert "--split val --out results" in cure(other, "a.pth", "results")
+    assert "--data set --split val --again" in again(other)
+    assert "--split" not in cure(usual, "a.pth", "results") + again(usual)
 
 
 def test_the_only_judged_split_is_the_usual_one(where: Path):
