@@ -118,7 +118,7 @@ def _measured(
 
 def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> StudyResult:
     each = training.recipe
-    test, _ = open_test(lambda split: open_split(each.data, split, root), training.images.info)
+    test = open_test(lambda split: open_split(each.data, split, root), training.images.info)
     embedded, features = monitor.embeddings(training, monitor.probe(training))
     return StudyResult(
         label,

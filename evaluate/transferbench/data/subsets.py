@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int64
 
-from transferbench import state
-from transferbench.data import LabelledImages
+from transferbench import renamed, state
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 
 SPLITS = Path(__file__).parent / "splits"
@@ -31,7 +31,7 @@ def per_class(labels: Int64[np.ndarray, "n"], count: int, seed: int) -> Int64[np
     return np.flatnonzero(ranks(labels, seed) < count)
 
 
-def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
+def limited(images: LabeledImages, n: int, seed: int) -> LabeledImages:
     """At most `n` images, the classes as even as they can be; all of them when there are no more than `n`.
 
     Where some images have no label, all are drawn alike.
@@ -44,13 +44,13 @@ def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
     return images.subset(np.sort(chosen), f"limit {n} seed {seed}")
 
 
-def labelled(images: LabelledImages) -> LabelledImages:
+def labeled(images: LabeledImages) -> LabeledImages:
     """The images that have a label; `images` itself when all have."""
     known = images.labels >= 0
     return images if known.all() else images.subset(np.flatnonzero(known), "labelled")
 
 
-def named(images: LabelledImages, listing: Path) -> LabelledImages:
+def named(images: LabeledImages, listing: Path) -> LabeledImages:
     """The images whose file names stand in `listing`, one a line, whatever folder they lie in.
 
     Raises:
@@ -82,3 +82,6 @@ def ranks(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:
     ranks = np.empty(len(labels), dtype=np.int64)
     ranks[by_class] = np.arange(len(labels)) - starts[labels[by_class]]
     return ranks
+
+
+__getattr__ = renamed.names_of(__name__)

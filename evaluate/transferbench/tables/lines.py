@@ -1,6 +1,7 @@
 """One line about one thing: a checkpoint that was read, a result that arrived."""
 
 from transferbench.checkpoints import Candidate
+from transferbench.errors import summary
 from transferbench.records import Record
 
 
@@ -31,5 +32,4 @@ def line(record: Record, is_old: bool = False) -> str:
         seen = record.seen(score.metric)
         part = "" if seen is None else f" from {seen:,} training images"
         return f"{where} {score.value:8.2f} {score.unit:2} {score.metric}{part} ({time})"
-    reason = (record.error or "").strip().splitlines() or ["no main score"]
-    return f"{where} {record.status}: {reason[-1] if record.is_bug else reason[0]}"
+    return f"{where} {record.status}: {summary(record.error or '') or 'no main score'}"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.subsets import SPLITS, named, stratified
 from transferbench.features.spec import feature_spec
 from transferbench.probing.fit import fit
@@ -88,12 +88,12 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, and of the best epoch as the papers report it."""
-    train = labelled(dataset.train, config.percent, seed)
+    train = labeled(dataset.train, config.percent, seed)
     found = trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
     return replace(found, images={"": len(train)})
 
 
-def labelled(train: LabelledImages, percent: int, seed: int) -> LabelledImages:
+def labeled(train: LabeledImages, percent: int, seed: int) -> LabeledImages:
     """The training images whose labels may be seen.
 
     The published list where there is one for this data set and percentage (ImageNet 1 and 10), else a part of every

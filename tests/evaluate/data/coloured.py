@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
 CLASSES = ("c0", "c1", "c2")
 SIDE = 8
-Labelled = Sequence[tuple[int, int]]
+Labeled = Sequence[tuple[int, int]]
 
 
 def right(each: int) -> list[tuple[int, int]]:
-    """So many images of each colour, rightly labelled."""
+    """So many images of each colour, rightly labeled."""
     return [(colour, colour) for colour in range(len(COLOURS)) for _ in range(each)]
 
 
-def relabelled(images: Labelled, labels: Mapping[int, int]) -> list[tuple[int, int]]:
+def relabeled(images: Labeled, labels: Mapping[int, int]) -> list[tuple[int, int]]:
     """The same images with other numbers for their classes."""
     return [(colour, labels[label]) for colour, label in images]
 
@@ -48,13 +48,13 @@ def encoded(image: Image.Image, form: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def pictures(split: str, images: Labelled) -> list[bytes]:
+def pictures(split: str, images: Labeled) -> list[bytes]:
     """The images of a split as PNG files, in order; those of two splits differ."""
     start = {"train": 0, "val": 1000, "test": 2000}[split]
     return [encoded(picture(colour, start + i)) for i, (colour, _) in enumerate(images)]
 
 
-def parquet(where: Path, split: str, images: Labelled, names: Sequence[str] = (), **columns: Any) -> None:
+def parquet(where: Path, split: str, images: Labeled, names: Sequence[str] = (), **columns: Any) -> None:
     """SPLIT.parquet, with the names of the classes as `datasets` notes them; `columns` are in place of those."""
     import pyarrow
     import pyarrow.parquet
@@ -69,7 +69,7 @@ def parquet(where: Path, split: str, images: Labelled, names: Sequence[str] = ()
     pyarrow.parquet.write_table(table, where / f"{split}.parquet")
 
 
-def shard(where: Path, split: str, images: Labelled) -> None:
+def shard(where: Path, split: str, images: Labeled) -> None:
     """SPLIT.tar with KEY.png and KEY.cls."""
     content = pictures(split, images)
     named = {f"{i:04d}.png": each for i, each in enumerate(content)}
@@ -87,7 +87,7 @@ def members(path: Path, named: Mapping[str, bytes]) -> None:
             archive.addfile(info, io.BytesIO(content))
 
 
-def folder(where: Path, split: str, images: Labelled, names: Sequence[str] = CLASSES) -> None:
+def folder(where: Path, split: str, images: Labeled, names: Sequence[str] = CLASSES) -> None:
     """SPLIT/CLASS/NUMBER.png."""
     for i, (content, (_, label)) in enumerate(zip(pictures(split, images), images, strict=True)):
         (where / split / names[label]).mkdir(parents=True, exist_ok=True)

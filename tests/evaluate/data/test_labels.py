@@ -9,11 +9,11 @@ from typing import Any
 import coloured
 import numpy as np
 import pytest
-from coloured import CLASSES, judged, parquet, relabelled, right, shard, top1
+from coloured import CLASSES, judged, parquet, relabeled, right, shard, top1
 
 from transferbench import records, tables
 from transferbench.comparison.experiments import cure, differences
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.dataset import Dataset, open_dataset
 from transferbench.data.labels import by_number, checked, integers
 from transferbench.errors import UserError
@@ -57,7 +57,7 @@ def test_a_test_split_without_labels_is_not_judged_but_val_is_and_that_is_said(w
     assert {score.split for score in found.scores} == {"val"}
 
 
-def test_a_test_split_is_unlabelled_too_where_it_has_no_column_or_member_of_labels(where: Path):
+def test_a_test_split_is_unlabeled_too_where_it_has_no_column_or_member_of_labels(where: Path):
     parquet(where, "train", right(4))
     parquet(where, "val", right(2))
     parquet(where, "test", NONE, label=None)
@@ -155,8 +155,8 @@ def test_images_without_a_label_are_left_out_and_counted(where: Path):
         found = judged(where / name)
         assert top1(found) == 100.0
         assert found.notes == (
-            f"{name}/test: 2 of the 8 images have no label and are left out.",
             f"{name}/train: 9 of the 18 images have no label and are left out.",
+            f"{name}/test: 2 of the 8 images have no label and are left out.",
         )
         score = found.score("top1")
         assert score is not None
@@ -170,13 +170,13 @@ def test_images_without_a_label_are_left_out_and_counted(where: Path):
 
 def test_classes_in_another_order_are_mapped_by_name(where: Path):
     parquet(where, "train", right(4), CLASSES)
-    parquet(where, "test", relabelled(right(2), {0: 2, 1: 1, 2: 0}), CLASSES[::-1])
+    parquet(where, "test", relabeled(right(2), {0: 2, 1: 1, 2: 0}), CLASSES[::-1])
     found = taken(where)
     assert labels(found) == ([0] * 4 + [1] * 4 + [2] * 4, [0, 0, 1, 1, 2, 2])
     assert found.test.info.classes == CLASSES
     assert top1(judged(where)) == 100.0
     before = found.test.fingerprint
-    parquet(where, "test", relabelled(right(2), {0: 2, 1: 1, 2: 0}), ("c2", "c0", "c1"))
+    parquet(where, "test", relabeled(right(2), {0: 2, 1: 1, 2: 0}), ("c2", "c0", "c1"))
     assert taken(where).test.fingerprint != before
 
 
@@ -195,8 +195,8 @@ def test_classes_of_other_names_are_refused(names: Sequence[str], message: str, 
         taken(where)
 
 
-def test_names_that_stand_for_two_classes_cannot_be_mapped(tiny_images: Callable[..., LabelledImages]):
-    def opened(split: str) -> LabelledImages:
+def test_names_that_stand_for_two_classes_cannot_be_mapped(tiny_images: Callable[..., LabeledImages]):
+    def opened(split: str) -> LabeledImages:
         images, names = tiny_images(8, 3, split=split), ("crane", "crane", "auk")
         return replace(images, info=replace(images.info, classes=names if split == "train" else names[::-1]))
 
@@ -214,8 +214,8 @@ def test_files_of_one_split_that_name_their_classes_differently_are_refused(wher
         taken(where)
 
 
-def test_the_columns_of_several_labels_are_not_mapped(tiny_images: Callable[..., LabelledImages]):
-    def opened(split: str) -> LabelledImages:
+def test_the_columns_of_several_labels_are_not_mapped(tiny_images: Callable[..., LabeledImages]):
+    def opened(split: str) -> LabeledImages:
         images = tiny_images(8, 3, split=split)
         names = ("a", "b", "c") if split == "train" else ("c", "b", "a")
         return replace(images, info=replace(images.info, classes=names, carries="several labels"))
@@ -238,7 +238,7 @@ def test_the_columns_of_several_labels_are_not_mapped(tiny_images: Callable[...,
 )
 def test_numbers_that_never_occur_are_named_and_are_no_classes(write: Write, numbers: Any, gaps: str, where: Path):
     for split, each in (("train", 4), ("test", 2)):
-        write(where, split, relabelled(right(each), dict(enumerate(numbers))))
+        write(where, split, relabeled(right(each), dict(enumerate(numbers))))
     found = taken(where)
     assert labels(found) == ([0] * 4 + [1] * 4 + [2] * 4, [0, 0, 1, 1, 2, 2])
     assert found.train.info.classes == tuple(map(str, numbers))
@@ -248,7 +248,7 @@ def test_numbers_that_never_occur_are_named_and_are_no_classes(write: Write, num
 
 def test_named_classes_that_never_occur_are_named_and_not_counted_in_chance(where: Path):
     for split, each in (("train", 4), ("test", 2)):
-        parquet(where, split, relabelled(right(each), {0: 1, 1: 2, 2: 4}), ["c0", "c1", "c2", "c3", "c4"])
+        parquet(where, split, relabeled(right(each), {0: 1, 1: 2, 2: 4}), ["c0", "c1", "c2", "c3", "c4"])
     found = judged(where)
     assert (top1(found), found.chance) == (100.0, pytest.approx(100 / 3))
     assert found.notes == ("set: no image is of 2 of the 5 classes (c0, c3); chance is over the other 3.",)
@@ -258,7 +258,7 @@ def test_named_classes_that_never_occur_are_named_and_not_counted_in_chance(wher
 
 
 def test_a_class_of_one_split_alone_is_the_same_class_in_both(where: Path):
-    parquet(where, "train", relabelled(right(4), {0: 0, 1: 7, 2: 9}))
+    parquet(where, "train", relabeled(right(4), {0: 0, 1: 7, 2: 9}))
     parquet(where, "test", [(1, 7), (2, 9), (0, 5)])
     found = taken(where)
     assert found.train.info.classes == found.test.info.classes == ("0", "5", "7", "9")
@@ -289,7 +289,7 @@ def test_a_label_that_is_no_number_of_a_class_is_named(column: list[Any], messag
 
 def test_labels_beyond_their_names_are_refused(where: Path):
     for split in ("train", "test"):
-        parquet(where, split, relabelled(right(2), {0: 1, 1: 2, 2: 3}), CLASSES)
+        parquet(where, split, relabeled(right(2), {0: 1, 1: 2, 2: 3}), CLASSES)
     with pytest.raises(
         UserError, match=r"set/train: 2 of the 6 .* image 4: 3\. Expected 0 to 2 .*c0, c1, c2.* class 0"
     ):

@@ -1,4 +1,4 @@
-"""One small labelled set in every layout that is read: k-NN gives the same number on all of them."""
+"""One small labeled set in every layout that is read: k-NN gives the same number on all of them."""
 
 import io
 import json
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 def drawn() -> dict[str, list[Sample]]:
-    """24 training and 12 test images of three colours, a quarter of them wrongly labelled."""
+    """24 training and 12 test images of three colours, a quarter of them wrongly labeled."""
     rng, splits = np.random.default_rng(5), {}
     for split, start, n in (("train", 0, 24), ("test", 100, 12)):
         colours = rng.permutation(np.arange(n) % len(COLOURS))

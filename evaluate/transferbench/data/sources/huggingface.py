@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.labels import Numbered, by_number, integers
 from transferbench.data.sources.parquet import IMAGE, LABEL, column
 from transferbench.data.trees import SPLITS, WORDS
@@ -36,7 +36,7 @@ class Reader:
         return Image.open(io.BytesIO(value["bytes"]) if value["bytes"] else value["path"])
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the data set called `where`.
 
     Raises:
@@ -53,15 +53,15 @@ def open_split(where: Path, split: str) -> LabelledImages:
     try:
         found = datasets.load_dataset(where.as_posix())
         rows = {WORDS[str(name)]: found[name] for name in found if str(name) in WORDS}
-        return _labelled(datasets, where, rows, split)
+        return _labeled(datasets, where, rows, split)
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(
-            f"'hf:{where}' gives no labelled images: {error} Expected the name of a data set that is cached or can be "
+            f"'hf:{where}' gives no labeled images: {error} Expected the name of a data set that is cached or can be "
             "downloaded, with a column of images and one of labels."
         ) from None
 
 
-def _labelled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> LabelledImages:
+def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> LabeledImages:
     if split not in rows:
         raise ValueError(f"no split '{split}' among {', '.join(rows)}.")
     image = column(rows[split].column_names, IMAGE)
@@ -70,13 +70,14 @@ def _labelled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> L
     found = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
     labels, classes, notes = Numbered(found[split], names) if names else by_number(where.name, found, split)
     mark = hashlib.sha256(f"{where} {rows[split].info.splits[split].num_bytes}\n".encode() + labels.tobytes())
-    return LabelledImages(
-        info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version), notes=notes),
+    return LabeledImages(
+        info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version)),
         split=split,
         labels=labels,
         read=Reader(rows[split].cast_column(image, datasets.Image(decode=False)), image),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=mark.hexdigest(),
+        notes=notes,
     )
 
 

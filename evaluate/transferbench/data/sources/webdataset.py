@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.labels import Numbered, by_number
 from transferbench.data.trees import SPLITS, files_by_split, is_image
 from transferbench.errors import UserError, unknown
@@ -51,7 +51,7 @@ class Reader:
             return Image.open(io.BytesIO(file.read(member.size)))
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the shards in `where`; the data set is called by the folder's name.
 
     Raises:
@@ -65,13 +65,14 @@ def open_split(where: Path, split: str) -> LabelledImages:
     every = {name: np.array([member.label for member in members], np.int64) for name, members in found.items()}
     labels, classes, notes = _numbered(where, every, split)
     marks = (f"{m.name}\0{m.size}\0{label}\n" for m, label in zip(found[split], labels.tolist(), strict=True))
-    return LabelledImages(
-        info=DatasetInfo(where.resolve().name, classes, tuple(found), None, "local", notes=notes),
+    return LabeledImages(
+        info=DatasetInfo(where.resolve().name, classes, tuple(found), None, "local"),
         split=split,
         labels=labels,
         read=Reader(tuple(found[split])),
         names=[f"{split}/{member.name}" for member in found[split]],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
+        notes=notes,
     )
 
 

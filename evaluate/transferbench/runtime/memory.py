@@ -1,4 +1,4 @@
-"""How much memory was used at most."""
+"""How much memory a piece of work took."""
 
 import resource
 import sys
@@ -6,8 +6,8 @@ import sys
 import torch
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """The GPU's peak during the job, MiB; on the CPU the peak of the process so far, which is all the system tells."""
+def peak_mb(device: torch.device) -> float:
+    """The GPU's peak since it was last reset, MiB; on the CPU the process's so far, which is all the system tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
