@@ -14,6 +14,7 @@ from decorssl.recipe import Recipe
 from decorssl.study_results import StudyResult, Verdict
 from transferbench import runtime, settings, state
 from transferbench.data import open_split
+from transferbench.data.dataset import open_test
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
@@ -117,7 +118,7 @@ def _measured(
 
 def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> StudyResult:
     each = training.recipe
-    test = open_split(each.data, training.images.info.test_split, root)
+    test = open_test(lambda split: open_split(each.data, split, root), training.images.info)
     embedded, features = monitor.embeddings(training, monitor.probe(training))
     return StudyResult(
         label,

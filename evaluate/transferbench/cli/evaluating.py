@@ -32,6 +32,9 @@ def evaluate_all(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Smoke run: only this many images of each split.", rich_help_panel=RUN)
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Judge on val or test, not the data set's own split.", rich_help_panel=RUN)
+    ] = None,
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Add a random-init row.", rich_help_panel=RUN)
     ] = True,
@@ -67,6 +70,7 @@ def evaluate_all(
             overrides=set_ or [],
             seeds=range(seeds),
             limit=limit,
+            split=split,
             control=control,
             encoder=encoder,
             stated=as_ or [],

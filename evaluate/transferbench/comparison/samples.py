@@ -10,6 +10,7 @@ import numpy as np
 from transferbench.comparison import kept
 from transferbench.comparison.pairs import Pairs, Versus
 from transferbench.data import SOURCES, LabeledImages, open_split
+from transferbench.data.dataset import open_dataset
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Record
@@ -95,12 +96,9 @@ def _told(label: str, pairs: Sequence[tuple[np.ndarray, ...]], i: int, named: Ca
 def _images(record: Record, root: Path) -> LabeledImages | None:
     """The test images that the record is about, where the data set is here and the same."""
     try:
-        for split in record.data_fingerprint:
-            SOURCES.require_known(record.dataset)
-            images = open_split(record.dataset, split, root)
-            images = images if record.limit is None else limited(images, record.limit, LIMIT_SEED)
-            if split != "train" and images.fingerprint == record.data_fingerprint[split]:
-                return images
+        SOURCES.require_known(record.dataset)
+        images = open_dataset(lambda split: open_split(record.dataset, split, root), record.split).test
+        images = images if record.limit is None else limited(images, record.limit, LIMIT_SEED)
     except UserError:
         return None
-    return None
+    return images if images.fingerprint == record.data_fingerprint.get(images.split) else None

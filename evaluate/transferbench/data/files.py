@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from transferbench.data import Carries, DatasetInfo, LabeledImages, Metric
+from transferbench.data.labels import integers
 from transferbench.data.trees import FileReader, is_image
 from transferbench.errors import UserError, unknown
 
@@ -76,7 +77,7 @@ def opened(about: Official, where: Path, split: str, listing: Callable[[], Listi
     return LabeledImages(
         info=DatasetInfo(about.name, tuple(classes), about.splits, None, about.revision, about.metric, about.carries),
         split=split,
-        labels=np.asarray(labels, np.int64),
+        labels=integers(labels, f"{about.name}/{split}"),
         read=FileReader(where, tuple(names)),
         names=[f"{split}/{name}" for name in names],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),

@@ -55,6 +55,7 @@ class Published:
         config = record.config
         return (
             not self.note
+            and record.split is None
             and self.task == record.task
             and all(str(config.get(name)) == value for name, value in self.settings)
         )

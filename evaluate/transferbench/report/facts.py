@@ -52,12 +52,17 @@ def result(record: Record) -> Result:
         seed=str(record.seed) if pretrained is None else f"{pretrained}, {record.seed}",
         images=f"{score.n:,}" if score else "",
         protocol=record.protocol_sha256,
-        settings=tuple((name, told(value)) for name, value in record.config.items()),
+        settings=(*((name, told(value)) for name, value in record.config.items()), *_data(record)),
         scores=tuple((each.metric, f"{each.value:.4g} {each.unit}".strip()) for each in record.scores),
         record=record.record_sha256,
         written=record.written,
         seconds=f"{record.seconds:.1f} s",
     )
+
+
+def _data(record: Record) -> list[tuple[str, str]]:
+    """What is unusual about the data."""
+    return [("split", record.split)] * bool(record.split) + [("data", note) for note in record.notes]
 
 
 def weights(records: Sequence[Record]) -> list[Facts]:

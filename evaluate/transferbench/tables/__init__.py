@@ -106,6 +106,9 @@ def _line(record: Record) -> dict[str, Any]:
     machine = environment.get("machine", {})
     line = {
         **values,
+        "split": record.split,
+        "notes": " ".join(record.notes),
+        "images": settings.canonical_json(record.images),
         "identity": record.identity,
         "architecture": record.card.architecture.name,
         **{f"origin_{name}": value for name, value in origin.items()},

@@ -311,6 +311,11 @@ def test_a_long_run_is_announced_with_its_plan(evaluate: Run, checkpoint: Path, 
     assert "job(s), about" not in evaluate(*arguments, "--again")[1]
 
 
+def test_a_split_that_is_not_there_ends_with_2_and_names_those_that_are(evaluate: Run, checkpoint: Path, imgs: Path):
+    code, _, err = evaluate("knn", checkpoint, "--data", imgs, "--split", "test", *SMALL)
+    assert (code, err.strip()) == (2, "imgs cannot be judged on a split 'test'. Expected one of: val.")
+
+
 def test_a_suite_that_names_its_data_sets_needs_no_data(evaluate: Run, checkpoint: Path):
     code, _, err = evaluate("all", checkpoint, "--suite", "transfer", "--data-root", "nowhere", *SMALL[4:])
     assert code == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.labels import differing
 from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree
 from transferbench.errors import UserError, unknown
 
@@ -34,9 +35,12 @@ def open_split(where: Path, split: str) -> LabeledImages:
     classes = {name: names for name in SPLITS if (names := tree.classes(name))}
     if split not in classes:
         raise UserError(f"{where} has no images in {split}/CLASS/; {_seen(where, classes)}. {LAYOUT}")
+    others = [classes[name] for name in classes if name != "train"]
+    if split == "train" and others and classes["train"] not in others:
+        raise differing(where, {name: sorted(found) for name, found in classes.items()})
     info = DatasetInfo(
         name=where.resolve().name if where.is_dir() else where.stem,
-        classes=_common(where, classes),
+        classes=tuple(sorted(classes[split])),
         splits=tuple(classes),
         image_size=None,
         revision="local",
@@ -58,20 +62,6 @@ def _labeled(tree: Tree, info: DatasetInfo, split: str) -> LabeledImages:
 
 def _fingerprint(entries: list[ImageEntry]) -> str:
     return hashlib.sha256("".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode()).hexdigest()
-
-
-def _common(where: Path, classes: dict[str, set[str]]) -> tuple[str, ...]:
-    """The classes, if every split has the same."""
-    union = sorted(set().union(*classes.values()))
-    lacking = {split: [name for name in union if name not in found] for split, found in classes.items()}
-    faults = [
-        f"{split} lacks {', '.join(names[:5])}{' ...' * (len(names) > 5)}" for split, names in lacking.items() if names
-    ]
-    if faults:
-        raise UserError(
-            f"The splits of {where} differ in their classes: {'; '.join(faults)}. Expected the same in each."
-        )
-    return tuple(union)
 
 
 def _seen(where: Path, classes: dict[str, set[str]]) -> str:
