@@ -9,13 +9,14 @@ from pathlib import Path
 
 from transferbench import intervals
 from transferbench.comparison import compare
-from transferbench.comparison.experiments import Experiment, experiment
-from transferbench.comparison.reasons import apart, place, unfinished
+from transferbench.comparison.experiments import Compared, compared
+from transferbench.comparison.reasons import apart, unfinished
 from transferbench.comparison.sides import Side, find_side
 from transferbench.errors import UserError
 from transferbench.intervals import Comparison, Interval
 from transferbench.records import Record
 from transferbench.records.collection import StoredRecord
+from transferbench.records.experiments import place
 
 ROUNDING = 1e-6
 """Points by which a value and the predictions it was measured on may disagree."""
@@ -64,7 +65,7 @@ class Versus:
     a: Side
     b: Side
     lines: tuple[ComparedExperiment, ...]
-    pairs: dict[Experiment, Pairs]
+    pairs: dict[Compared, Pairs]
     not_compared: tuple[str, ...]
 
 
@@ -98,13 +99,13 @@ def versus(a: Side, b: Side, out: str) -> Versus:
     return Versus(a, b, tuple(lines), paired, tuple(dict.fromkeys(reasons)))
 
 
-def _by_experiment(side: Side) -> dict[Experiment, list[StoredRecord]]:
+def _by_experiment(side: Side) -> dict[Compared, list[StoredRecord]]:
     """The finished results by experiment, in the order of seeds; runs that found the same of one network count once."""
-    groups: dict[Experiment, dict[str, StoredRecord]] = defaultdict(dict)
+    groups: dict[Compared, dict[str, StoredRecord]] = defaultdict(dict)
     for each in sorted(side.found, key=lambda found: _seeds(found.record)):
         if each.record.status == "ok" and each.record.score(each.record.primary):
             same = f"{each.record.digest} {[score.value for score in each.record.scores]}"
-            groups[experiment(each.record)].setdefault(same, each)
+            groups[compared(each.record)].setdefault(same, each)
     return {key: list(found.values()) for key, found in groups.items()}
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from transferbench.checkpoints import CONTROL
-from transferbench.comparison.experiments import Experiment, cure, differences, experiment, nearest
+from transferbench.comparison.experiments import Compared, compared, cure, differences, nearest
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
+from transferbench.records.experiments import place
 
 State = Literal["ok", "better", "left", "missing"]
 Who = tuple[str, str]
@@ -112,7 +113,7 @@ def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_mi
         raise UserError("The baseline holds no finished result. Make one with `evaluate all`, and keep its folder.")
     by_name, by_recipe = _grouped(found), _grouped(found, by_recipe=True)
     verdicts: list[Verdict] = []
-    for key, group in sorted(old.items(), key=lambda item: _place(item[1][0])):
+    for key, group in sorted(old.items(), key=lambda item: (item[1][0].candidate, place(item[1][0]))):
         match = by_name.get(key) or by_recipe.get((_recipe(group[0]), key[1]))
         metrics = [score.metric for score in group[0].scores] if band.every_score else [group[0].primary]
         for metric in metrics:
@@ -123,12 +124,12 @@ def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_mi
     return verdicts
 
 
-def _grouped(found: Iterable[Record], by_recipe: bool = False) -> dict[tuple[Who, Experiment], list[Record]]:
-    groups: dict[tuple[Who, Experiment], list[Record]] = defaultdict(list)
+def _grouped(found: Iterable[Record], by_recipe: bool = False) -> dict[tuple[Who, Compared], list[Record]]:
+    groups: dict[tuple[Who, Compared], list[Record]] = defaultdict(list)
     for record in found:
         if record.status == "ok" and record.score(record.primary):
             who = _recipe(record) if by_recipe else (record.candidate, record.card.architecture.name)
-            groups[who, experiment(record)].append(record)
+            groups[who, compared(record)].append(record)
     return groups
 
 
@@ -175,7 +176,3 @@ def _blank(old: Sequence[Record], score: Score, state: State, fails: bool) -> Ve
 
 def _values(found: Sequence[Record], metric: str) -> list[float]:
     return [score.value for record in found if (score := record.score(metric))]
-
-
-def _place(record: Record) -> tuple[str, ...]:
-    return record.candidate, record.dataset, record.task, record.label, record.protocol_sha256
