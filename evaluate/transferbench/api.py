@@ -10,17 +10,17 @@ from torch import nn
 
 from transferbench import records, renamed
 from transferbench import suite as suites
-from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.load import load, random_control, wrap
+from transferbench.checkpoints.load import load, wrap
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report
+from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
 from transferbench.planning.plan import Estimate, forecast, ordered
 from transferbench.records import Record
 from transferbench.run import DatasetCache, Output, pending, run
 from transferbench.runtime import Runtime, cache_root, data_root, start
-from transferbench.suite import Job, Suite
+from transferbench.suite import Suite
 from transferbench.tasks import Bench
 
 Model = nn.Module | str | Path
@@ -40,7 +40,8 @@ class EvaluationRequest:
         task: run only this task's jobs.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
-        control: add a random-initialised row for each architecture.
+        seeds: each job runs once with each; one that no seed changes runs once.
+        control: add random-initialised networks of each architecture, one for each seed.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
@@ -75,18 +76,22 @@ class Execution:
 class Evaluation:
     """Work that is checked and ready: every setting is valid, every file is read, some data is here."""
 
-    candidates: tuple[Candidate, ...]
-    jobs: tuple[Job, ...]
+    assignments: tuple[Assignment, ...]
     notes: tuple[str, ...]
     execution: Execution
     datasets: DatasetCache
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Who is judged, controls last."""
+        return [candidate for candidate, _ in self.assignments]
 
     def plan(self) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, found = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
-        for candidate in self.candidates:
-            left = pending(self.jobs, candidate, self.datasets, self._output)
+        for candidate, jobs in self.assignments:
+            left = pending(jobs, candidate, self.datasets, self._output)
             found += forecast(left, candidate, self.datasets, bench)
         return found
 
@@ -104,8 +109,8 @@ class Evaluation:
                 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
             )
             bench = Bench(execution.runtime, execution.cache, scratch, execution.workers, report)
-            for candidate in self.candidates:
-                yield from run(self.jobs, candidate, bench, self.datasets, output)
+            for candidate, jobs in self.assignments:
+                yield from run(jobs, candidate, bench, self.datasets, output)
 
 
 def evaluate(
@@ -129,9 +134,9 @@ def evaluate(
         suite: a suite, its name or its file; None takes the data set's own.
         data: names or paths of data sets; none takes those that the suite names, else the digits.
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
-        seeds: each job runs once with each.
+        seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
-        control: add a random-initialised row for each architecture.
+        control: add random-initialised networks of each architecture, one for each seed.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -165,9 +170,13 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     datasets = DatasetCache(execution.data)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     _require_some(request.data, datasets)
-    loaded = [_candidate(model, request, datasets) for model in request.models]
-    controls, notes = _controls(loaded) if request.control else ([], [])
-    return Evaluation((*loaded, *controls), tuple(ordered(jobs, datasets)), tuple(notes), execution, datasets)
+    jobs = ordered(jobs, datasets)
+    loaded, notes = distinct([_candidate(model, request, datasets) for model in dict.fromkeys(request.models)])
+    if len(request.seeds) > 1 and (once_only := unseeded(jobs, datasets)):
+        notes.append(f"Run once, since no seed changes it: {', '.join(once_only)}.")
+    beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
+    judged = (*assigned(loaded, jobs, datasets), *beside)
+    return Evaluation(judged, (*notes, *more), execution, datasets)
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:
@@ -202,13 +211,14 @@ def _require_some(data: Sequence[str], datasets: DatasetCache) -> None:
         raise UserError("\n".join(missing) or "Name at least one data set.")
 
 
-def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> Candidate:
+def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
+    """A model that is read, and whether the caller named its row."""
     if isinstance(model, nn.Module):
-        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets))
+        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
-        return load(path, name, request.encoder, request.stated)
-    return load(model, None, request.encoder, request.stated)
+        return load(path, name, request.encoder, request.stated), True
+    return load(model, None, request.encoder, request.stated), False
 
 
 def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
@@ -221,21 +231,6 @@ def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
             "it: preprocess=Preprocess(size=256, crop=224)."
         )
     return Preprocess(size=None, crop=size)
-
-
-def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """One random-initialised network for each architecture, preprocessing and seed, and whom there is none for."""
-    controls: dict[str, Candidate] = {}
-    notes: list[str] = []
-    for candidate in candidates:
-        if candidate.card.architecture.family == LIVE:
-            notes.append(f"{candidate.name}: no random-init row, since how to build the network again is not known.")
-            continue
-        card, seed = candidate.card, candidate.card.origin.seed or 0
-        key = f"{card.architecture.model_dump_json()} {card.preprocess.model_dump_json()} {seed}"
-        if key not in controls:
-            controls[key] = random_control(card.architecture, card.preprocess, seed)
-    return list(controls.values()), notes
 
 
 __getattr__ = renamed.names_of(__name__)

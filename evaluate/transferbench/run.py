@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferbench import records, renamed, runtime, state
+from transferbench import records, renamed, runtime, state, tasks
 from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
 from transferbench.data.subsets import limited
@@ -200,9 +200,9 @@ def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
     backbone = pending_job.candidate.backbone
     weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
     try:
-        outcome = task.run(
-            pending_job.candidate, pending_job.dataset, pending_job.job.config, pending_job.job.seed, bench
-        )
+        job, dataset = pending_job.job, pending_job.dataset
+        outcome = task.run(pending_job.candidate, dataset, job.config, job.seed, bench)
+        outcome = tasks.with_seeding(outcome, tasks.depends_on_seed(task, job.config, dataset))
         changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
         if task.FROZEN and changed:
             raise RuntimeError(f"'{pending_job.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")

@@ -123,10 +123,11 @@ def test_a_live_module_on_images_of_two_sizes_must_be_told_what_it_expects():
 
 
 def test_seeds_limits_and_overrides_reach_the_records(checkpoint: Callable[[int], Path]):
+    fewshot, changed = SPECTRUM.only("fewshot"), ["fewshot.shots=2"]
     found = transferbench.evaluate(
-        checkpoint(0), SPECTRUM.only("knn"), "tiny", seeds=(0, 5), limit=12, control=False, overrides=["knn.k=3"]
+        checkpoint(0), fewshot, "tiny", seeds=(0, 5), limit=12, control=False, overrides=changed
     )
-    assert [(record.seed, record.limit, record.config["k"]) for record in found] == [(0, 12, 3), (5, 12, 3)]
+    assert [(record.seed, record.limit, record.config["shots"]) for record in found] == [(0, 12, 2), (5, 12, 2)]
     assert found[0].score("top1").n == 12  # pyright: ignore[reportOptionalMemberAccess]
 
 
