@@ -7,7 +7,7 @@ from functools import cache
 
 from transferbench import settings
 from transferbench.backbones import Architecture, complete
-from transferbench.checkpoints import CONTROL, Origin
+from transferbench.checkpoints import CONTROL, Card, Origin
 from transferbench.errors import UserError
 from transferbench.records.record import Record
 
@@ -20,10 +20,9 @@ def is_control(record: Record) -> bool:
     return record.load_report.format == CONTROL
 
 
-def network(record: Record) -> str:
+def network(card: Card) -> str:
     """Architecture and preprocessing, whatever the weights: a candidate and its own control share them."""
-    preprocess = record.card.preprocess.model_dump_json()
-    return f"{_completed(record.card.architecture.model_dump_json())} {preprocess}"
+    return f"{_completed(card.architecture.model_dump_json())} {card.preprocess.model_dump_json()}"
 
 
 @cache
@@ -39,7 +38,7 @@ def subject(record: Record) -> str:
     """What the records of one row share: seeds of one recipe are one row, weights of unknown origin one each."""
     origin = record.card.origin.model_copy(update={"seed": None, "commit": None, "source_sha256": None})
     account = origin.model_dump_json() if origin != Origin() else record.digest
-    return f"{record.candidate} {network(record)} {account}"
+    return f"{record.candidate} {network(record.card)} {account}"
 
 
 def words_apart(groups: Sequence[Sequence[Record]]) -> list[str]:
@@ -78,7 +77,7 @@ def computations(found: Iterable[Record], metric: str) -> list[Record]:
     listed = list(found)
     networks: dict[tuple[str, str], dict[int, Record]] = defaultdict(dict)
     for record in sorted(listed, key=lambda record: (record.written, record.record_sha256)):
-        networks[record.digest, network(record)][record.seed] = record
+        networks[record.digest, network(record.card)][record.seed] = record
     kept = {id(record) for seeds in networks.values() for record in _apart(list(seeds.values()), metric)}
     return [record for record in listed if id(record) in kept]
 

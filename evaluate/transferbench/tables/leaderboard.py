@@ -94,7 +94,7 @@ def _row(group: Sequence[Record], columns: dict[Column, Column], choice: Choice)
         cells={column: _cell(records, metric) for column, (metric, records) in found.items()},
         method=first.card.origin.method or "",
         epochs=first.card.origin.epochs,
-        network=network(first),
+        network=network(first.card),
     )
 
 
