@@ -50,7 +50,7 @@ def label(config: Config) -> str:
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
     """Where a class has more images than the fewest that are drawn of each."""
-    return leaves_out(dataset.train.labels, min(config.shots, *config.others))
+    return leaves_out(dataset.train.labels, min({config.shots, *config.others}))
 
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
