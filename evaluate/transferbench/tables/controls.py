@@ -7,8 +7,8 @@ from transferbench.tables.board import DECIMALS, Cell, Column, Leaderboard, Row
 
 BEATEN = "‡"
 NOTE = (
-    f"not marked as best or second: its own control ({CONTROL}, the same architecture and preprocessing without "
-    "training) is better."
+    f"worse than its own control ({CONTROL}: the same architecture and preprocessing, untrained), so not marked as best "
+    "or second."
 )
 
 
