@@ -7,8 +7,8 @@ from transferbench.tables.board import DECIMALS, Cell, Column, Leaderboard, Row
 
 BEATEN = "‡"
 NOTE = (
-    f"worse than its own control ({CONTROL}: the same architecture and preprocessing, untrained), so not marked as best "
-    "or second."
+    f"worse than its own control ({CONTROL}: the same architecture and preprocessing, untrained), so not marked as "
+    "best or second."
 )
 
 
