@@ -201,8 +201,8 @@ def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
     weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
     try:
         job, dataset = pending_job.job, pending_job.dataset
-        outcome = task.run(pending_job.candidate, dataset, job.config, job.seed, bench)
-        outcome = tasks.with_seeding(outcome, tasks.depends_on_seed(task, job.config, dataset))
+        said = tasks.depends_on_seed(task, job.config, dataset)
+        outcome = tasks.with_seeding(task.run(pending_job.candidate, dataset, job.config, job.seed, bench), said)
         changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
         if task.FROZEN and changed:
             raise RuntimeError(f"'{pending_job.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")

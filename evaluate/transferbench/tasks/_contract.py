@@ -143,7 +143,8 @@ def cost_of(task: Task, config: Settings, dataset: Dataset) -> JobCost:
 
 def depends_on_seed(task: Task, config: Settings, dataset: Dataset) -> bool | None:
     """What a task says of its seed; None of one that does not say."""
-    return task.depends_on_seed(config, dataset) if isinstance(task, Seeded) else None
+    said = task.depends_on_seed(config, dataset) if isinstance(task, Seeded) else None
+    return None if said is None else bool(said)
 
 
 def with_seeding(outcome: Outcome, said: bool | None) -> Outcome:
