@@ -29,7 +29,8 @@ def written(root: Path, images: int) -> None:
     rng = np.random.default_rng(0)
     corners = np.clip(rng.lognormal(2.95, 0.7, 20_000), 3, 120).astype(int)
     outlines = [json.dumps([rng.uniform(0, 640, 2 * n).round(2).tolist()]) for n in corners]
-    crowd = json.dumps({"counts": rng.integers(1, 900, 300).tolist(), "size": [480, 640]})
+    runs = rng.integers(1, 900, 300).tolist()
+    crowd = json.dumps({"counts": [*runs, 480 * 640 - sum(runs)], "size": [480, 640]})
     for folder in ("annotations", "train2017"):
         (root / folder).mkdir()
     files = [f"{i:012d}.jpg" for i in range(1, images + 1)]

@@ -5,14 +5,14 @@
     python benchmarks/knn.py --memory        # what searches need beside their data: five minutes, 5.3 GB of disk
 
 Times: a line gives the median CPU time a query (all ways alternate, 3 times), the medians of the quotients of the plain
-formulation's and FAISS's time and its own, the goals for them where there are any, and the share of the true neighbours
+formulation's and FAISS's time and its own, the goals for them where there are any, and the share of the true neighbors
 that were found, by all pairs in float64 for 100 queries. Every way includes the vote and, for FAISS, filling the index.
 `auto` is what a task takes here. One thread.
 
 The plain formulation is INTL's and CW-RGP's (docs/protocols.md#exact-search): `torch.cdist`, the least k, and
 one query's vote after the other in Python; 500 queries at a time, which it does not, and which helps it.
 
-Memory: a line gives what `neighbours.memory` says a search needs at most, the highest anonymous memory above that at
+Memory: a line gives what `neighbors.memory` says a search needs at most, the highest anonymous memory above that at
 its start, and the highest resident memory, where the pages of a mapped bank count as long as nothing else wants the
 room. The bank of ImageNet's size is float16 on disk and is searched for as many queries as time allows; as many as are
 ever searched together are in another line. The plan for all 50,000 follows.
@@ -31,7 +31,7 @@ import faiss
 import numpy as np
 import torch
 
-from transferbench.neighbours import Engine, chosen, memory, search
+from transferbench.neighbors import Engine, chosen, memory, search
 from transferbench.tasks.knn import vote
 
 REPEATS, CLASSES, CHECKED = 3, 100, 100
@@ -61,11 +61,11 @@ LINES = (
 def draw(n: int, m: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A bank and queries in clusters, positive and with a common part as features after a ReLU are, and labels."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(CLASSES, d), scale=0.8).astype(np.float32)
+    centers = rng.normal(size=(CLASSES, d), scale=0.8).astype(np.float32)
     labels = rng.integers(0, CLASSES, n)
 
     def near(which: np.ndarray) -> np.ndarray:
-        return np.maximum(centres[which] + rng.standard_normal((len(which), d), np.float32), 0)
+        return np.maximum(centers[which] + rng.standard_normal((len(which), d), np.float32), 0)
 
     return near(labels), near(rng.integers(0, CLASSES, m)), labels
 

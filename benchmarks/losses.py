@@ -6,10 +6,10 @@
 A line gives, for forward and backward together: the median CPU time of the plain formula and of ours (they alternate, 7
 times at least, more where they are short); the first over the second, and the goal for it; the same quotient of the
 floating-point operations in matrix products, which is about what a missed goal could reach (element-wise work and
-factorisations are not counted); and the relative error of both float32 gradients against the plain formula in float64.
+factorizations are not counted); and the relative error of both float32 gradients against the plain formula in float64.
 
 The plain formulas do what the published code does and no more: INTL whitens one view at a time with batched products
-and `matrix_power(p, 3)`, and centres again for the trace loss; CW-RGP takes one sub-batch and one view at a time, with
+and `matrix_power(p, 3)`, and centers again for the trace loss; CW-RGP takes one sub-batch and one view at a time, with
 `torch.svd` of the groups' covariances and a list inverted by `index`; Barlow Twins and VICReg form d x d matrices and
 copy what is off their diagonals. Random draws are the same in both.
 """
@@ -54,7 +54,7 @@ def ours(method: object, config: object) -> Loss:
     return lambda views: method.loss(Outputs(tuple(views)), context(config))["loss"]
 
 
-def normalised_mse(a: Tensor, b: Tensor) -> Tensor:
+def normalized_mse(a: Tensor, b: Tensor) -> Tensor:
     return 2 - 2 * (F.normalize(a) * F.normalize(b)).sum(-1).mean()
 
 
@@ -86,7 +86,7 @@ def plain_intl(config: intl.Config) -> Loss:
     def loss(views: list[Tensor]) -> Tensor:
         first, *others = [whiten(z) for z in views]
         weight, anchor = intl.trade_off(config, *first.shape), trace_loss(first)
-        terms = [normalised_mse(z, first) + weight * (trace_loss(z) + anchor) for z in others]
+        terms = [normalized_mse(z, first) + weight * (trace_loss(z) + anchor) for z in others]
         return torch.stack(terms).mean()
 
     return loss
@@ -99,17 +99,17 @@ def plain_barlow(views: list[Tensor]) -> Tensor:
     return (c.diagonal() - 1).pow(2).sum() + 0.0051 * off_diagonal(c).pow(2).sum()
 
 
-def centred(views: list[Tensor]) -> list[Tensor]:
+def centered(views: list[Tensor]) -> list[Tensor]:
     return [z - z.mean(0) for z in views]
 
 
 def covariance_term(views: list[Tensor]) -> Tensor:
-    """The third term of VICReg, arXiv 2105.04906, of centred views, as its repository computes it."""
+    """The third term of VICReg, arXiv 2105.04906, of centered views, as its repository computes it."""
     return sum(off_diagonal(x.T @ x / (len(x) - 1)).pow(2).sum() / x.shape[1] for x in views)
 
 
 def plain_vicreg(views: list[Tensor]) -> Tensor:
-    invariance, moved = F.mse_loss(*views), centred(views)
+    invariance, moved = F.mse_loss(*views), centered(views)
     spread = sum(F.relu(1 - (x.var(0) + 1e-4).sqrt()).mean() / 2 for x in moved)
     return 25 * invariance + 25 * spread + covariance_term(moved)
 
@@ -133,7 +133,7 @@ def plain_cwrgp(config: cwrgp.Config) -> Loss:
                 for i in range(len(views)):
                     z[part + i * n] = whiten(stacked[part + i * n], draw(stacked.shape[1]).tolist())
             whitened = z.chunk(len(views))
-            terms += [normalised_mse(whitened[i], z) for j, z in enumerate(whitened) for i in range(j)]
+            terms += [normalized_mse(whitened[i], z) for j, z in enumerate(whitened) for i in range(j)]
         return torch.stack(terms).mean()
 
     return loss
@@ -195,7 +195,7 @@ def lines() -> list[Line]:
     two = both(plain_cwrgp, cwrgp, cwrgp.Config(w_iter=4))
     barlow = (plain_barlow, ours(barlow_twins, barlow_twins.Config()))
     whole = (plain_vicreg, ours(vicreg, vicreg.Config()))
-    term = (lambda views: covariance_term(centred(views)), lambda views: sum(vicreg.covariance(z) for z in views))
+    term = (lambda views: covariance_term(centered(views)), lambda views: sum(vicreg.covariance(z) for z in views))
     return [
         Line("INTL, samples", *samples, 256, 2048, goal=1.8),
         Line("INTL, samples", *samples, 256, 8192, goal=2.0),

@@ -16,7 +16,7 @@ import torch
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, random_control
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.detection import adaptation
 from transferbench.detection.model.detector import Detector, build
 from transferbench.detection.recipe import DetectionRecipe
@@ -28,7 +28,7 @@ from transferbench.runtime import Runtime
 HERE = Runtime(torch.device("cpu"))
 
 
-def precision(detector: Detector, test: LabelledImages, recipe: DetectionRecipe) -> str:
+def precision(detector: Detector, test: LabeledImages, recipe: DetectionRecipe) -> str:
     """Box and mask AP50."""
     scores, _ = score_results(results.found(detector, test, recipe, HERE), test, True)
     return ", ".join(f"{each.metric} {each.value:.1f}" for each in scores if each.metric.endswith("ap50"))

@@ -25,7 +25,7 @@ from decorssl.encoder import Encoder
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from decorssl.views import Views
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan
 from transferbench.runtime import Runtime
 
@@ -40,7 +40,7 @@ def timed(run: Callable[[], object]) -> tuple[float, object]:
 
 
 class Plain:
-    def __init__(self, recipe: Recipe, images: LabelledImages) -> None:
+    def __init__(self, recipe: Recipe, images: LabeledImages) -> None:
         self.images, self.encoder = images, Encoder(recipe).train()
         views = Views(recipe.views, recipe.preprocess)
         self.transforms = [published(view.operations, views) for view in recipe.views]
@@ -63,7 +63,7 @@ class Plain:
 
 
 class Ours:
-    def __init__(self, recipe: Recipe, images: LabelledImages) -> None:
+    def __init__(self, recipe: Recipe, images: LabeledImages) -> None:
         self.training = Training(recipe, images, Runtime(CPU))
         self.training.learner.train()
         self.passes = self.training._passes()

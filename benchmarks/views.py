@@ -25,7 +25,7 @@ from torchvision import transforms as T
 from decorssl import recipe as recipes
 from decorssl import view_pipeline
 from decorssl.views import Views
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.augment import Blur, Change, Crop, Flip, Gray, Jitter, Solarize
 from transferbench.data.loading import OneByOne, Plan
 
@@ -58,26 +58,26 @@ def published(operations: Sequence[Change], views: Views) -> T.Compose:
     return T.Compose([*steps, T.ToTensor(), T.Normalize(views.preprocess.mean, views.preprocess.std)])
 
 
-def of(read: Callable[[int], Image.Image], n: int, side: int | None) -> LabelledImages:
+def of(read: Callable[[int], Image.Image], n: int, side: int | None) -> LabeledImages:
     info = DatasetInfo("benchmark", ("a",), ("train",), side, "1")
-    return LabelledImages(info, "train", np.zeros(n, np.int64), read, [str(i) for i in range(n)], "benchmark")
+    return LabeledImages(info, "train", np.zeros(n, np.int64), read, [str(i) for i in range(n)], "benchmark")
 
 
-def synthetic(n: int, width: int, height: int) -> LabelledImages:
+def synthetic(n: int, width: int, height: int) -> LabeledImages:
     rng = np.random.default_rng(0)
     small = [Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)) for _ in range(n)]
     large = [image.resize((width, height), Image.Resampling.BICUBIC) for image in small]
     return of(lambda i: large[i].copy(), n, None)
 
 
-def jpegs(path: Path, n: int) -> LabelledImages:
+def jpegs(path: Path, n: int) -> LabeledImages:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith((".jpg", ".jpeg"))]
         files = [archive.read(name) for name in names[:: max(1, len(names) // n)][:n]]
     return of(lambda i: Image.open(io.BytesIO(files[i])), len(files), None)
 
 
-def compare(name: str, images: LabelledImages, recipe_name: str, batch: int) -> None:
+def compare(name: str, images: LabeledImages, recipe_name: str, batch: int) -> None:
     recipe = recipes.read(recipe_name)
     views = Views(recipe.views, recipe.preprocess)
     plain = [published(view.operations, views) for view in recipe.views]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
 FIGURES = ("results/collapse/spectra.png",)
 FORMULA = re.compile(r'<(?:span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(?:span|div)>', re.DOTALL)
-SPELT = {r"\Big\lVert": r"\left\|", r"\Big\rVert": r"\right\|", r"\arg": r"\mathrm{arg}"}
+SPELLED = {r"\Big\lVert": r"\left\|", r"\Big\rVert": r"\right\|", r"\arg": r"\mathrm{arg}"}
 """What the converter does not know, in words that it does."""
 
 
@@ -43,7 +43,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 def _formula(found: re.Match[str], where: str) -> str:
     latex = unescape(found[2])
-    for word, known in SPELT.items():
+    for word, known in SPELLED.items():
         latex = latex.replace(word, known)
     shown = convert(latex, display="inline" if found[1] == "(" else "block")
     if "\\" in shown:

@@ -3,8 +3,10 @@
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 # The import hook that checks shapes is not yet there when this file is read: the packages are imported in the fixtures.
 if TYPE_CHECKING:
     from transferbench.checkpoints import Candidate
-    from transferbench.data import LabelledImages
+    from transferbench.data import LabeledImages
 
 pytest_plugins = ["cpu_seconds"]
 
@@ -53,6 +55,27 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[[str, ModuleType], Callable[..., tuple[int, str, str]]]:
+    """`run_main(name, cli)(*arguments)`: the exit code, stdout and stderr of `cli.main`, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def named(name: str, cli: ModuleType) -> Callable[..., tuple[int, str, str]]:
+        def call(*arguments: str | Path) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            printed = capsys.readouterr()
+            return int(stop.value.code or 0), printed.out, printed.err
+
+        return call
+
+    return named
+
+
 @pytest.fixture(scope="session")
 def machine_code(cache: Path) -> None:
     """Compiled by one of the processes that share out the tests, while the others wait for it."""
@@ -69,20 +92,20 @@ def machine_code(cache: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_images() -> Callable[..., "LabelledImages"]:
-    """`tiny_images(n, classes, size, split)`: noise on one colour a class, so that there is something to learn."""
+def tiny_images() -> Callable[..., "LabeledImages"]:
+    """`tiny_images(n, classes, size, split)`: noise on one color a class, so that there is something to learn."""
 
-    def build(n: int = 32, classes: int = 4, size: int = 16, split: str = "train") -> "LabelledImages":
-        from transferbench.data import DatasetInfo, LabelledImages
+    def build(n: int = 32, classes: int = 4, size: int = 16, split: str = "train") -> "LabeledImages":
+        from transferbench.data import DatasetInfo, LabeledImages
 
         generator = np.random.default_rng([n, classes, size, split == "train"])
-        colours = np.random.default_rng(0).uniform(40, 215, (classes, 1, 1, 3))
+        colors = np.random.default_rng(0).uniform(40, 215, (classes, 1, 1, 3))
         labels = np.arange(n, dtype=np.int64) % classes
-        pixels = (colours[labels] + generator.normal(0, 20, (n, size, size, 3))).clip(0, 255).astype(np.uint8)
+        pixels = (colors[labels] + generator.normal(0, 20, (n, size, size, 3))).clip(0, 255).astype(np.uint8)
         info = DatasetInfo("tiny", tuple(f"class{i}" for i in range(classes)), ("train", "test"), size, "1")
         names = [f"{split}-{i}" for i in range(n)]
         mark = f"{split}-{n}-{classes}-{size}"
-        return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, mark)
+        return LabeledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, mark)
 
     return build
 

@@ -1,6 +1,7 @@
 """Evaluate checkpoints or live modules from Python; the command line uses the same code."""
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,9 @@ from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, wrap
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
-from transferbench.features.extraction import Report
+from transferbench.features.extraction import Report, cache_of
 from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
-from transferbench.planning.plan import Estimate, forecast, ordered
+from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
 from transferbench.run import DatasetCache, Output, pending, run
 from transferbench.runtime import Runtime, cache_root, data_root, start
@@ -41,7 +42,7 @@ class EvaluationRequest:
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         seeds: each job runs once with each; one that no seed changes runs once.
-        control: add random-initialised networks of each architecture, one for each seed.
+        control: add random-initialized networks of each architecture, one for each seed.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
@@ -74,12 +75,17 @@ class Execution:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Work that is checked and ready: every setting is valid, every file is read, some data is here."""
+    """Work that is checked and ready: every setting is valid, every file is read, some data is here.
+
+    `problems` holds what planning or forecasting raised, by the numbers of assignment and job: such a job is not run,
+    and its record says so.
+    """
 
     assignments: tuple[Assignment, ...]
     notes: tuple[str, ...]
     execution: Execution
     datasets: DatasetCache
+    problems: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -90,9 +96,12 @@ class Evaluation:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, found = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
-        for candidate, jobs in self.assignments:
+        for i, (candidate, jobs) in enumerate(self.assignments):
+            numbers = {id(job): number for number, job in enumerate(jobs)}
             left = pending(jobs, candidate, self.datasets, self._output)
-            found += forecast(left, candidate, self.datasets, bench)
+            estimates = forecast(left, candidate, self.datasets, bench)
+            self.problems.update({(i, numbers[id(each.job)]): each.problem for each in estimates if each.problem})
+            found += estimates
         return found
 
     @property
@@ -108,9 +117,12 @@ class Evaluation:
                 if execution.out
                 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
             )
-            bench = Bench(execution.runtime, execution.cache, scratch, execution.workers, report)
-            for candidate, jobs in self.assignments:
-                yield from run(jobs, candidate, bench, self.datasets, output)
+            problems = execution.runtime.gather_objects(self.problems)[0]
+            for i, (candidate, jobs) in enumerate(self.assignments):
+                its_own = {number: text for (of, number), text in problems.items() if of == i}
+                with cache_of(candidate, execution.cache, execution.runtime) as cache:
+                    bench = Bench(execution.runtime, cache, scratch, execution.workers, report)
+                    yield from run(jobs, candidate, bench, self.datasets, output, its_own)
 
 
 def evaluate(
@@ -136,7 +148,7 @@ def evaluate(
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
         seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
-        control: add random-initialised networks of each architecture, one for each seed.
+        control: add random-initialized networks of each architecture, one for each seed.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -154,8 +166,11 @@ def evaluate(
         control=control,
         preprocess=preprocess,
     )
-    execution = Execution(start(device), Path(out) if out else None)
-    return list(prepare(request, execution).run())
+    work = prepare(request, Execution(start(device), Path(out) if out else None))
+    for each in work.candidates:
+        if not each.is_repeatable:
+            warnings.warn(f"{each.name}: {each.report.assumed[0]}.", stacklevel=2)
+    return list(work.run())
 
 
 def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
@@ -169,46 +184,37 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     request = replace(request, suite=stated, data=named)
     datasets = DatasetCache(execution.data)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
-    _require_some(request.data, datasets)
+    datasets.require_some(request.data)
     jobs = ordered(jobs, datasets)
     loaded, notes = distinct([_candidate(model, request, datasets) for model in dict.fromkeys(request.models)])
+    loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
+    beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
+    notes += [*more, *datasets.notes()]
+    notes += [f"{each.name}: {each.report.assumed[0]}." for each in loaded if not each.is_repeatable]
     if len(request.seeds) > 1 and (once_only := unseeded(jobs, datasets)):
         notes.append(f"Run once, since no seed changes it: {', '.join(once_only)}.")
-    beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
-    judged = (*assigned(loaded, jobs, datasets), *beside)
-    return Evaluation(judged, (*notes, *more), execution, datasets)
+    assignments = (*assigned(loaded, jobs, datasets), *beside)
+    found = [problems_of(each.jobs, datasets) for each in assignments]
+    problems = {(i, number): text for i, each in enumerate(found) for number, text in each.items()}
+    return Evaluation(assignments, tuple(notes), execution, datasets, problems)
+
+
+def _agreed(candidate: Candidate, runtime: Runtime) -> Candidate:
+    """The candidate as the first process knows it: a live module's digest is computed by each."""
+    mark, is_repeatable = runtime.gather_objects((candidate.digest, candidate.is_repeatable))[0]
+    return replace(candidate, digest=mark, is_repeatable=is_repeatable)
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:
     """The suite of each data set."""
     match request.suite:
         case None:
-            chosen = {data: suites.suite_for(data, _metric(data, datasets)) for data in request.data}
+            chosen = {data: suites.suite_for(data, datasets.metric(data)) for data in request.data}
         case Suite() as stated:
             chosen = dict.fromkeys(request.data, stated)
         case name:
             chosen = dict.fromkeys(request.data, suites.load(name))
     return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
-
-
-def _metric(data: str, datasets: DatasetCache) -> str | None:
-    """What a data set is reported in; None where it is not here."""
-    try:
-        return datasets.take(data).train.info.metric
-    except UserError:
-        return None
-
-
-def _require_some(data: Sequence[str], datasets: DatasetCache) -> None:
-    """Open every data set; missing ones are recorded as skipped later on, as long as one is here."""
-    missing: list[str] = []
-    for name in data:
-        try:
-            datasets.take(name)
-        except UserError as error:
-            missing.append(str(error))
-    if len(missing) == len(data):
-        raise UserError("\n".join(missing) or "Name at least one data set.")
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
@@ -223,9 +229,8 @@ def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache)
 
 def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
     """The data sets' own image size, whole, with ImageNet's statistics."""
-    sizes = {datasets.take(name).train.info.image_size for name in data}
-    size = sizes.pop()
-    if sizes or size is None:
+    size = datasets.common_side(data)
+    if size is None:
         raise UserError(
             f"The images of {', '.join(data)} have no common size, and what a live module expects is not known. State "
             "it: preprocess=Preprocess(size=256, crop=224)."

@@ -60,9 +60,9 @@ def python() -> Check:
 def torch_pair() -> Check:
     """Whether torch and torchvision were built for each other: the pin torchvision states, and whether it imports."""
     versions = {name: runtime.version(name) for name in ("torch", "torchvision")}
-    found = ", ".join(f"{name} {version or 'absent'}" for name, version in versions.items())
+    versions_text = ", ".join(f"{name} {version or 'absent'}" for name, version in versions.items())
     if versions["torchvision"] is None:
-        return Check("torch", "missing", found, "pip install torchvision", True)
+        return Check("torch", "missing", versions_text, "pip install torchvision", True)
     pins = (
         re.search(r"^torch\s*\(?==\s*([0-9][0-9.]*[0-9])", line)
         for line in importlib.metadata.requires("torchvision") or []
@@ -74,12 +74,12 @@ def torch_pair() -> Check:
         else "pip install -U torch torchvision"
     )
     if pin and (versions["torch"] or "").partition("+")[0] != pin:
-        return Check("torch", "conflict", f"{found}, which needs torch {pin}", mend, True)
+        return Check("torch", "conflict", f"{versions_text}, which needs torch {pin}", mend, True)
     try:
         import torchvision.ops  # noqa: F401  (loads the compiled part, which fails on a mismatch)
     except (ImportError, RuntimeError, OSError) as error:
-        return Check("torch", "conflict", f"{found} do not load together: {error}", mend, True)
-    return Check("torch", "ok", found, is_required=True)
+        return Check("torch", "conflict", f"{versions_text} do not load together: {error}", mend, True)
+    return Check("torch", "ok", versions_text, is_required=True)
 
 
 def devices() -> list[Check]:
@@ -98,13 +98,13 @@ def devices() -> list[Check]:
 
 def faiss() -> Check:
     """Which FAISS is installed; both at once overwrite each other's files."""
-    found = [f"{name} {version}" for name in ("faiss-cpu", "faiss-gpu") if (version := runtime.version(name))]
-    if len(found) == 2:
+    installed = [f"{name} {version}" for name in ("faiss-cpu", "faiss-gpu") if (version := runtime.version(name))]
+    if len(installed) == 2:
         mend = "pip uninstall -y faiss-cpu faiss-gpu && pip install faiss-cpu"
-        return Check("faiss", "conflict", f"both {' and '.join(found)}", mend)
-    if not found:
+        return Check("faiss", "conflict", f"both {' and '.join(installed)}", mend)
+    if not installed:
         return Check("faiss", "missing", "k-NN searches with torch", "pip install faiss-cpu")
-    return Check("faiss", "ok", found[0])
+    return Check("faiss", "ok", installed[0])
 
 
 def package(name: str, purpose: str, mend: str, is_required: bool = False) -> Check:
@@ -128,8 +128,8 @@ def _opened(name: str, spec: str, root: Path) -> Check:
     try:
         images = open_split(spec, "train", root)
     except UserError as error:
-        found, _, mend = str(error).partition("\n")
-        return Check(name, "missing", found, mend.strip())
+        problem, _, mend = str(error).partition("\n")
+        return Check(name, "missing", problem, mend.strip())
     return Check(name, "ok", f"data set, {len(images):,} training images in {len(images.info.classes)} classes")
 
 

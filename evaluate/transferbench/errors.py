@@ -1,6 +1,7 @@
-"""The error that a user can fix, and suggestions for misspelt names."""
+"""The error that a user can fix, and suggestions for misspelled names."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -21,3 +22,19 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a list of names."""
     names = sorted(known)
     return UserError(f"Unknown {kind} '{word}'.{nearest(word, names)} Known: {', '.join(names) or 'none'}.")
+
+
+def told(error: Exception) -> str:
+    """What a record says of an error: the bare message of a `UserError`, of a bug its traceback."""
+    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+
+
+def is_bug(text: str) -> bool:
+    """Whether what was `told` is a traceback, and no message about something that the user can fix."""
+    return "Traceback (most recent call last)" in text.partition("\n")[0]
+
+
+def summary(text: str) -> str:
+    """One line of what was `told`: the first of a message, the last of a traceback."""
+    lines = text.strip().splitlines() or [""]
+    return lines[-1] if is_bug(text) else lines[0]

@@ -1,4 +1,4 @@
-"""What settings there are: the fields of a model and of the models in it, and where a misspelt one belongs."""
+"""What settings there are: the fields of a model and of the models in it, and where a misspelled one belongs."""
 
 import difflib
 import types
@@ -35,15 +35,15 @@ class Row:
 
 def rows(model: type[BaseModel], branches: Branches | None = None, prefix: str = "") -> list[Row]:
     """Every setting of `model` in the order it is declared in, those of nested groups under their dotted names."""
-    found: list[Row] = []
+    every: list[Row] = []
     for name, field in model.model_fields.items():
         inner = (branches or {}).get(prefix + name, field.annotation)
         if _is_model(inner):
-            found += rows(inner, branches, f"{prefix}{name}.")
+            every += rows(inner, branches, f"{prefix}{name}.")
         else:
             default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
-            found.append(Row(prefix + name, kind(field.annotation, field.metadata), default, meaning(model, name)))
-    return found
+            every.append(Row(prefix + name, kind(field.annotation, field.metadata), default, meaning(model, name)))
+    return every
 
 
 def meaning(model: type[BaseModel], name: str) -> str:
@@ -146,11 +146,11 @@ def _several(inner: Sequence[Any], constraints: Iterable[Any]) -> str:
 
 
 def _range(constraints: Iterable[Any]) -> str:
-    found = {
+    limits = {
         name: getattr(each, name) for each in constraints for name in ("ge", "gt", "le", "lt") if hasattr(each, name)
     }
-    low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
     if low is not None and high is not None:
-        return f" in {'[' if 'ge' in found else '('}{shown(low)}, {shown(high)}{']' if 'le' in found else ')'}"
+        return f" in {'[' if 'ge' in limits else '('}{shown(low)}, {shown(high)}{']' if 'le' in limits else ')'}"
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return "".join(f" {signs[name]} {shown(bound)}" for name, bound in found.items())
+    return "".join(f" {signs[name]} {shown(bound)}" for name, bound in limits.items())

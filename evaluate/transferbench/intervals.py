@@ -110,9 +110,9 @@ def over_seeds(first: Sequence[float], second: Sequence[float], paired: bool) ->
     spreads = np.ptp(differences) > 0 if paired else np.ptp(first) + np.ptp(second) > 0
     if min(len(first), len(second)) < 2 or not spreads:
         return None
-    found: Any = stats.ttest_rel(second, first) if paired else stats.ttest_ind(second, first, equal_var=False)
-    low, high = found.confidence_interval(0.95)
-    return (float(low), float(high)), float(found.pvalue)
+    test: Any = stats.ttest_rel(second, first) if paired else stats.ttest_ind(second, first, equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    return (float(low), float(high)), float(test.pvalue)
 
 
 def _counts(kinds: Int64[np.ndarray, "n"], groups: Labels, count: int) -> Int64[np.ndarray, "g k"]:

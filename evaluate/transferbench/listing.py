@@ -45,26 +45,27 @@ def _suites() -> Listing:
     ]
 
 
-def facts(found: "Inspection") -> dict[str, str]:
+def facts(inspection: "Inspection") -> dict[str, str]:
     """An inspection in words, without what does not apply."""
-    origin = found.origin.model_dump(exclude_none=True)
-    preprocess = found.preprocess.model_dump()
+    origin = inspection.origin.model_dump(exclude_none=True)
+    preprocess = inspection.preprocess.model_dump()
     said = {
-        "file": f"{found.path} ({found.size_mb:.1f} MB, {found.container})",
-        "format": found.format,
-        "encoder": found.encoder,
-        "encoders": ", ".join(f"{label} ({place})" for label, place in found.encoders.items()),
-        "architecture": f"{found.architecture_name}, {found.parameters:,} parameters, {found.width} features",
+        "file": f"{inspection.path} ({inspection.size_mb:.1f} MB, {inspection.container})",
+        "format": inspection.format,
+        "encoder": inspection.encoder,
+        "encoders": ", ".join(f"{label} ({place})" for label, place in inspection.encoders.items()),
+        "architecture": f"{inspection.architecture_name}, {inspection.parameters:,} parameters, "
+        f"{inspection.width} features",
         "preprocess": ", ".join(f"{name} {value}" for name, value in preprocess.items()),
-        "first conv": _filters(found.filters) if found.filters else "",
-        "digest": found.digest,
-        "sha256": found.file_sha256 or "",
+        "first conv": _filters(inspection.filters) if inspection.filters else "",
+        "digest": inspection.digest,
+        "sha256": inspection.file_sha256 or "",
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
-        **{f"dropped, {reason}": ", ".join(names) for reason, names in found.report.dropped.items()},
-        "assumed": "; ".join(found.report.assumed),
-        "overridden": "; ".join(found.report.overridden),
-        "also there": ", ".join(f"{name}: {value}" for name, value in found.others.items()),
-        "not executed": ", ".join(found.inert),
+        **{f"dropped, {reason}": ", ".join(names) for reason, names in inspection.report.dropped.items()},
+        "assumed": "; ".join(inspection.report.assumed),
+        "overridden": "; ".join(inspection.report.overridden),
+        "also there": ", ".join(f"{name}: {value}" for name, value in inspection.others.items()),
+        "not executed": ", ".join(inspection.inert),
     }
     return {name: text for name, text in said.items() if text}
 
@@ -82,10 +83,10 @@ def published(method: str = "*", data: str = "*", task: str = "*") -> list[str]:
         known = {getattr(number, name) for number in numbers()}
         if not any(fnmatchcase(each, pattern) for each in known):
             raise unknown(name, pattern, sorted(known))
-    found = [n for n in numbers() if all(fnmatchcase(getattr(n, name), pattern) for name, pattern in wanted.items())]
-    if not found:
+    chosen = [n for n in numbers() if all(fnmatchcase(getattr(n, name), pattern) for name, pattern in wanted.items())]
+    if not chosen:
         raise UserError(f"No published number is known for method {method}, data set {data} and task {task}.")
-    rows = [("method", "network", "pretrained", "judged on", "value", "source"), *map(_published, found)]
+    rows = [("method", "network", "pretrained", "judged on", "value", "source"), *map(_published, chosen)]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     return ["  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
 
@@ -104,9 +105,9 @@ def _published(number: "Published") -> tuple[str, ...]:
     )
 
 
-def _filters(found: "FirstConvStats") -> str:
+def _filters(stats: "FirstConvStats") -> str:
     """Filters beside random ones."""
     return (
-        f"neighbouring weights correlate {found.correlation:.2f} (random init 0.00 ± {found.random_deviation:.2f}), "
-        f"effective rank {found.rank:.1f} of {found.full_rank} (random init {found.random_rank:.1f})"
+        f"neighboring weights correlate {stats.correlation:.2f} (random init 0.00 ± {stats.random_deviation:.2f}), "
+        f"effective rank {stats.rank:.1f} of {stats.full_rank} (random init {stats.random_rank:.1f})"
     )

@@ -8,6 +8,8 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
+from transferbench import renamed
+
 Eigenvalues = Float64[np.ndarray, "r"]
 
 
@@ -27,9 +29,9 @@ def top_k_hits(scores: Float[np.ndarray, "n c"], labels: Int64[np.ndarray, "n"],
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion; never outside [0, 1] and never empty."""
     z = 1.959963984540054
-    centre = (hits + z * z / 2) / (n + z * z)
+    center = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def mean_per_class(hits: Bool[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) -> float:
@@ -54,31 +56,31 @@ def average_precision(
     """
     if not relevant.any() or not np.isfinite(scores).all():
         raise ValueError("Average precision needs finite scores and a relevant sample.")
-    found = relevant[np.argsort(-scores, kind="stable")].cumsum()
-    precision = found / np.arange(1, len(found) + 1)
+    hits = relevant[np.argsort(-scores, kind="stable")].cumsum()
+    precision = hits / np.arange(1, len(hits) + 1)
     interpolated = np.maximum.accumulate(precision[::-1])[::-1]
     if points is None:
-        return float(interpolated @ np.diff(found, prepend=0) / found[-1])
-    needed = np.ceil(np.arange(points) * found[-1] / (points - 1) - 1e-9)
-    return float(interpolated[np.searchsorted(found, needed)].mean())
+        return float(interpolated @ np.diff(hits, prepend=0) / hits[-1])
+    needed = np.ceil(np.arange(points) * hits[-1] / (points - 1) - 1e-9)
+    return float(interpolated[np.searchsorted(hits, needed)].mean())
 
 
-def centred(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
+def centered(features: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
     """Features less their mean; exactly zero where all are equal, since float64 sums equal float32 numbers exactly."""
     double = features.astype(np.float64)
     return double - double.mean(0)
 
 
 def eigenvalues(deviations: Float64[np.ndarray, "n d"]) -> Eigenvalues:
-    """Eigenvalues of the unbiased covariance of centred features, largest first.
+    """Eigenvalues of the unbiased covariance of centered features, largest first.
 
-    Only the min(n - 1, d) that n centred samples can make non-zero: with fewer samples than dimensions, the others say
+    Only the min(n - 1, d) that n centered samples can make non-zero: with fewer samples than dimensions, the others say
     nothing about the features.
     """
     n, d = deviations.shape
     gram = deviations @ deviations.T if n < d else deviations.T @ deviations
-    found = np.linalg.eigvalsh(gram)[::-1] / max(1, n - 1)
-    return found[: min(n - 1, d)].clip(min=0)
+    values = np.linalg.eigvalsh(gram)[::-1] / max(1, n - 1)
+    return values[: min(n - 1, d)].clip(min=0)
 
 
 def rankme(values: Eigenvalues) -> float:
@@ -146,7 +148,7 @@ def mean_absolute_correlation(deviations: Float64[np.ndarray, "n d"]) -> float:
 
 
 def standard_deviations(deviations: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d"]:
-    """The unbiased standard deviation of each dimension of centred features."""
+    """The unbiased standard deviation of each dimension of centered features."""
     return np.sqrt((deviations**2).sum(0) / max(1, len(deviations) - 1))
 
 
@@ -197,3 +199,6 @@ def mean_cosine(features: Float32[np.ndarray, "n d"]) -> float:
     n, zeros = len(features), len(features) - len(unit)
     total = (unit.sum(0) ** 2).sum() - len(unit) + zeros * (zeros - 1)
     return float(total / (n * (n - 1))) if n > 1 else 1.0
+
+
+__getattr__ = renamed.names_of(__name__)

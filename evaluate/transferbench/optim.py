@@ -35,7 +35,7 @@ def stepwise(epoch: int, milestones: Iterable[int], factor: float) -> float:
 def parameter_groups(
     parameters: Iterable[nn.Parameter], weight_decay: float, decay_vectors: bool
 ) -> list[dict[str, Any]]:
-    """All `parameters`, those of one dimension (biases, normalisation) without decay unless `decay_vectors`."""
+    """All `parameters`, those of one dimension (biases, normalization) without decay unless `decay_vectors`."""
     decayed, free = [], []
     for parameter in parameters:
         (decayed if decay_vectors or parameter.ndim > 1 else free).append(parameter)

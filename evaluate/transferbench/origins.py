@@ -50,9 +50,9 @@ def line_of(path: Path, location: Location) -> int | None:
     line = None
     for part in location:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
-            if found:
-                line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if pairs:
+                line, node = pairs[-1][0].start_mark.line + 1, pairs[-1][1]
             elif not any(value.value == part for _, value in node.value):  # pydantic names the kind of an alternative
                 return None
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

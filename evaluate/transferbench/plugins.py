@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ DATA = (
 )
 """How files end that are never code."""
 _NAMED: dict[tuple[str, str], ModuleType] = {}
-"""What a person has named from elsewhere, by registry and name."""
+"""What a person has named from elsewhere, by package of the registry and name; "" is for all registries."""
 
 
 def is_outside(name: str) -> bool:
@@ -54,9 +54,11 @@ def recorded(name: str) -> str:
 class Registry:
     """The plugins of one package folder, listed without importing them and imported on use."""
 
-    def __init__(self, package: str, kind: str) -> None:
+    def __init__(self, package: str, kind: str, defines: Sequence[str] = ()) -> None:
+        """`defines`: the names that code from elsewhere must define to be of this kind."""
         self.package = package
         self.kind = kind
+        self.defines = defines
 
     def names(self) -> list[str]:
         """Every entry's name, in alphabetical order, without importing any."""
@@ -66,11 +68,11 @@ class Registry:
         """The plugin called `name` by a person: an entry (`-` and `_` are the same here) or code from elsewhere.
 
         Raises:
-            UserError: when there is none, with the nearest name, or why it cannot be imported.
+            UserError: when there is none, with the nearest name, why it cannot be imported, or what it lacks.
         """
         if is_outside(name):
             if (self.package, name) not in _NAMED or not name.endswith(".py"):
-                _NAMED[self.package, name] = self._outside(name)
+                _NAMED[self.package, name] = self._complete(name, _imported(name, self.kind))
             return _NAMED[self.package, name]
         return self._entry(name)
 
@@ -81,19 +83,23 @@ class Registry:
             UserError: when there is none, or it is code from elsewhere that no person has named in this process.
         """
         self.require_known(name)
-        return _NAMED.get((self.package, name)) or self._entry(name)
+        module = _NAMED.get((self.package, name))
+        if module is None and (allowed := _allowed(name)):
+            module = self._complete(name, allowed)
+        return module or self._entry(name)
 
     def require_known(self, name: str) -> None:
         """Refuse, by a UserError, code from elsewhere that a file names and no person has named in this process."""
         if is_outside(name) and not self.has(name):
             raise UserError(
                 f"A file names the {self.kind} '{name}', which is code from elsewhere: it is not imported because a "
-                f"file says so. If you trust it, name the code again on the command line: evaluate --code {name} ..."
+                f"file says so. If you trust it, name it on the command line too: --code {name}"
             )
 
     def has(self, name: str) -> bool:
         """Whether `registered` finds the name."""
-        return (self.package, name) in _NAMED or name.replace("-", "_") in self.names()
+        named = (self.package, name) in _NAMED or _allowed(name) is not None
+        return named or name.replace("-", "_") in self.names()
 
     def _entry(self, name: str) -> Any:
         entry = name.replace("-", "_")
@@ -116,16 +122,44 @@ class Registry:
 
     def _folder(self) -> Path:
         root, *rest = self.package.split(".")
-        found = importlib.util.find_spec(root)
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec(root)
+        if spec is None or not spec.submodule_search_locations:
             raise UserError(f"The package {root} is not installed.")
-        return Path(found.submodule_search_locations[0]).joinpath(*rest)
+        return Path(spec.submodule_search_locations[0]).joinpath(*rest)
 
-    def _outside(self, name: str) -> ModuleType:
-        try:
-            return _from_file(Path(name)) if name.endswith(".py") else _from_path(name)
-        except Exception as error:
-            raise UserError(f"Cannot import the {self.kind} '{name}': {_reason(error)}") from None
+    def _complete(self, name: str, module: ModuleType) -> ModuleType:
+        """The module, which defines all that this kind of plugin must."""
+        if missing := [each for each in self.defines if not hasattr(module, each)]:
+            raise UserError(f"'{name}' is not a {self.kind}: {module.__file__} does not define {', '.join(missing)}.")
+        return module
+
+
+def allow(name: str) -> None:
+    """Import code from elsewhere that a person names, of whatever kind: from now on files may name it.
+
+    Args:
+        name: `package.module` or `path/file.py`; records and checkpoints may name that file without its folder.
+
+    Raises:
+        UserError: when it is no such name, or why it cannot be imported.
+    """
+    if not is_outside(name):
+        raise UserError(f"'{name}' is no code from elsewhere. Expected package.module or path/file.py.")
+    _NAMED["", name] = _imported(name, "code")
+
+
+def _allowed(name: str) -> ModuleType | None:
+    """What `allow` has imported under this name, or of a file under its name without the folder."""
+    every = {own: module for (package, own), module in _NAMED.items() if not package and is_outside(name)}
+    same_file = (module for own, module in every.items() if name.endswith(".py") and recorded(own) == recorded(name))
+    return every.get(name) or next(same_file, None)
+
+
+def _imported(name: str, kind: str) -> ModuleType:
+    try:
+        return _from_file(Path(name)) if name.endswith(".py") else _from_path(name)
+    except Exception as error:
+        raise UserError(f"Cannot import the {kind} '{name}': {_reason(error)}") from None
 
 
 def _from_path(name: str) -> ModuleType:

@@ -1,6 +1,6 @@
 """Old names of modules and classes: until version 0.3 they stand for what took their place, with a warning."""
 
-import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,9 +19,12 @@ MODULES = {
     "transferbench.collection": "transferbench.records.collection",
     "transferbench.comparison.contestants": "transferbench.comparison.sides",
     "transferbench.crops": "transferbench.probing.cached_crops",
+    "transferbench.data.compiled.colour": "transferbench.data.compiled.color",
+    "transferbench.data.pixels.colour": "transferbench.data.pixels.color",
     "transferbench.detection.adapting": "transferbench.detection.adaptation",
     "transferbench.detection.anchors": "transferbench.detection.model.anchors",
     "transferbench.detection.boxes": "transferbench.detection.targets.boxes",
+    "transferbench.detection.by_detectron2.catalogue": "transferbench.detection.by_detectron2.catalog",
     "transferbench.detection.by_detectron2.findings": "transferbench.detection.by_detectron2.predictions",
     "transferbench.detection.capacity": "transferbench.detection.training.out_of_memory",
     "transferbench.detection.coco_precision": "transferbench.detection.scoring.coco_precision",
@@ -65,9 +68,11 @@ MODULES = {
     "transferbench.interruption": "transferbench.runtime.signals",
     "transferbench.layers": "transferbench.features.spec",
     "transferbench.logreg": "transferbench.probing.logistic_regression",
-    "transferbench.neighbours.kept": "transferbench.neighbours.cache",
+    "transferbench.neighbours": "transferbench.neighbors",
+    "transferbench.neighbours.kept": "transferbench.neighbors.cache",
     "transferbench.probe": "transferbench.probing.probe",
     "transferbench.published": "transferbench.records.published",
+    "transferbench.report.neighbours": "transferbench.report.neighbors",
     "transferbench.slurm": "transferbench.runtime.slurm",
     "transferbench.unfinished": "transferbench.features.resumable_array",
 }
@@ -77,10 +82,17 @@ NAMES: dict[str, dict[str, str]] = {
     "transferbench.api": {"Place": "Execution", "Request": "EvaluationRequest"},
     "transferbench.checkpoints.first_conv_stats": {"Filters": "FirstConvStats"},
     "transferbench.checkpoints.formats": {"Encoder": "EncoderSpec"},
+    "transferbench.checkpoints.recognition": {"recognise": "recognize"},
     "transferbench.checkpoints.tensor_accounting": {"Account": "TensorAccount"},
     "transferbench.checkpoints.unused_tensors": {"Drop": "UnusedTensors"},
     "transferbench.comparison.sides": {"Contestant": "Side", "contestant": "find_side"},
-    "transferbench.data.transforms": {"Evaluation": "EvaluationTransform", "Training": "TrainingTransform"},
+    "transferbench.data": {"LabelledImages": "LabeledImages"},
+    "transferbench.data.subsets": {"labelled": "labeled"},
+    "transferbench.data.transforms": {
+        "Evaluation": "EvaluationTransform",
+        "Training": "TrainingTransform",
+        "normalised": "normalized",
+    },
     "transferbench.detection.by_detectron2.predictions": {"Findings": "PredictionCollector"},
     "transferbench.detection.model.heads": {"Heads": "RegionHeads"},
     "transferbench.detection.model.regions": {"Found": "RegionDetections"},
@@ -93,7 +105,9 @@ NAMES: dict[str, dict[str, str]] = {
     "transferbench.features": {"Reading": "FeatureSpec"},
     "transferbench.features.resumable_array": {"Unfinished": "ResumableArray"},
     "transferbench.features.spec": {"Reading": "FeatureSpec", "reading": "feature_spec"},
-    "transferbench.neighbours.cache": {"kept": "cached_search"},
+    "transferbench.neighbors": {"Neighbours": "Neighbors"},
+    "transferbench.neighbors.cache": {"kept": "cached_search"},
+    "transferbench.metrics": {"centred": "centered"},
     "transferbench.plugins": {"Room": "Registry"},
     "transferbench.probing.batched_heads": {"Heads": "BatchedHeads", "Seen": "HeadInputs"},
     "transferbench.probing.cost": {"Effort": "JobCost"},
@@ -105,6 +119,7 @@ NAMES: dict[str, dict[str, str]] = {
         "SynchronisedBatchNorm": "SynchronizedBatchNorm",
         "synchronise": "synchronize",
     },
+    "transferbench.tasks": {"Labelled": "Labeled"},
 }
 """Module as it is called now: old name: new name."""
 
@@ -135,11 +150,19 @@ def _warn(old: str, new: str) -> None:
     warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
+def _new(module: str) -> str | None:
+    """What took the place of a module, or of the package it lay in."""
+    package, _, name = module.rpartition(".")
+    if module in MODULES or not package:
+        return MODULES.get(module)
+    return f"{new}.{name}" if (new := _new(package)) else None
+
+
 class _Former(ModuleType):
     """A module under its old name: every attribute is the new module's, by its old name too."""
 
     def __getattr__(self, name: str) -> Any:
-        new = MODULES[self.__name__]
+        new = str(_new(self.__name__))
         return getattr(importlib.import_module(new), NAMES.get(new, {}).get(name, name))
 
 
@@ -148,14 +171,17 @@ class _Finder(MetaPathFinder, Loader):
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """A module that stands for the new one; None where `fullname` is no old name."""
-        if fullname not in MODULES:
+        new = _new(fullname)
+        if new is None or importlib.util.find_spec(new) is None:
             return None
-        _warn(fullname, MODULES[fullname])
+        _warn(fullname, new)
         return ModuleSpec(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The stand-in."""
-        return _Former(spec.name)
+        """The stand-in. With no path, so that modules of a renamed package are found here and not read twice."""
+        former = _Former(spec.name)
+        former.__path__ = []
+        return former
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing: the new module is imported when something is asked of it."""

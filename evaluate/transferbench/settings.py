@@ -105,13 +105,13 @@ def read(
     overrides = tuple(overrides)
     values = merged(source, overrides)
     misfits: list[Misfit] = []
-    found = _validated(model, values, (), misfits)
+    instance = _validated(model, values, (), misfits)
     for name, inner in (branches or {}).items():
         _validated(inner, _part(values, name), tuple(name.split(".")), misfits)
-    if found is None or misfits:
+    if instance is None or misfits:
         origin = origin or Origin((source,) if isinstance(source, Path) else (), overrides)
         raise UserError(explained(model, misfits, origin, branches or {}))
-    return found
+    return instance
 
 
 def merged(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> dict[str, Any]:

@@ -57,10 +57,10 @@ def _text(value: object) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _artifacts(found: Iterable[StoredRecord], wanted: str, notes: list[str]) -> dict[str, bytes]:
+def _artifacts(stored: Iterable[StoredRecord], wanted: str, notes: list[str]) -> dict[str, bytes]:
     """The records' files by their paths; a note for each that is not there or not what the record kept."""
     files: dict[str, bytes] = {}
-    for each in found:
+    for each in stored:
         for name, artifact in sorted(each.record.artifacts.items()):
             if wanted == "none" or (wanted == "predictions" and name != wanted):
                 continue
@@ -75,9 +75,9 @@ def _artifacts(found: Iterable[StoredRecord], wanted: str, notes: list[str]) -> 
     return files
 
 
-def _tables(found: Sequence[Record], unreadable: int) -> dict[str, bytes]:
+def _tables(records: Sequence[Record], unreadable: int) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="transferbench-") as name:
-        written = tables.write(Path(name), found, tables.leaderboard(found, unreadable=unreadable))
+        written = tables.write(Path(name), records, tables.leaderboard(records, unreadable=unreadable))
         return {f"{TABLES}/{path.relative_to(name).as_posix()}": path.read_bytes() for path in written}
 
 
@@ -87,10 +87,10 @@ def _packer() -> dict[str, object]:
     return {name: here[name] for name in ("python", "packages", "commit", "dirty")}
 
 
-def _makers(found: Iterable[Record]) -> list[dict[str, object]]:
+def _makers(records: Iterable[Record]) -> list[dict[str, object]]:
     """The environments the records were made in, without their commands, and how many records each made."""
     counts = Counter(
         settings.canonical_json({name: value for name, value in record.environment.items() if name != "command"})
-        for record in found
+        for record in records
     )
     return [{"records": count, **json.loads(text)} for text, count in sorted(counts.items())]

@@ -148,12 +148,12 @@ def _broken(path: Path, why: str) -> BrokenStateError:
 
 def _checksum(tensors: Mapping[str, Tensor], skeleton: str) -> str:
     """sha256 over the plain values and each tensor's name, type, shape and bytes."""
-    found = hashlib.sha256(skeleton.encode())
+    digest = hashlib.sha256(skeleton.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from decorssl.loop import Step, Training
 from transferbench import state
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 
 
@@ -22,7 +22,7 @@ class BadImageReplacer:
 
     FILE = "bad_images.json"
 
-    def __init__(self, source: LabelledImages, limit: int, folder: Path) -> None:
+    def __init__(self, source: LabeledImages, limit: int, folder: Path) -> None:
         self.source, self.limit, self.path = source, limit, folder / self.FILE
         self.images = replace(source, read=self._read) if limit else source
         self._marks = torch.zeros(len(source), dtype=torch.uint8).share_memory_()

@@ -26,7 +26,7 @@ class SubBatches(Settings):
     w_iter: int = Field(1, ge=1, description="how many times each batch is randomly split into sub-batches")
     eps: float = Field(0.0, ge=0, lt=1, description="weight of the identity matrix mixed into each covariance")
     normalised: bool = Field(
-        True, description="compare normalised embeddings; false: mean squared error of embeddings as they are"
+        True, description="compare normalized embeddings; false: mean squared error of embeddings as they are"
     )
 
 
@@ -41,13 +41,13 @@ def check(config: SubBatches, batch: int, dim: int) -> None:
 
 
 def whitened(parts: Parts, factor: Factor, eps: float) -> Parts:
-    """Channels centred over a sub-batch's samples and whitened (`Whitening2d` with axis 1 in CW-RGP's code)."""
+    """Channels centered over a sub-batch's samples and whitened (`Whitening2d` with axis 1 in CW-RGP's code)."""
     rows = (parts - parts.mean(-2, keepdim=True)).mT
     return whiten(rows, parts.shape[-2] - 1, factor, eps).mT
 
 
 def alignment(views: Views, config: SubBatches, draw: Draw, transform: Callable[[Parts], Parts]) -> Float[Tensor, ""]:
-    """The mean (normalised) MSE of transformed views, local to each process as published; float32 or better."""
+    """The mean (normalized) MSE of transformed views, local to each process as published; float32 or better."""
     with torch.autocast(views[0].device.type, enabled=False):
         cuts = [sub_batches(views, config.w_size, draw) for _ in range(config.w_iter)]
         distances = [mean_over_pairs(transform(parts).transpose(0, 1), config.normalised) for parts in cuts]

@@ -18,11 +18,11 @@ def out_of_memory(training: Training) -> UserError:
     recipe, processes = training.recipe, training.runtime.world_size
     name = "micro_batch_size" if recipe.micro_batch_size else "batch_size"
     asked = recipe.micro_batch_size or recipe.batch_size
-    found = fitting(training)
-    fits = found if found and found < asked else asked // 2
+    batch = fitting(training)
+    fits = batch if batch and batch < asked else asked // 2
     largest = (
         f"As far as measured, {fits} would fit"
-        if fits == found
+        if fits == batch
         else "How many would fit could not be measured; try half as many"
     )
     return UserError(
@@ -41,7 +41,7 @@ def _ways_out(training: Training, fits: int) -> str:
     if training.recipe.micro_batch_size:
         return parts or "no smaller part divides the batch, so lower batch_size too"
     kept = (
-        f", or {parts}, with which the loss still sees {batch} images, batch normalisation sees only the part, and the "
+        f", or {parts}, with which the loss still sees {batch} images, batch normalization sees only the part, and the "
     )
     return f"--set batch_size={fits}" + (f"{kept}backbone runs forward twice" if parts else "")
 
@@ -57,8 +57,8 @@ def fitting(training: Training) -> int | None:
     fixed = first - each * small
     if each <= 0:
         return None
-    found = int((SHARE * usable(training) - fixed) / each)
-    return found // 8 * 8 * training.runtime.world_size if found >= 8 else None
+    count = int((SHARE * usable(training) - fixed) / each)
+    return count // 8 * 8 * training.runtime.world_size if count >= 8 else None
 
 
 def peak(training: Training, batch: int) -> float:

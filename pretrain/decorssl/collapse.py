@@ -36,7 +36,7 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Measures of `n` features of `d` dimensions, after centring but for `mean_cosine` (docs/methods.md#collapse).
+    """Measures of `n` features of `d` dimensions, after centering but for `mean_cosine` (docs/methods.md#collapse).
 
     `possible` is the number of directions they could vary along. The condition number is none for fewer than 2 d
     samples, where it would say more about the sample than about the features.
@@ -55,7 +55,7 @@ class Spectrum:
 
     @property
     def stable_share(self) -> float:
-        """Stable rank over dimensions, the normalised stable rank of CW-RGP's paper (docs/methods.md#collapse)."""
+        """Stable rank over dimensions, the normalized stable rank of CW-RGP's paper (docs/methods.md#collapse)."""
         return self.stable_rank / self.d
 
     @property
@@ -79,7 +79,7 @@ class Spectrum:
 
 def spectrum(features: Float32[np.ndarray, "n d"], width: int | None = None) -> Spectrum:
     """The measures of finite features; where they were made from `width` others, that bounds their possible rank."""
-    deviations = metrics.centred(features)
+    deviations = metrics.centered(features)
     values = metrics.eigenvalues(deviations)
     n, d = features.shape
     return Spectrum(
@@ -96,9 +96,9 @@ def spectrum(features: Float32[np.ndarray, "n d"], width: int | None = None) -> 
     )
 
 
-def alarm(found: Spectrum) -> str | None:
+def alarm(spectrum: Spectrum) -> str | None:
     """The warning for a person who watches the run."""
-    return ALARMS[found.collapse].format(s=found) + ADVICE if found.collapse != "none" else None
+    return ALARMS[spectrum.collapse].format(s=spectrum) + ADVICE if spectrum.collapse != "none" else None
 
 
 def redundancy(features: Float32[np.ndarray, "n d"], groups: int) -> float:
@@ -107,25 +107,25 @@ def redundancy(features: Float32[np.ndarray, "n d"], groups: int) -> float:
     1 where every group is a linear function of every other, as after a whitening within groups that nothing keeps from
     giving each the same content; independent groups of k channels give about k / n.
     """
-    bases = [_basis(part) for part in np.split(metrics.centred(features), groups, axis=1)]
+    bases = [_basis(part) for part in np.split(metrics.centered(features), groups, axis=1)]
     pairs = [(a, b) for i, a in enumerate(bases) for b in bases[:i]]
     return float(np.mean([((a.T @ b) ** 2).sum() / max(1, min(a.shape[1], b.shape[1])) for a, b in pairs]))
 
 
 def correlations(features: Float32[np.ndarray, "n d"], groups: int) -> tuple[float, float]:
     """Mean |Pearson correlation| of channels of one contiguous group, and of different groups."""
-    deviations = metrics.centred(features)
+    deviations = metrics.centered(features)
     norms = np.sqrt((deviations**2).sum(0))
     unit = deviations / np.where(norms > 0, norms, 1)
     d = unit.shape[1]
-    found = np.abs(unit.T @ unit)
+    correlation = np.abs(unit.T @ unit)
     same = np.kron(np.eye(groups), np.ones((d // groups, d // groups))).astype(bool)
     other = ~same
     same[np.diag_indices(d)] = False
-    return float(found[same].mean()), float(found[other].mean())
+    return float(correlation[same].mean()), float(correlation[other].mean())
 
 
 def _basis(deviations: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n r"]:
-    """An orthonormal basis of what centred channels span, without directions at the level of float32's rounding."""
+    """An orthonormal basis of what centered channels span, without directions at the level of float32's rounding."""
     left, singular, _ = np.linalg.svd(deviations, full_matrices=False)
     return left[:, singular > 1e-6 * singular[0]] if singular.any() else left[:, :0]

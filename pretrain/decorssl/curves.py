@@ -51,13 +51,13 @@ class Curves:
 
 def scalars(entry: Mapping[str, Any], prefix: str) -> Values:
     """The finite numbers of a line by path, such as `spectra/embedding/stable_rank`; `step` and lists are left out."""
-    found: Values = {}
+    values: Values = {}
     for name, value in entry.items():
         if isinstance(value, Mapping):
-            found |= scalars(value, f"{prefix}/{name}")
+            values |= scalars(value, f"{prefix}/{name}")
         elif isinstance(value, int | float) and not isinstance(value, bool) and name != "step" and math.isfinite(value):
-            found[f"{prefix}/{name}"] = float(value)
-    return found
+            values[f"{prefix}/{name}"] = float(value)
+    return values
 
 
 def check(names: Sequence[str]) -> None:
@@ -132,10 +132,10 @@ def _imported(name: str) -> Any:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a file up to one cut short."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
-            found.append(json.loads(line))
+            entries.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    return found
+    return entries

@@ -15,22 +15,22 @@ def diagnosis(step: Step, recipe: Recipe, what: str) -> dict[str, Any]:
     """A report that JSON can hold: what is not finite, where, the embeddings view by view, advice."""
     terms = {name: _plain(value.item()) for name, value in step.terms.items()}
     views = [described(z.float().cpu().numpy()) for z in step.embeddings]
-    found = {"what": what, "step": step.index, "epoch": step.epoch, "lr": step.lr, "terms": terms}
-    return {**found, "embeddings": views, "cause": cause(views), "advice": advice(recipe)}
+    facts = {"what": what, "step": step.index, "epoch": step.epoch, "lr": step.lr, "terms": terms}
+    return {**facts, "embeddings": views, "cause": cause(views), "advice": advice(recipe)}
 
 
 def described(z: Float32[np.ndarray, "n d"]) -> dict[str, Any]:
-    """The share of entries that are not finite, and the spectrum of the rows that are, centred, if there are two."""
+    """The share of entries that are not finite, and the spectrum of the rows that are, centered, if there are two."""
     finite = np.isfinite(z)
     rows = z[finite.all(1)]
-    found = {"n": len(z), "d": z.shape[1], "non_finite_share": 1 - float(finite.mean()), "finite_rows": len(rows)}
+    facts = {"n": len(z), "d": z.shape[1], "non_finite_share": 1 - float(finite.mean()), "finite_rows": len(rows)}
     if len(rows) < 2:
-        return found
-    deviations = metrics.centred(rows)
+        return facts
+    deviations = metrics.centered(rows)
     values = metrics.eigenvalues(deviations)
     singular = np.sqrt(values * (len(rows) - 1))
     return {
-        **found,
+        **facts,
         "largest_singular_value": float(singular[0]),
         "smallest_singular_value": float(singular[-1]),
         "stable_rank": metrics.stable_rank(values),
@@ -51,22 +51,22 @@ def cause(views: list[dict[str, Any]]) -> str:
 
 def advice(recipe: Recipe) -> list[str]:
     """Settings of this recipe that may help."""
-    found = [f"lower optim.lr (it is {recipe.optim.lr:g})", "raise optim.warmup_epochs"]
+    measures = [f"lower optim.lr (it is {recipe.optim.lr:g})", "raise optim.warmup_epochs"]
     if recipe.precision != "float32":
-        found.append("use precision=float32")
+        measures.append("use precision=float32")
     if "eps" in recipe.settings:
-        found.append(f"raise settings.eps (it is {recipe.settings['eps']:g})")
+        measures.append(f"raise settings.eps (it is {recipe.settings['eps']:g})")
     weights = [name for name in recipe.settings if name == "trade_off" or name.endswith("_weight")]
-    return found + [f"lower settings.{name}" for name in weights]
+    return measures + [f"lower settings.{name}" for name in weights]
 
 
-def message(found: dict[str, Any], folder: object, last: str) -> str:
+def message(facts: dict[str, Any], folder: object, last: str) -> str:
     """The report in words; `last` is the name of the last good state."""
-    lines = [f"{found['what']} at step {found['step']}, epoch {found['epoch'] + 1} ({found['terms']})."]
-    lines += [f"  view {i + 1}: {_words(view)}" for i, view in enumerate(found["embeddings"])]
-    lines.append(found["cause"])
+    lines = [f"{facts['what']} at step {facts['step']}, epoch {facts['epoch'] + 1} ({facts['terms']})."]
+    lines += [f"  view {i + 1}: {_words(view)}" for i, view in enumerate(facts["embeddings"])]
+    lines.append(facts["cause"])
     lines.append(f"The last good state ({last}) and failure.json, this report, are kept in {folder}.")
-    return "\n".join([*lines, f"To try again, choose another --out and {'; or '.join(found['advice'])}."])
+    return "\n".join([*lines, f"To try again, choose another --out and {'; or '.join(facts['advice'])}."])
 
 
 def _words(view: dict[str, Any]) -> str:

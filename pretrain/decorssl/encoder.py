@@ -36,12 +36,12 @@ class Encoder(nn.Module):
         """What the backbone makes of each view `n 3 h w`: `n width`."""
         if self.apart:
             return [self.backbone(view) for view in views]
-        found: dict[int, Tensor] = {}
+        features: dict[int, Tensor] = {}
         for shape in dict.fromkeys(view.shape for view in views):
             places = [i for i, view in enumerate(views) if view.shape == shape]
             parts = self.backbone(torch.cat([views[i] for i in places])).chunk(len(places))
-            found.update(zip(places, parts, strict=True))
-        return [found[i] for i in range(len(views))]
+            features.update(zip(places, parts, strict=True))
+        return [features[i] for i in range(len(views))]
 
     def project(self, features: list[Tensor]) -> list[Tensor]:
         """What the projector makes of each view's features: `n d`."""

@@ -13,16 +13,16 @@ class Projector(Settings):
 
     layers: int = Field(3, ge=1, description="fully connected layers, the last one included")
     hidden: int = Field(2048, ge=1, description="channels of every layer but the last")
-    hidden_bias: bool = Field(False, description="biases in front of batch normalisation too")
-    hidden_norm: bool = Field(True, description="batch normalisation after every layer but the last")
+    hidden_bias: bool = Field(False, description="biases in front of batch normalization too")
+    hidden_norm: bool = Field(True, description="batch normalization after every layer but the last")
     activation: Literal["relu", "gelu"] = Field("relu", description="after every layer but the last")
     output: int = Field(2048, ge=1, description="channels of the embedding")
     output_bias: bool = Field(True, description="the last layer has a bias")
     output_norm: Literal["none", "affine", "plain"] = Field(
-        "none", description="batch normalisation of the embedding; plain has no weights (SimSiam)"
+        "none", description="batch normalization of the embedding; plain has no weights (SimSiam)"
     )
     statistics: Literal["view", "views"] = Field(
-        "view", description="whether batch normalisation sees one view or all of them at once (CW-RGP's small-set code)"
+        "view", description="whether batch normalization sees one view or all of them at once (CW-RGP's small-set code)"
     )
 
 

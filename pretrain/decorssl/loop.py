@@ -17,7 +17,7 @@ from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
 from decorssl.view_pipeline import Way
 from decorssl.views import Views
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Batch, TrainingPlans
 from transferbench.runtime import Runtime, drawn_seed, seeded
 from transferbench.runtime.gradients import average_gradients
@@ -51,7 +51,7 @@ class Training:
     def __init__(
         self,
         recipe: Recipe,
-        images: LabelledImages,
+        images: LabeledImages,
         runtime: Runtime,
         workers: int = 0,
         way: Way = "auto",

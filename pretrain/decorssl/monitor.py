@@ -9,13 +9,13 @@ from jaxtyping import Float32
 from decorssl import collapse
 from decorssl.collapse import Kind, Spectrum
 from decorssl.loop import Step, Training
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import batches, in_order
-from transferbench.data.subsets import labelled
+from transferbench.data.subsets import labeled
 from transferbench.data.transforms import evaluation
 from transferbench.features.extraction import evaluating
 from transferbench.features.spec import Precision, forward
-from transferbench.neighbours import search
+from transferbench.neighbors import search
 from transferbench.tasks.knn import vote
 
 K, TEMPERATURE = 20, 0.07
@@ -30,11 +30,11 @@ class Monitor:
     Without a `test` split it never measures.
     """
 
-    def __init__(self, training: Training, test: LabelledImages | None, every: int) -> None:
+    def __init__(self, training: Training, test: LabeledImages | None, every: int) -> None:
         self.training, self.test, self.every = training, test, every
 
     def after(self, step: Step) -> float | None:
-        """The accuracy in per cent when an epoch that is due has just ended, else None."""
+        """The accuracy in percent when an epoch that is due has just ended, else None."""
         if self.test is None or not _is_due(self.training, step, self.every):
             return None
         return accuracy(self.training, self.test)
@@ -66,34 +66,34 @@ class Watch:
         place = {"step": step.index, "epoch": step.epoch, "collapse": embedding.collapse, "alarm": told}
         return {**place, "embedding": embedding.line(), "backbone": backbone.line()}
 
-    def _alarm(self, found: Spectrum, is_last: bool) -> str | None:
-        kind = found.collapse
+    def _alarm(self, spectrum: Spectrum, is_last: bool) -> str | None:
+        kind = spectrum.collapse
         self.streak = self.streak + 1 if kind != "none" else 0
         if kind in self.told or not (self.streak >= PATIENCE or is_last):
             return None
         self.told.add(kind)
-        return collapse.alarm(found)
+        return collapse.alarm(spectrum)
 
 
-def probe(training: Training) -> LabelledImages:
+def probe(training: Training) -> LabeledImages:
     """At most 1,024 of the training images, the same for every method and step."""
     chosen = np.random.default_rng([training.recipe.seed, 2]).permutation(len(training.images))[:PROBE]
     return training.images.subset(np.sort(chosen), "probe")
 
 
-def accuracy(training: Training, test: LabelledImages) -> float:
-    """Weighted 20-NN accuracy of the backbone in per cent, with the labelled training images as neighbours."""
-    train = labelled(training.images)
+def accuracy(training: Training, test: LabeledImages) -> float:
+    """Weighted 20-NN accuracy of the backbone in percent, with the labeled training images as neighbors."""
+    train = labeled(training.images)
     precision = "bfloat16" if training.recipe.precision == "bfloat16" else "float32"
     near, seen = (_features(training, images, precision) for images in (train, test))
-    found = search(near, seen, K, "cosine", device=training.runtime.device)
-    weights = np.exp((found.values - found.values[:, :1]) / TEMPERATURE)
-    predicted = vote(train.labels[found.indices], weights, len(train.info.classes))
+    neighbors = search(near, seen, K, "cosine", device=training.runtime.device)
+    weights = np.exp((neighbors.values - neighbors.values[:, :1]) / TEMPERATURE)
+    predicted = vote(train.labels[neighbors.indices], weights, len(train.info.classes))
     return 100 * float(np.mean(predicted == test.labels))
 
 
 def embeddings(
-    training: Training, images: LabelledImages
+    training: Training, images: LabeledImages
 ) -> tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n width"]]:
     """What projector and backbone make of images, without augmentation, in eval mode and float32."""
     features = _features(training, images, "float32")
@@ -109,7 +109,7 @@ def _is_due(training: Training, step: Step, every: int) -> bool:
     return bool(every) and not within and (epochs % every == 0 or epochs == training.recipe.epochs)
 
 
-def _features(training: Training, images: LabelledImages, precision: Precision) -> Float32[np.ndarray, "n d"]:
+def _features(training: Training, images: LabeledImages, precision: Precision) -> Float32[np.ndarray, "n d"]:
     backbone, device = training.encoder.backbone, training.runtime.device
     plans = in_order(len(images), 256)
     stream = batches(images, evaluation(training.recipe.preprocess), plans, workers=training.workers)

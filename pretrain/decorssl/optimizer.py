@@ -24,7 +24,7 @@ class OptimizerSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
     weight_decay: float = Field(ge=0, description="added to the gradient, for Adam too")
     decay_vectors: bool = Field(
-        description="weight decay and LARS's adaptation for biases and normalisation parameters too"
+        description="weight decay and LARS's adaptation for biases and normalization parameters too"
     )
     trust_coefficient: float = Field(
         0.02,
@@ -85,12 +85,12 @@ class OptimizerSettings(Settings):
     def _groups(self, learner: nn.Module) -> list[dict[str, Any]]:
         named = list(learner.named_parameters())
         apart = [self.constant_predictor_lr and "predictor" in name.split(".") for name, _ in named]
-        found: list[dict[str, Any]] = []
+        groups: list[dict[str, Any]] = []
         for constant in (False, True):
             part = [parameter for (_, parameter), own in zip(named, apart, strict=True) if own is constant]
             for group in parameter_groups(part, self.weight_decay, self.decay_vectors):
                 adapted = self.decay_vectors or group["params"][0].ndim > 1
-                found.append(
+                groups.append(
                     {**group, "constant": constant, **({"always_adapt": adapted} if self.kind == "lars" else {})}
                 )
-        return found
+        return groups

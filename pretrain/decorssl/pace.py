@@ -11,12 +11,12 @@ from transferbench import settings
 
 NONE = "-"
 LEVELS = (50.0, 60.0, 70.0, 80.0, 85.0, 90.0)
-"""k-NN accuracies, in per cent, whose time is reported."""
+"""k-NN accuracies, in percent, whose time is reported."""
 
 
 @dataclass(frozen=True)
 class AccuracyPoint:
-    """A k-NN accuracy in per cent, and the seconds of training before it: steps and their waiting, no evaluation."""
+    """A k-NN accuracy in percent, and the seconds of training before it: steps and their waiting, no evaluation."""
 
     epoch: int
     knn: float
@@ -40,12 +40,12 @@ class Pace:
     checks: tuple[AccuracyPoint, ...]
 
     def reached(self, level: float) -> AccuracyPoint | None:
-        """The first check at `level` per cent or more."""
+        """The first check at `level` percent or more."""
         return next((check for check in self.checks if check.knn >= level), None)
 
     @property
     def best(self) -> float | None:
-        """The highest accuracy, in per cent; None where none was measured."""
+        """The highest accuracy, in percent; None where none was measured."""
         return max((check.knn for check in self.checks), default=None)
 
 

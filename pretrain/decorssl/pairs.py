@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 
 from decorssl.spectral import reordered
+from transferbench import renamed
 from transferbench.errors import UserError
 from transferbench.runtime.autograd import applied
 
@@ -17,15 +18,15 @@ Draw = Callable[[int], Int64[Tensor, "n"]]
 """A random permutation of so many."""
 
 
-def normalised_mse(a: Float[Tensor, "*batch d"], b: Float[Tensor, "*batch d"]) -> Float[Tensor, ""]:
+def normalized_mse(a: Float[Tensor, "*batch d"], b: Float[Tensor, "*batch d"]) -> Float[Tensor, ""]:
     """2 - 2 mean cosine of paired rows (docs/methods.md#notation)."""
     return 2 - 2 * (normalize(a, dim=-1) * normalize(b, dim=-1)).sum(-1).mean()
 
 
-def mean_over_pairs(views: Sequence[Tensor] | Float[Tensor, "v *batch d"], normalised: bool = True) -> Tensor:
-    """The normalised MSE of every two views (or the mean squared difference of their elements), averaged."""
+def mean_over_pairs(views: Sequence[Tensor] | Float[Tensor, "v *batch d"], normalized: bool = True) -> Tensor:
+    """The normalized MSE of every two views (or the mean squared difference of their elements), averaged."""
     stacked = views if isinstance(views, Tensor) else torch.stack(list(views))
-    if not normalised:
+    if not normalized:
         return torch.stack([mse_loss(a, b) for a, b in combinations(stacked, 2)]).mean()
     pairs = len(stacked) * (len(stacked) - 1) / 2
     return 2 - 2 * applied(_PairedCosines, stacked).mean() / pairs
@@ -84,3 +85,6 @@ def check_parts(batch: int, size: int) -> None:
             f"settings.w_size={size}. Choose a batch_size (over all processes) that gives each process a multiple of "
             "w_size."
         )
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -45,7 +45,7 @@ class GradCache:
 
     The backbone runs twice: once without gradient, to know the features that the loss is of, and, when the gradient at
     these is known, once more with it, so that the activations kept are those of one part of one view (gradient caching,
-    Gao et al., arXiv 2101.06983). The gradient is exactly that of the whole batch's loss. Batch normalisation in the
+    Gao et al., arXiv 2101.06983). The gradient is exactly that of the whole batch's loss. Batch normalization in the
     backbone sees one part; its running averages count each part once.
     """
 

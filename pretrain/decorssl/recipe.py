@@ -31,7 +31,7 @@ class ExpectedScore(Settings):
     """A score somebody published, or measured here, for this recipe."""
 
     task: str = Field(description="task and data set")
-    value: float = Field(description="the score, usually in per cent")
+    value: float = Field(description="the score, usually in percent")
     source: str = Field(description="where it was published or measured")
 
 
@@ -56,7 +56,7 @@ class Recipe(Settings):
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
     projector: Projector = Field(description="head between backbone and loss, discarded after pretraining")
     views: tuple[View, ...] = Field(min_length=1, description="random augmentations of each view")
-    preprocess: Preprocess = Field(description="normalisation, and preprocessing when the backbone is evaluated")
+    preprocess: Preprocess = Field(description="normalization, and preprocessing when the backbone is evaluated")
     optim: OptimizerSettings = Field(description="how weights are updated")
     epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(ge=2, description="the global batch, over all processes")
@@ -64,7 +64,7 @@ class Recipe(Settings):
         None,
         ge=2,
         description="gradient caching, for a batch that does not fit in memory: images (over all processes) sent "
-        "through the backbone at a time; loss and projector see the whole batch, batch normalisation in the backbone "
+        "through the backbone at a time; loss and projector see the whole batch, batch normalization in the backbone "
         "only these",
     )
     growth: tuple[Stage, ...] | None = Field(

@@ -12,6 +12,7 @@ MODULES = {
 NAMES = {
     "decorssl.bad_images": {"Substitutes": "BadImageReplacer"},
     "decorssl.optimizer": {"Optim": "OptimizerSettings"},
+    "decorssl.pairs": {"normalised_mse": "normalized_mse"},
     "decorssl.passes": {"InParts": "GradCache"},
     "decorssl.recipe": {"Target": "ExpectedScore"},
     "decorssl.session": {"Place": "RunOptions"},

@@ -100,10 +100,10 @@ class RunLog:
 
     def _failure(self, step: Step, what: str) -> UserError:
         """The error that ends the run, its report left in the folder by whichever process meets it."""
-        found = diagnosis(step, self.training.recipe, what)
-        state.write_json(self.folder / FAILURE, found)
+        facts = diagnosis(step, self.training.recipe, what)
+        state.write_json(self.folder / FAILURE, facts)
         last = next((path.name for path in paths(self.folder)), "none was saved yet")
-        return UserError(message(found, self.folder, last))
+        return UserError(message(facts, self.folder, last))
 
     def _write(self, entry: dict[str, Any], name: str) -> None:
         if self.training.runtime.is_main:
@@ -149,12 +149,12 @@ def open_run(
         UserError: when there are states and none is whole, or only one that an earlier version wrote.
     """
     here = training.runtime
-    found = here.gather_objects(newest(folder, say) if here.is_main else None)[0]
+    saved = here.gather_objects(newest(folder, say) if here.is_main else None)[0]
     if here.is_main:
         state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
         state.write_json(folder / ENVIRONMENT, runtime.environment())
-    if found:
-        reached = state.load(found)
+    if saved:
+        reached = state.load(saved)
         training.restore(reached)
         if reached["processes"] != here.world_size:
             say(_on_others(training, reached["processes"]))

@@ -19,7 +19,7 @@ from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from transferbench import plugins, renamed, runtime, state
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.subsets import limited
 from transferbench.runtime.signals import StopSignal
 
@@ -59,7 +59,7 @@ def folder_of(recipe: Recipe) -> Path:
     return Path("runs") / f"{recipe.name}-seed{recipe.seed}"
 
 
-def training_images(recipe: Recipe, root: Path) -> LabelledImages:
+def training_images(recipe: Recipe, root: Path) -> LabeledImages:
     """The images that a recipe pretrains on, with `root` as the folder of data sets."""
     images = open_split(recipe.data, recipe.split, root)
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
@@ -113,7 +113,7 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     if is_main:
         say(pace.table([pace.read(folder)]))
     family = recipe.backbone.family
-    allowed = f" --as family={family}" if plugins.is_outside(family) else ""
+    allowed = f" --code {family}" if plugins.is_outside(family) else ""
     say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{allowed}")
     return 0
 

@@ -1,12 +1,13 @@
-"""The settings of a method or a recipe, as tables for printing."""
+"""The settings of a method, a recipe or a study, as tables for printing."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from decorssl import recipe as recipes
+from decorssl import study as studies
 from decorssl.methods import METHODS
 from decorssl.recipe import Recipe
 from transferbench.errors import UserError, nearest
@@ -17,10 +18,12 @@ from transferbench.sheets import Grid, Sheet, declared, example, header, resolve
 APART = ("name", "summary", "targets", "views")
 """Fields of a recipe that its table of settings leaves out or shows elsewhere."""
 HEADS = ("view", "operation", "its settings", "meaning")
+OF_VARIANTS = ("method", "settings", "loss_weight")
+"""Settings of a recipe that a study's variants do not share."""
 
 
 def sheet(name: str) -> Sheet:
-    """The sheet of a method or a recipe (also by its file).
+    """The sheet of a method, a recipe (also by its file) or a study.
 
     Raises:
         UserError: when nothing has this name, or a file does not fit.
@@ -29,8 +32,10 @@ def sheet(name: str) -> Sheet:
         return _of_recipe(name)
     if is_outside(name) or name.replace("-", "_") in METHODS.names():
         return _of_method(name if is_outside(name) else name.replace("-", "_"))
-    close = nearest(name, [*METHODS.names(), *recipes.names()])
-    raise UserError(f"There is no method or recipe '{name}'.{close} `pretrain ls` lists both.")
+    if name in studies.names():
+        return _of_study(name)
+    close = nearest(name, [*METHODS.names(), *recipes.names(), *studies.names()])
+    raise UserError(f"There is no method, recipe or study '{name}'.{close} `pretrain ls` lists them.")
 
 
 def _of_method(name: str) -> Sheet:
@@ -38,29 +43,53 @@ def _of_method(name: str) -> Sheet:
     own = recipes.names(name)
     listed = f"Recipes, whose settings `pretrain show RECIPE` prints: {', '.join(own)}." if own else ""
     text = "\n".join(filter(None, (inspect.getdoc(method), inspect.getdoc(method.Config), listed)))
-    found = rows(method.Config, prefix="settings.")
+    own_rows = rows(method.Config, prefix="settings.")
     override = example(method.Config)
     commands = (f"pretrain {name} --set settings.{override}",) if override else ()
-    return Sheet(f"Method {name}", text, (declared(found, "Settings of the method"),), commands)
+    return Sheet(f"Method {name}", text, (declared(own_rows, "Settings of the method"),), commands)
 
 
 def _of_recipe(name: str) -> Sheet:
     path = recipes.file_of(name)
-    found = recipes.read(name)
-    declared_rows = rows(Recipe, recipes.branches(found.model_dump()))
-    pairs = [(row, value_at(found, row.name)) for row in declared_rows if row.name not in APART]
-    grids = [
-        resolved(pairs, "Settings (*: not the default)"),
-        Grid("Views, made by these operations in this order", HEADS, tuple(_operations(found))),
-    ]
-    if found.targets:
-        lines = tuple((target.task, shown(target.value), target.source) for target in found.targets)
+    recipe = recipes.read(name)
+    grids = [*_shared(recipe, APART, "Settings (*: not the default)")]
+    if recipe.targets:
+        lines = tuple((target.task, shown(target.value), target.source) for target in recipe.targets)
         grids.append(Grid("Expected scores", ("score", "value", "source"), lines))
-    text = "\n".join(filter(None, (found.summary, header(path))))
-    lr = shown(found.optim.lr / 2)
+    text = "\n".join(filter(None, (recipe.summary, header(path))))
+    lr = shown(recipe.optim.lr / 2)
     return Sheet(
-        f"Recipe {found.name}", text, tuple(grids), (f"pretrain {found.method} --recipe {name} --set optim.lr={lr}",)
+        f"Recipe {recipe.name}", text, tuple(grids), (f"pretrain {recipe.method} --recipe {name} --set optim.lr={lr}",)
     )
+
+
+def _of_study(name: str) -> Sheet:
+    study = studies.read(name)
+    recipe = study.recipe(next(iter(study.variants)), 0, ())
+    apart = [row.name for row in rows(Recipe) if row.name.rpartition(".")[2] in OF_VARIANTS]
+    lines = tuple(
+        (own, each.method, shown(each.settings or "-"), shown(each.loss_weight), each.claim)
+        for own, each in study.variants.items()
+    )
+    grids = [
+        Grid("Variants, each trained with the settings below", ("variant", *OF_VARIANTS, "claim"), lines),
+        *_shared(recipe, (*APART, "seed", *apart), "Settings of all variants (*: not the default)"),
+    ]
+    override = f"--set optim.lr={shown(recipe.optim.lr / 2)}"
+    return Sheet(f"Study {name}", f"{study.summary}\n{study.about}", tuple(grids), (f"pretrain {name} {override}",))
+
+
+def _shared(recipe: Recipe, apart: Sequence[str], caption: str) -> tuple[Grid, Grid]:
+    """The settings of a recipe but for those `apart` and what belongs to them, and its views."""
+    shared = [row for row in rows(Recipe, recipes.branches(recipe.model_dump())) if not _belongs(row.name, apart)]
+    return (
+        resolved([(row, value_at(recipe, row.name)) for row in shared], caption),
+        Grid("Views, made by these operations in this order", HEADS, tuple(_operations(recipe))),
+    )
+
+
+def _belongs(name: str, apart: Sequence[str]) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in apart)
 
 
 def _operations(recipe: Recipe) -> Iterator[tuple[str, ...]]:

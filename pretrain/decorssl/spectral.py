@@ -16,7 +16,7 @@ Factor = Literal["zca", "pca", "cholesky"]
 
 
 def covariances(rows: Rows, observations: int, eps: float = 0.0) -> Square:
-    """(1 - eps) Sigma + eps I, Sigma the inner products of centred rows over `observations`.
+    """(1 - eps) Sigma + eps I, Sigma the inner products of centered rows over `observations`.
 
     Those are o - 1 for the unbiased estimate and o for the biased.
     """
@@ -25,7 +25,7 @@ def covariances(rows: Rows, observations: int, eps: float = 0.0) -> Square:
 
 
 def whiten(rows: Rows, observations: int, factor: Factor = "zca", eps: float = 0.0) -> Rows:
-    """Centred rows multiplied by W of (1 - eps) Sigma + eps I (docs/methods.md#whitening).
+    """Centered rows multiplied by W of (1 - eps) Sigma + eps I (docs/methods.md#whitening).
 
     Computed in float64 where float32 cannot tell the smallest eigenvalue from rounding. Such a direction would not be
     whitened, and a network learns to hide in it: the loss falls by making one direction a million times larger.

@@ -18,22 +18,22 @@ MISSING = (
     "command again."
 )
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#17BECF", "#9467BD")
-"""Okabe and Ito's palette, which people with colour-vision deficiency can distinguish, and three more colours."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#17BECF", "#9467BD")
+"""Okabe and Ito's palette, which people with color-vision deficiency can distinguish, and three more colors."""
 DASHES = {None: ":", "none": "-", "across groups": "-.", "dimensional": "--", "complete": "--", "not finite": "--"}
 """Solid lines are of methods that are claimed not to collapse."""
 
 
-def draw(folder: Path, found: Sequence[StudyResult]) -> list[Path]:
+def draw(folder: Path, results: Sequence[StudyResult]) -> list[Path]:
     """Write `spectra.png` and `spectra.pdf`; each line is one method, the geometric mean over its seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     embedding, backbone, time = figure.subplots(1, 3)
-    colours = cycle(COLOURS)
-    for label, group in by_label(found):
-        colour = next(colours) if group[0].claim else "#888888"
-        style: dict[str, Any] = {"color": colour, "linestyle": DASHES[group[0].claim], "linewidth": 1.6, "label": label}
+    colors = cycle(COLORS)
+    for label, group in by_label(results):
+        color = next(colors) if group[0].claim else "#888888"
+        style: dict[str, Any] = {"color": color, "linestyle": DASHES[group[0].claim], "linewidth": 1.6, "label": label}
         embedding.plot(*_line([f.embedding for f in group]), **style)
         backbone.plot(*_line([f.backbone for f in group]), **style)
         if group[0].over_time:

@@ -79,50 +79,50 @@ COLUMNS = (
 )
 
 
-def write(folder: Path, found: Sequence[StudyResult], about: str) -> list[Path]:
+def write(folder: Path, results: Sequence[StudyResult], about: str) -> list[Path]:
     """Write `runs.csv` (a line a network), `table.csv` and `table.md` (a line a method); returns where."""
-    texts = {"runs.csv": runs(found), "table.csv": table(found), "table.md": markdown(found, about)}
+    texts = {"runs.csv": runs(results), "table.csv": table(results), "table.md": markdown(results, about)}
     for name, text in texts.items():
         state.write(folder / name, text)
     return [folder / name for name in texts]
 
 
-def by_label(found: Sequence[StudyResult]) -> list[tuple[str, list[StudyResult]]]:
+def by_label(results: Sequence[StudyResult]) -> list[tuple[str, list[StudyResult]]]:
     """The findings of each variant, in the order the variants first appear."""
-    order = list(dict.fromkeys(f.label for f in found))
-    grouped = groupby(sorted(found, key=lambda f: order.index(f.label)), key=lambda f: f.label)
+    order = list(dict.fromkeys(f.label for f in results))
+    grouped = groupby(sorted(results, key=lambda f: order.index(f.label)), key=lambda f: f.label)
     return [(label, list(group)) for label, group in grouped]
 
 
-def runs(found: Sequence[StudyResult]) -> str:
+def runs(results: Sequence[StudyResult]) -> str:
     """CSV with every number of every network."""
     heads = ["method", "seed", "claim", "seen", *(column.name for column in COLUMNS)]
-    return _csv([heads, *([f.label, f.seed, f.claim, f.verdict, *(c.of(f) for c in COLUMNS)] for f in found)])
+    return _csv([heads, *([f.label, f.seed, f.claim, f.verdict, *(c.of(f) for c in COLUMNS)] for f in results)])
 
 
-def table(found: Sequence[StudyResult]) -> str:
+def table(results: Sequence[StudyResult]) -> str:
     """CSV with mean and standard deviation over seeds."""
     heads = ["method", "claim", "seen", "seeds", *(f"{c.name}{end}" for c in COLUMNS for end in ("", "_std"))]
     rows = [
         [label, group[0].claim, seen(group), len(group), *(x for c in COLUMNS for x in _mean_and_std(c, group))]
-        for label, group in by_label(found)
+        for label, group in by_label(results)
     ]
     return _csv([heads, *rows])
 
 
-def markdown(found: Sequence[StudyResult], about: str) -> str:
-    """The same for people, with what was claimed and not seen spelt out."""
+def markdown(results: Sequence[StudyResult], about: str) -> str:
+    """The same for people, with what was claimed and not seen spelled out."""
     heads = ["Method", "Claim", "Seen", *(column.head for column in COLUMNS)]
     lines = [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * len(COLUMNS)}"]
-    for label, group in by_label(found):
+    for label, group in by_label(results):
         numbers = (_words(column, *_mean_and_std(column, group)) for column in COLUMNS)
         lines.append(f"| {' | '.join([label, group[0].claim or '-', seen(group), *numbers])} |")
-    return "\n".join([about.strip(), "", *lines, "", *misses(found)]) + "\n"
+    return "\n".join([about.strip(), "", *lines, "", *misses(results)]) + "\n"
 
 
-def misses(found: Sequence[StudyResult]) -> list[str]:
+def misses(results: Sequence[StudyResult]) -> list[str]:
     """One sentence a claim that some seed did not show."""
-    groups = [(label, group) for label, group in by_label(found) if group[0].claim is not None]
+    groups = [(label, group) for label, group in by_label(results) if group[0].claim is not None]
     missed = [(label, group) for label, group in groups if any(f.verdict != f.claim for f in group)]
     if not missed:
         return [f"All {len(groups)} claims are seen, in every seed."]

@@ -29,7 +29,7 @@ class View(Settings):
     def cropped(self) -> int:
         """How many operations it takes until images of all sizes have become squares of one size; 0 if they never do.
 
-        After the last crop only colours and directions change.
+        After the last crop only colors and directions change.
         """
         return max((i for i, operation in enumerate(self.operations, 1) if isinstance(operation, Crop)), default=0)
 
@@ -44,7 +44,7 @@ class View(Settings):
 
 @dataclass(frozen=True)
 class Views:
-    """A transform from an image to one normalised tensor a view, all drawn from one generator in view order."""
+    """A transform from an image to one normalized tensor a view, all drawn from one generator in view order."""
 
     views: tuple[View, ...]
     preprocess: Preprocess
@@ -65,7 +65,7 @@ class Views:
         rest = numbers[:, sum(operation.COUNT for operation in view.operations[:done]) :]
         size = len(images) if images.is_cuda else max(1, PIECE // images[0].numel())
         parts = [
-            pixels.normalised(pixels.changed(operations, part, rest[start : start + size]), self.preprocess)
+            pixels.normalized(pixels.changed(operations, part, rest[start : start + size]), self.preprocess)
             for start, part in zip(range(0, len(images), size), images.split(size), strict=True)
         ]
         return torch.cat(parts)

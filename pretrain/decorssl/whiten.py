@@ -1,4 +1,4 @@
-"""Whitening of embeddings: centring, covariance, IterNorm. Float32 or better, whatever the autocast."""
+"""Whitening of embeddings: centering, covariance, IterNorm. Float32 or better, whatever the autocast."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,14 +14,14 @@ Between = Literal["samples", "channels"]
 
 
 def observed(z: Float[Tensor, "n d"], between: Between) -> Float[Tensor, "variables observations"]:
-    """`z` with the whitened variables as rows, each centred over its observations; at least float32."""
+    """`z` with the whitened variables as rows, each centered over its observations; at least float32."""
     rows = z if between == "samples" else z.T
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     return rows - rows.mean(1, keepdim=True)
 
 
 def covariance(rows: Float[Tensor, "v o"]) -> Float[Tensor, "v v"]:
-    """Unbiased covariance between centred rows."""
+    """Unbiased covariance between centered rows."""
     return gram(rows) / (rows.shape[1] - 1)
 
 
@@ -39,7 +39,7 @@ def newton_inverse_root(sigma: Float[Tensor, "v v"], iterations: int) -> Float[T
 
 
 def iternorm(z: Float[Tensor, "n d"], iterations: int, between: Between) -> Float[Tensor, "n d"]:
-    """IterNorm: `z` centred and multiplied by Newton's inverse root of its covariance (docs/methods.md#intl).
+    """IterNorm: `z` centered and multiplied by Newton's inverse root of its covariance (docs/methods.md#intl).
 
     That root is a polynomial p of the covariance, and p(X X^T) X = X p(X^T X): the smaller side is taken.
     """
@@ -83,14 +83,14 @@ class _Gram(torch.autograd.Function):
 
 
 def compared_grams(views: Sequence[Float[Tensor, "n d"]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Inner products of centred samples: (of each view's with its own, of the others' with the first view's)."""
+    """Inner products of centered samples: (of each view's with its own, of the others' with the first view's)."""
     exact = [z.to(torch.promote_types(z.dtype, torch.float32)) for z in views]
     matrices = applied(_ComparedGrams, *exact)
     return list(matrices[: len(views)]), list(matrices[len(views) :])
 
 
 class _ComparedGrams(torch.autograd.Function):
-    """Gradients are matrices times centred rows: their rows sum to zero, and centring leaves them as they are."""
+    """Gradients are matrices times centered rows: their rows sum to zero, and centering leaves them as they are."""
 
     @staticmethod
     def forward(ctx: Any, *views: Tensor) -> tuple[Tensor, ...]:
@@ -124,7 +124,7 @@ class _FourNewtonSteps(torch.autograd.Function):
     Two steps from the identity are g(Z) = 1.5 M - 0.5 M^2 H with M = 1.5 I - 0.5 Z and H = Z M, where M^2 = 1.5 M -
     0.5 H, so P_2 = g(S) and P_4 = P_2 g(S P_2^2). H is formed from Z, never from M: eigenvalues of Z are of the order
     1 / variables, and against the identity in M float32 would round their last digits away. The derivative of a
-    polynomial of a symmetric matrix is self-adjoint: the gradient is the derivative in the direction of the symmetrised
+    polynomial of a symmetric matrix is self-adjoint: the gradient is the derivative in the direction of the symmetrized
     incoming gradient (docs/methods.md#newton-iterations).
     """
 

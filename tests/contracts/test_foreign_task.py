@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.planning import plan
 from transferbench.run import DatasetCache, run
 from transferbench.runtime import Runtime
@@ -52,7 +52,7 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def datasets(tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> DatasetCache:
+def datasets(tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch) -> DatasetCache:
     found, dataset = DatasetCache(Path()), Dataset(tiny_images(24), tiny_images(8, split="test"))
     monkeypatch.setattr(found, "take", lambda data, limit=None: dataset)
     return found

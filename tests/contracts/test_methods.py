@@ -18,7 +18,7 @@ from decorssl.loop import Training
 from decorssl.methods import METHODS, Context, Outputs
 from decorssl.recipe import Recipe, read
 from transferbench import state
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.runtime import Runtime, seeded
 from transferbench.settings import Settings
 
@@ -59,11 +59,11 @@ def training(name: str, kind: str = "sgd") -> Training:
     return run
 
 
-def images() -> LabelledImages:
+def images() -> LabeledImages:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(32, dtype=np.int64) % 2
     info = DatasetInfo("noise", ("a", "b"), ("train", "test"), 32, "1")
-    return LabelledImages(info, "train", labels, lambda i: Image.fromarray(pixels[i]), [str(i) for i in range(32)], "x")
+    return LabeledImages(info, "train", labels, lambda i: Image.fromarray(pixels[i]), [str(i) for i in range(32)], "x")
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -136,7 +136,7 @@ def test_a_run_gone_on_with_from_a_file_ends_as_the_unbroken_one(name: str, tmp_
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
-FACTORISATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
+FACTORIZATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
 """How often methods that factor matrices must know, within a step, whether one could be factored."""
 
 
@@ -148,7 +148,7 @@ FACTORISATIONS = {"cwrgp": 1, "dbn": 2, "pca": 1, "st": 2, "wmse": 2, "zca": 1}
     ],
 )
 def test_a_step_never_waits_for_its_device_but_to_know_whether_a_matrix_could_be_factored(name: str, kind: str) -> None:
-    assert unbroken(name, kind).questions == FACTORISATIONS.get(name, 0)
+    assert unbroken(name, kind).questions == FACTORIZATIONS.get(name, 0)
 
 
 def evaluated(name: str, gather: Callable[[Tensor], Tensor] = lambda z: z) -> Tensor:

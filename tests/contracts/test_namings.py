@@ -20,7 +20,7 @@ ARCHITECTURES = {
     "Swin": [("swin", {"depths": (2, 2, 2, 2), "dim": 32, "heads": (1, 2, 4, 8)})],
     "Sequential": [("resnet", {"depth": 18, **NARROW}), ("resnet", {"depth": 50, "stem": "cifar", **NARROW})],
 }
-SPELT = [
+SPELLED = [
     pytest.param(naming, Architecture(family=family, arguments=arguments), id=f"{naming.name} {arguments}")
     for _, module in SCHEMES.all()
     for naming in module.NAMINGS
@@ -28,7 +28,7 @@ SPELT = [
 ]
 
 
-def spelt(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]:
+def spelled(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]:
     """A network's tensors in canonical names, and as the source writes them."""
     generator = torch.Generator().manual_seed(0)
     canonical = {
@@ -42,20 +42,20 @@ def spelt(naming: Naming, architecture: Architecture) -> tuple[Weights, Weights]
     return canonical, written
 
 
-@pytest.mark.parametrize(("naming", "architecture"), SPELT)
+@pytest.mark.parametrize(("naming", "architecture"), SPELLED)
 def test_what_a_scheme_spells_it_reads_back(naming: Naming, architecture: Architecture) -> None:
-    canonical, written = spelt(naming, architecture)
+    canonical, written = spelled(naming, architecture)
     read = naming.rename(written)
     assert read.keys() == canonical.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in canonical.items())
     assert len(written) == len(canonical) or "transformers" in naming.name
 
 
-@pytest.mark.parametrize(("naming", "architecture"), SPELT)
+@pytest.mark.parametrize(("naming", "architecture"), SPELLED)
 def test_a_scheme_finds_the_prefix_and_drops_no_tensor_of_its_network(
     naming: Naming, architecture: Architecture
 ) -> None:
-    _, written = spelt(naming, architecture)
+    _, written = spelled(naming, architecture)
     state = StateDict((), "", written, {name: name for name in written})
     network = Network("", state, "", naming, 0)
     assert network.weights().keys() == written.keys()
@@ -69,3 +69,11 @@ def test_renaming_loses_no_tensor_it_does_not_know(naming: Naming) -> None:
     weights = {f"nobody.knows.{i}": torch.zeros(i) for i in range(3)}
     assert naming.rename(weights) == weights
     assert [naming.spell(name) for name in weights] == [[name] for name in weights]
+
+
+def test_a_number_that_a_row_cannot_give_belongs_to_another_name() -> None:
+    """Half a number, or one below 0: such a tensor keeps its name."""
+    naming = Naming("odd and even", (), (("net.{2k-1}.", "bn{k}."), ("stages.{s+1}.", "layer{s}.")))
+    weights = {f"{stem}.{i}.weight": torch.zeros(i) for stem in ("net", "stages") for i in range(4)}
+    expected = ["net.0", "bn1", "net.2", "bn2", "stages.0", "layer0", "layer1", "layer2"]
+    assert list(naming.rename(weights)) == [f"{name}.weight" for name in expected]

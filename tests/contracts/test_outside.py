@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from decorssl.methods import METHODS
 from transferbench import plugins, records, suite
 from transferbench.backbones import FAMILIES, Architecture
 from transferbench.checkpoints import Card
-from transferbench.data import open_split
+from transferbench.checkpoints.formats import FORMATS
+from transferbench.data import SOURCES, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.plugins import Registry
+from transferbench.tasks import TASKS
 
 MARKED = """from pathlib import Path
 Path(__file__).with_suffix(".mark").touch()
@@ -47,7 +50,7 @@ def registry() -> Registry:
 
 @pytest.mark.parametrize("name", ["harmless_mark.module", "harmless_mark/module.py", "./harmless_mark/module.py"])
 def test_a_person_names_a_module_or_a_file(registry: Registry, mark: Path, name: str):
-    with pytest.raises(UserError, match="name the code again on the command line"):
+    with pytest.raises(UserError, match=r"name it on the command line too: --code \S+"):
         registry.registered(name)
     assert not mark.exists()
     assert registry.load(name).VERSION == "1"
@@ -107,11 +110,52 @@ def test_a_card_names_a_family_in_vain(mark: Path):
     from transferbench import backbones
 
     for use in (backbones.complete, backbones.build, backbones.assumptions, backbones.expected_shapes):
-        with pytest.raises(UserError, match="name the code again"):
+        with pytest.raises(UserError, match="name it on the command line too"):
             use(foreign)
     assert not mark.exists()
-    assert FAMILIES.load("harmless_mark.module")
+    plugins.allow("harmless_mark.module")
     assert mark.exists()
+    for use in (FAMILIES.load, FAMILIES.registered):
+        with pytest.raises(UserError, match=r"is not a backbone family: .*module\.py does not define Arguments, build"):
+            use("harmless_mark.module")
+
+
+def test_what_a_person_allows_every_file_may_name(registry: Registry, mark: Path):
+    plugins.allow("harmless_mark/module.py")
+    assert registry.registered("harmless_mark/module.py").VERSION == "1"
+    assert registry.registered("module.py") is registry.registered("elsewhere/module.py")  # as records name it
+    assert not registry.has("harmless_mark.module")
+    assert not registry.has("harmless_mark/other.py")
+    for name in ("knn", "a.pth", "no_module", "harmless_mark"):
+        with pytest.raises(UserError, match=f"'{name}' is no code from elsewhere"):
+            plugins.allow(name)
+
+
+@pytest.mark.parametrize("line", ["ls tasks --code harmless_mark.module", "--code harmless_mark.module ls tasks"])
+def test_code_is_named_before_or_behind_a_command(mark: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    from transferbench import cli
+
+    monkeypatch.setattr(sys, "argv", ["evaluate", *line.split()])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert mark.exists()
+    assert TASKS.registered("harmless_mark.module").VERSION == "1"
+
+
+@pytest.mark.parametrize("registry", [TASKS, FAMILIES, SOURCES, FORMATS, METHODS], ids=lambda registry: registry.kind)
+def test_a_module_of_another_kind_is_refused(registry: Registry, mark: Path):
+    (mark.parent / "module.py").write_text("X = 1\n")
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=rf"'harmless_mark\.module' is not a {registry.kind}: .* does not define \w+"
+        ):
+            registry.load("harmless_mark.module")
+
+
+@pytest.mark.parametrize("registry", [TASKS, FAMILIES, SOURCES, FORMATS, METHODS], ids=lambda registry: registry.kind)
+def test_every_entry_defines_what_its_kind_must(registry: Registry):
+    for name, module in registry.all():
+        assert [each for each in registry.defines if not hasattr(module, each)] == [], name
 
 
 def checkpoint(path: Path) -> Path:

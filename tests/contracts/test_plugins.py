@@ -28,7 +28,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     return Registry("shelf_for_tests.rooms", "tool")
 
 
-def test_rooms_are_listed_and_summarised_without_importing_them(registry: Registry):
+def test_rooms_are_listed_and_summarized_without_importing_them(registry: Registry):
     assert registry.names() == ["trap", "two_words"]
     assert registry.summary("trap") == "A trap."
     assert not [name for name in sys.modules if name.startswith("shelf_for_tests")]
@@ -49,7 +49,7 @@ def test_a_name_loads_its_file_whichever_dash_it_is_written_with(registry: Regis
     assert registry.load("two-words") is registry.load("two_words")
 
 
-def test_a_misspelt_name_is_met_with_the_nearest_and_with_all(registry: Registry):
+def test_a_misspelled_name_is_met_with_the_nearest_and_with_all(registry: Registry):
     with pytest.raises(
         UserError, match=r"Unknown tool 'two_wrds'\. Did you mean 'two_words'\? Known: trap, two_words\."
     ):

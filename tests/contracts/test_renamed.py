@@ -51,6 +51,14 @@ def test_an_old_name_stands_for_the_new_one(module: str, old: str, new: str):
             assert getattr(importlib.import_module(name), old) is getattr(there, new)
 
 
+def test_the_modules_of_a_renamed_package_are_not_read_twice():
+    with pytest.warns(DeprecationWarning, match=r"neighbours\.space is now transferbench\.neighbors\.space"):
+        former = importlib.import_module("transferbench.neighbours.space")
+    assert former.Space is importlib.import_module("transferbench.neighbors.space").Space
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("transferbench.neighbours.never_was")
+
+
 def test_what_never_was_is_no_old_name():
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("transferbench.never_was")

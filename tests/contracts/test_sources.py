@@ -26,7 +26,7 @@ def test_a_source_offers_help_and_open_split(name: str) -> None:
     assert SOURCES.summary(name)
     parameters = inspect.signature(source.open_split, eval_str=True)
     assert list(parameters.parameters) == ["where", "split"]
-    assert parameters.return_annotation.__name__ == "LabelledImages"
+    assert parameters.return_annotation.__name__ == "LabeledImages"
 
 
 @pytest.mark.parametrize("name", SOURCES.names())

@@ -16,7 +16,7 @@ from PIL import Image
 from transferbench import settings
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
-from transferbench.data import Carries, DatasetInfo, LabelledImages, open_split
+from transferbench.data import Carries, DatasetInfo, LabeledImages, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
@@ -37,15 +37,15 @@ QUICK = {
 every_task = pytest.mark.parametrize("name", TASKS.names())
 
 
-def noise(n: int, split: str) -> LabelledImages:
+def noise(n: int, split: str) -> LabeledImages:
     rng = np.random.default_rng(n)
     pixels, labels = rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), np.arange(n, dtype=np.int64) % 3
     info = DatasetInfo("noise", ("a", "b", "c"), ("train", "test"), 8, "1")
     names = [str(i) for i in range(n)]
-    return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"noise {split} {n}")
+    return LabeledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"noise {split} {n}")
 
 
-def several(images: LabelledImages) -> LabelledImages:
+def several(images: LabeledImages) -> LabeledImages:
     """The same with a verdict for each class and image: each shows its own class and every fifth another."""
     targets = np.eye(3, dtype=np.int8)[images.labels]
     targets[::5, 0] = 1

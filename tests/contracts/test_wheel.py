@@ -65,12 +65,12 @@ def test_the_wheel_puts_nothing_else_on_the_path(installed: Path):
     assert {name for name in names if not name.endswith(".dist-info")} == {"decorssl", "transferbench"}
 
 
-def test_the_wheel_has_the_two_commands_and_the_licence(installed: Path):
+def test_the_wheel_has_the_two_commands_and_the_license(installed: Path):
     (distribution,) = importlib.metadata.distributions(path=[str(installed)])
     scripts = {point.name: point.value for point in distribution.entry_points if point.group == "console_scripts"}
     assert scripts == {"evaluate": "transferbench.cli:main", "pretrain": "decorssl.cli:main"}
-    (licence,) = installed.glob("*.dist-info/licenses/LICENSE")
-    assert "Apache License" in licence.read_text()
+    (license,) = installed.glob("*.dist-info/licenses/LICENSE")
+    assert "Apache License" in license.read_text()
 
 
 def test_the_wheel_finds_its_files_where_no_checkout_is(installed: Path, tmp_path: Path):

@@ -68,8 +68,8 @@ def test_the_method_trains_and_tells_copies_from_decorrelated_channels(elsewhere
     method = training.method
     x = torch.linalg.qr(torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
     x = torch.linalg.qr(x - x.mean(0))[0]
-    assert method.correlation(method.standardised(x)) < 1e-6  # pyright: ignore[reportAttributeAccessIssue]
-    copies = method.standardised(x[:, :1].repeat(1, 3))  # pyright: ignore[reportAttributeAccessIssue]
+    assert method.correlation(method.standardized(x)) < 1e-6  # pyright: ignore[reportAttributeAccessIssue]
+    copies = method.standardized(x[:, :1].repeat(1, 3))  # pyright: ignore[reportAttributeAccessIssue]
     assert 0.99 < method.correlation(copies) <= 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -79,7 +79,7 @@ def test_the_data_set_and_the_task_judge_a_candidate(elsewhere: Path, tmp_path: 
     with pytest.raises(UserError, match="Known: test, train"):
         open_split("lab.stripes", "val", tmp_path)
     task, bench = TASKS.load("lab.centroids"), Bench(Runtime(torch.device("cpu")), tmp_path, tmp_path)
-    config = SuiteEntry(task="lab.centroids").config(["lab.centroids.centred=false"])
+    config = SuiteEntry(task="lab.centroids").config(["lab.centroids.centered=false"])
     outcome = task.run(tiny_candidate, Dataset(train, test), config, 0, bench)
     kept = np.load(outcome.artifacts["predictions"])
     assert outcome.scores[0].value == 100 * (kept["predictions"] == kept["labels"]).mean()
@@ -118,10 +118,12 @@ def test_the_family_is_trained_and_its_checkpoint_read_by_who_allows_it(
     card = Card(architecture=architecture, preprocess=training.recipe.preprocess)
     identity = save(path, encoder.backbone.state_dict(), card)
     monkeypatch.setattr(plugins, "_NAMED", {})  # as in a process in which nobody has named it yet
-    for wrong in ([], ["family=lab.stripes"]):
-        with pytest.raises(UserError, match=r"--as family=lab\.convmixer"):
-            load.load(path, overrides=wrong)
-    assert load.load(path, overrides=["family=lab.convmixer"]).digest == identity
+    for other in ("lab.stripes", "lab/stripes.py"):
+        plugins.allow(other)
+        with pytest.raises(UserError, match=r"--code lab\.convmixer"):
+            load.load(path)
+    plugins.allow("lab.convmixer")
+    assert load.load(path).digest == identity
 
 
 def test_a_card_from_elsewhere_imports_nothing_unasked(elsewhere: Path, tiny_candidate) -> None:

@@ -1,8 +1,6 @@
 """Two real processes, joined as a launcher would join them, and the command line."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import forked
@@ -39,20 +37,8 @@ def ranks(request: pytest.FixtureRequest, inputs: dict[str, Any]) -> list[dict[s
 
 
 @pytest.fixture
-def evaluate(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
+def evaluate(run_main: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
     """`evaluate(*arguments)`: the exit code and what stood on stdout and stderr; runs in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
+    from transferbench import cli
 
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        from transferbench import cli
-
-        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return call
+    return run_main("evaluate", cli)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transferbench.backbones import COUNTER, Architecture, complete
 from transferbench.backbones import build as build_backbone
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.detection import adaptation
 from transferbench.detection.model.detector import Detector, build
 from transferbench.detection.model.names import to_detectron2
@@ -40,7 +40,7 @@ def recipe() -> DetectionRecipe:
     return adaptation.resolved("micro-r18-c4", [*compatibility.overrides(NARROW), *WORDS], None)
 
 
-def scenes(split: str = "test", n: int = TESTED) -> LabelledImages:
+def scenes(split: str = "test", n: int = TESTED) -> LabeledImages:
     return open_split("digit-scenes", split, Path("no-root")).subset(np.arange(n), "the first")
 
 
@@ -82,20 +82,20 @@ def _floats(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: each for name, each in state.items() if not name.endswith(COUNTER)}
 
 
-def theirs(detector: Detector, images: LabelledImages) -> tuple[Results, dict[str, dict[str, float]]]:
+def theirs(detector: Detector, images: LabeledImages) -> tuple[Results, dict[str, dict[str, float]]]:
     """What Detectron2 finds with our detector's weights, and the precision that its own evaluator gives that."""
     from detectron2.data import build_detection_test_loader
     from detectron2.evaluation import COCOEvaluator, DatasetEvaluators, inference_on_dataset
     from detectron2.modeling import build_model
 
-    from transferbench.detection.by_detectron2 import catalogue, configuration, heads
+    from transferbench.detection.by_detectron2 import catalog, configuration, heads
     from transferbench.detection.by_detectron2.predictions import PredictionCollector
 
     heads.register()
     config = configuration.configured(recipe())
     config.MODEL.DEVICE = "cpu"
     config.DATALOADER.NUM_WORKERS = 0
-    config.DATASETS.TEST = (catalogue.register(images, True),)
+    config.DATASETS.TEST = (catalog.register(images, True),)
     model = build_model(config)
     names = to_detectron2(detector.state_dict())
     model.load_state_dict({names[own]: each for own, each in detector.state_dict().items()})

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from transferbench.checkpoints.reading import Contents
-from transferbench.checkpoints.recognition import Match, recognise
+from transferbench.checkpoints.recognition import Match, recognize
 
 Tree = Any
 Value = Callable[[tuple[Any, ...], torch.dtype, tuple[int, ...]], Tensor]
@@ -67,7 +67,7 @@ def read(case: dict[str, Any], tree: Tree, encoder: str | None = None) -> Match:
     """What the loader makes of a tree, without a file."""
     container = {".safetensors": "safetensors", ".pkl": "pickle"}.get(case["extension"], "torch zip")
     container = "torch legacy" if case["legacy"] else container
-    return recognise(Contents(Path(case["case"] + case["extension"]), container, tree), encoder)
+    return recognize(Contents(Path(case["case"] + case["extension"]), container, tree), encoder)
 
 
 def taken(match: Match, tree: Tree, encoder: dict[str, Any]) -> bool:

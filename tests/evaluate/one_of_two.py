@@ -61,8 +61,8 @@ def refused(here: Runtime) -> str:
     return ""
 
 
-def normalised(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
-    """Two steps of training and one of testing through synchronized normalisation, from this process's part."""
+def normalized(here: Runtime, inputs: dict[str, Tensor]) -> dict[str, object]:
+    """Two steps of training and one of testing through synchronized normalization, from this process's part."""
     network = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)), nn.Flatten(), nn.BatchNorm1d(48, momentum=None))
     network.load_state_dict({name: tensor.clone() for name, tensor in inputs["network"].items()})
     network = synchronize(network, here)
@@ -92,7 +92,7 @@ def measure(inputs: dict[str, Any]) -> dict[str, Any]:
         "gathered": gathered(here, inputs),
         "gradients": gathered_fast_and_slow(here, inputs),
         "refused": refused(here),
-        "normalised": normalised(here, inputs),
+        "normalized": normalized(here, inputs),
     }
     runtime.stop()
     return found

@@ -8,7 +8,7 @@ from PIL import Image
 
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.transforms import Preprocess
 from transferbench.features import extraction
 from transferbench.runtime import Runtime
@@ -31,13 +31,13 @@ SETTINGS = {
 }
 
 
-def images(n: int, split: str) -> LabelledImages:
+def images(n: int, split: str) -> LabeledImages:
     labels = np.arange(n, dtype=np.int64) % 4
     rng = np.random.default_rng([n, split == "train"])
     pixels = (labels[:, None, None, None] * 50 + rng.integers(0, 80, (n, 16, 16, 3))).astype(np.uint8)
     info = DatasetInfo("shades", ("a", "b", "c", "d"), ("train", "test"), 16, "1")
     names = [str(i) for i in range(n)]
-    return LabelledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"shades {split} {n}")
+    return LabeledImages(info, split, labels, lambda i: Image.fromarray(pixels[i]), names, f"shades {split} {n}")
 
 
 def tiny() -> Candidate:

@@ -13,7 +13,7 @@ from transferbench import api, tables
 from transferbench.backbones import build
 from transferbench.checkpoints import Candidate, Card, Origin
 from transferbench.checkpoints.save import save
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.records import Record
@@ -24,11 +24,11 @@ SPECTRUM = Suite(name="s", jobs=(SuiteEntry(task="spectrum"), SuiteEntry(task="k
 
 
 @pytest.fixture(autouse=True)
-def tiny_data(tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny_data(tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tiny data sets, `tiny` and `large`, and nothing else."""
     sizes = {"tiny": 16, "large": 24}
 
-    def opened(data: str, split: str, root: Path) -> LabelledImages:
+    def opened(data: str, split: str, root: Path) -> LabeledImages:
         if data not in sizes:
             raise UserError(f"There is no {data} here. Download it.")
         return tiny_images(24, size=sizes[data], split=split)
@@ -86,7 +86,7 @@ def test_nothing_is_kept_without_a_folder(
 
 
 class Pool(nn.Module):
-    """A live module: the mean colour, through one linear map."""
+    """A live module: the mean color, through one linear map."""
 
     def __init__(self) -> None:
         super().__init__()

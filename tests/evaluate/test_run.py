@@ -15,7 +15,7 @@ import torch
 
 from transferbench import records
 from transferbench.checkpoints import Candidate, digest
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
 from transferbench.run import DatasetCache, Output, run
@@ -32,7 +32,7 @@ class Config(Settings):
 
 @dataclass
 class StandIn:
-    """A task whose behaviour a test decides; it counts its calls."""
+    """A task whose behavior a test decides; it counts its calls."""
 
     act: Callable[[Candidate, Bench], None] = lambda candidate, bench: None
     frozen: bool = True
@@ -75,11 +75,11 @@ class Stage:
 
 @pytest.fixture
 def stage(
-    tiny_candidate: Candidate, tiny_images: Callable[..., LabelledImages], tmp_path: Path, monkeypatch: Any
+    tiny_candidate: Candidate, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: Any
 ) -> Stage:
     splits = {split: tiny_images(24, split=split) for split in ("train", "test")}
 
-    def opened(data: str, split: str, root: Path) -> LabelledImages:
+    def opened(data: str, split: str, root: Path) -> LabeledImages:
         if data != "tiny":
             raise UserError(f"There is no {data} here. Download it.")
         return splits[split]

@@ -44,7 +44,7 @@ def test_a_setting_that_does_not_exist_is_answered_with_those_of_its_level_and_n
         ("backbone.arguments.dpeth=50", "'depth'"),
     ],
 )
-def test_a_setting_in_the_wrong_place_is_found_and_a_misspelt_one_guessed(override: str, meant: str):
+def test_a_setting_in_the_wrong_place_is_found_and_a_misspelled_one_guessed(override: str, meant: str):
     name = override.partition("=")[0]
     assert f"  {name}: no such setting. Did you mean {meant}? Settings" in refused(override)
 

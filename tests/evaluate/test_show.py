@@ -106,6 +106,7 @@ def test_a_task_of_ones_own_is_shown_by_its_import_path(tmp_path: Path, monkeypa
         '"""Mine."""\nfrom transferbench.settings import Settings\nfrom pydantic import Field\n'
         "VERSION, FROZEN, PRIMARY = '1', True, 'top1'\n"
         "class Config(Settings):\n    depth: int = Field(8, ge=1, le=9, description='how deep')\n"
+        "def label(config): return 'own'\ndef run(candidate, dataset, config, seed, bench): ...\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     out = evaluate("show", "own_of_show.task")[1]

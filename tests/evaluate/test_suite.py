@@ -123,6 +123,6 @@ def test_a_suite_file_that_does_not_fit_says_why(tmp_path: Path, text: str, reas
         suite.load(tmp_path / "mine.yaml")
 
 
-def test_a_misspelt_suite_is_met_with_the_nearest():
+def test_a_misspelled_suite_is_met_with_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'quick'"):
         suite.load("quikc")

@@ -15,15 +15,15 @@ from PIL import Image
 from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 ONE = Runtime(torch.device("cpu"))
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
-def broken(images: LabelledImages, *bad: int) -> LabelledImages:
+def broken(images: LabeledImages, *bad: int) -> LabeledImages:
     def read(index: int) -> Image.Image:
         if index in bad:
             raise OSError("image file is truncated")

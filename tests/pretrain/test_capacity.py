@@ -12,14 +12,14 @@ from decorssl import capacity, session, states
 from decorssl.loop import Training
 from decorssl.methods import intl
 from decorssl.recipe import Recipe
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
-def training(recipe: Recipe, images: LabelledImages, processes: int = 1) -> Training:
+def training(recipe: Recipe, images: LabeledImages, processes: int = 1) -> Training:
     return Training(recipe.model_copy(update={"batch_size": 128}), images, Runtime(torch.device("cpu"), 0, processes))
 
 

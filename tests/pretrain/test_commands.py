@@ -1,7 +1,6 @@
 """`pretrain`'s commands: each method by its name, what there is to look at, and what worked before they were apart."""
 
 import ast
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,17 @@ from decorssl import cli, session, sheets
 from decorssl import recipe as recipes
 from decorssl import study as studies
 from decorssl.methods import METHODS
+from transferbench import fields
+from transferbench.errors import UserError
 from transferbench.fields import rows
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def pretrain(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
+def pretrain(run_main: Callable[..., Run]) -> Run:
     """`pretrain(*arguments)`: the exit code and what stood on stdout and stderr; runs in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pretrain", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return call
+    return run_main("pretrain", cli)
 
 
 @pytest.fixture
@@ -123,9 +112,11 @@ def test_every_method_is_a_command_with_help_that_points_to_its_settings(pretrai
     listed = {line.split()[1] for line in text.splitlines() if line.startswith("│ ") and line[2] != " "}
     assert {*METHODS.names(), *studies.names(), "ls", "show", "log", "times"} <= listed
     assert not {"METHOD", "STUDY"} & listed
-    for name in ("intl", "collapse", "ls", "show", "log", "times"):
+    for name in ("ls", "show", "log", "times"):
         code, out, _ = pretrain(name, "--help")
-        assert (code, "pretrain show" in out) == (0, True), name
+        assert (code, "pretrain show NAME" in out) == (0, True), name
+    for name in ("intl", "collapse"):
+        assert f"pretrain show {name}" in pretrain(name, "--help")[1]
     assert "IterNorm with trace loss" in pretrain("intl", "--help")[1]
 
 
@@ -165,6 +156,22 @@ def test_a_recipe_is_shown_with_every_value_it_resolves_to(name: str, pretrain: 
         assert target.source in out
     assert max(map(len, out.splitlines())) > 120
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_a_study_is_shown_with_its_variants_and_what_they_share(name: str) -> None:
+    study = studies.read(name)
+    shown = sheets.sheet(name)
+    assert [line[:2] for line in shown.grids[0].lines] == [(own, each.method) for own, each in study.variants.items()]
+    values = {line[0]: line[3] for line in shown.grids[1].lines}
+    assert "optim.lr" in values
+    assert not {"method", "seed", "optim.loss_weight"} & values.keys()
+    for variant in study.variants:
+        recipe = study.recipe(variant, 0, ())
+        assert values == {own: fields.shown(sheets.value_at(recipe, own)) for own in values}, variant
+    assert shown.examples == (f"pretrain {name} --set optim.lr=0.15",)
+    with pytest.raises(UserError, match=rf"no method, recipe or study '{name}s'\. Did you mean '{name}'\?"):
+        sheets.sheet(f"{name}s")
 
 
 def test_a_kept_run_is_shown_by_its_recipe(tmp_path: Path, pretrain: Run) -> None:

@@ -10,17 +10,17 @@ from decorssl import compiling
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from transferbench.backbones import Architecture
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 ONE = Runtime(torch.device("cpu"))
 VIT = Architecture(family="vit", arguments={"image_size": 16, "patch_size": 8, "dim": 8, "depth": 1, "heads": 1})
-"""Traced in a fraction of a ResNet's time; the projector has the batch normalisation."""
+"""Traced in a fraction of a ResNet's time; the projector has the batch normalization."""
 
 
-def trained(recipe: Recipe, images: LabelledImages, mode: compiling.Mode, said: list[str]) -> Training:
+def trained(recipe: Recipe, images: LabeledImages, mode: compiling.Mode, said: list[str]) -> Training:
     training = Training(recipe, images, ONE, prepare=compiling.prepare(mode, said.append))
     for _ in training.steps():
         pass

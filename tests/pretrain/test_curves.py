@@ -15,12 +15,12 @@ from decorssl import curves, runlog, session
 from decorssl.cli import app
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 ONE = Runtime(torch.device("cpu"))
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def losses(sent: list[tuple[str, float, int]]) -> list[tuple[int, float]]:
     return [(step, value) for name, value, step in sent if name == "steps/loss"]
 
 
-def stopped_and_resumed(recipe: Recipe, images: LabelledImages, folder: Path, names: tuple[str, ...]) -> None:
+def stopped_and_resumed(recipe: Recipe, images: LabeledImages, folder: Path, names: tuple[str, ...]) -> None:
     """Six steps: saved after two, killed after four without a save, gone on with from the second."""
     for save_at, stop_at in ((2, 4), (None, 6)):
         training = Training(recipe, images, ONE)

@@ -10,21 +10,22 @@ import pytest
 import torch
 
 from decorssl.loop import Training
+from decorssl.methods import Context, Outputs
 from decorssl.recipe import Recipe, read
 from transferbench import runtime
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 ONE = Runtime(torch.device("cpu"))
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in training.learner.state_dict().items()}
 
 
-def trained(recipe: Recipe, images: LabelledImages, workers: int = 0) -> Training:
+def trained(recipe: Recipe, images: LabeledImages, workers: int = 0) -> Training:
     training = Training(recipe, images, ONE, workers)
     for _ in training.steps():
         pass
@@ -80,6 +81,41 @@ def test_learning_rate_follows_the_published_schedule(recipe: Recipe, tiny_image
         q = 0.5 * (1 + math.cos(math.pi * (s + 1) / 4))
         expected.append(base * q + 0.001 * base * (1 - q))
     assert rates == pytest.approx(expected)
+
+
+def test_a_method_is_told_its_step_and_epoch_and_draws_anew_each_time(
+    recipe: Recipe, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, told, drawn = Training(recipe, tiny_images(20), ONE), list[tuple[int, ...]](), list[float]()
+    loss = training.method.loss
+
+    def noted(outputs: Outputs, context: Context) -> dict[str, torch.Tensor]:
+        told.append((context.step, context.total_steps, context.epoch, context.epochs))
+        drawn.append(torch.rand((), generator=context.generator).item())
+        return loss(outputs, context)
+
+    monkeypatch.setattr(training.method, "loss", noted)
+    for _ in training.steps():
+        pass
+    assert told == [(step, 6, step // 2, 3) for step in range(6)]
+    other = Training(recipe, tiny_images(20), Runtime(torch.device("cpu"), 1, 2))._context()
+    drawn.append(torch.rand((), generator=other.generator).item())
+    assert len(set(drawn)) == 7, "the second process draws for itself"
+
+
+def test_a_teacher_moves_towards_the_student_as_it_is_after_the_step(
+    recipe_file: Path, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read(recipe_file, ["method=byol", "settings={predictor_hidden: 16}"])
+    training = Training(recipe, tiny_images(8), ONE)
+    monkeypatch.setattr(training.method, "momentum", lambda context: 0.25)
+    assert training.teacher
+    begun = [p.clone() for p in training.teacher.parameters()]
+    next(training.steps())
+    students, teachers = list(training.encoder.parameters()), list(training.teacher.parameters())
+    assert not all(torch.allclose(a, b) for a, b in zip(begun, students, strict=True))
+    for before, student, teacher in zip(begun, students, teachers, strict=True):
+        torch.testing.assert_close(teacher, 0.25 * before + 0.75 * student.detach(), rtol=1e-5, atol=1e-7)
 
 
 GROWING = [{"until_epoch": 1, "scale": 0.5}, {"until_epoch": 2, "scale": 0.75}]

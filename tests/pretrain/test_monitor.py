@@ -9,11 +9,11 @@ import torch
 from decorssl.loop import Step, Training
 from decorssl.monitor import PATIENCE, Monitor, Watch, embeddings
 from decorssl.recipe import Recipe
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.runtime import Runtime
 
 ONE = Runtime(torch.device("cpu"))
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
 def test_it_is_measured_every_n_epochs_and_after_the_last(recipe: Recipe, tiny_images: Images) -> None:
@@ -43,7 +43,7 @@ def test_measuring_does_not_change_the_weights(recipe: Recipe, tiny_images: Imag
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
-def test_colours_that_differ_by_class_are_told_apart(recipe: Recipe, tiny_images: Images) -> None:
+def test_colors_that_differ_by_class_are_told_apart(recipe: Recipe, tiny_images: Images) -> None:
     training = Training(recipe, tiny_images(40), ONE)
     monitor = Monitor(training, tiny_images(20, split="test"), 1)
     value = next(v for step in training.steps() if (v := monitor.after(step)) is not None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from decorssl.loop import Training
 from decorssl.optimizer import OptimizerSettings
 from decorssl.recipe import Recipe
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.runtime import Runtime
 
 STEPS, EPOCHS = 7, 6
@@ -95,7 +95,7 @@ def literal_lars(weights: list[Tensor], gradients: list[list[Tensor]], lr: float
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
 def test_lars_is_solo_learns(scale: float) -> None:
-    """A small gradient meets the clip, a large one does not; biases and normalisation are updated as by SGD."""
+    """A small gradient meets the clip, a large one does not; biases and normalization are updated as by SGD."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
     start = [p.detach().clone() for p in model.parameters()]
@@ -134,7 +134,7 @@ def test_a_constant_predictor_keeps_the_peak_while_the_rest_follows_the_schedule
 
 
 def test_a_weight_of_the_loss_is_a_weight_of_its_gradient(
-    recipe: Recipe, tiny_images: Callable[..., LabelledImages]
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages]
 ) -> None:
     """Without momentum and decay, half the loss at twice the rate is the same step of SGD."""
     ends = []

@@ -13,11 +13,11 @@ from decorssl.methods import METHODS, Context, Outputs
 from decorssl.passes import GradCache, Whole
 from decorssl.recipe import Recipe
 from transferbench.backbones import Architecture
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 ONE = Runtime(torch.device("cpu"))
 VIT = Architecture(family="vit", arguments={"image_size": 16, "patch_size": 8, "dim": 24, "depth": 2, "heads": 2})
 LOSSES = {"intl": {}, "cwrgp": {"w_size": 4, "groups": 2}, "dbn": {"groups": 8}, "vicreg": {}}
@@ -84,11 +84,11 @@ def test_the_second_run_has_the_precision_of_the_first(recipe: Recipe, monkeypat
         return torch.autocast("cpu", torch.bfloat16)
 
     encoder = Encoder(recipe).train()
-    seen, normalise = list[torch.dtype](), torch.nn.functional.batch_norm
+    seen, normalize = list[torch.dtype](), torch.nn.functional.batch_norm
 
     def noted(x: Tensor, *rest: Any, **named: Any) -> Tensor:
         seen.append(x.dtype)
-        return normalise(x, *rest, **named)
+        return normalize(x, *rest, **named)
 
     monkeypatch.setattr(torch.nn.functional, "batch_norm", noted)
     parts = GradCache(encoder, 4, half, lambda network: network)
@@ -118,7 +118,7 @@ def test_activations_are_kept_of_one_part_at_a_time(recipe: Recipe, monkeypatch:
     assert seen == [(4, False)] * 6 + [(4, True)] * 6
 
 
-def trained(recipe: Recipe, images: LabelledImages) -> Training:
+def trained(recipe: Recipe, images: LabeledImages) -> Training:
     training = Training(recipe, images, ONE)
     for _ in training.steps():
         pass

@@ -17,9 +17,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from decorssl import runlog, session
 from decorssl.recipe import Recipe, read
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 STEPS = 20
 
 

@@ -20,12 +20,12 @@ from decorssl.methods import Context, Outputs
 from decorssl.recipe import Recipe, read
 from transferbench import checkpoints, state
 from transferbench.checkpoints.load import load
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
 ONE = Runtime(torch.device("cpu"))
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
@@ -43,7 +43,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
     assert states.paths(tmp_path)[0].read_bytes() == good
 
 
-def failed(recipe: Recipe, images: LabelledImages, folder: Path) -> dict[str, Any]:
+def failed(recipe: Recipe, images: LabeledImages, folder: Path) -> dict[str, Any]:
     """Train until the run log ends the run; its report."""
     training = Training(recipe, images, ONE)
     log = runlog.open_run(folder, training)

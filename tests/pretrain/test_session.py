@@ -15,41 +15,53 @@ from decorssl import runlog, session, states
 from decorssl.loop import Step
 from decorssl.recipe import Recipe
 from transferbench import state
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.runtime.signals import SIGNALS, StopSignal
 
 Run = Callable[..., int]
 PLACE = session.RunOptions("cpu", workers=0, knn_every=1, save_seconds=60.0)
 
 
-@pytest.mark.parametrize("labelled", [0, 9])
-def test_only_labelled_images_vote_and_none_are_asked_where_there_are_none(
-    labelled: int,
+def test_a_limited_run_draws_its_images_by_its_seed(
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "open_split", lambda *_: tiny_images(24))
+    drawn = [
+        session.training_images(recipe.model_copy(update={"limit": 6, "seed": seed}), tmp_path) for seed in (3, 3, 4)
+    ]
+    assert [len(images) for images in drawn] == [6, 6, 6]
+    assert drawn[0].names == drawn[1].names != drawn[2].names
+    assert session.training_images(recipe, tmp_path).names == tiny_images(24).names
+
+
+@pytest.mark.parametrize("labeled", [0, 9])
+def test_only_labeled_images_vote_and_none_are_asked_where_there_are_none(
+    labeled: int,
     recipe: Recipe,
-    tiny_images: Callable[..., LabelledImages],
+    tiny_images: Callable[..., LabeledImages],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train, asked, said = tiny_images(24), [], []
-    some = replace(train, labels=np.where(np.arange(24) < labelled, train.labels, -1))
+    some = replace(train, labels=np.where(np.arange(24) < labeled, train.labels, -1))
 
-    def open_split(data: str, split: str, root: Path) -> LabelledImages:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
         asked.append(split)
         return tiny_images(8, split="test") if split == "test" else some
 
     monkeypatch.setattr(session, "open_split", open_split)
     recipe = recipe.model_copy(update={"split": "train+unlabeled", "epochs": 1})
     assert not session.run(recipe, tmp_path / "run", False, PLACE, said.append)
-    assert asked == ["train+unlabeled", "test"][: 2 if labelled else 1]
-    assert any(": k-NN" in line for line in said) == bool(labelled)
+    assert asked == ["train+unlabeled", "test"][: 2 if labeled else 1]
+    assert any(": k-NN" in line for line in said) == bool(labeled)
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
 
 
 @pytest.fixture
-def run(recipe: Recipe, tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(recipe: Recipe, tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run(folder, said, seconds)`: the tiny recipe, gone on with where it stopped, saved that often."""
 
-    def open_split(data: str, split: str, root: Path) -> LabelledImages:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
         return tiny_images(20, split=split)
 
     monkeypatch.setattr(session, "open_split", open_split)

@@ -16,7 +16,7 @@ from decorssl.study import Study
 from decorssl.study_results import StudyResult
 from transferbench import data as data_sets
 from transferbench import settings
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 
 HERE = session.RunOptions("cpu", 0, save_seconds=1000.0)
@@ -26,7 +26,7 @@ SMALL += ["backbone.arguments.width=0.125"]
 
 @pytest.fixture(scope="module", autouse=True)
 def few_test_images() -> Iterator[None]:
-    def open_split(data: str, split: str, root: Path) -> LabelledImages:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
         return data_sets.open_split(data, split, root).subset(np.arange(60), "the first 60")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -176,7 +176,7 @@ def test_a_spectrum_is_drawn_as_shares_of_the_largest_down_to_the_floor() -> Non
     assert study_figures._line([none])[1].tolist() == pytest.approx([1e-12] * 3)
 
 
-def test_a_misspelt_variant_setting_is_refused() -> None:
+def test_a_misspelled_variant_setting_is_refused() -> None:
     values = settings.from_file(study.FOLDER / "collapse.yaml")
     values["variants"]["plain"]["claims"] = "none"
     with pytest.raises(UserError, match=r"variants\.plain\.claims: no such setting"):

@@ -20,7 +20,7 @@ from decorssl.recipe import Recipe
 from decorssl.view_pipeline import Complete, Supply, Way
 from decorssl.view_pipeline.batched import Decoded, Held
 from decorssl.views import View, Views
-from transferbench.data import LabelledImages, pixels, resident
+from transferbench.data import LabeledImages, pixels, resident
 from transferbench.data.loading import Batch, OneByOne, TrainingPlans, batches, shuffled
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
@@ -29,10 +29,10 @@ CPU = torch.device("cpu")
 HAS_NUMBA = find_spec("numba") is not None
 MADE: list[Way] = ["batched", *(["compiled"] if HAS_NUMBA else [])]
 pytestmark = pytest.mark.usefixtures("machine_code") if HAS_NUMBA else []
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
-def of_many_sizes(images: LabelledImages) -> LabelledImages:
+def of_many_sizes(images: LabeledImages) -> LabeledImages:
     return replace(images, read=partial(_resized, images.read))
 
 

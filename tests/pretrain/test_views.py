@@ -12,33 +12,33 @@ from decorssl import recipe as recipes
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from decorssl.views import View
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.runtime import Runtime
 
-INTL_COLOUR = ["jitter 0.4 0.4 0.2 0.1 p 0.8", "gray p 0.2"]
-SMALL_COLOUR = ["jitter 0.4 0.4 0.4 0.1 p 0.8", "gray p 0.1"]
+INTL_COLOR = ["jitter 0.4 0.4 0.2 0.1 p 0.8", "gray p 0.2"]
+SMALL_COLOR = ["jitter 0.4 0.4 0.4 0.1 p 0.8", "gray p 0.1"]
 HUA = ["flip p 0.5", "jitter 0.4 0.4 0.4 0.1 p 0.8", "gray p 0.2"]
 MULTI_CROP = [(224, 0.2, 1.0), (224, 0.2, 1.0), (192, 0.171, 0.857), (160, 0.143, 0.714), (128, 0.114, 0.571)]
 MULTI_CROP += [(96, 0.086, 0.429)]
 
 
 def small(size: int, scale: float = 0.2) -> list[str]:
-    """CW-RGP and W-MSE on small sets: colour, then the crop."""
-    return [*SMALL_COLOUR, f"crop {size} {scale}-1.0 bicubic", "flip p 0.5"]
+    """CW-RGP and W-MSE on small sets: color, then the crop."""
+    return [*SMALL_COLOR, f"crop {size} {scale}-1.0 bicubic", "flip p 0.5"]
 
 
 PUBLISHED = {
     # INTL: crop, jitter, gray, blur, solarize, flip
     "intl-cifar10": [
-        ["crop 32 0.08-1.0 bicubic", *INTL_COLOUR, "flip p 0.5"],
-        ["crop 32 0.08-1.0 bicubic", *INTL_COLOUR, "solarize 128 p 0.2", "flip p 0.5"],
+        ["crop 32 0.08-1.0 bicubic", *INTL_COLOR, "flip p 0.5"],
+        ["crop 32 0.08-1.0 bicubic", *INTL_COLOR, "solarize 128 p 0.2", "flip p 0.5"],
     ],
     "intl-imagenet": [
-        ["crop 224 0.08-1.0 bicubic", *INTL_COLOUR, "blur 0.1-2.0 p 1.0", "flip p 0.5"],
-        ["crop 224 0.08-1.0 bicubic", *INTL_COLOUR, "blur 0.1-2.0 p 0.1", "solarize 128 p 0.2", "flip p 0.5"],
+        ["crop 224 0.08-1.0 bicubic", *INTL_COLOR, "blur 0.1-2.0 p 1.0", "flip p 0.5"],
+        ["crop 224 0.08-1.0 bicubic", *INTL_COLOR, "blur 0.1-2.0 p 0.1", "solarize 128 p 0.2", "flip p 0.5"],
     ],
     "intl_m-imagenet": [
-        [f"crop {size} {low}-{high} bicubic", *INTL_COLOUR, "blur 0.1-2.0 p 0.5", "solarize 128 p 0.1", "flip p 0.5"]
+        [f"crop {size} {low}-{high} bicubic", *INTL_COLOR, "blur 0.1-2.0 p 0.5", "solarize 128 p 0.1", "flip p 0.5"]
         for size, low, high in MULTI_CROP
     ],
     # CW-RGP
@@ -71,10 +71,10 @@ PUBLISHED = {
     "dbn-imagenet": 2 * [["crop 224 0.2-1.0 bilinear", *HUA, "blur 0.1-2.0 kernel 23 p 0.5"]],
     # solo-learn's scripts/pretrain/cifar
     "barlow_twins-cifar10": [
-        ["crop 32 0.08-1.0 bicubic", *INTL_COLOUR, "flip p 0.5"],
-        ["crop 32 0.08-1.0 bicubic", *INTL_COLOUR, "solarize 128 p 0.2", "flip p 0.5"],
+        ["crop 32 0.08-1.0 bicubic", *INTL_COLOR, "flip p 0.5"],
+        ["crop 32 0.08-1.0 bicubic", *INTL_COLOR, "solarize 128 p 0.2", "flip p 0.5"],
     ],
-    "vicreg-cifar100": 2 * [["crop 32 0.2-1.0 bicubic", *INTL_COLOUR, "solarize 128 p 0.1", "flip p 0.5"]],
+    "vicreg-cifar100": 2 * [["crop 32 0.2-1.0 bicubic", *INTL_COLOR, "solarize 128 p 0.1", "flip p 0.5"]],
     "simclr-cifar10-solo": 2
     * [
         [
@@ -121,7 +121,7 @@ def test_operations_order_and_probabilities_are_the_published_ones(name: str) ->
 
 
 def test_views_of_several_sizes_come_in_recipe_order_and_give_one_embedding_each(
-    recipe: Recipe, tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = (16, 16, 14, 12, 9)
     views = [{"operations": [{"op": "crop", "size": size}]} for size in sizes]

@@ -53,7 +53,7 @@ def test_simclr_is_the_literal_nt_xent(count: int, context: Build) -> None:
 
 
 def literal_predictor(network: torch.nn.Sequential, z: Array) -> Array:
-    """Linear, standardise over the batch (eps 1e-5), ReLU, Linear: one row and channel at a time."""
+    """Linear, standardize over the batch (eps 1e-5), ReLU, Linear: one row and channel at a time."""
     first, norm, _, last = (dict(layer.named_parameters()) for layer in network)
     first, norm, last = ({k: v.detach().double().numpy() for k, v in part.items()} for part in (first, norm, last))
     hidden = np.stack([first["weight"] @ row + first.get("bias", 0) for row in z])

@@ -39,7 +39,7 @@ def replayed(draws: Iterator[Tensor]) -> Draw:
 
 
 def dbn_distance(views: Views, config: dbn.Config, draw: Draw) -> Tensor:
-    first, second = (dbn.normalised(z, config, draw) for z in views)
+    first, second = (dbn.normalized(z, config, draw) for z in views)
     return (first - second).square().sum(1).mean()
 
 

@@ -18,8 +18,8 @@ def literal(samples: np.ndarray, targets: np.ndarray, new: np.ndarray, penalty: 
 def drawn(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = np.arange(n, dtype=np.int64) % classes
-    centres = rng.normal(size=(classes, d))
-    return centres[labels] + 1.2 * rng.normal(size=(n, d)) + 3, labels, rng.normal(size=(40, d)) + 3
+    centers = rng.normal(size=(classes, d))
+    return centers[labels] + 1.2 * rng.normal(size=(n, d)) + 3, labels, rng.normal(size=(40, d)) + 3
 
 
 @pytest.mark.parametrize(("n", "d"), [(12, 30), (40, 7), (9, 9), (3, 5)])

@@ -19,7 +19,7 @@ from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, linear, linear_fast, linear_small
 
 GOLDEN = Path(__file__).parent / "golden"
-# From index_eval.json: INTL's Adam-500 probe, top-1 and top-5 of three seeds in per cent.
+# From index_eval.json: INTL's Adam-500 probe, top-1 and top-5 of three seeds in percent.
 PUBLISHED = {
     "a": ((96.2, 96.1, 96.4), (100.0, 100.0, 100.0)),
     "b": ((97.6, 98.4, 98.0), (99.8, 99.9, 99.9)),
@@ -53,12 +53,12 @@ def test_adam_500_scores_as_the_published_code(name: str, bench):
 def data(n: int = 53, d: int = 6, classes: int = 3):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n)
-    centres = rng.normal(size=(classes, d))
-    return (centres[labels] + rng.normal(size=(n, d))).astype(np.float32), labels
+    centers = rng.normal(size=(classes, d))
+    return (centers[labels] + rng.normal(size=(n, d))).astype(np.float32), labels
 
 
 def literal(rows, labels, rate: float, decay: float, rule: Rule, seed: int) -> np.ndarray:
-    """Weights and bias after every update is spelt out, in float64."""
+    """Weights and bias after every update is spelled out, in float64."""
     classes = int(labels.max()) + 1
     start = initial(rows.shape[1], classes, seed)
     w, b = start.weight.detach().double().numpy().copy(), np.zeros(classes)

@@ -84,8 +84,8 @@ def test_equal_eigenvalues_leave_the_published_trace_loss(n: int, minimum: float
     orthonormal = torch.linalg.qr(
         torch.randn(4 * n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     )[0].T
-    centred = orthonormal - orthonormal.mean(1, keepdim=True)
-    rows = torch.linalg.qr(centred.T)[0].T.contiguous()
+    centered = orthonormal - orthonormal.mean(1, keepdim=True)
+    rows = torch.linalg.qr(centered.T)[0].T.contiguous()
     value = intl.trace_loss(iternorm(rows, 4, "samples"), "samples")
     assert value.item() == pytest.approx(minimum, abs=0.06)
 

@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from transferbench.features.extraction import FeatureSet
-from transferbench.neighbours import search
+from transferbench.neighbors import search
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, knn
 from transferbench.tasks.knn import vote
 
 GOLDEN = Path(__file__).parent / "golden"
-# From index_eval.json: INTL's 5-NN on features quantised so that ties occur.
+# From index_eval.json: INTL's 5-NN on features quantized so that ties occur.
 PUBLISHED = {"a": 0.926, "b": 0.910}
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 @pytest.mark.parametrize("engine", ["torch", "torch_bf16", "faiss", "auto"])
-def test_five_nearest_neighbours_score_as_the_published_code(name: str, engine):
+def test_five_nearest_neighbors_score_as_the_published_code(name: str, engine):
     if engine == "faiss":
         pytest.importorskip("faiss")
     given = np.load(GOLDEN / f"features_{name}.npz")
@@ -67,8 +67,8 @@ class Given(Bench):
 
     def features(self, candidate, images, asked) -> FeatureSet:
         rng = np.random.default_rng([7, images.split == "train"])
-        centres = np.random.default_rng(0).normal(size=(len(images.info.classes), 5))
-        found = np.maximum(centres[images.labels] + 1.5 * rng.normal(size=(len(images), 5)), 0).round(1)
+        centers = np.random.default_rng(0).normal(size=(len(images.info.classes), 5))
+        found = np.maximum(centers[images.labels] + 1.5 * rng.normal(size=(len(images), 5)), 0).round(1)
         found[len(found) // 2 :] = found[: len(found) - len(found) // 2]
         return FeatureSet(found.astype(np.float32), images.labels)
 
@@ -90,7 +90,7 @@ def by_definition(train: FeatureSet, test: FeatureSet, k: int, temperature: floa
     return predictions
 
 
-# As published: neighbours of every score, temperature; none for the majority of Euclidean neighbours.
+# As published: neighbors of every score, temperature; none for the majority of Euclidean neighbors.
 PRESETS = {
     "wmse5": ((5,), None),
     "instdisc": ((200,), 0.1),

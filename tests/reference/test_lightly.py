@@ -73,7 +73,7 @@ def test_loss_and_gradients_equal_lightly(name: str, context: Build) -> None:
         assert (parameter.grad - scale * expected).norm() <= tolerance * scale * expected.norm()
 
 
-def test_the_centre_moves_as_lightly_moves_it(context: Build) -> None:
+def test_the_center_moves_as_lightly_moves_it(context: Build) -> None:
     golden = Golden("dino")
     config, modules = filled("dino", golden)
     outputs = Outputs(tuple(golden["view"]), tuple(golden["key"]))

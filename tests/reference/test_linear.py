@@ -33,7 +33,7 @@ def own_rate(p: torch.Tensor, g: torch.Tensor, trust: float) -> float:
 
 
 def literal(candidate, train, test, rates: dict[str, float], schedule: str, trust: float | None = None) -> torch.Tensor:
-    """Test logits after EPOCHS of momentum SGD, each update spelt out; a backbone without a rate stays frozen."""
+    """Test logits after EPOCHS of momentum SGD, each update spelled out; a backbone without a rate stays frozen."""
     preprocess = candidate.card.preprocess
     backbone = copy.deepcopy(candidate.backbone).double()
     tuned = "backbone" in rates

@@ -1,4 +1,4 @@
-"""Logistic regression against scikit-learn's, whose objective it minimises, and against the definition."""
+"""Logistic regression against scikit-learn's, whose objective it minimizes, and against the definition."""
 
 from itertools import product
 

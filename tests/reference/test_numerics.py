@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from decorssl.methods import Context, Outputs, barlow_twins, cwrgp, dbn, pca, st, vicreg, wmse, zca
-from decorssl.pairs import mean_over_pairs, normalised_mse
+from decorssl.pairs import mean_over_pairs, normalized_mse
 from decorssl.spectral import Factor, inverse, reordered, rotated_root, triangular_root, whiten
 
 LOCAL = {
@@ -138,17 +138,17 @@ def test_reordering_is_undone_and_has_its_gradient() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-@pytest.mark.parametrize("normalised", [True, False])
-def test_the_mean_over_pairs_is_the_mean_over_pairs(count: int, normalised: bool) -> None:
+@pytest.mark.parametrize("normalized", [True, False])
+def test_the_mean_over_pairs_is_the_mean_over_pairs(count: int, normalized: bool) -> None:
     views = [normal(5, 7, seed=i).requires_grad_() for i in range(count)]
     distance: Callable[[Tensor, Tensor], Tensor] = (
-        normalised_mse if normalised else lambda a, b: (a - b).square().mean()
+        normalized_mse if normalized else lambda a, b: (a - b).square().mean()
     )
     expected = sum(distance(a, b) for a, b in combinations(views, 2)) / (count * (count - 1) / 2)
-    assert mean_over_pairs(views, normalised).item() == pytest.approx(
+    assert mean_over_pairs(views, normalized).item() == pytest.approx(
         float(torch.as_tensor(expected).detach()), rel=1e-12
     )
-    assert gradcheck(lambda *v: mean_over_pairs(v, normalised), views)
+    assert gradcheck(lambda *v: mean_over_pairs(v, normalized), views)
 
 
 @pytest.mark.parametrize("module", [cwrgp, wmse])

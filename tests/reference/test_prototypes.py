@@ -132,10 +132,10 @@ def test_swav_returns_prototypes_to_length_1(context: Build) -> None:
 
 def literal_dino(student: list[Array], teacher: list[Array], modules: nn.ModuleDict, temperature: float) -> float:
     rows = {name: unit(modules[name].weight.detach().numpy()) for name in ("student", "teacher")}
-    centre = modules["centre"].value.numpy()
+    center = modules["centre"].value.numpy()
     terms = []
     for i, t in enumerate(teacher):
-        targets = np.stack([softmax((row - centre) / temperature) for row in unit(t) @ rows["teacher"].T])
+        targets = np.stack([softmax((row - center) / temperature) for row in unit(t) @ rows["teacher"].T])
         for j, s in enumerate(student):
             if i != j:
                 terms.append(cross_entropy(targets, unit(s) @ rows["student"].T / 0.1))

@@ -9,7 +9,7 @@ from transferbench import metrics
 
 
 def literal_eigenvalues(features) -> list[float]:
-    """Squared singular values of the centred matrix over n - 1; at most n - 1 of them can be non-zero."""
+    """Squared singular values of the centered matrix over n - 1; at most n - 1 of them can be non-zero."""
     x = np.array([[float(v) for v in row] for row in features])
     mean = [math.fsum(column) / len(x) for column in x.T]
     singular = np.linalg.svd(x - np.array(mean), compute_uv=False)
@@ -29,7 +29,7 @@ SHAPES = [(40, 6), (6, 40), (7, 7), (2, 3), (30, 1)]
 def test_rank_measures_are_their_formulas(n: int, d: int):
     x = features(n, d)
     lam = literal_eigenvalues(x)
-    found = metrics.eigenvalues(metrics.centred(x))
+    found = metrics.eigenvalues(metrics.centered(x))
     np.testing.assert_allclose(found, lam, rtol=1e-6, atol=1e-9 * lam[0])
     total = sum(lam)
     s = [math.sqrt(v) for v in lam]
@@ -47,7 +47,7 @@ def test_rank_measures_are_their_formulas(n: int, d: int):
 def test_mean_absolute_correlation_is_over_every_pair(n: int, d: int):
     x = features(n, d)
     pairs = [abs(pearson(x[:, i], x[:, j])) for i in range(d) for j in range(d) if i != j]
-    assert metrics.mean_absolute_correlation(metrics.centred(x)) == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
+    assert metrics.mean_absolute_correlation(metrics.centered(x)) == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
 
 
 def pearson(a, b) -> float:
@@ -60,7 +60,7 @@ def pearson(a, b) -> float:
 def test_dimensions_without_variance_change_no_rank_and_no_correlation():
     x = features(40, 6)
     dead = np.concatenate([x[:, :3], np.full((40, 4), 0.1, np.float32), x[:, 3:]], 1)
-    plain, padded = metrics.centred(x), metrics.centred(dead)
+    plain, padded = metrics.centered(x), metrics.centered(dead)
     assert not padded[:, 3:7].any()
     a, b = metrics.eigenvalues(plain), metrics.eigenvalues(padded)
     for measure in (metrics.effective_rank, metrics.stable_rank, metrics.participation_ratio):
@@ -74,7 +74,7 @@ def test_dimensions_without_variance_change_no_rank_and_no_correlation():
 @pytest.mark.parametrize("value", [0.0, 0.1])
 @pytest.mark.parametrize(("n", "d"), [(5, 3), (3, 5), (1, 4)])
 def test_constant_features_have_rank_nothing_and_the_worst_condition(value: float, n: int, d: int):
-    deviations = metrics.centred(np.full((n, d), value, np.float32))
+    deviations = metrics.centered(np.full((n, d), value, np.float32))
     lam = metrics.eigenvalues(deviations)
     ranks = (metrics.rankme, metrics.effective_rank, metrics.stable_rank, metrics.participation_ratio)
     assert [rank(lam) for rank in ranks] == [0, 0, 0, 0]
@@ -138,14 +138,14 @@ def test_samples_at_zero_point_nowhere_and_are_alike():
 def test_standard_deviations_are_unbiased():
     x = features(9, 3)
     expected = [math.sqrt(sum((v - sum(map(float, c)) / 9) ** 2 for v in map(float, c)) / 8) for c in x.T]
-    assert metrics.standard_deviations(metrics.centred(x)) == pytest.approx(expected)
+    assert metrics.standard_deviations(metrics.centered(x)) == pytest.approx(expected)
 
 
 def test_correlations_of_many_dimensions_are_summed_in_parts_to_the_same():
     x = np.random.default_rng(0).normal(size=(5, 1500)).astype(np.float32)
     rho = np.abs(np.corrcoef(x.astype(np.float64).T))
     expected = (rho.sum() - 1500) / (1500 * 1499)
-    assert metrics.mean_absolute_correlation(metrics.centred(x)) == pytest.approx(expected, rel=1e-9)
+    assert metrics.mean_absolute_correlation(metrics.centered(x)) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.7, 2.0])

@@ -96,7 +96,7 @@ def test_pca_whitens_onto_principal_axes(context: Build) -> None:
 def test_the_eps_of_batchnorm_is_added_to_the_biased_variance() -> None:
     (z,) = drawn(1, 16, 4)
     expected = np.stack([(column - column.mean()) / math.sqrt(column.var() + 0.1) for column in z.T], axis=1)
-    ours = batchnorm.standardised(torch.from_numpy(z)[None, None], 0.1)[0, 0]
+    ours = batchnorm.standardized(torch.from_numpy(z)[None, None], 0.1)[0, 0]
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
 
 

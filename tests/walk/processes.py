@@ -1,11 +1,15 @@
 """Runs in several processes, as the drills start, watch and kill them."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import forked
 
 QUIET = ["--workers", "0", "--knn-every", "0", "--watch-every", "0", "--save-seconds", "0", "--resume"]
 
@@ -33,14 +37,19 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def logged(folder: Path) -> int:
+def logged(folder: Path) -> list[str]:
+    """The lines of the run's log so far; the last may be unfinished."""
     path = folder / "steps.jsonl"
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+    return path.read_text().splitlines() if path.is_file() else []
 
 
-def wait_for_steps(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in logged(folder)]
+
+
+def wait_for_steps(folder: Path, count: int, run: subprocess.Popen[str] | forked.Fork) -> None:
     deadline = time.monotonic() + 120
-    while logged(folder) < count:
-        assert process.poll() is None, process.communicate()[0]
+    while len(logged(folder)) < count:
+        assert run.poll() is None, run.text(run.errors) if isinstance(run, forked.Fork) else run.communicate()[0]
         assert time.monotonic() < deadline, "the run did not get going"
-        time.sleep(0.02)
+        time.sleep(0.002)

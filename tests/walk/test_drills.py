@@ -1,17 +1,16 @@
 """What must survive: SIGKILL, Ctrl-C, and everything a person can get wrong."""
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import forked
 import pytest
+from processes import lines, wait_for_steps
 
 from decorssl import cli
 
@@ -19,28 +18,10 @@ QUIET = ["--knn-every", "0", "--watch-every", "0", "--views", "pil"]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def lines(folder: Path) -> list[dict]:
-    path = folder / "steps.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
 def start(recipe: Path, out: Path) -> forked.Fork:
     """A run that saves after every step, in a process group of its own as a terminal would make it."""
     options = ["--recipe", recipe, "--out", out, "--save-seconds", "0", "--workers", "1", *QUIET]
     return forked.command(cli.main, "intl", *options, "--resume", "--set", "epochs=4")
-
-
-def wait_for_steps(folder: Path, count: int, run: forked.Fork) -> None:
-    deadline = time.monotonic() + 60
-    while len(lines_so_far(folder)) < count:
-        assert run.poll() is None, run.text(run.errors)
-        assert time.monotonic() < deadline, "the run did not get going"
-        time.sleep(0.002)
-
-
-def lines_so_far(folder: Path) -> list[str]:
-    path = folder / "steps.jsonl"
-    return path.read_text().splitlines() if path.is_file() else []
 
 
 @pytest.fixture(scope="module")

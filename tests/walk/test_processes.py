@@ -6,7 +6,6 @@ SLURM itself is not here: `sbatch`, `srun` and `scontrol` are stand-ins, shell s
 true ones set.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -14,19 +13,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import processes
 import pytest
+from processes import lines
 
 pytestmark = pytest.mark.slow
 TWO = ["--standalone", "--nproc-per-node=2"]
 SHORT = ("--set", "epochs=4")
 STEPS = 28
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
 
 
 def backbone(folder: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The networks under test: one family a file, each able to build itself and to recognise itself by shapes."""
+"""The networks under test: one family a file, each able to build itself and to recognize itself by shapes."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -13,7 +13,9 @@ from transferbench.errors import UserError
 from transferbench.runtime import seeded
 from transferbench.settings import Settings, read
 
-FAMILIES = plugins.Registry("transferbench.backbones", "backbone family")
+FAMILIES = plugins.Registry(
+    "transferbench.backbones", "backbone family", ("Arguments", "build", "propose", "describe", "assumptions")
+)
 
 LIVE = "module"
 """The family of a network handed over as a live module, which nothing here can build."""
@@ -118,12 +120,12 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def candidates(found: Shapes) -> list[Architecture]:
+def candidates(tensors: Shapes) -> list[Architecture]:
     """Every architecture that some family proposes for tensors of these names and shapes."""
     return [
         complete(Architecture(family=name, arguments=arguments))
         for name, family in FAMILIES.all()
-        for arguments in family.propose(found)
+        for arguments in family.propose(tensors)
     ]
 
 
@@ -133,23 +135,23 @@ def assumptions(architecture: Architecture) -> list[str]:
     return family.assumptions(architecture.arguments)
 
 
-def misfits(architecture: Architecture, found: Shapes, note: Callable[[str], str] = lambda name: "") -> list[str]:
+def misfits(architecture: Architecture, tensors: Shapes, note: Callable[[str], str] = lambda name: "") -> list[str]:
     """What keeps tensors of these names and shapes from filling the network; empty when they fit exactly.
 
     Missing step counters (`num_batches_tracked`) are no misfits where `_are_frozen` says so: no forward pass reads them
     and several formats leave them out. `note` adds to each line what there is to say of a name.
     """
     expected = expected_shapes(architecture)
-    missing = [n for n in expected if n not in found]
+    missing = [n for n in expected if n not in tensors]
     counters = [n for n in missing if n.endswith(COUNTER)]
     if _are_frozen(counters, [n for n in expected if n.endswith(COUNTER)]):
         missing = [n for n in missing if not n.endswith(COUNTER)]
-    surplus = [n for n in found if n not in expected]
-    differing = [n for n in expected if n in found and found[n] != expected[n]]
+    surplus = [n for n in tensors if n not in expected]
+    differing = [n for n in expected if n in tensors and tensors[n] != expected[n]]
     return (
         [f"missing {name} {list(expected[name])}{note(name)}" for name in missing]
-        + [f"unexpected {name} {list(found[name])}{note(name)}" for name in surplus]
-        + [f"{name} is {list(found[name])}, expected {list(expected[name])}{note(name)}" for name in differing]
+        + [f"unexpected {name} {list(tensors[name])}{note(name)}" for name in surplus]
+        + [f"{name} is {list(tensors[name])}, expected {list(expected[name])}{note(name)}" for name in differing]
     )
 
 
@@ -173,22 +175,22 @@ def _are_frozen(absent: list[str], counters: list[str]) -> bool:
     return absent in [counters, *leading]
 
 
-def ranked(found: Shapes, note: Callable[[str], str] = lambda name: "") -> list[tuple[Architecture, list[str]]]:
+def ranked(tensors: Shapes, note: Callable[[str], str] = lambda name: "") -> list[tuple[Architecture, list[str]]]:
     """Every candidate with its misfits, the fewest first; of several that fit, the plainest."""
-    pairs = [(each, misfits(each, found, note)) for each in candidates(found)]
+    pairs = [(each, misfits(each, tensors, note)) for each in candidates(tensors)]
     return sorted(pairs, key=lambda pair: len(pair[1]))
 
 
-def identify(found: Shapes, note: Callable[[str], str] = lambda name: "") -> Architecture:
+def identify(tensors: Shapes, note: Callable[[str], str] = lambda name: "") -> Architecture:
     """The architecture these canonical names and shapes fill exactly.
 
     Raises:
         UserError: when none does, with the nearest architecture and its first misfits.
     """
-    nearest = next(iter(ranked(found, note)), None)
+    nearest = next(iter(ranked(tensors, note)), None)
     if nearest is None:
         raise UserError(
-            f"The {len(found)} tensors (first: {', '.join(list(found)[:3])}) are of no known architecture. "
+            f"The {len(tensors)} tensors (first: {', '.join(list(tensors)[:3])}) are of no known architecture. "
             f"Known families: {', '.join(FAMILIES.names())}."
         )
     architecture, problems = nearest

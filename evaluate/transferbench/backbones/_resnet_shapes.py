@@ -54,7 +54,7 @@ def _widths(shapes: Shapes, bottleneck: bool) -> list[dict[str, Any]]:
     stem = [shapes[name][0] / 64 for name in ("conv1.weight", "bn1.weight", "conv1.6.weight") if shapes.get(name)]
     first = shapes.get("layer1.0.conv1.weight", ())
     stem = stem or [first[1] / 64 if len(first) == 4 else 1.0]
-    found: list[dict[str, Any]] = []
+    proposals: list[dict[str, Any]] = []
     for stage in range(4):
         second = shapes.get(f"layer{stage + 1}.0.conv2.weight", ())
         if len(second) != 4 or not all(second[:2]):
@@ -63,6 +63,6 @@ def _widths(shapes: Shapes, bottleneck: bool) -> list[dict[str, Any]]:
         for width in dict.fromkeys(stem if bottleneck else [*stem, channels / 64]):
             per_group = round(channels / groups / width) if bottleneck else 64
             entry = {"width": width, "groups": groups if bottleneck else 1, "width_per_group": max(1, per_group)}
-            if entry not in found:
-                found.append(entry)
-    return found
+            if entry not in proposals:
+                proposals.append(entry)
+    return proposals

@@ -57,14 +57,14 @@ def _tokens(shapes: Shapes, common: dict[str, Any]) -> list[dict[str, Any]]:
     needs_class = not common["norm_pooled"] and (registers or common["layer_scale"])
     has_class = "cls_token" in shapes or bool(needs_class)
     length = position[1] if len(position) == 3 else (224 // patch_size) ** 2 + has_class + registers
-    found = []
+    proposals = []
     for class_token, for_prefix in ((has_class, True), (has_class, False), (True, True)):
         patches = length - for_prefix * (class_token + registers)
         grid = math.isqrt(max(1, patches))
         tokens = {"class_token": class_token, "position_for_prefix": for_prefix, "image_size": grid * patch_size}
         pooling = "token" if class_token and not common["norm_pooled"] else "mean"
-        found.append((grid**2 != patches, {**tokens, "pooling": pooling}))
-    return [tokens for is_uneven, tokens in found if not is_uneven] or [found[0][1]]
+        proposals.append((grid**2 != patches, {**tokens, "pooling": pooling}))
+    return [tokens for is_uneven, tokens in proposals if not is_uneven] or [proposals[0][1]]
 
 
 def _usual(shapes: Shapes, pattern: str, axis: int) -> int:

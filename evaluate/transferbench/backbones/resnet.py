@@ -36,7 +36,7 @@ class Arguments(Settings):
     same_padding: bool = Field(False, description="every layer pads as TensorFlow does, uneven at stride 2")
     stride_in_1x1: bool = Field(False, description="bottlenecks stride in their first convolution (MSRA, Caffe2)")
     avg_down: bool = Field(False, description="shortcuts average before a convolution without stride (ResNet-D)")
-    bn_eps: float = Field(1e-5, gt=0, description="added to variances in batch normalisation")
+    bn_eps: float = Field(1e-5, gt=0, description="added to variances in batch normalization")
 
 
 class ResNet(Backbone):
@@ -120,7 +120,7 @@ def _settle(module: nn.Module, arguments: Arguments) -> None:
 
 
 def build(arguments: Arguments) -> ResNet:
-    """The network, with He initialisation."""
+    """The network, with He initialization."""
     return ResNet(arguments)
 
 

@@ -27,7 +27,7 @@ class Arguments(Settings):
     window: int = Field(7, ge=1, description="side of an attention window, patches")
     mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of an MLP over its inputs")
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
-    norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalisation")
+    norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalization")
 
 
 class Swin(SwinTransformer, Backbone):
@@ -65,7 +65,7 @@ class Swin(SwinTransformer, Backbone):
 
 
 def build(arguments: Arguments) -> Swin:
-    """The network, with timm's initialisation."""
+    """The network, with timm's initialization."""
     return Swin(arguments)
 
 
@@ -80,9 +80,9 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     }
     tables = {}
     for name, shape in shapes.items():
-        found = re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table", name)
-        if found and len(shape) == 2:
-            tables.setdefault(int(found[1]), shape)
+        match = re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.attn\.relative_position_bias_table", name)
+        if match and len(shape) == 2:
+            tables.setdefault(int(match[1]), shape)
     if not blocks or not tables:
         return []
     stages = max(stage for stage, _ in blocks) + 1
@@ -114,5 +114,5 @@ def describe(arguments: Mapping[str, Any]) -> str:
     full = Arguments.model_validate(dict(arguments))
     named = {(96, 6): "t", (96, 18): "s", (128, 18): "b", (192, 18): "l"}
     size = named.get((full.dim, full.depths[2] if len(full.depths) > 2 else 0))
-    spelt = f"{full.dim}d{'.'.join(map(str, full.depths))}"
-    return f"swin-{f'{size}{full.patch_size}' if size else spelt}-w{full.window}"
+    spelled = f"{full.dim}d{'.'.join(map(str, full.depths))}"
+    return f"swin-{f'{size}{full.patch_size}' if size else spelled}-w{full.window}"

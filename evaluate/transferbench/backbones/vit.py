@@ -38,7 +38,7 @@ class Arguments(Settings):
     layer_scale: bool = Field(
         False, description="each block's outputs are scaled by learned factors, channel by channel"
     )
-    norm_eps: float = Field(1e-6, gt=0, description="added to variances in layer normalisation")
+    norm_eps: float = Field(1e-6, gt=0, description="added to variances in layer normalization")
     pooling: Literal["token", "mean", "mean_all"] = Field(
         "token", description="class token, or mean over the patches or over all tokens"
     )
@@ -105,7 +105,7 @@ class ViT(VisionTransformer, Backbone):
 
 
 def build(arguments: Arguments) -> ViT:
-    """The network, with timm's initialisation."""
+    """The network, with timm's initialization."""
     return ViT(arguments)
 
 

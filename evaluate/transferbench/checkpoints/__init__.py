@@ -70,7 +70,8 @@ class LoadReport(Settings):
 class Candidate:
     """A backbone ready to be judged.
 
-    `file_sha256` is None where there is no file: a live module or a random-initialised control.
+    `file_sha256` is None where there is no file: a live module or a random-initialized control. `is_repeatable` is
+    False for a live module that gives other features from pass to pass: nothing of it may be taken up by another call.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Candidate:
     report: LoadReport
     file_sha256: str | None = None
     path: Path | None = None
+    is_repeatable: bool = True
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

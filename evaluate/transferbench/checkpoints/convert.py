@@ -12,7 +12,7 @@ from transferbench.checkpoints import Card, reading
 from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.load import sha256
 from transferbench.checkpoints.naming import SCHEMES, Weights
-from transferbench.checkpoints.recognition import Match, recognise
+from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.checkpoints.targets import TARGETS, Kind, Target, canonical
 from transferbench.errors import UserError
 
@@ -49,23 +49,23 @@ def convert(
         UserError: when the file does not load, the target cannot compute the network (naming the property), `out` is
             taken, or what was written does not read back with the same digest.
     """
-    found: Target = TARGETS.load(target).TARGET
-    _check_place(out, target, found, force)
+    library: Target = TARGETS.load(target).TARGET
+    _check_place(out, target, library, force)
     located, _, match = opened(file, *choice)
     architecture = match.card.architecture
-    kind, misfits = found.kind(architecture), found.misfits(architecture)
+    kind, misfits = library.kind(architecture), library.misfits(architecture)
     if misfits or kind is None:
         raise UserError(f"{target} has no network that computes {architecture.name}: {'; '.join(misfits)}.")
     arguments = canonical(architecture)
-    weights = spelt(match.weights, kind, kind.shapes(arguments), target)
-    card = _signed(match.card, located.path) if found.keeps_card else match.card
-    again = _written(found, out, weights, card, match)
+    weights = spelled(match.weights, kind, kind.shapes(arguments), target)
+    card = _signed(match.card, located.path) if library.keeps_card else match.card
+    again = _written(library, out, weights, card, match)
     notes = tuple(_unsaid(match.card, again.card))
     tensors = len(weights)
     return Conversion(out, target, architecture.name, tensors, again.digest, kind.built(arguments), notes)
 
 
-def spelt(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:
+def spelled(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:
     """The tensors in float32 under the target's names, which are exactly its own network's.
 
     Raises:
@@ -81,8 +81,8 @@ def spelt(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weight
         names = naming.spell(name) if naming else [name]
         parts = whole.chunk(len(names)) if len(names) > 1 else [whole]
         renamed |= {each: part.contiguous() for each, part in zip(names, parts, strict=True)}
-    found = backbones.shapes(renamed)
-    differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    shapes = backbones.shapes(renamed)
+    differing = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
     if differing or sum(t.numel() for t in renamed.values()) != sum(_kept(weights, has_counters)):
         raise UserError(
             f"The names do not fit {target}'s own network: {', '.join(differing[:SHOWN])}. Nothing written."
@@ -99,12 +99,12 @@ def _kept(weights: Weights, has_counters: bool) -> Iterator[int]:
     return (tensor.numel() for name, tensor in weights.items() if has_counters or not name.endswith(COUNTER))
 
 
-def _check_place(out: Path, target: str, found: Target, force: bool) -> None:
-    if found.endings and out.suffix not in found.endings:
-        raise UserError(f"{target} reads {' or '.join(found.endings)}; found {out}. Name a file with that ending.")
+def _check_place(out: Path, target: str, library: Target, force: bool) -> None:
+    if library.endings and out.suffix not in library.endings:
+        raise UserError(f"{target} reads {' or '.join(library.endings)}; found {out}. Name a file with that ending.")
     if out.exists() and not force:
         raise UserError(f"{out} already exists. Choose another name, or replace it with --force.")
-    if out.exists() and out.is_dir() == bool(found.endings):
+    if out.exists() and out.is_dir() == bool(library.endings):
         raise UserError(f"{out} is a {'folder' if out.is_dir() else 'file'}; {target} wants the other.")
 
 
@@ -114,7 +114,7 @@ def _written(target: Target, out: Path, weights: Weights, card: Card, match: Mat
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         draft = Path(folder) / out.name
         target.write(draft, weights, card)
-        again = recognise(reading.read(draft / target.inside))
+        again = recognize(reading.read(draft / target.inside))
         if again.digest != match.digest:
             raise UserError(f"{out} was not written: read again, its digest was {again.digest}, not {match.digest}.")
         out.mkdir(exist_ok=True) if draft.is_dir() else None
@@ -126,7 +126,7 @@ def _written(target: Target, out: Path, weights: Weights, card: Card, match: Mat
 def _unsaid(card: Card, again: Card) -> Iterator[str]:
     """What the file cannot say, as the option that says it."""
     wanted = {**canonical(card.architecture), **card.preprocess.model_dump(mode="json")}
-    found = {**canonical(again.architecture), **again.preprocess.model_dump(mode="json")}
+    values = {**canonical(again.architecture), **again.preprocess.model_dump(mode="json")}
     for name, value in wanted.items():
-        if found[name] != value:
+        if values[name] != value:
             yield f"the file does not say {name}: --as {name}={json.dumps(value).strip(chr(34))}"

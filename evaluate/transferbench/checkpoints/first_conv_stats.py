@@ -16,7 +16,7 @@ Kernel = Float[Tensor, "out in height width"]
 class FirstConvStats(Settings):
     """The first convolution (or patch embedding) beside independent weights of the same shape.
 
-    `correlation` tells trained from random: images are smooth, so what is learned from them is, and neighbouring
+    `correlation` tells trained from random: images are smooth, so what is learned from them is, and neighboring
     weights of a filter come to agree. Independent weights of whatever scale and distribution correlate by 0 with the
     standard deviation `random_deviation`. Measured on 42 trained 3x3 stems of this project, of 4 to 200 epochs: 0.10 to
     0.98, which is 2.4 to 33 such deviations. `rank` does not tell them apart: after ten epochs on CIFAR-10 it was 9.4
@@ -54,7 +54,7 @@ def first(weights: Weights, architecture: Architecture) -> FirstConvStats | None
 
 
 def correlation(kernel: Kernel) -> float:
-    """Of weights with their right and lower neighbours, over all filters, about zero; 0 for a kernel of zeros."""
+    """Of weights with their right and lower neighbors, over all filters, about zero; 0 for a kernel of zeros."""
     pairs = ((kernel[..., 1:], kernel[..., :-1]), (kernel[..., 1:, :], kernel[..., :-1, :]))
     products = sum(float((one * other).sum()) for one, other in pairs)
     sizes = sum(float(one.norm() * other.norm()) for one, other in pairs)

@@ -48,7 +48,7 @@ class Inspection(Settings):
 def inspect(
     file: str | Path, encoder: str | None = None, overrides: Sequence[str] = (), hashes: bool = False
 ) -> Inspection:
-    """Recognise a file, or what a library's name stands for, and prove that its network fits, as `load` would.
+    """Recognize a file, or what a library's name stands for, and prove that its network fits, as `load` would.
 
     Raises:
         UserError: as `load` does.

@@ -1,18 +1,18 @@
 """From a file, an architecture or a live module to a Candidate."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from transferbench import backbones, state
 from transferbench.backbones import LIVE, Architecture, Backbone
 from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest
 from transferbench.checkpoints.downloads import opened
+from transferbench.checkpoints.live import Live, is_of_a_family
 from transferbench.data.transforms import Preprocess
-from transferbench.errors import UserError
 
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
@@ -58,39 +58,23 @@ def random_control(architecture: Architecture, preprocess: Preprocess, seed: int
 def wrap(module: nn.Module, name: str, preprocess: Preprocess) -> Candidate:
     """A live module as a candidate. A map `b c h w` that a module of yours returns is averaged over space.
 
+    A network of ours that computes what its family does is who its weights are, as from a file. Any other module is
+    also known by its class, its width and what it computes on fixed images; where that differs from pass to pass, each
+    call makes a candidate of its own.
+
     Raises:
         UserError: when it does not turn images into one vector each.
     """
-    backbone = module if isinstance(module, Backbone) else Live(module, preprocess.crop)
+    if isinstance(module, Backbone) and is_of_a_family(module, preprocess.crop):
+        card = Card(architecture=module.architecture, preprocess=preprocess)
+        return Candidate(name, module, card, digest(module.state_dict()), _report(LIVE, module))
+    backbone = Live(module, preprocess.crop)
     card = Card(architecture=backbone.architecture, preprocess=preprocess)
-    return Candidate(name, backbone, card, digest(module.state_dict()), _report(LIVE, module))
-
-
-class Live(Backbone):
-    """Somebody's module, made to return `b d`."""
-
-    def __init__(self, module: nn.Module, crop: int) -> None:
-        super().__init__()
-        self.module = module
-        kind = f"{type(module).__module__}.{type(module).__qualname__}"
-        self.architecture = Architecture(family=LIVE, arguments={"class": kind})
-        first = next(module.parameters(), torch.zeros(()))
-        flags = {part: part.training for part in module.modules()}
-        self.eval()
-        with torch.no_grad():
-            self.width = self(torch.zeros(1, 3, crop, crop, device=first.device, dtype=first.dtype)).shape[1]
-        for part, flag in flags.items():
-            part.training = flag
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features, `b d`."""
-        features = self.module(images)
-        if isinstance(features, Tensor) and features.ndim == 4:
-            return features.mean((2, 3))
-        if isinstance(features, Tensor) and features.ndim == 2:
-            return features
-        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise UserError(f"The module should return features, [batch, width] or [batch, c, h, w]; it returned {found}.")
+    report = _report(LIVE, module).model_copy(update={"assumed": backbone.behavior.notes})
+    if backbone.behavior.is_repeatable:
+        return Candidate(name, backbone, card, backbone.digest, report)
+    alone = hashlib.sha256(f"{backbone.digest} {os.urandom(16).hex()}".encode()).hexdigest()
+    return Candidate(name, backbone, card, alone, report, is_repeatable=False)
 
 
 def stem(path: Path) -> str:

@@ -52,7 +52,7 @@ class Network:
         wrapper = "" if self.prefix.startswith(APART) else self.state.wrapper
         return known or wrapper + self.prefix.removeprefix(APART) + local
 
-    def spelt(self, canonical: str) -> list[str]:
+    def spelled(self, canonical: str) -> list[str]:
         """A canonical name as it stands, or would stand, in the file."""
         return [self.written(self._numbered(local)) for local in self.naming.spell(canonical)]
 
@@ -60,8 +60,8 @@ class Network:
         """A name with its `*` replaced by the number that others of the same block have there."""
         before, star, after = local.partition("*")
         block = re.compile(rf"{re.escape(self.prefix + before)}(\d+){re.escape(after[: after.find('.', 1) + 1])}")
-        found = next((match[1] for name in self.state.tensors if star and (match := block.match(name))), star)
-        return before + found + after
+        number = next((match[1] for name in self.state.tensors if star and (match := block.match(name))), star)
+        return before + number + after
 
     def holds(self, name: str) -> bool:
         """Whether a name of the state dict is below this network's prefix and no other's."""

@@ -8,15 +8,13 @@ from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, nearest
 from transferbench.settings import parse_override, read
 
-OF_FILE = ("format", "family")
-"""What is said of a file as a whole: its layout, and that the family its card names may be imported."""
+FORMAT = "format="
 
 
-def of_file(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """What the overrides say of the file as a whole, by name, and the others."""
-    parted = [(override, *override.partition("=")[::2]) for override in overrides]
-    said = {name: value for _, name, value in parted if name in OF_FILE}
-    return said, [override for override, name, _ in parted if name not in OF_FILE]
+def stated_format(overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The layout that `format=NAME` says the file has, the last one if it is said twice, and the other overrides."""
+    names = [override.removeprefix(FORMAT) for override in overrides if override.startswith(FORMAT)]
+    return (names or [None])[-1], [override for override in overrides if not override.startswith(FORMAT)]
 
 
 def applied(

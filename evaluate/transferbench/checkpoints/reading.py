@@ -34,7 +34,7 @@ class Contents:
 
 
 def read(path: Path) -> Contents:
-    """Everything a checkpoint file holds. The container is recognised by its content, never by its extension.
+    """Everything a checkpoint file holds. The container is recognized by its content, never by its extension.
 
     Raises:
         UserError: when there is no such file, it is no checkpoint, or it is truncated, damaged or malicious.
@@ -83,10 +83,10 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
             raise _AttackError(f"{module}.{name}")
         if (module, name) == ("torch.storage", "_load_from_bytes"):
             return Allowed(_stored)
-        found = meaning(module, name)
-        if isinstance(found, type) and issubclass(found, Inert):
-            self.inert.add(found.origin)
-        return found
+        meant = meaning(module, name)
+        if isinstance(meant, type) and issubclass(meant, Inert):
+            self.inert.add(meant.origin)
+        return meant
 
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == "module":

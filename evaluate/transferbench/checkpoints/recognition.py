@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transferbench import backbones
+from transferbench import backbones, renamed
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import applied, of_file
+from transferbench.checkpoints.overrides import applied, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -34,21 +34,19 @@ class Match:
     networks: tuple[Network, ...]
 
 
-def recognise(contents: Contents, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
+def recognize(contents: Contents, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
     """The network the source itself evaluates, or the one called `encoder`.
 
     Args:
         contents: the file.
         encoder: the label, prefix or key of a network in it.
         overrides: `NAME=VALUE`, arguments of the architecture or of its images that the file does not tell;
-            `format=NAME`, the layout it has; `family=NAME`, a family outside this package that its card names.
+            `format=NAME`, the layout it has.
 
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
-    said, overrides = of_file(overrides)
-    if "family" in said:
-        backbones.FAMILIES.load(said["family"])
+    layout, overrides = stated_format(overrides)
     states = state_dicts(contents.tree)
     if not states:
         raise UserError(
@@ -57,9 +55,9 @@ def recognise(contents: Contents, encoder: str | None = None, overrides: Sequenc
         )
     every = networks.found(states) or networks.headed(contents, states)
     refusals: list[UserError] = []
-    for reading in _readings(contents, states, every, said.get("format")):
+    for reading in _readings(contents, states, every, layout):
         try:
-            return _match(contents, reading, every, (encoder, overrides, said.get("family")))
+            return _match(contents, reading, every, encoder, overrides)
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
@@ -68,32 +66,29 @@ def recognise(contents: Contents, encoder: str | None = None, overrides: Sequenc
 def _readings(
     contents: Contents, states: list[StateDict], every: list[Network], asked: str | None
 ) -> list[Interpretation]:
-    found = networks.known(contents, states, every, asked)
-    for reading in found:
+    readings = networks.known(contents, states, every, asked)
+    for reading in readings:
         if reading.layout.refusal:
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
-    if not found and not every:
+    if not readings and not every:
         names = [".".join((*state.path, name)) for state in states for name in state.written.values()]
         few = ". They may be a head without its backbone" if len(names) < networks.SMALLEST else ""
         raise UserError(
             f"{contents.path}: no network of a known architecture among {len(names)} tensors: "
             f"{_listed(names, 6)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
         )
-    if asked and not found:
+    if asked and not readings:
         raise UserError(
             f"{contents.path} is not of the format {asked}: what its layouts take as evidence is not in the file, or "
             f"no whole network where they look. Without --as format={asked} it is read as what it seems to be."
         )
-    return found or [networks.unlisted(every, networks.lost_places(contents, states))]
+    return readings or [networks.unlisted(every, networks.lost_places(contents, states))]
 
 
 def _match(
-    contents: Contents,
-    reading: Interpretation,
-    every: list[Network],
-    wishes: tuple[str | None, Sequence[str], str | None],
+    contents: Contents, reading: Interpretation, every: list[Network], encoder: str | None, overrides: Sequence[str]
 ) -> Match:
-    network = _chosen(contents, reading, every, wishes[0])
+    network = _chosen(contents, reading, every, encoder)
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     weights = network.naming.rename(accounted.kept)
@@ -101,11 +96,11 @@ def _match(
     if card and not backbones.FAMILIES.has(card.architecture.family):
         raise UserError(
             f"{contents.path} is of the backbone family {card.architecture.family}, whose code is not part of this "
-            f"package. To import and run it, when you trust it: --as family={card.architecture.family}"
+            f"package. If you trust it, name it on the command line too: --code {card.architecture.family}"
         )
     architecture, problems = _fit(weights, network, card)
     if accounted.unexplained:
-        problems.append("  unrecognised tensors beside it: " + _listed(accounted.unexplained))
+        problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
@@ -115,9 +110,7 @@ def _match(
     if card and stated_digest(contents.header) != identity:
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
     card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
-    if wishes[2] not in (None, card.architecture.family):
-        raise UserError(f"{contents.path} is of the family {card.architecture.family}, not of {wishes[2]}.")
-    card, overridden = _overridden(contents, card, weights, wishes[1])
+    card, overridden = _overridden(contents, card, weights, overrides)
     report = LoadReport(
         format=reading.format,
         encoder=f"{network.label} ({network.address})",
@@ -141,7 +134,7 @@ def _card(
     )
     assumed = [*backbones.assumptions(architecture), *settled.assumed]
     if reading.format == networks.UNKNOWN:
-        assumed.append("ImageNet's normalisation (the source is unknown)")
+        assumed.append("ImageNet's normalization (the source is unknown)")
     origin = Origin(method=layout.method, epochs=_epochs(file) if layout.method else None)
     preprocess = layout.preprocess(architecture, file)
     return Card(architecture=architecture, preprocess=preprocess, origin=origin), assumed
@@ -185,7 +178,7 @@ def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Archite
     shapes = backbones.shapes(weights)
 
     def note(name: str) -> str:
-        written = network.spelt(name)
+        written = network.spelled(name)
         return "" if written == [name] else f" (in the file: {', '.join(written)})"
 
     if card is not None:
@@ -225,3 +218,6 @@ def _epochs(file: File) -> int | None:
 def _listed(names: list[str], shown: int = SHOWN) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+__getattr__ = renamed.names_of(__name__)

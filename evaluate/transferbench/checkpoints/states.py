@@ -48,7 +48,7 @@ def state_dicts(tree: Any) -> list[StateDict]:
 
     Mappings whose keys are not names (optimizer states) and lists are not entered.
     """
-    found: list[StateDict] = []
+    states: list[StateDict] = []
     waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), tree)])
     seen: set[int] = set()
     while waiting:
@@ -59,20 +59,20 @@ def state_dicts(tree: Any) -> list[StateDict]:
         named = {key: value for key, value in node.items() if isinstance(key, str)}
         tensors = {key: value for key, value in named.items() if isinstance(value, Tensor)}
         if tensors:
-            found.append(_unwrapped(path, tensors))
+            states.append(_unwrapped(path, tensors))
         waiting.extend(((*path, key), value) for key, value in named.items() if isinstance(value, dict))
-    return found
+    return states
 
 
 def instead(tree: Any) -> str:
     """What a tree without state dicts is, in words: a whole module, which nobody can use unexecuted, or its keys."""
     parts = tree if isinstance(tree, dict) else {}
     places = [("", tree), *((f" ('{key}')", value) for key, value in parts.items() if _is_module(value))]
-    place, found = places[-1]
-    if isinstance(found, Inert):
-        return f"a {found.origin}{place}, which is never executed"
+    place, content = places[-1]
+    if isinstance(content, Inert):
+        return f"a {content.origin}{place}, which is never executed"
     keys = f" of: {', '.join(map(str, list(parts)[:8]))}" if parts else ""
-    return f"a {type(found).__name__}{keys}"
+    return f"a {type(content).__name__}{keys}"
 
 
 def _is_module(value: Any) -> bool:

@@ -31,7 +31,7 @@ WORDS = {
     "state of the loss": r"criterion|loss\w*|center\d*",
     "bag of words": r"bow\w*",
     "callbacks": r"callbacks",
-    "input normalisation": r"data_preprocessor|pixel|normalize",
+    "input normalization": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""
 EXACT = (
@@ -65,7 +65,7 @@ def outside(name: str) -> str | None:
 
 
 def _meaning(word: str, name: str) -> str | None:
-    found = next((reason for reason, pattern in _MEANINGS if pattern.fullmatch(word)), None)
-    if found == PROJECTOR and PLAIN.fullmatch(name):
+    meaning = next((reason for reason, pattern in _MEANINGS if pattern.fullmatch(word)), None)
+    if meaning == PROJECTOR and PLAIN.fullmatch(name):
         return CLASSIFIER
-    return PROJECTOR if found == CLASSIFIER and not PLAIN.fullmatch(name) and "classifier" not in word else found
+    return PROJECTOR if meaning == CLASSIFIER and not PLAIN.fullmatch(name) and "classifier" not in word else meaning

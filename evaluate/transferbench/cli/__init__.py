@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from transferbench.cli import comparing, evaluating, files, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
-from transferbench.plugins import is_outside
+from transferbench.plugins import allow, is_outside
 
 ABOUT = """
 Evaluate self-supervised checkpoints under published protocols.
@@ -34,7 +34,14 @@ evaluate show knn                             every setting of a task
 evaluate doctor                               what works on this machine
 """
 POINTER = "`evaluate show TASK` prints every setting: type, range, default, meaning; `show SUITE` those of its jobs."
-JUDGE = "all"
+ALL = "all"
+
+
+def _allow(names: list[str] | None) -> list[str] | None:
+    """Import what the person names, before any file is read that may name it."""
+    for name in names or ():
+        allow(name)
+    return names
 
 
 class Commands(TyperGroup):
@@ -45,29 +52,30 @@ class Commands(TyperGroup):
         return [*super().list_commands(ctx), *TASKS.names()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, which for a task is `all` under the task's name.
+        """The command, which for a task is `all` under the task's name; each takes `--code` too.
 
         Raises:
             UserError: when there is none, with the nearest name.
         """
-        found = super().get_command(ctx, cmd_name)
-        if found is not None:
-            return found
-        if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in TASKS.names():
-            raise unknown("command", cmd_name, self.list_commands(ctx))
-        judging = super().get_command(ctx, JUDGE)
-        assert judging is not None
-        return _for_task(judging, cmd_name)
+        command = copy.copy(super().get_command(ctx, cmd_name)) or self._of_task(ctx, cmd_name)
+        command.params = [*command.params, *(param for param in self.params if param.name == "code")]
+        return command
+
+    def _of_task(self, ctx: Any, name: str) -> Any:
+        """The command `all` with its option `--task` set."""
+        if not is_outside(name) and name.replace("-", "_") not in TASKS.names():
+            raise unknown("command", name, self.list_commands(ctx))
+        return task_command(super().get_command(ctx, ALL), name)
 
 
-def _for_task(judging: Any, name: str) -> Any:
-    """The command `all` with its option `--task` set."""
-    command = copy.copy(judging)
+def task_command(evaluate_all: Any, name: str) -> Any:
+    """A copy of the command `all` that runs one task."""
+    command = copy.copy(evaluate_all)
     command.name, command.short_help = name, None
     command.help = TASKS.summary(name.replace("-", "_")) if not is_outside(name) else f"The task {name}."
     command.epilog = f"`evaluate show {name}` prints every setting of this task, for --set."
     command.rich_help_panel = "Tasks: like `all`, with this task only"
-    command.params = [copy.copy(param) for param in judging.params]
+    command.params = [copy.copy(param) for param in evaluate_all.params]
     for param in command.params:
         if param.name == "task":
             param.default, param.hidden = name, True
@@ -88,18 +96,21 @@ app = typer.Typer(
 @app.callback()
 def options(
     code: Annotated[
-        list[str] | None, typer.Option("--code", help="A backbone family from elsewhere: package.module or file.py.")
+        list[str] | None,
+        typer.Option(
+            "--code",
+            help="Import package.module or file.py, so that files may name it.",
+            callback=_allow,
+            is_eager=True,
+            expose_value=False,
+            rich_help_panel="Code from elsewhere",
+        ),
     ] = None,
 ) -> None:
-    """Import what the person names, before any file is read that may need it."""
-    if code:
-        from transferbench.backbones import FAMILIES
-
-        for name in code:
-            FAMILIES.load(name)
+    """The options that stand in front of the command's name or behind it."""
 
 
-app.command(JUDGE, epilog=POINTER)(evaluating.judge)
+app.command(ALL, epilog=POINTER)(evaluating.evaluate_all)
 app.command(epilog=POINTER)(tabulating.table)
 app.command(epilog=POINTER)(tabulating.report)
 app.command("published", epilog=POINTER)(tabulating.published_)

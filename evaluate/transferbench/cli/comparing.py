@@ -28,11 +28,11 @@ def compare(
     from transferbench.comparison import texts
     from transferbench.comparison.pairs import between
 
-    with between(a, b, printing.places(in_)) as found:
-        changed = images.changed(found, data_root or runtime.data_root())[:samples] if samples else []
-    print(texts.text(found, changed))
+    with between(a, b, printing.places(in_)) as comparison:
+        changed = images.changed(comparison, data_root or runtime.data_root())[:samples] if samples else []
+    print(texts.text(comparison, changed))
     if out:
-        texts.write(out, found, changed)
+        texts.write(out, comparison, changed)
         print(f"\nwrote {out}")
 
 
@@ -80,9 +80,9 @@ def gate(
     for place in places:
         if place.resolve() == against.resolve():
             raise UserError(f"{place} would be compared with itself. Name the baseline's folder with --against.")
-    with collection.opened([against], without=places) as old, collection.opened(places, without=[against]) as found:
-        printing.unreadable(old, found)
-        verdicts = gates.gate(old.records, found.records, band, allow_missing, str(places[0]))
+    with collection.opened([against], without=places) as old, collection.opened(places, without=[against]) as checked:
+        printing.unreadable(old, checked)
+        verdicts = gates.gate(old.records, checked.records, band, allow_missing, str(places[0]))
     print(texts.text(verdicts))
     if junit:
         texts.write_junit(junit, verdicts)

@@ -15,7 +15,7 @@ RUN = "What to run"
 PLACE = "How it runs (does not change the result)"
 
 
-def judge(
+def evaluate_all(
     checkpoints: Annotated[list[str], typer.Argument(help=f"{SOURCE} ROW=... names the row.", show_default=False)],
     data: Annotated[list[str] | None, typer.Option(help="A data set's name, or a folder or zip of images.")] = None,
     suite: Annotated[str | None, typer.Option(help="A suite's name or YAML file. Default: the data set's own.")] = None,

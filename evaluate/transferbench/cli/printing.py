@@ -22,13 +22,21 @@ LONG = 120
 
 
 def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
-    """Print the plan when it is asked for or the run is long; whether it is all that was asked for."""
+    """Print the plan when it is asked for or the run is long; whether it is all that was asked for.
+
+    A plan alone in which a job could not be forecast ends as such a job would, with 1 after a bug and else with 2.
+    """
+    from transferbench.errors import is_bug
     from transferbench.planning import plan
 
-    if is_main:
-        estimates = work.plan()
-        if is_all or sum(each.seconds for each in estimates) >= LONG:
-            print("\n".join(plan.lines(estimates)), flush=True)
+    estimates = work.plan() if is_main else []
+    if is_main and (is_all or sum(each.seconds for each in estimates) >= LONG):
+        print("\n".join(plan.lines(estimates)), flush=True)
+    failed = [each for each in estimates if each.problem]
+    if is_all and failed:
+        for each in failed:
+            print(f"\nFAILED {each.candidate} {each.job.data} {each.job.id}: {each.problem}", file=sys.stderr)
+        raise typer.Exit(1 if any(is_bug(each.problem) for each in failed) else 2)
     return is_all
 
 
@@ -97,7 +105,7 @@ def show(board: "Leaderboard", form: "Form | None" = None) -> None:
 
     laid = (form or tables.Form()).laid(board)
     if not board.columns:
-        print("\n".join(["Nothing to rank.", *laid.notes]))
+        print("\n".join(["Nothing to rank.", *laid.notes, *tables.cures(board)]))
     elif sys.stdout.isatty():
         Console().print(tables.terminal(laid))
     else:

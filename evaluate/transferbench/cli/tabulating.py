@@ -94,7 +94,9 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
     printing.show(board, form)
     for path in tables.write(place, there.records, board, form) if place else ():
         print(f"wrote {path}")
-    if place is None:
+    if not board.columns:
+        print("Nothing was written.")
+    elif place is None:
         print("Nothing was written: name a folder with --out FOLDER.")
 
 
@@ -111,7 +113,7 @@ def report(
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
 ) -> None:
-    """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbours, findings."""
+    """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbors, findings."""
     from transferbench import report as reports
     from transferbench import runtime, tables
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from transferbench.comparison import kept
 from transferbench.comparison.pairs import Pairs, Versus
-from transferbench.data import SOURCES, LabelledImages, open_split
+from transferbench.data import SOURCES, LabeledImages, open_split
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Record
@@ -92,7 +92,7 @@ def _told(label: str, pairs: Sequence[tuple[np.ndarray, ...]], i: int, named: Ca
     return [f"{label}: {named(int(a))} -> {named(int(b))}" for a, b in differing[:1]]
 
 
-def _images(record: Record, root: Path) -> LabelledImages | None:
+def _images(record: Record, root: Path) -> LabeledImages | None:
     """The test images that the record is about, where the data set is here and the same."""
     try:
         for split in record.data_fingerprint:

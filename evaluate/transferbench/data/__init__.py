@@ -1,4 +1,4 @@
-"""Labelled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
+"""Labeled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int8, Int64, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from transferbench import plugins
+from transferbench import plugins, renamed
 from transferbench.data import decoding
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import layout
@@ -19,7 +19,7 @@ from transferbench.errors import UserError, unknown
 T = TypeVar("T")
 HUB = "hf:"
 
-SOURCES = plugins.Registry("transferbench.data.sources", "data set")
+SOURCES = plugins.Registry("transferbench.data.sources", "data set", ("open_split",))
 STORED = ("folder", "huggingface", "parquet", "webdataset")
 """The sources for any data set in a known layout, named by its path."""
 
@@ -46,7 +46,7 @@ class DatasetInfo:
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of guessing, in per cent; None where precision is measured, which depends on the labels."""
+        """The accuracy of guessing, in percent; None where precision is measured, which depends on the labels."""
         return 100 / len(self.classes) if self.carries == "one label" else None
 
     @property
@@ -56,7 +56,7 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabeledImages:
     """One split, its images decoded when asked for.
 
     `fingerprint` is a sha256 that changes with the images and labels: of pixels for sets in memory, of names and
@@ -65,6 +65,8 @@ class LabelledImages:
     Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
     `labels` the class of the first, or -1.
+
+    `notes` say what of the files was left out.
     """
 
     info: DatasetInfo
@@ -75,6 +77,7 @@ class LabelledImages:
     fingerprint: str
     targets: Int8[np.ndarray, "n c"] | None = None
     annotated: Annotated | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,6 +101,14 @@ class LabelledImages:
         """
         return self._decoded(index, lambda image: image.convert("RGB"))
 
+    def upright(self, index: int) -> Image.Image:
+        """The image as RGB, turned as its EXIF orientation says: what boxes are in pixels of, here as in Detectron2.
+
+        Raises:
+            UserError: naming the file that cannot be decoded.
+        """
+        return self._decoded(index, lambda image: decoding.upright(image).convert("RGB"))
+
     def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The pixels of `image`, sooner.
 
@@ -116,7 +127,7 @@ class LabelledImages:
                 "Repair or remove the file."
             ) from None
 
-    def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabelledImages":
+    def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabeledImages":
         """The images at `indices`, in that order; `why` becomes part of the fingerprint."""
         import hashlib
 
@@ -152,7 +163,7 @@ def download(data: str, root: Path) -> Path:
     return root / data
 
 
-def open_split(data: str, split: str, root: Path) -> LabelledImages:
+def open_split(data: str, split: str, root: Path) -> LabeledImages:
     """One split of a data set.
 
     Args:
@@ -184,3 +195,6 @@ def open_split(data: str, split: str, root: Path) -> LabelledImages:
             f"train/<class>/* and val/<class>/* or test/<class>/*: --data {place}{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -22,6 +22,7 @@ class Annotated:
         sizes: height and width of each image.
         categories: the number that the files give each class.
         scoring: whose average precision it is reported in. VOC's of 2007 interpolates at 11 points.
+        parts: what Detectron2 calls the split that each image is of, such as `voc_2007_trainval`; empty: not known.
     """
 
     objects: Sequence[tuple[Annotation, ...]]
@@ -29,6 +30,7 @@ class Annotated:
     sizes: Sequence[tuple[int, int]]
     categories: tuple[int, ...]
     scoring: Literal["coco", "voc2007", "voc2012"] = "coco"
+    parts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.objects, Packed):
@@ -41,14 +43,23 @@ class Annotated:
         return self.objects
 
     @property
-    def has_masks(self) -> bool:
-        """Whether every object that is no crowd has a mask."""
-        return bool((self.packed.masked | self.packed.crowd).all())
+    def judged(self) -> int:
+        """How many objects detections are judged by: neither crowds nor difficult."""
+        return int((~self.packed.crowd & ~self.packed.difficult).sum())
+
+    def unmasked(self, crowd: bool) -> Int64[np.ndarray, "m"]:
+        """The images with an object, a crowd or none, without a mask."""
+        packed = self.packed
+        return packed.with_any(~packed.masked & (packed.crowd == crowd))
 
     def learnable(self, with_masks: bool) -> Int64[np.ndarray, "m"]:
-        """The images with at least one object to learn: no crowd, and with a mask where masks are learnt."""
+        """The images with at least one object to learn: no crowd, its mask enclosing something if it is to be learned.
+
+        As in Detectron2, outlines that enclose nothing take the object out whether masks are learned or not.
+        """
         packed = self.packed
-        return packed.with_any(~packed.crowd & packed.masked if with_masks else ~packed.crowd)
+        objects = ~packed.crowd & ~packed.unusable
+        return packed.with_any(objects & packed.masked if with_masks else objects)
 
     def subset(self, chosen: Int64[np.ndarray, "m"]) -> "Annotated":
         """Of the images at `chosen`, in that order."""
@@ -58,6 +69,7 @@ class Annotated:
             objects=[self.objects[i] for i in at],
             ids=[self.ids[i] for i in at],
             sizes=[self.sizes[i] for i in at],
+            parts=[self.parts[i] for i in at] if self.parts else (),
         )
 
     def first_labels(self) -> Int64[np.ndarray, "n"]:

@@ -96,7 +96,7 @@ class Jitter(Change):
     brightness: Strength = Field(description="factor from 1 - this to 1 + this")
     contrast: Strength = Field(description="factor from 1 - this to 1 + this")
     saturation: Strength = Field(description="factor from 1 - this to 1 + this")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="shift by up to this part of the colour circle")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="shift by up to this part of the color circle")
     p: Probability = Field(0.8, description="probability of applying it")
 
     def draw(self, size: Size, rng: np.random.Generator) -> Drawn:
@@ -116,7 +116,7 @@ class Jitter(Change):
         return max(0.0, 1 - strength), 1 + strength
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
-        """The image with its colours shifted, or as it was."""
+        """The image with its colors shifted, or as it was."""
         adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
         for which in map(int, drawn[:4]):
             if which != UNCHANGED:
@@ -131,7 +131,7 @@ class Gray(Chance):
     p: Probability = Field(0.2, description="probability of applying it")
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
-        """The image without colour, or as it was."""
+        """The image without color, or as it was."""
         return image.convert("L").convert("RGB") if drawn[0] else image
 
 
@@ -164,7 +164,7 @@ class Solarize(Chance):
     threshold: int = Field(128, ge=0, le=256, description="values of at least this are inverted")
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
-        """The image solarised, or as it was."""
+        """The image solarized, or as it was."""
         return ImageOps.solarize(image, self.threshold) if drawn[0] else image
 
 

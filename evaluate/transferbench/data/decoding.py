@@ -7,20 +7,47 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 
 def pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """The image as RGB; a JPEG in colour that PIL has opened and not yet decoded is left to simplejpeg.
+    """The image as RGB; a JPEG in color that PIL has opened and not yet decoded is left to simplejpeg.
 
-    Not one in CMYK, which simplejpeg turns into other colours.
+    Not one in CMYK, which simplejpeg turns into other colors.
 
     Raises:
         OSError, ValueError, SyntaxError: what PIL's decoder raises.
     """
     quick = _by_simplejpeg(image) if type(image) is JpegImageFile and image.mode == "RGB" and _is_pils() else None
     return np.array(image.convert("RGB")) if quick is None else quick
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What shows an image upright, by its EXIF orientation."""
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, from 1 to 8; 1, upright, where there is none or none that can be read."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block can raise anything, and the pixels are whole
+        return 1
+    return found if found in TURNS else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says, as Detectron2 reads images."""
+    turn = TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _by_simplejpeg(image: JpegImageFile) -> UInt8[np.ndarray, "h w 3"] | None:

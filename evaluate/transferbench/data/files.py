@@ -1,4 +1,4 @@
-"""Data sets of image files in their official layouts: from a list of files and labels to `LabelledImages`."""
+"""Data sets of image files in their official layouts: from a list of files and labels to `LabeledImages`."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench.data import Carries, DatasetInfo, LabelledImages, Metric
+from transferbench.data import Carries, DatasetInfo, LabeledImages, Metric
 from transferbench.data.trees import FileReader, is_image
 from transferbench.errors import UserError, unknown
 
@@ -55,7 +55,7 @@ class Listing(NamedTuple):
         return Listing([self.files[i] for i in kept], [self.labels[i] for i in kept], self.classes)
 
 
-def opened(about: Official, where: Path, split: str, listing: Callable[[], Listing]) -> LabelledImages:
+def opened(about: Official, where: Path, split: str, listing: Callable[[], Listing]) -> LabeledImages:
     """A split from its listing; what the listing cannot find or read is told as absent.
 
     The fingerprint is a sha256 of paths, sizes and labels.
@@ -73,7 +73,7 @@ def opened(about: Official, where: Path, split: str, listing: Callable[[], Listi
     if not names:
         raise about.absent(where, f"no images in {split}")
     marks = (f"{name}\0{size}\0{label}\n" for name, size, label in zip(names, sizes, labels, strict=True))
-    return LabelledImages(
+    return LabeledImages(
         info=DatasetInfo(about.name, tuple(classes), about.splits, None, about.revision, about.metric, about.carries),
         split=split,
         labels=np.asarray(labels, np.int64),

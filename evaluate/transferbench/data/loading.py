@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def keys(seed: int, epoch: int, indices: Int64[np.ndarray, "n"]) -> UInt64[np.nd
 
 
 def batches(
-    images: LabelledImages, transform: Transform, plans: Sequence[Plan], seed: int = 0, workers: int = 0
+    images: LabeledImages, transform: Transform, plans: Sequence[Plan], seed: int = 0, workers: int = 0
 ) -> Iterator[Batch]:
     """The planned batches. Image i in epoch e is always transformed by the generator of (seed, e, i).
 
@@ -118,7 +118,7 @@ def batches(
 
 
 def made(
-    images: LabelledImages,
+    images: LabeledImages,
     make: Callable[[P], T],
     plans: Sequence[P],
     seed: int = 0,
@@ -161,7 +161,7 @@ def _next(results: Iterator[Any]) -> Any:
         return str(error)
 
 
-def _died(images: LabelledImages, plan: Plan, how: str) -> str:
+def _died(images: LabeledImages, plan: Plan, how: str) -> str:
     first, last = (images.names[int(plan.indices[i])] for i in (0, -1))
     return (
         f"A loader process died while loading a batch of {plan.place}, '{first}' to '{last}' of "
@@ -174,7 +174,7 @@ def _died(images: LabelledImages, plan: Plan, how: str) -> str:
 class OneByOne:
     """Makes a batch of one image after another."""
 
-    images: LabelledImages
+    images: LabeledImages
     transform: Transform
     seed: int
 

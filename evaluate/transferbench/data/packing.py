@@ -21,7 +21,8 @@ class Annotation(NamedTuple):
     Attributes:
         box: x and y of the upper left corner, width and height, in pixels.
         label: its class, from 0 on.
-        mask: outlines, or COCO's run-length code `{"size": [h, w], "counts": ...}`; None where it is not known.
+        mask: outlines, or COCO's run-length code `{"size": [h, w], "counts": ...}`; None where it is not known, and
+            `[]` where the outlines that are annotated enclose nothing.
         area: in square pixels, by which results are told apart as small, medium and large; None: of the box.
         crowd: a region of many objects: not trained on, and detections in it are not counted.
         difficult: as PASCAL VOC marks it: trained on, and neither counted nor missed when testing.
@@ -42,6 +43,8 @@ class Packed(Sequence[tuple[Annotation, ...]]):
         labels: of all objects, image by image.
         crowd: whether they are crowds.
         masked: whether they have a mask.
+        unusable: whether that mask encloses nothing.
+        difficult: whether they are neither counted nor missed.
         first: where each image's objects begin; one more than there are images.
     """
 
@@ -60,10 +63,10 @@ class Packed(Sequence[tuple[Annotation, ...]]):
                 boxes.extend(each.box)
                 labels.append(each.label)
                 areas.append(np.nan if each.area is None else each.area)
-                kinds.append(each.crowd + 2 * each.difficult + 4 * (each.mask is not None))
+                kinds.append(each.crowd + 2 * each.difficult + 4 * (each.mask is not None) + 8 * (each.mask == []))
             first.append(len(labels))
         self.labels, self.first = _whole(labels), _whole(first)
-        self.crowd, self._difficult, self.masked = (np.asarray(kinds) & bit > 0 for bit in (1, 2, 4))
+        self.crowd, self.difficult, self.masked, self.unusable = (np.asarray(kinds) & bit > 0 for bit in (1, 2, 4, 8))
         self._boxes, self._areas = np.asarray(boxes).reshape(-1, 4), np.asarray(areas)
         self._points, self._lengths, self._outlines = np.asarray(points), _whole(lengths), _whole(outlines)
 
@@ -93,6 +96,11 @@ class Packed(Sequence[tuple[Annotation, ...]]):
         before = np.concatenate([[0], np.cumsum(chosen)])
         return np.flatnonzero(before[self.first[1:]] > before[self.first[:-1]])
 
+    @property
+    def coded(self) -> bool:
+        """Whether an object that is no crowd has its mask as run lengths."""
+        return not all(self.crowd[i] for i in self._codes)
+
     def _object(self, i: int) -> Annotation:
         x, y, width, height = self._boxes[i].tolist()
         area = float(self._areas[i])
@@ -102,7 +110,7 @@ class Packed(Sequence[tuple[Annotation, ...]]):
             self._mask(i),
             None if np.isnan(area) else area,
             bool(self.crowd[i]),
-            bool(self._difficult[i]),
+            bool(self.difficult[i]),
         )
 
     def _mask(self, i: int) -> Outlines | Mapping[str, Any] | None:

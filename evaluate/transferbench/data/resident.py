@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import UInt8
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 
 LIMIT = 4 << 30
@@ -15,7 +15,7 @@ SIDE = 128
 PIECE = 2048
 
 
-def pixels(images: LabelledImages, threads: int = 1) -> UInt8[np.ndarray, "n h w 3"] | None:
+def pixels(images: LabeledImages, threads: int = 1) -> UInt8[np.ndarray, "n h w 3"] | None:
     """All pixels of a set whose images are of one size and fit; None of any other, found out as early as possible.
 
     Images that cannot be decoded are left for whoever needs them to report: None.
@@ -31,7 +31,7 @@ def pixels(images: LabelledImages, threads: int = 1) -> UInt8[np.ndarray, "n h w
 
 
 def _decoded(
-    images: LabelledImages, shape: tuple[int, ...], pool: ThreadPoolExecutor
+    images: LabeledImages, shape: tuple[int, ...], pool: ThreadPoolExecutor
 ) -> UInt8[np.ndarray, "n h w 3"] | None:
     held = np.empty((len(images), *shape), np.uint8)
     for start in range(0, len(images), PIECE):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from transferbench import settings, state
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import on_start
 from transferbench.errors import UserError
 
@@ -26,7 +26,7 @@ class Shape:
     quality: int = 95
 
 
-def shrink(splits: Sequence[LabelledImages], out: Path, shape: Shape, workers: int = 0) -> Iterator[int]:
+def shrink(splits: Sequence[LabeledImages], out: Path, shape: Shape, workers: int = 0) -> Iterator[int]:
     """Write OUT/SPLIT/CLASS/NAME.jpg, yielding how many are there after each; those that are there already are kept.
 
     Images are made smaller by PIL's bicubic filter, which averages, and never larger.
@@ -51,7 +51,7 @@ def shrink(splits: Sequence[LabelledImages], out: Path, shape: Shape, workers: i
 class _Work(Dataset[int | Exception]):
     """Item i writes image i; an error travels as a value, so that a process does not wrap its message."""
 
-    def __init__(self, images: LabelledImages, places: Sequence[Path], shape: Shape) -> None:
+    def __init__(self, images: LabeledImages, places: Sequence[Path], shape: Shape) -> None:
         self.images, self.places, self.shape = images, places, shape
 
     def __len__(self) -> int:
@@ -80,14 +80,14 @@ def _smaller(image: Image.Image, size: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _has_classes(images: LabelledImages) -> None:
+def _has_classes(images: LabeledImages) -> None:
     if images.info.carries != "one label" or (images.labels < 0).any():
         raise UserError(
             f"{images.info.name}/{images.split} does not have one class per image, which class folders need."
         )
 
 
-def _claim(out: Path, splits: Sequence[LabelledImages], shape: Shape) -> None:
+def _claim(out: Path, splits: Sequence[LabeledImages], shape: Shape) -> None:
     """Refuse a folder that another copy, or something else, lies in; else mark it as this one's."""
     mark = {
         "of": splits[0].info.name,
@@ -97,10 +97,10 @@ def _claim(out: Path, splits: Sequence[LabelledImages], shape: Shape) -> None:
     }
     path = out / MARK
     if path.is_file():
-        found = settings.from_file(path)
-        if found != mark:
+        claim = settings.from_file(path)
+        if claim != mark:
             told = ", ".join(
-                f"{key} {found.get(key)!r} there, {mark[key]!r} asked for" for key in ("of", "size", "quality")
+                f"{key} {claim.get(key)!r} there, {mark[key]!r} asked for" for key in ("of", "size", "quality")
             )
             raise UserError(f"{out} holds another copy: {told}. Choose another folder.")
     elif out.is_dir() and any(out.iterdir()):
@@ -109,7 +109,7 @@ def _claim(out: Path, splits: Sequence[LabelledImages], shape: Shape) -> None:
         state.write_json(path, mark)
 
 
-def _places(images: LabelledImages, folder: Path) -> list[Path]:
+def _places(images: LabeledImages, folder: Path) -> list[Path]:
     """Where each image is written: its file's own name where these differ within every class, else its number."""
     classes = [_plain(name) for name in images.info.classes]
     stems = [_plain(Path(name).stem) for name in images.names]

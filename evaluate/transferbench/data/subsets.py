@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int64
 
-from transferbench import state
-from transferbench.data import LabelledImages
+from transferbench import renamed, state
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 
 SPLITS = Path(__file__).parent / "splits"
@@ -40,7 +40,7 @@ def _share(counts: Int64[np.ndarray, "c"], fraction: float) -> np.ndarray:
     return np.maximum(1, np.rint(fraction * counts))
 
 
-def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
+def limited(images: LabeledImages, n: int, seed: int) -> LabeledImages:
     """At most `n` images, the classes as even as they can be; all of them when there are no more than `n`.
 
     Where some images have no label, all are drawn alike.
@@ -53,13 +53,13 @@ def limited(images: LabelledImages, n: int, seed: int) -> LabelledImages:
     return images.subset(np.sort(chosen), f"limit {n} seed {seed}")
 
 
-def labelled(images: LabelledImages) -> LabelledImages:
+def labeled(images: LabeledImages) -> LabeledImages:
     """The images that have a label; `images` itself when all have."""
     known = images.labels >= 0
     return images if known.all() else images.subset(np.flatnonzero(known), "labelled")
 
 
-def named(images: LabelledImages, listing: Path) -> LabelledImages:
+def named(images: LabeledImages, listing: Path) -> LabeledImages:
     """The images whose file names stand in `listing`, one a line, whatever folder they lie in.
 
     Raises:
@@ -91,3 +91,6 @@ def ranks(labels: Int64[np.ndarray, "n"], seed: int) -> Int64[np.ndarray, "n"]:
     ranks = np.empty(len(labels), dtype=np.int64)
     ranks[by_class] = np.arange(len(labels)) - starts[labels[by_class]]
     return ranks
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -35,7 +35,7 @@ class Preprocess(Settings):
     )
     crop: int = Field(default=224, ge=1, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
-    channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the colour channels")
+    channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
     input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")
 
     @model_serializer(mode="wrap")
@@ -47,7 +47,7 @@ class Preprocess(Settings):
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Resize the shorter side, crop the centre, normalise. Nothing is random."""
+    """Resize the shorter side, crop the center, normalize. Nothing is random."""
 
     preprocess: Preprocess
 
@@ -56,12 +56,12 @@ class EvaluationTransform:
         settings = self.preprocess
         if settings.size is not None:
             image = F.resize(image, [settings.size], _mode(settings))
-        return (normalised(F.center_crop(image, [settings.crop]), settings),)
+        return (normalized(F.center_crop(image, [settings.crop]), settings),)
 
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """A random crop resized to `preprocess.crop`, mirrored with probability `flip`, normalised."""
+    """A random crop resized to `preprocess.crop`, mirrored with probability `flip`, normalized."""
 
     preprocess: Preprocess
     scale: tuple[float, float]
@@ -69,10 +69,10 @@ class TrainingTransform:
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> tuple[Float[Tensor, "3 h w"]]:
         """A random view of the image as one tensor, in a tuple."""
-        return (normalised(self.view(image, rng), self.preprocess),)
+        return (normalized(self.view(image, rng), self.preprocess),)
 
     def view(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """A random view of the image, not yet normalised."""
+        """A random view of the image, not yet normalized."""
         top, left, height, width = crop_box(image.width, image.height, self.scale, RATIO, rng)
         side = [self.preprocess.crop] * 2
         image = F.resized_crop(image, top, left, height, width, side, _mode(self.preprocess))
@@ -119,7 +119,7 @@ def uniform(low: float, high: float, rng: np.random.Generator) -> float:
     return low + (high - low) * rng.random()
 
 
-def normalised(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h w"]:
+def normalized(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h w"]:
     """The image as a float tensor in the wanted range and order of channels, less the mean, over the deviation."""
     values = F.to_tensor(image) * preprocess.input_range if preprocess.input_range != 1 else F.to_tensor(image)
     values = values.flip(0) if preprocess.channel_order == "bgr" else values

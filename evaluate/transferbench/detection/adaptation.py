@@ -5,8 +5,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transferbench.checkpoints import Card
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection import recipe
 from transferbench.detection.recipe import DetectionRecipe, compatibility
 from transferbench.detection.training import optimization
@@ -41,14 +43,14 @@ def file_of(name: str) -> Path:
     return resource(FOLDER) / f"{name}.yaml"
 
 
-def following(card: Card, images: LabelledImages) -> list[str]:
+def following(card: Card, images: LabeledImages) -> list[str]:
     """The overrides that make a recipe describe this network, the pixels it takes, and these classes."""
     words = compatibility.overrides(card.architecture) if card.architecture.family == "resnet" else []
     return [*words, *(str(word) for pair in stated(card, images).items() for word in pair)]
 
 
-def stated(card: Card, images: LabelledImages) -> dict[str, Any]:
-    """What the keys of pixels and classes have to be: the card's order of colours, mean and deviation on 0 to 255."""
+def stated(card: Card, images: LabeledImages) -> dict[str, Any]:
+    """What the keys of pixels and classes have to be: the card's order of colors, mean and deviation on 0 to 255."""
     pixels, scale = card.preprocess, 255 / card.preprocess.input_range
     return {
         "INPUT.FORMAT": pixels.channel_order.upper(),
@@ -58,7 +60,7 @@ def stated(card: Card, images: LabelledImages) -> dict[str, Any]:
     }
 
 
-def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: LabelledImages) -> str | None:
+def unfit(adapted: DetectionRecipe, card: Card, train: LabeledImages, test: LabeledImages) -> str | None:
     """Why such a detector cannot be trained on the one split and judged on the other; None when it can."""
     if (train.info.classes, train.boxes.categories) != (test.info.classes, test.boxes.categories):
         return (
@@ -73,14 +75,63 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabelledImages, test: Lab
             )
     if adapted.TEST.EVAL_PERIOD or adapted.TEST.AUG.ENABLED:
         return "TEST.EVAL_PERIOD and TEST.AUG are not supported: a detector is evaluated once, at the end. Omit them."
-    if adapted.MODEL.MASK_ON and not (train.boxes.has_masks and test.boxes.has_masks):
-        return (
-            f"{train.info.name} has objects without masks, and the recipe learns masks. "
-            'For boxes alone: --set detect.overrides="MODEL.MASK_ON False".'
-        )
-    return compatibility.unsuited(adapted, card.architecture)
+    reason = _parts_missing(adapted, train, test) or _without_masks(adapted, train, test)
+    reason = reason or _unjudged(_of_parts(test, adapted.DATASETS.TEST))
+    return reason or compatibility.unsuited(adapted, card.architecture)
 
 
-def _categories(images: LabelledImages) -> str:
+def _parts_missing(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> str | None:
+    """Which splits the recipe names in `DATASETS` and the data set has not; None when it has all."""
+    for key, images, named in (("TRAIN", train, recipe.DATASETS.TRAIN), ("TEST", test, recipe.DATASETS.TEST)):
+        there = sorted({each for each in images.boxes.parts if each})
+        absent = [name for name in named if name not in there]
+        if absent or len(set(named)) < len(named):
+            wrong = f"DATASETS.{key} names {', '.join(absent)}" if absent else f"DATASETS.{key} names a split twice"
+            return (
+                f"{wrong}; {images.info.name}/{images.split} has {', '.join(there) or 'no split of a name'}. Name "
+                f"splits that it has, or none for all its images: --set detect.overrides='DATASETS.{key} ()'."
+            )
+    return None
+
+
+def chosen(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> tuple[LabeledImages, LabeledImages]:
+    """The images of the splits that the recipe names in `DATASETS`, in its order; all where it names none."""
+    return _of_parts(train, recipe.DATASETS.TRAIN), _of_parts(test, recipe.DATASETS.TEST)
+
+
+def _of_parts(images: LabeledImages, names: Sequence[str]) -> LabeledImages:
+    if not names:
+        return images
+    parts = np.array(images.boxes.parts)
+    places = np.concatenate([np.flatnonzero(parts == name) for name in names])
+    is_whole = np.array_equal(places, np.arange(len(images)))
+    return images if is_whole else images.subset(places, f"of {' '.join(names)}")
+
+
+def _without_masks(recipe: DetectionRecipe, train: LabeledImages, test: LabeledImages) -> str | None:
+    """The first object that lacks a mask where one is learned or judged; a crowd's is judged, in testing."""
+    if not recipe.MODEL.MASK_ON:
+        return None
+    for images, crowd in ((train, False), (test, False), (test, True)):
+        if len(found := images.boxes.unmasked(crowd)):
+            kind = "crowds, which are judged," if crowd else "objects"
+            return (
+                f"{images.info.name} has {kind} without masks, and the recipe learns masks: {images.split}, "
+                f"{len(found)} image(s), first {images.names[found[0]]} (id {images.boxes.ids[found[0]]}). "
+                'For boxes alone: --set detect.overrides="MODEL.MASK_ON False".'
+            )
+    return None
+
+
+def _unjudged(test: LabeledImages) -> str | None:
+    if test.boxes.judged:
+        return None
+    return (
+        f"No object is annotated in {test.info.name}/{test.split} that detections could be judged by (crowds and "
+        "difficult ones are not). Expected an annotated split."
+    )
+
+
+def _categories(images: LabeledImages) -> str:
     pairs = [f"{number} {name}" for number, name in zip(images.boxes.categories, images.info.classes, strict=True)]
     return ", ".join(pairs[:10]) + " ..." * (len(pairs) > 10)

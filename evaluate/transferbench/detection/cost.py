@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.model.detector import Detector
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.samples import Sample
@@ -58,7 +58,7 @@ class Parts:
     bytes_of_region: float
 
 
-def of_image(detector: Detector, images: LabelledImages, recipe: DetectionRecipe) -> Cost:
+def of_image(detector: Detector, images: LabeledImages, recipe: DetectionRecipe) -> Cost:
     """What an image of the usual size costs, counted with the recipe's sizes and numbers of regions."""
     sizes, index = _usual(images, recipe)
     limits = int(np.median(recipe.INPUT.MIN_SIZE_TRAIN)), recipe.INPUT.MAX_SIZE_TRAIN
@@ -72,13 +72,13 @@ def of_image(detector: Detector, images: LabelledImages, recipe: DetectionRecipe
     once = parts.region if detector.pyramid is None else 0.0
     masks = drawn * keys.ROI_HEADS.POSITIVE_FRACTION * max(0.0, parts.mask - once)
     most, proposed = recipe.TEST.DETECTIONS_PER_IMAGE, keys.RPN.POST_NMS_TOPK_TEST
-    found = proposed if most < 0 else min(most, proposed)
+    kept = proposed if most < 0 else min(most, proposed)
     trained = _mean_area(sizes, recipe.INPUT.MIN_SIZE_TRAIN, recipe.INPUT.MAX_SIZE_TRAIN)
     tested = _mean_area(sizes, (recipe.INPUT.MIN_SIZE_TEST,), recipe.INPUT.MAX_SIZE_TEST)
     return Cost(
         read,
         parts.pixel * trained + parts.region * drawn + masks,
-        parts.pixel * tested + parts.region * proposed + parts.mask * found,
+        parts.pixel * tested + parts.region * proposed + parts.mask * kept,
         round(parts.bytes_of_pixel * trained + parts.bytes_of_region * drawn),
     )
 
@@ -120,16 +120,16 @@ def _parts(detector: Detector, sample: Sample, regions: int) -> Parts:
 
 def _outputs(work: Callable[[], object], modules: Iterable[nn.Module]) -> int:
     """Bytes that the layers give while something is done, which also warms them up."""
-    found: list[int] = []
+    sizes: list[int] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.append(0 if output.data_ptr() == inputs[0].data_ptr() else output.nbytes)
+        sizes.append(0 if output.data_ptr() == inputs[0].data_ptr() else output.nbytes)
 
     hooks = [part.register_forward_hook(note) for part in modules if not list(part.children())]
     work()
     for hook in hooks:
         hook.remove()
-    return sum(found)
+    return sum(sizes)
 
 
 def _clock(work: Callable[[], object], device: torch.device) -> float:
@@ -137,11 +137,11 @@ def _clock(work: Callable[[], object], device: torch.device) -> float:
     return fastest(work, device, 3, LONG)
 
 
-def _usual(images: LabelledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
+def _usual(images: LabeledImages, recipe: DetectionRecipe) -> tuple[list[tuple[int, int]], int]:
     """Sizes of images that are spread over the split, and a trained one of about the median size."""
-    learnt = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))
-    spread = np.linspace(0, len(learnt) - 1, min(LOOKED_AT, len(learnt))).astype(int).tolist()
-    chosen = [learnt[i] for i in spread]
+    learned = trainable(images, recipe.MODEL.MASK_ON) or list(range(len(images)))
+    spread = np.linspace(0, len(learned) - 1, min(LOOKED_AT, len(learned))).astype(int).tolist()
+    chosen = [learned[i] for i in spread]
     sizes = [images.boxes.sizes[i] for i in chosen]
     order = np.argsort([height * width for height, width in sizes], kind="stable")
     return sizes, chosen[int(order[len(order) // 2])]

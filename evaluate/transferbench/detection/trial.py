@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.model.load import Loaded
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.scoring.results import Results
@@ -21,8 +21,8 @@ class Trial:
     """A detector on a candidate's backbone, to be trained by a recipe that fits both on `train` and tried on `test`."""
 
     candidate: Candidate
-    train: LabelledImages
-    test: LabelledImages
+    train: LabeledImages
+    test: LabeledImages
     recipe: DetectionRecipe
     seed: int
 

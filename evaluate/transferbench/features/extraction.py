@@ -1,6 +1,8 @@
 """Features of a data set, extracted once for each (weights, images, transform) and cached on disk by content."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +15,14 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from transferbench import settings, state
+from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
 from transferbench.features.resumable_array import ResumableArray, claimed
-from transferbench.features.spec import FeatureSpec, Precision, feature_spec, forward
+from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
 
 SCHEMA = 2
@@ -40,7 +43,7 @@ class FeatureSet:
 
 def extract(
     candidate: Candidate,
-    images: LabelledImages,
+    images: LabeledImages,
     cache: Path,
     runtime: Runtime,
     workers: int,
@@ -55,7 +58,8 @@ def extract(
     and gets its training flags back.
 
     Raises:
-        UserError: for an image that cannot be decoded, a layer that is not there, or features that are not finite.
+        UserError: for an image that cannot be decoded, a layer that is not there, features that are not finite, or kept
+            ones of another width.
     """
     identity = _identity(candidate, images, feature_spec(asked))
     path = place(candidate, images, cache, asked)
@@ -67,11 +71,14 @@ def extract(
             if runtime.is_main:
                 _seal(work.path, path, identity)
         runtime.barrier()
-    return FeatureSet(np.load(path, mmap_mode="r"), images.labels)
+    found = np.load(path, mmap_mode="r")
+    if is_cached:
+        _require_width(path, found.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
+    return FeatureSet(found, images.labels)
 
 
 def cached(
-    candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | FeatureSpec
+    candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec
 ) -> FeatureSet | None:
     """Features that lie whole in the cache; None where they do not. The candidate's weights are not looked at."""
     path = place(candidate, images, cache, asked)
@@ -79,9 +86,25 @@ def cached(
     return FeatureSet(np.load(path, mmap_mode="r"), images.labels) if is_whole else None
 
 
-def place(candidate: Candidate, images: LabelledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
+def place(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
     """Where the features of a split are kept, once they are extracted."""
     return cache / "features" / f"{settings.sha256(_identity(candidate, images, feature_spec(asked)))}.npy"
+
+
+@contextmanager
+def cache_of(candidate: Candidate, cache: Path, runtime: Runtime) -> Iterator[Path]:
+    """Where a candidate's features are kept; where they hold for this call alone, a folder that goes afterwards."""
+    if candidate.is_repeatable:
+        yield cache
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    made = tempfile.mkdtemp(prefix="call-", dir=cache) if runtime.is_main else ""
+    folder = Path(runtime.gather_objects(made)[0])
+    try:
+        yield folder
+    finally:
+        if runtime.is_main:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -104,7 +127,7 @@ def mine(n: int, runtime: Runtime) -> Int64[np.ndarray, "m"]:
 
 def stream(
     candidate: Candidate,
-    images: LabelledImages,
+    images: LabeledImages,
     runtime: Runtime,
     workers: int,
     asked: Precision | FeatureSpec,
@@ -124,7 +147,7 @@ def stream(
 
 
 def width(
-    candidate: Candidate, images: LabelledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
+    candidate: Candidate, images: LabeledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
 ) -> int:
     """How many features the reading gives, found with the first image."""
     first = next(batches(images, evaluation(candidate.card.preprocess), [Plan(0, np.zeros(1, np.int64))]))
@@ -132,7 +155,7 @@ def width(
         return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
 
 
-def _identity(candidate: Candidate, images: LabelledImages, wanted: FeatureSpec) -> dict[str, Any]:
+def _identity(candidate: Candidate, images: LabeledImages, wanted: FeatureSpec) -> dict[str, Any]:
     """Everything that features depend on."""
     return {
         "schema": SCHEMA,
@@ -147,7 +170,7 @@ def _identity(candidate: Candidate, images: LabelledImages, wanted: FeatureSpec)
 
 def _compute(
     candidate: Candidate,
-    images: LabelledImages,
+    images: LabeledImages,
     work: ResumableArray,
     runtime: Runtime,
     workers: int,
@@ -164,8 +187,10 @@ def _compute(
     left = share[~work.done[share]]
     sizes = np.minimum(BATCH, len(images) - BATCH * share)
     done = int(sizes[work.done[share]].sum())
+    seen = 0
     for indices, features in stream(candidate, images, runtime, workers, wanted, left):
-        _require_finite(features, candidate, images, indices)
+        seen += len(indices)
+        _require_finite(features, candidate, images, indices, seen)
         work.put(int(indices[0]) // BATCH, indices.numpy(), features.cpu().numpy())
         if report is not None:
             done += len(indices)
@@ -174,15 +199,32 @@ def _compute(
     runtime.barrier()
 
 
+def _width_of(candidate: Candidate, images: LabeledImages, runtime: Runtime, wanted: FeatureSpec) -> int:
+    """How many features the reading gives; of a backbone's own output that is known."""
+    backbone = candidate.backbone
+    if wanted.layer == POOLED and isinstance(backbone, Backbone):
+        return backbone.width
+    return width(candidate, images, runtime, wanted)
+
+
+def _require_width(path: Path, found: int, expected: int, candidate: Candidate) -> None:
+    if found != expected:
+        raise UserError(
+            f"{path} holds {found} features an image for {candidate.name}, which gives {expected}: they are another "
+            f"network's. Remove {path.with_suffix('')}.* and run again."
+        )
+
+
 def _require_finite(
-    features: Float[Tensor, "b d"], candidate: Candidate, images: LabelledImages, indices: Int64[Tensor, "b"]
+    features: Float[Tensor, "b d"], candidate: Candidate, images: LabeledImages, indices: Int64[Tensor, "b"], seen: int
 ) -> None:
     bad = ~features.isfinite().all(1)
     if bad.any():
         first = images.names[int(indices[bad][0])]
         raise UserError(
-            f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s), first '{first}'. "
-            "Expected finite numbers: the weights may have diverged or need another preprocessing."
+            f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s) among the first {seen} "
+            f"looked at of {images.info.name}/{images.split}, the first of them '{first}'. Expected finite numbers: "
+            "the weights may have diverged or need another preprocessing."
         )
 
 

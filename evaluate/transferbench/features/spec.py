@@ -12,7 +12,7 @@ from transferbench.settings import Settings
 
 POOLED = "pooled"
 LISTED = 2
-"""Depth of the module names suggested for a misspelt layer."""
+"""Depth of the module names suggested for a misspelled layer."""
 
 Precision = Literal["float32", "bfloat16"]
 """What a backbone computes in; features are kept in float32 either way."""
@@ -54,8 +54,8 @@ def forward(
     with torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision == "bfloat16"):
         if wanted.layer == POOLED:
             return backbone(images).float()
-        found = _inside(backbone, images, wanted.layer)
-    return _vectors(found.float(), wanted, int(getattr(backbone, "num_prefix_tokens", 0)))
+        tensor = _inside(backbone, images, wanted.layer)
+    return _vectors(tensor.float(), wanted, int(getattr(backbone, "num_prefix_tokens", 0)))
 
 
 def _inside(backbone: nn.Module, images: Tensor, layer: str) -> Tensor:
@@ -80,17 +80,17 @@ def _inside(backbone: nn.Module, images: Tensor, layer: str) -> Tensor:
     return outputs[0]
 
 
-def _vectors(found: Tensor, wanted: FeatureSpec, prefix: int) -> Float32[Tensor, "b d"]:
+def _vectors(tensor: Tensor, wanted: FeatureSpec, prefix: int) -> Float32[Tensor, "b d"]:
     """One vector an image, from maps `b c h w`, tokens `b n d` (the first `prefix` are no patches) or vectors."""
-    has_tokens = found.ndim == 3 and prefix > 0
-    if found.ndim not in (2, 3, 4) or (wanted.pooling == "token" and not has_tokens):
+    has_tokens = tensor.ndim == 3 and prefix > 0
+    if tensor.ndim not in (2, 3, 4) or (wanted.pooling == "token" and not has_tokens):
         raise UserError(
-            f"Layer '{wanted.layer}' gives {list(found.shape)} with {prefix} class and register token(s): "
+            f"Layer '{wanted.layer}' gives {list(tensor.shape)} with {prefix} class and register token(s): "
             f"pooling={wanted.pooling} is not possible. Expected maps or vectors with mean or max, or tokens."
         )
-    if found.ndim == 2:
-        return found
+    if tensor.ndim == 2:
+        return tensor
     if wanted.pooling == "token":
-        return found[:, 0]
-    places = found.flatten(2) if found.ndim == 4 else found[:, prefix:].transpose(1, 2)
+        return tensor[:, 0]
+    places = tensor.flatten(2) if tensor.ndim == 4 else tensor[:, prefix:].transpose(1, 2)
     return places.mean(2) if wanted.pooling == "mean" else places.amax(2)

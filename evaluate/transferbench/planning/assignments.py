@@ -8,7 +8,6 @@ from transferbench import settings
 from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate, Card
 from transferbench.checkpoints.load import random_control
-from transferbench.errors import UserError
 from transferbench.run import DatasetCache
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Dataset, depends_on_seed
@@ -56,7 +55,7 @@ def controls(
 def once(jobs: Iterable[Job], datasets: DatasetCache) -> list[Job]:
     """The jobs without those that compute what an earlier one does; what no seed changes runs with seed 0.
 
-    A job whose data is not here is kept with its first seed, to be recorded as skipped.
+    A job whose data does not open is kept with its first seed, and its record will say so.
     """
     kept: dict[tuple[object, ...], Job] = {}
     for job in jobs:
@@ -81,8 +80,8 @@ def unseeded(jobs: Iterable[Job], datasets: DatasetCache) -> list[str]:
 def _dataset(job: Job, datasets: DatasetCache) -> Dataset | None:
     try:
         return datasets.take(job.data, job.limit)
-    except UserError:
-        return None
+    except Exception:
+        return None  # as it fails again when the job begins, and its record tells why
 
 
 def _is_seeded(job: Job, dataset: Dataset) -> bool:

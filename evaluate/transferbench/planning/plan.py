@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
-from transferbench.errors import UserError
+from transferbench.errors import summary, told
 from transferbench.features.extraction import BATCH, evaluating, place
 from transferbench.features.spec import forward
-from transferbench.neighbours import memory
+from transferbench.neighbors import memory
 from transferbench.optim import UPDATE
 from transferbench.run import DatasetCache
 from transferbench.runtime.clock import fastest
@@ -31,18 +31,22 @@ LOOKED_AT = 8
 SIDE = 512
 """Of the matrices whose product says how fast heads and searches are."""
 VOTES = 32
-"""Bytes that a vote needs for each neighbour."""
+"""Bytes that a vote needs for each neighbor."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One job of a candidate: seconds, and bytes beside what the program holds already."""
+    """One job of a candidate: seconds, and bytes beside what the program holds already.
+
+    `problem` is what kept it from being estimated: a message, or the traceback of a bug; empty when nothing did.
+    """
 
     candidate: str
     job: Job
     images: int
     seconds: float
     memory: int
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,33 @@ class Speed:
 
 
 def ordered(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
-    """Cheapest first, by images through the backbone; jobs that cost the same stay as they are."""
+    """Cheapest first, by images through the backbone; jobs that cost the same stay as they are.
+
+    Those whose data does not open or whose cost is not known come first.
+    """
 
     def passages(job: Job) -> int:
         try:
             dataset = datasets.take(job.data, job.limit)
-        except UserError:
+            found = _cost(job, dataset)
+        except Exception:
             return 0
-        found = _cost(job, dataset)
         return sum(len(_split(dataset, name)) for name in found.splits) + found.passes + UPDATE * found.updates
 
     return sorted(jobs, key=passages)
+
+
+def problems_of(jobs: Sequence[Job], datasets: DatasetCache) -> dict[int, str]:
+    """What asking for the cost of jobs raised, by their numbers. Data that does not open is told when they are run."""
+    found: dict[int, str] = {}
+    for number, job in enumerate(jobs):
+        dataset = None
+        try:
+            dataset = datasets.take(job.data, job.limit)
+            _cost(job, dataset)
+        except Exception as error:
+            found.update({number: told(error)} if dataset else {})
+    return found
 
 
 def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, bench: Bench) -> list[Estimate]:
@@ -84,15 +104,18 @@ def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, 
     extracted: set[str] = set()
     found: list[Estimate] = []
     for job in jobs:
-        dataset = datasets.take(job.data, job.limit)
-        if (job.data, job.limit) not in speeds:
-            speeds[job.data, job.limit] = measured(candidate, dataset.train, bench)
-        speed, need, images = speeds[job.data, job.limit], _cost(job, dataset), 0
-        for name in need.splits:
-            kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
-            images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
-            extracted.add(kept.name)
-        found.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
+        try:
+            dataset = datasets.take(job.data, job.limit)
+            if (job.data, job.limit) not in speeds:
+                speeds[job.data, job.limit] = measured(candidate, dataset.train, bench)
+            speed, need, images = speeds[job.data, job.limit], _cost(job, dataset), 0
+            for name in need.splits:
+                kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
+                images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
+                extracted.add(kept.name)
+            found.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
+        except Exception as error:
+            found.append(Estimate(candidate.name, job, 0, 0.0, 0, told(error)))
     return found
 
 
@@ -110,9 +133,9 @@ def _estimate(
     load = speed.load * loaded / max(1, bench.workers)
     compute = speed.compute * computed
     backbone = max(load, compute) if bench.workers else load + compute
-    if need.neighbours:
+    if need.neighbors:
         n, m = len(dataset.train), len(dataset.test)
-        held = memory(n, m, speed.width, need.neighbours) + VOTES * m * need.neighbours
+        held = memory(n, m, speed.width, need.neighbors) + VOTES * m * need.neighbors
     else:
         held = 2 * 4 * speed.width * (need.views + sum(len(_split(dataset, name)) for name in need.splits))
     at_once = need.batch * speed.outputs if need.updates else BATCH * speed.outputs // 4
@@ -125,7 +148,7 @@ def _estimate(
     )
 
 
-def measured(candidate: Candidate, images: LabelledImages, bench: Bench) -> Speed:
+def measured(candidate: Candidate, images: LabeledImages, bench: Bench) -> Speed:
     """Put one image through the backbone to warm up, then a few by the clock."""
     device, backbone = bench.runtime.device, candidate.backbone.to(bench.runtime.device)
     chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).astype(np.int64)
@@ -151,20 +174,25 @@ def measured(candidate: Candidate, images: LabelledImages, bench: Bench) -> Spee
 
 def lines(estimates: Sequence[Estimate]) -> list[str]:
     """A plan in words: a line a job, cheapest first, and the sum."""
+    known = sorted((each for each in estimates if not each.problem), key=lambda each: each.seconds)
     rows = [
-        f"{each.candidate:20} {each.job.data:14} {each.job.id:12} {each.images:>11,} images  "
-        f"{_time(each.seconds):>8}  {each.memory / 2**20:>8,.0f} MiB"
-        for each in sorted(estimates, key=lambda each: each.seconds)
+        f"{_job(each)} {each.images:>11,} images  {_time(each.seconds):>8}  {each.memory / 2**20:>8,.0f} MiB"
+        for each in known
     ]
-    total = _time(sum((each.seconds for each in estimates), 0.0))
-    return [*rows, f"{len(rows)} job(s), about {total} here, within a factor of two or so."]
+    total = _time(sum((each.seconds for each in known), 0.0))
+    failed = [f"{_job(each)} failed: {summary(each.problem)}" for each in estimates if each.problem]
+    return [*rows, *failed, f"{len(rows)} job(s), about {total} here, within a factor of two or so."]
+
+
+def _job(each: Estimate) -> str:
+    return f"{each.candidate:20} {each.job.data:14} {each.job.id:12}"
 
 
 def _cost(job: Job, dataset: Dataset) -> JobCost:
     return cost_of(TASKS.load(job.task), job.config, dataset)
 
 
-def _split(dataset: Dataset, name: str) -> LabelledImages:
+def _split(dataset: Dataset, name: str) -> LabeledImages:
     return dataset.train if name == "train" else dataset.test
 
 

@@ -80,7 +80,7 @@ class BatchedHeads:
         self.steps = 0
 
     def epoch(self, number: int) -> tuple[Float[Tensor, "s"], Float[Tensor, "s"]]:
-        """The pass that is due, each row once; mean loss and accuracy (per cent) of every head as the batches came."""
+        """The pass that is due, each row once; mean loss and accuracy (percent) of every head as the batches came."""
         rows, labels = self.seen.passes[number % len(self.seen.passes)], self.seen.labels
         plans = shuffled(len(rows), self.rule.batch_size, number, self.seed, drop_last=False)
         sums = torch.zeros(2, self.count, dtype=torch.float64, device=rows.device)
@@ -97,7 +97,7 @@ class BatchedHeads:
         return torch.addmm(bias[:, 0], rows, weight.T)
 
     def accuracies(self, rows: Float32[Tensor, "n d"], labels: Int64[Tensor, "n"]) -> list[float]:
-        """The share of rows, in per cent, that each head finds the label of."""
+        """The share of rows, in percent, that each head finds the label of."""
         hits = torch.zeros(self.count, dtype=torch.float64)
         for part, own in zip(rows.split(4096), labels.split(4096), strict=True):
             hits += (self._all(part).argmax(2) == own[:, None]).double().sum(0).cpu()

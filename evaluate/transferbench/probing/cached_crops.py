@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import generator
 from transferbench.data.transforms import TrainingTransform, training
 from transferbench.features.extraction import extract
@@ -16,13 +16,13 @@ from transferbench.probing.probe import Probe
 
 
 def passes(
-    candidate: Candidate, images: LabelledImages, count: int, recipe: Probe, seed: int, place: FitContext
+    candidate: Candidate, images: LabeledImages, count: int, recipe: Probe, seed: int, place: FitContext
 ) -> list[Float32[np.ndarray, "n d"]]:
     """Features of `count` random crops of every image: those that epochs 0 to count - 1 of a fit by `recipe` see."""
     preprocess = candidate.card.preprocess
     card = candidate.card.model_copy(update={"preprocess": preprocess.model_copy(update={"size": None})})
     cropped, transform = replace(candidate, card=card), training(preprocess, recipe.crop_scale, recipe.flip)
-    found = [
+    features = [
         extract(
             cropped,
             _seen(images, transform, epoch, seed),
@@ -34,10 +34,10 @@ def passes(
         )
         for epoch in range(count)
     ]
-    return [each.features for each in found]
+    return [each.features for each in features]
 
 
-def _seen(images: LabelledImages, transform: TrainingTransform, epoch: int, seed: int) -> LabelledImages:
+def _seen(images: LabeledImages, transform: TrainingTransform, epoch: int, seed: int) -> LabeledImages:
     """The images as an epoch of training sees them."""
 
     def read(index: int) -> Image.Image:

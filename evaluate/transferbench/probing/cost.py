@@ -22,7 +22,7 @@ class JobCost:
         products: multiplications of a feature vector with another vector, by the head or search on top.
         batch: images held at once by what trains; 0 when nothing does.
         views: feature vectors of augmented images that are kept, beside those of `splits`.
-        neighbours: how many are looked for at most, for each test image, by a search that leaves features on disk.
+        neighbors: how many are looked for at most, for each test image, by a search that leaves features on disk.
     """
 
     splits: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class JobCost:
     products: int = 0
     batch: int = 0
     views: int = 0
-    neighbours: int = 0
+    neighbors: int = 0
     reading: FeatureSpec = PLAIN
 
 

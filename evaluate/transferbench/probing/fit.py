@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transferbench import settings, state
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Batch, Plan, batches, shuffled
 from transferbench.data.transforms import training
 from transferbench.errors import UserError
@@ -59,7 +59,7 @@ class FitContext(Protocol):
 
 
 def fit(
-    candidate: Candidate, train: LabelledImages, test: LabelledImages, recipe: Probe, seed: int, context: FitContext
+    candidate: Candidate, train: LabeledImages, test: LabeledImages, recipe: Probe, seed: int, context: FitContext
 ) -> Fitted:
     """Train by `recipe`; a `Tuning` trains a copy of the backbone too. The candidate itself is never changed.
 
@@ -94,8 +94,8 @@ class _Fitting:
     def __init__(
         self,
         candidate: Candidate,
-        train: LabelledImages,
-        test: LabelledImages,
+        train: LabeledImages,
+        test: LabeledImages,
         recipe: Probe,
         seed: int,
         context: FitContext,
@@ -117,7 +117,7 @@ class _Fitting:
         self.optimizer = recipe.build_optimizer(groups)
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
-        """One pass over the training images; mean loss and accuracy (per cent)."""
+        """One pass over the training images; mean loss and accuracy (percent)."""
         rank, processes = self.runtime.rank, self.runtime.world_size
         plans = _plans(len(self.train), self.recipe.batch_size, epoch, self.seed, processes, self.tuned)
         share = [Plan(epoch, plan.indices[rank::processes]) for plan in plans]
@@ -149,10 +149,10 @@ class _Fitting:
     @cached_property
     def _frozen_test_features(self) -> Float32[Tensor, "n d"]:
         context = self.context
-        found = extract(
+        features = extract(
             self.candidate, self.test, context.cache, context.runtime, context.workers, self.recipe.precision
         )
-        return torch.from_numpy(np.array(found.features)).to(context.runtime.device)
+        return torch.from_numpy(np.array(features.features)).to(context.runtime.device)
 
     def save(self, path: Path, curve: list[Epoch]) -> None:
         """Write all that the next epoch depends on."""
@@ -194,7 +194,7 @@ class _Fitting:
         return torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
 
 
-def _identity(candidate: Candidate, train: LabelledImages, test: LabelledImages, recipe: Probe, seed: int) -> str:
+def _identity(candidate: Candidate, train: LabeledImages, test: LabeledImages, recipe: Probe, seed: int) -> str:
     """A sha256 of everything that fixes how a fit goes."""
     return settings.sha256(
         {

@@ -37,8 +37,8 @@ class Fit:
 
     def logits(self, rows: Float[Tensor, "n d"]) -> Float64[Tensor, "n k"]:
         """Scores of all classes; with two classes the first one's is 0."""
-        found = torch.addmm(self.parameters[:, -1], rows.double(), self.parameters[:, :-1].T)
-        return found if len(self.parameters) > 1 else torch.cat([torch.zeros_like(found), found], 1)
+        logits = torch.addmm(self.parameters[:, -1], rows.double(), self.parameters[:, :-1].T)
+        return logits if len(self.parameters) > 1 else torch.cat([torch.zeros_like(logits), logits], 1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Problem:
         return self.path([strength], tolerance, most)[0]
 
     def path(self, strengths: Sequence[float], tolerance: float, most: int) -> list[Fit]:
-        """A fit for each C in turn, each from where the one before ended, with what that learnt of the curvature.
+        """A fit for each C in turn, each from where the one before ended, with what that learned of the curvature.
 
         In float32 as far as that goes, then in float64 unless the gradient is far larger than what float32 can lose.
         """
@@ -75,7 +75,7 @@ class Problem:
             metric, used, before = self._metric(penalty), 0, penalty
             for dtype in (torch.float32, torch.float64):
                 objective = _Objective(self.rows.to(dtype), self.labels, self.classes, penalty)
-                point, loss, slope, steps = _minimise(objective, point, metric, pairs, tolerance, most - used)
+                point, loss, slope, steps = _minimize(objective, point, metric, pairs, tolerance, most - used)
                 used, steepest = used + steps, float(slope.abs().max())
                 if steepest <= tolerance and tolerance >= TRUST * float(self.moments.diagonal().max()) ** 0.5:
                     break
@@ -86,7 +86,7 @@ class Problem:
         """What turns a gradient into a step: the inverse of a bound of the Hessian.
 
         The Hessian of the mean cross entropy is nowhere above half the second moments of the features for each class,
-        a quarter for two classes with one weight vector (Böhning 1992). Biases are not penalised.
+        a quarter for two classes with one weight vector (Böhning 1992). Biases are not penalized.
         """
         bound = self.moments * (0.25 if self.classes == 2 else 0.5)
         bound.diagonal()[:-1].add_(penalty)
@@ -131,7 +131,7 @@ def _with(change: Parameters, step: Parameters, penalty: float) -> Parameters:
     return torch.cat([change[:, :-1] + penalty * step[:, :-1], change[:, -1:]], 1)
 
 
-def _minimise(
+def _minimize(
     objective: _Objective, point: Parameters, metric: Metric, pairs: list[Pair], tolerance: float, most: int
 ) -> tuple[Parameters, float, Parameters, int]:
     """L-BFGS from `point` until the gradient is small, nothing is gained any more or `most` steps are made.
@@ -143,13 +143,13 @@ def _minimise(
         if slope.abs().max() <= tolerance:
             return point, loss, slope, done
         direction = -_quasi_newton(slope, pairs, metric)
-        found = _descended(objective, point, loss, slope, direction)
-        if found is None and pairs and objective.rows.dtype == torch.float64:
-            pairs.clear()  # What was learnt in float32 can mislead so near the end.
+        next_point = _descended(objective, point, loss, slope, direction)
+        if next_point is None and pairs and objective.rows.dtype == torch.float64:
+            pairs.clear()  # What was learned in float32 can mislead so near the end.
             continue
-        if found is None:
+        if next_point is None:
             return point, loss, slope, done
-        further, loss, other = found
+        further, loss, other = next_point
         if float(((further - point) * (other - slope)).sum()) > 0:
             pairs[:] = [*pairs[-MEMORY + 1 :], (further - point, other - slope)]
         point, slope = further, other
@@ -158,18 +158,18 @@ def _minimise(
 
 def _quasi_newton(slope: Parameters, pairs: list[Pair], metric: Metric) -> Parameters:
     """The gradient times the inverse Hessian that the pairs (step, gradient change) tell of, from `metric` on."""
-    found, shares = slope.clone(), []
+    product, shares = slope.clone(), []
     for step, change in reversed(pairs):
-        share = float((step * found).sum() / (step * change).sum())
-        found -= share * change
+        share = float((step * product).sum() / (step * change).sum())
+        product -= share * change
         shares.append(share)
-    found = metric(found)
+    product = metric(product)
     if pairs:  # As much shorter as the last step has shown the curvature to be below its bound.
         step, change = pairs[-1]
-        found *= float((step * change).sum() / (change * metric(change)).sum())
+        product *= float((step * change).sum() / (change * metric(change)).sum())
     for (step, change), share in zip(pairs, reversed(shares), strict=True):
-        found += (share - float((change * found).sum() / (step * change).sum())) * step
-    return found
+        product += (share - float((change * product).sum() / (step * change).sum())) * step
+    return product
 
 
 def _descended(
@@ -183,10 +183,10 @@ def _descended(
     unclear = 1e-14 * abs(loss) if objective.rows.dtype == torch.float64 else -math.inf
     while length > 1e-6 and incline < 0:
         further = point + length * direction
-        found, other = objective(further)
-        gained = found <= loss + 1e-4 * length * incline
-        gentler = found <= loss + unclear and abs(float((other * direction).sum())) < 0.9 * abs(incline)
-        if math.isfinite(found) and (gained or gentler):
-            return further, found, other
+        value, other = objective(further)
+        gained = value <= loss + 1e-4 * length * incline
+        gentler = value <= loss + unclear and abs(float((other * direction).sum())) < 0.9 * abs(incline)
+        if math.isfinite(value) and (gained or gentler):
+            return further, value, other
         length /= 2
     return None

@@ -84,7 +84,7 @@ class Tuning(Probe):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the learning curve. Accuracies in per cent, the training one on augmented images as they came."""
+    """One line of the learning curve. Accuracies in percent, the training one on augmented images as they came."""
 
     epoch: int
     loss: float

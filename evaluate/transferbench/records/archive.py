@@ -59,11 +59,11 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     for entry in entries:
         if reason := _why_not(entry):
             raise UserError(f"{path} is refused: its entry '{entry.filename}' {reason}. Nothing was unpacked.")
-    expected, found = _manifest(archive, path), [entry.filename for entry in entries]
+    expected, present = _manifest(archive, path), [entry.filename for entry in entries]
     odd = {
-        "holds twice": [name for name in set(found) if found.count(name) > 1],
-        "holds but does not list in its manifest": set(found) - {*expected, MANIFEST},
-        "lacks": set(expected) - set(found),
+        "holds twice": [name for name in set(present) if present.count(name) > 1],
+        "holds but does not list in its manifest": set(present) - {*expected, MANIFEST},
+        "lacks": set(expected) - set(present),
     }
     for what, names in odd.items():
         if names:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from transferbench import settings, state
+from transferbench import errors, settings, state
 from transferbench.checkpoints import Card, LoadReport
 from transferbench.settings import Settings
 
@@ -75,7 +75,7 @@ class Record(Settings):
     dataset_revision: str
     data_fingerprint: dict[str, str]
     chance: float | None = Field(
-        default=None, description="the accuracy of guessing, per cent; None: the data was not opened"
+        default=None, description="the accuracy of guessing, percent; None: the data was not opened"
     )
     candidate: str
     digest: str
@@ -108,7 +108,7 @@ class Record(Settings):
     @property
     def is_bug(self) -> bool:
         """Whether `error` is a traceback, and no message about something the person can mend."""
-        return self.status == "failed" and (self.error or "").startswith("Traceback")
+        return self.status == "failed" and errors.is_bug(self.error or "")
 
     def score(self, metric: str) -> Score | None:
         """The score of that name."""

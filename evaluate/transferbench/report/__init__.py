@@ -7,7 +7,7 @@ from pathlib import Path
 from transferbench import comparison, records, state, tables
 from transferbench.errors import UserError
 from transferbench.records.collection import Collection
-from transferbench.report import confusion, curves, detections, facts, features_map, neighbours, ranks, spectra
+from transferbench.report import confusion, curves, detections, facts, features_map, neighbors, ranks, spectra
 from transferbench.report.charts import Chart, Figure, MissingError
 from transferbench.report.library import Library
 from transferbench.report.page import Page, Section, render
@@ -16,7 +16,7 @@ from transferbench.report.subject import Subject, free, subjects
 
 __all__ = ["Report", "Sources", "build"]
 
-PANELS = (curves.panel, spectra.panel, features_map.panel, confusion.panel, neighbours.panel, detections.panel)
+PANELS = (curves.panel, spectra.panel, features_map.panel, confusion.panel, neighbors.panel, detections.panel)
 """The parts of a checkpoint's section, in order; each is a function of a subject and the library."""
 
 
@@ -57,7 +57,7 @@ def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
     """The report of some records.
 
     Raises:
-        UserError: for a condition that cannot be read, or when no record fulfils them all.
+        UserError: for a condition that cannot be read, or when no record fulfills them all.
     """
     folders = {each.record.record_sha256: each.out for each in there.found}
     library = Library(folders, sources.data_root, sources.cache, sources.with_images)
@@ -65,7 +65,7 @@ def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
         there.records, choice, len(there.unreadable), lambda record: comparison.hits(record, library.folder(record))
     )
     if not board.columns:
-        raise UserError("\n".join(["No result to show.", *tables.notes(board)]))
+        raise UserError("\n".join(["No result to show.", *tables.notes(board), *tables.cures(board)]))
     listed = subjects(board)
     sections = [_section(subject, library) for subject in listed]
     plots, missing = ranks.charts(board), []

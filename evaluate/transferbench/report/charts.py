@@ -1,4 +1,4 @@
-"""What a page shows, as plain values: charts, confusion matrices, galleries of neighbours and pictures."""
+"""What a page shows, as plain values: charts, confusion matrices, galleries of neighbors and pictures."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +24,7 @@ class Series:
 
     Attributes:
         name: for the legend; empty leaves it out of there.
-        colour: its place in the palette.
+        color: its place in the palette.
         labels: written beside the points, one each, or one in the middle of them all; none without.
     """
 
@@ -32,7 +32,7 @@ class Series:
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     style: Style = "line"
-    colour: int = 0
+    color: int = 0
     labels: tuple[str, ...] = ()
 
 
@@ -159,4 +159,4 @@ def _placed(series: Series, is_log_x: bool, is_log_y: bool) -> Series:
     ]
     labels = tuple(series.labels[i] for i in kept) if len(series.labels) == len(series.xs) else series.labels
     xs, ys = tuple(series.xs[i] for i in kept), tuple(series.ys[i] for i in kept)
-    return Series(series.name, xs, ys, series.style, series.colour, labels if kept else ())
+    return Series(series.name, xs, ys, series.style, series.color, labels if kept else ())

@@ -38,17 +38,17 @@ def _main(record: Record) -> float:
 
 
 def _matrix(subject: Subject, record: Record, library: Library) -> Matrix:
-    labels, found = artifacts.predictions(record, library.folder(record))
-    count = int(max(labels.max(initial=0), found.max(initial=0))) + 1
+    labels, predictions = artifacts.predictions(record, library.folder(record))
+    count = int(max(labels.max(initial=0), predictions.max(initial=0))) + 1
     try:
         classes = library.dataset(record).test.info.classes
     except MissingError:
         classes = tuple(map(str, range(count)))
-    if min(labels.min(initial=0), found.min(initial=0)) < 0 or count > len(classes):
+    if min(labels.min(initial=0), predictions.min(initial=0)) < 0 or count > len(classes):
         raise MissingError(
             f"{record.dataset} {record.label}: its predictions are for other classes.", artifacts.again(record)
         )
-    counts = np.bincount(labels * len(classes) + found, minlength=len(classes) ** 2)
+    counts = np.bincount(labels * len(classes) + predictions, minlength=len(classes) ** 2)
     runs = f", seed {record.seed}" if record.seed else ""
     return Matrix(
         f"{subject.key}-confusion-{slug(record.dataset)}",

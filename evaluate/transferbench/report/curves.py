@@ -79,15 +79,15 @@ def _total(line: dict[str, float]) -> float:
 
 
 def _series(told: list[Told], key: str, style: Style, time: str = "epoch") -> tuple[Series, ...]:
-    """A line a run; runs of one task share a colour, and the first of them stands in the legend."""
-    labels, found = list(dict.fromkeys(each.label for each in told)), []
+    """A line a run; runs of one task share a color, and the first of them stands in the legend."""
+    labels, series = list(dict.fromkeys(each.label for each in told)), []
     for each in told:
         points = [(line[time], line[key]) for line in each.lines if key in line and time in line]
         points = points[:: max(1, -(-len(points) // MOST))]
-        is_named = style == "line" and not any(other.colour == labels.index(each.label) for other in found)
+        is_named = style == "line" and not any(other.color == labels.index(each.label) for other in series)
         runs = sum(other.label == each.label for other in told)
         name = several(each.label, runs) if is_named else ""
         if points:
             xs, ys = zip(*points, strict=True)
-            found.append(Series(name, xs, ys, style, labels.index(each.label)))
-    return tuple(found)
+            series.append(Series(name, xs, ys, style, labels.index(each.label)))
+    return tuple(series)

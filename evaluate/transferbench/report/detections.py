@@ -36,8 +36,8 @@ def _pictures(subject: Subject, record: Record, library: Library) -> Pictures:
     content = _webp(artifacts.pictures(record, library.folder(record)))
     library.spend(len(content), subject.row.name, record.dataset)
     runs = f", seed {record.seed}" if record.seed else ""
-    found = [score for name in SCORES if (score := record.score(name))]
-    told = ", ".join(f"{score.metric.replace('_', ' ').replace('ap', 'AP')} {score.value:.2f}" for score in found)
+    scores = [score for name in SCORES if (score := record.score(name))]
+    told = ", ".join(f"{score.metric.replace('_', ' ').replace('ap', 'AP')} {score.value:.2f}" for score in scores)
     return Pictures(
         f"{subject.key}-detections-{slug(record.dataset)}-{slug(record.label)}-{record.seed}",
         f"{record.dataset}: {record.label}{runs}",

@@ -13,8 +13,8 @@ from transferbench.report.subject import Subject, by_dataset, slug
 TITLE = "map of the features"
 POINTS = 1000
 """How many test images are drawn at most."""
-COLOURED = 10
-"""How many classes have a colour; the images of all others are faint."""
+COLORED = 10
+"""How many classes have a color; the images of all others are faint."""
 COMPONENTS = 50
 PERPLEXITY = 30
 FEW = 5
@@ -62,11 +62,11 @@ def _first(subject: Subject, dataset: str, records: list[Record], library: Libra
     for record in records:
         try:
             images = library.dataset(record).test
-            found = library.features(record, images, read_by(record) or FeatureSpec())
+            features = library.features(record, images, read_by(record) or FeatureSpec())
         except MissingError as reason:
             reasons.append(reason)
             continue
-        return _chart(subject, dataset, found.features, found.labels, images.info.classes)
+        return _chart(subject, dataset, features.features, features.labels, images.info.classes)
     raise reasons[0]
 
 
@@ -81,12 +81,12 @@ def _chart(
         raise MissingError(f"{dataset} has only {len(labels)} test images: too few for a map.")
     shown = np.unique(np.linspace(0, len(labels) - 1, min(POINTS, len(labels))).astype(int))
     places, own = project(np.asarray(features[shown])), labels[shown]
-    named = np.argsort(-np.bincount(own[own >= 0], minlength=len(classes)), kind="stable")[:COLOURED]
+    named = np.argsort(-np.bincount(own[own >= 0], minlength=len(classes)), kind="stable")[:COLORED]
     rest = ~np.isin(own, named)
     series = [Series("", *_columns(places[rest]), "dust")] if rest.any() else []
-    for colour, number in enumerate(sorted(named.tolist())):
+    for color, number in enumerate(sorted(named.tolist())):
         mine = places[own == number]
-        series.append(Series(classes[number], *_columns(mine), "points", colour, (classes[number],)))
+        series.append(Series(classes[number], *_columns(mine), "points", color, (classes[number],)))
     some = f"{len(named)} of {len(classes)} classes are named. " if rest.any() else ""
     return Chart(
         f"{subject.key}-map-{slug(dataset)}",

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import SOURCES, LabelledImages
+from transferbench.data import SOURCES, LabeledImages
 from transferbench.errors import UserError
 from transferbench.features import extraction as features
 from transferbench.features.extraction import FeatureSet
@@ -66,7 +66,7 @@ class Library:
             )
         return found
 
-    def features(self, record: Record, images: LabelledImages, asked: Precision | FeatureSpec) -> FeatureSet:
+    def features(self, record: Record, images: LabeledImages, asked: Precision | FeatureSpec) -> FeatureSet:
         """The features of some images as a record's checkpoint sees them.
 
         Raises:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Sheet
 
-COLOURS = ("#1f5f8b", "#b04a1c", "#2f7a4d", "#77499f", "#8a6200", "#a52f66", "#0c6f86", "#4d5663", "#5f6d10", "#865338")
+COLORS = ("#1f5f8b", "#b04a1c", "#2f7a4d", "#77499f", "#8a6200", "#a52f66", "#0c6f86", "#4d5663", "#5f6d10", "#865338")
 """Those of the page in the light."""
 FAINT = "#b3b0a8"
 LINE = "#e1dfda"
@@ -81,18 +81,18 @@ def _chart(chart: Chart, sheet: "Sheet") -> None:
 
 
 def _series(axes: "Axes", each: Series, places: Places, label: str) -> None:
-    colour, (xs, ys) = COLOURS[each.colour % len(COLOURS)], zip(*places, strict=True)
+    color, (xs, ys) = COLORS[each.color % len(COLORS)], zip(*places, strict=True)
     match each.style:
         case "line" | "dashed":
             dashes = "-" if each.style == "line" else "--"
-            axes.plot(xs, ys, dashes, color=colour, linewidth=1.2, label=label or None)
+            axes.plot(xs, ys, dashes, color=color, linewidth=1.2, label=label or None)
         case "faint":
             axes.plot(xs, ys, color=FAINT, linewidth=0.8, zorder=1)
         case "dust":
             axes.scatter(xs, ys, s=3, color=FAINT, linewidths=0)
         case _:
-            face, size = "none" if each.style == "hollow" else colour, 18 if len(xs) < 20 else 4
-            axes.scatter(xs, ys, s=size, facecolor=face, edgecolor=colour)
+            face, size = "none" if each.style == "hollow" else color, 18 if len(xs) < 20 else 4
+            axes.scatter(xs, ys, s=size, facecolor=face, edgecolor=color)
 
 
 def _halo() -> list[Any]:

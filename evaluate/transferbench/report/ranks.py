@@ -19,13 +19,13 @@ def charts(board: Leaderboard) -> dict[str, list[Chart]]:
     """By measure of rank, a chart for each protocol it was taken under and each accuracy on the same data set."""
     taken = [column for column in board.columns if column.task == "spectrum"]
     accuracies = [column for column in board.columns if column.unit == "%" and column.task != "spectrum"]
-    found: dict[str, list[Chart]] = {}
+    by_dataset: dict[str, list[Chart]] = {}
     for measure, name in MEASURES.items():
         for spectrum in dict.fromkeys((column.dataset, column.protocol_sha256) for column in taken):
             for accuracy in accuracies:
                 if accuracy.dataset == spectrum[0]:
-                    found.setdefault(name, []).extend(_chart(board, measure, name, spectrum[1], accuracy))
-    return {name: each for name, each in found.items() if each}
+                    by_dataset.setdefault(name, []).extend(_chart(board, measure, name, spectrum[1], accuracy))
+    return {name: each for name, each in by_dataset.items() if each}
 
 
 def rank_of(row: Row, dataset: str, measure: str, protocol: str) -> float | None:
@@ -46,8 +46,8 @@ def correlation(points: list[tuple[float, float]]) -> float | None:
     from scipy import stats
 
     xs, ys = zip(*points, strict=True)
-    found: Any = stats.spearmanr(xs, ys)
-    return float(found.statistic)
+    test: Any = stats.spearmanr(xs, ys)
+    return float(test.statistic)
 
 
 def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy: Column) -> Iterator[Chart]:

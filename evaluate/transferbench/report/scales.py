@@ -23,8 +23,8 @@ class Scale:
     @classmethod
     def around(cls, values: Sequence[float], length: float, is_log: bool = False, is_whole: bool = False) -> "Scale":
         """The scale on which all values stand with some room around; 0 to 1 without any."""
-        found = [math.log10(value) for value in values] if is_log else list(values)
-        low, high = (min(found), max(found)) if found else (0.0, 1.0)
+        places = [math.log10(value) for value in values] if is_log else list(values)
+        low, high = (min(places), max(places)) if places else (0.0, 1.0)
         room = (high - low) * MARGIN or max(abs(high) * MARGIN, MARGIN)
         return cls(low - room, high + room, length, is_log, is_whole)
 

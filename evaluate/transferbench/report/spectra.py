@@ -47,14 +47,14 @@ def chart(key: str, dataset: str, series: list[Series]) -> Chart:
 
 def overview(subjects: list[Subject], library: Library) -> list[Chart]:
     """For each data set the spectra of all checkpoints, one of each, the first of the leaderboard."""
-    found: dict[str, list[Series]] = {}
+    panels: dict[str, list[Series]] = {}
     for subject in subjects:
         for dataset, records in by_dataset(each for each in subject.records if each.task == "spectrum").items():
-            lines = found.setdefault(dataset, [])
+            lines = panels.setdefault(dataset, [])
             for series in _read(subject.row.name, records[:1], library)[0] if len(lines) <= OTHERS else ():
                 style = "dashed" if subject.row.kind == "control" else "line"
                 lines.append(Series(series.name, series.xs, series.ys, style, len(lines)))
-    return [chart(f"spectrum-{slug(dataset)}", dataset, lines) for dataset, lines in found.items() if len(lines) > 1]
+    return [chart(f"spectrum-{slug(dataset)}", dataset, lines) for dataset, lines in panels.items() if len(lines) > 1]
 
 
 def _first(name: str, records: tuple[Record, ...], like: Record, library: Library) -> list[Series]:
@@ -64,8 +64,8 @@ def _first(name: str, records: tuple[Record, ...], like: Record, library: Librar
         for record in records
         if (record.protocol_sha256, record.data_fingerprint) == (like.protocol_sha256, like.data_fingerprint)
     ]
-    found, _ = _read(name, alike[:1], library)
-    return [Series(each.name, each.xs, each.ys, "faint") for each in found]
+    spectrum, _ = _read(name, alike[:1], library)
+    return [Series(each.name, each.xs, each.ys, "faint") for each in spectrum]
 
 
 def _read(name: str, records: list[Record], library: Library) -> tuple[list[Series], list[MissingError]]:

@@ -23,21 +23,21 @@ class Subject:
 
 def subjects(board: Leaderboard) -> list[Subject]:
     """The rows that something was measured for, in the leaderboard's order."""
-    found = [(row, records_of(row)) for row in board.rows if records_of(row)]
+    rows = [(row, records_of(row)) for row in board.rows if records_of(row)]
     keys: list[str] = []
-    for row, _ in found:
+    for row, _ in rows:
         keys.append(free(slug(row.name), keys))
     return [
-        Subject(key, row, own, tuple((other.name, theirs) for other, theirs in found if other is not row))
-        for key, (row, own) in zip(keys, found, strict=True)
+        Subject(key, row, own, tuple((other.name, theirs) for other, theirs in rows if other is not row))
+        for key, (row, own) in zip(keys, rows, strict=True)
     ]
 
 
 def records_of(row: Row) -> tuple[Record, ...]:
     """A row's records, each once, in the order of its columns and of the seeds in them."""
     ordered = [row.cells[column] for column in sorted(row.cells, key=order_of)]
-    found = {each.record_sha256: each for cell in ordered for each in sorted(cell.records, key=_seeds)}
-    return tuple(found.values())
+    records = {each.record_sha256: each for cell in ordered for each in sorted(cell.records, key=_seeds)}
+    return tuple(records.values())
 
 
 def _seeds(record: Record) -> tuple[int, int]:
@@ -46,10 +46,10 @@ def _seeds(record: Record) -> tuple[int, int]:
 
 def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by the name of their data set."""
-    found: dict[str, list[Record]] = defaultdict(list)
+    grouped: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        found[record.dataset].append(record)
-    return found
+        grouped[record.dataset].append(record)
+    return grouped
 
 
 def free(name: str, taken: Container[str]) -> str:

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its colours from the page it stands in."""
+"""Charts as SVG that takes its colors from the page it stands in."""
 
 from collections.abc import Iterator
 from html import escape
@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 420.0, 290.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 10.0, 42.0
 MINUS = "\N{MINUS SIGN}"
 PALETTE = 10
-"""Colours that the page knows."""
+"""Colors that the page knows."""
 
 
 def svg(chart: Chart) -> str:
@@ -65,7 +65,7 @@ def _power(text: str) -> str:
 def _marks(series: Series, places: Places) -> list[str]:
     if not places:
         return []
-    style = f"{series.style} c{series.colour % PALETTE}"
+    style = f"{series.style} c{series.color % PALETTE}"
     if series.style == "hollow":
         return [f'<circle class="{style}" cx="{a:.1f}" cy="{b:.1f}" r="4"/>' for a, b in places]
     if series.style in ("points", "dust"):

@@ -167,7 +167,7 @@ def data_root() -> Path:
 
 
 def knn_engine() -> str:
-    """What searches for neighbours, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
+    """What searches for neighbors, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
     return os.environ.get("TRANSFERBENCH_KNN", "auto")
 
 
@@ -204,7 +204,7 @@ def environment() -> dict[str, Any]:
     """What a number depends on beside its settings: versions, commit, machine, command."""
     return {
         "python": platform.python_version(),
-        "packages": {name: found for name in REPORTED if (found := version(name))},
+        "packages": {name: installed for name in REPORTED if (installed := version(name))},
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
         "machine": {

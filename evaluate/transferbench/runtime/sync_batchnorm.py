@@ -1,4 +1,4 @@
-"""Batch normalisation over all processes, on any device."""
+"""Batch normalization over all processes, on any device."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from transferbench.runtime import Runtime
 
 
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation with the statistics of the global batch, through any backend.
+    """Batch normalization with the statistics of the global batch, through any backend.
 
     `torch.nn.SyncBatchNorm` does the same on GPUs only. Processes may hold different numbers of samples. Statistics are
-    computed in float32 from centred values; the running variance is the unbiased one, as in torch.
+    computed in float32 from centered values; the running variance is the unbiased one, as in torch.
     """
 
     def __init__(self, source: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> None:
@@ -23,27 +23,27 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, found {input.ndim}")
 
     def forward(self, input: Tensor) -> Tensor:
-        """`input` (`b c ...`) normalised by the statistics of all processes, in training; by the running ones else."""
+        """`input` (`b c ...`) normalized by the statistics of all processes, in training; by the running ones else."""
         if not self.training:
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
-            return self._normalise(input.float()).to(input.dtype)
+            return self._normalize(input.float()).to(input.dtype)
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
         own = x.new_full((1,), x.numel() // x.shape[1])
         sums = self.runtime.total(torch.cat([x.sum(axes), own]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
-        centred = x - mean.view(shape)
-        variance = self.runtime.total(centred.square().sum(axes)) / count
+        centered = x - mean.view(shape)
+        variance = self.runtime.total(centered.square().sum(axes)) / count
         if self.track_running_stats:
             self._track(mean.detach(), variance.detach() * (count / (count - 1).clamp(min=1)))
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:
             scale = scale * self.weight
-        out = centred * scale.view(shape)
+        out = centered * scale.view(shape)
         return out + self.bias.view(shape) if self.affine else out
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronize(module: nn.Module, runtime: Runtime) -> nn.Module:
-    """`module` with every batch normalisation seeing the global batch; unchanged in a single process."""
+    """`module` with every batch normalization seeing the global batch; unchanged in a single process."""
     if runtime.world_size == 1:
         return module
     if runtime.device.type == "cuda":

@@ -12,7 +12,7 @@ from transferbench import settings, state
 from transferbench.records import LEADERBOARD, Record
 from transferbench.tables.board import Leaderboard
 from transferbench.tables.choice import Choice
-from transferbench.tables.grid import Grid, grid, notes
+from transferbench.tables.grid import Grid, cures, grid, notes
 from transferbench.tables.latex import document, latex
 from transferbench.tables.leaderboard import leaderboard
 from transferbench.tables.lines import line, loaded
@@ -24,6 +24,7 @@ __all__ = [
     "Form",
     "Grid",
     "Leaderboard",
+    "cures",
     "frame",
     "grid",
     "html",
@@ -77,8 +78,11 @@ def frame(found: Iterable[Record]) -> pd.DataFrame:
 def write(folder: Path, found: Sequence[Record], board: Leaderboard, form: Form = PLAIN) -> list[Path]:
     r"""Write `records.csv` (long) and the leaderboard as `.csv`, `.json`, `.md`, `.html` and LaTeX; returns where.
 
-    `leaderboard.tex` compiles as it stands; the table in it is also in `leaderboard-table.tex`, to \input.
+    `leaderboard.tex` compiles as it stands; the table in it is also in `leaderboard-table.tex`, to \input. Where
+    nothing is ranked, nothing is written.
     """
+    if not board.columns:
+        return []
     laid = form.laid(board)
     table = latex(laid, form.caption, form.label)
     texts = {

@@ -60,7 +60,7 @@ class Ranking:
     Attributes:
         mean_rank: the mean of its ranks; equal ones share theirs.
         borda: the share of rivals it beats, over all columns; a draw is half.
-        average: the mean of its numbers in per cent, where it has every such column.
+        average: the mean of its numbers in percent, where it has every such column.
     """
 
     mean_rank: float

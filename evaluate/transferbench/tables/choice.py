@@ -35,7 +35,7 @@ class Choice:
     """What a leaderboard shows.
 
     Attributes:
-        where: `FIELD=PATTERN`, `FIELD!=PATTERN`, `FIELD<NUMBER`, all of which a record must fulfil; * is anything.
+        where: `FIELD=PATTERN`, `FIELD!=PATTERN`, `FIELD<NUMBER`, all of which a record must fulfill; * is anything.
         columns: patterns for `DATASET.TASK.METRIC`, `TASK.METRIC`, or a task, label or data set with its main score;
             in this order. None shows every main score.
         sort: `rank`, `name`, `epochs`, or a pattern as for `columns`: the best of that column first.
@@ -119,6 +119,6 @@ def _number(value: object) -> float | None:
 
 
 def filtered(found: Sequence[Record], choice: Choice) -> list[Record]:
-    """The records that fulfil every condition."""
+    """The records that fulfill every condition."""
     conditions = choice.conditions()
     return [record for record in found if all(holds(record) for holds in conditions)]

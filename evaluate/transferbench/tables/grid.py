@@ -143,3 +143,10 @@ def notes(board: Leaderboard) -> list[str]:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(board.left_out.items()))
         found.append(f"Left out: {counts}.")
     return found
+
+
+def cures(board: Leaderboard) -> list[str]:
+    """What shows the results of a leaderboard that has none."""
+    if board.columns or not board.left_out.get("limited"):
+        return []
+    return ["Results of smoke runs (--limit) are shown with --limited."]

@@ -1,6 +1,7 @@
 """One line about one thing: a checkpoint that was read, a result that arrived."""
 
 from transferbench.checkpoints import Candidate
+from transferbench.errors import summary
 from transferbench.records import Record
 
 
@@ -29,5 +30,4 @@ def line(record: Record, is_old: bool = False) -> str:
     if record.status == "ok" and score:
         time = "kept from before" if is_old else f"{record.seconds:.1f} s"
         return f"{where} {score.value:8.2f} {score.unit:2} {score.metric} ({time})"
-    reason = (record.error or "").strip().splitlines() or ["no main score"]
-    return f"{where} {record.status}: {reason[-1] if record.is_bug else reason[0]}"
+    return f"{where} {record.status}: {summary(record.error or '') or 'no main score'}"

@@ -78,14 +78,14 @@ def p_value(first: Cell, second: Cell, column: Column, hits: Hits) -> float | No
         return None
     from scipy import stats
 
-    found: Any = stats.ttest_1samp(differences, 0)
-    return float(found.pvalue)
+    test: Any = stats.ttest_1samp(differences, 0)
+    return float(test.pvalue)
 
 
 def _by_seed(cell: Cell, metric: str) -> dict[tuple[int | None, int], float]:
     """A cell's values by the seeds of pretraining and evaluation."""
-    found = {}
+    values = {}
     for record in cell.records:
         if score := record.score(metric):
-            found[record.card.origin.seed, record.seed] = score.value
-    return found
+            values[record.card.origin.seed, record.seed] = score.value
+    return values

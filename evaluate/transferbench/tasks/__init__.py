@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench import intervals, plugins
+from transferbench import intervals, plugins, renamed
 from transferbench.checkpoints import Candidate
-from transferbench.data import Carries, DatasetInfo, LabelledImages
+from transferbench.data import Carries, DatasetInfo, LabeledImages
 from transferbench.errors import UserError
 from transferbench.metrics import mean_per_class, top_k_hits, wilson
 from transferbench.probing.cost import JobCost
@@ -20,7 +20,7 @@ from transferbench.tasks._contract import (
     Counting,
     Dataset,
     Forecasting,
-    Labelled,
+    Labeled,
     Outcome,
     Seeded,
     Selective,
@@ -37,7 +37,7 @@ __all__ = [
     "Dataset",
     "Forecasting",
     "JobCost",
-    "Labelled",
+    "Labeled",
     "Outcome",
     "Seeded",
     "Selective",
@@ -53,7 +53,7 @@ __all__ = [
     "with_seeding",
 ]
 
-TASKS = plugins.Registry("transferbench.tasks", "task")
+TASKS = plugins.Registry("transferbench.tasks", "task", ("VERSION", "FROZEN", "PRIMARY", "Config", "label", "run"))
 
 
 def accuracy(metric: str, hits: Bool[np.ndarray, "n"], selected_by: Literal["last", "val", "test"] = "last") -> Score:
@@ -91,7 +91,7 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
 
 def takes(task: Task, carried: Carries) -> bool:
     """Whether a task is for data sets that carry this."""
-    return carried in (task.LABELS if isinstance(task, Labelled) else ("one label",))
+    return carried in (task.LABELS if isinstance(task, Labeled) else ("one label",))
 
 
 def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:
@@ -114,7 +114,7 @@ def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:
     return dataclasses.replace(outcome, scores=(score, *outcome.scores))
 
 
-def trained(fitted: Fitted, test: LabelledImages, bench: Bench) -> Outcome:
+def trained(fitted: Fitted, test: LabeledImages, bench: Bench) -> Outcome:
     """The scores of a trained head: after the last epoch, and of the epoch that the test images themselves choose.
 
     Artifacts are the learning curve and the last epoch's predictions.
@@ -131,3 +131,6 @@ def trained(fitted: Fitted, test: LabelledImages, bench: Bench) -> Outcome:
 
 def _percent(interval: tuple[float, float]) -> tuple[float, float]:
     return 100 * interval[0], 100 * interval[1]
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -10,7 +10,7 @@ import numpy as np
 
 from transferbench import state
 from transferbench.checkpoints import Candidate
-from transferbench.data import Carries, LabelledImages
+from transferbench.data import Carries, LabeledImages
 from transferbench.features.extraction import FeatureSet, Report, extract
 from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.probing.cost import BOTH, PLAIN, JobCost
@@ -32,7 +32,7 @@ class Bench:
     workers: int = 0
     report: Report | None = None
 
-    def features(self, candidate: Candidate, images: LabelledImages, asked: Precision | FeatureSpec) -> FeatureSet:
+    def features(self, candidate: Candidate, images: LabeledImages, asked: Precision | FeatureSpec) -> FeatureSet:
         """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
         return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
 
@@ -48,8 +48,8 @@ class Bench:
 class Dataset:
     """The two splits a protocol uses."""
 
-    train: LabelledImages
-    test: LabelledImages
+    train: LabeledImages
+    test: LabeledImages
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Task(Protocol):
 
     `VERSION` changes whenever the same settings could give another number; `FROZEN` says whether the backbone must come
     out bit-identical (checked); `PRIMARY` names the score that leaderboards show, where `top1` stands for whatever the
-    data set is reported in. What else a file may offer: `LABELS` (`Labelled`), `depends_on_seed` (`Seeded`), `unfit`
+    data set is reported in. What else a file may offer: `LABELS` (`Labeled`), `depends_on_seed` (`Seeded`), `unfit`
     (`Selective`), `cost` (`Counting`) and `forecast` (`Forecasting`).
     """
 
@@ -89,7 +89,7 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Labelled(Protocol):
+class Labeled(Protocol):
     """A task for other data sets than those with one label an image: those that carry one of `LABELS`."""
 
     LABELS: ClassVar[tuple[Carries, ...]]

@@ -15,7 +15,7 @@ from transferbench.detection import cost as detector_cost
 from transferbench.detection.backends import Backend
 from transferbench.detection.model.detector import build
 from transferbench.detection.recipe import DetectionRecipe
-from transferbench.detection.scoring import pictures
+from transferbench.detection.scoring import image_check, pictures
 from transferbench.detection.scoring.scores import score_results
 from transferbench.detection.targets import rle
 from transferbench.detection.training.loop import Ground
@@ -24,7 +24,7 @@ from transferbench.errors import UserError
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
-VERSION = "1"
+VERSION = "2"
 FROZEN = False
 PRIMARY = "box_ap"
 LABELS = ("boxes",)
@@ -103,18 +103,18 @@ def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Benc
     """Seconds and bytes that `run` takes, from the detector's parts on one image."""
     _require(candidate, dataset, config)
     recipe = config.resolved(*adaptation.following(candidate.card, dataset.train))
-    detector = build(recipe, cast(Backbone, candidate.backbone), len(dataset.train.info.classes)).to(
-        bench.runtime.device
-    )
-    image = detector_cost.of_image(detector, dataset.train, recipe)
-    return detector_cost.total(image, recipe, len(dataset.test), bench.runtime.world_size, bench.workers)
+    train, test = adaptation.chosen(recipe, dataset.train, dataset.test)
+    detector = build(recipe, cast(Backbone, candidate.backbone), len(train.info.classes)).to(bench.runtime.device)
+    image = detector_cost.of_image(detector, train, recipe)
+    return detector_cost.total(image, recipe, len(test), bench.runtime.world_size, bench.workers)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
-    """Train on the one split and judge on the other, once, after the last iteration."""
+    """Read every test image, train on the one split and judge on the other, once, after the last iteration."""
     _require(candidate, dataset, config)
-    train, test = dataset.train, dataset.test
-    recipe = config.resolved(*adaptation.following(candidate.card, train))
+    recipe = config.resolved(*adaptation.following(candidate.card, dataset.train))
+    train, test = adaptation.chosen(recipe, dataset.train, dataset.test)
+    image_check.require_readable(test, bench.runtime)
     mark = f"{candidate.digest} {candidate.card.preprocess} {train.fingerprint}"
     ground = Ground(bench.runtime, bench.scratch, mark, bench.workers)
     engine = backends.engine(config.backend, Trial(candidate, train, test, recipe, seed), ground)
@@ -135,6 +135,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         "recipe.json": recipe.model_dump_json(indent=2) + "\n",
         "pictures.png": pictures.sheet(test, last),
     }
+    if notes := (*train.notes, *test.notes):
+        kept["data_notes.txt"] = "".join(f"{note}\n" for note in notes)
     if engine.loaded is not None:
         kept["loaded.json"] = json.dumps(asdict(engine.loaded)) + "\n"
     return Outcome(tuple(scores), {name.partition(".")[0]: bench.keep(name, each) for name, each in kept.items()})

@@ -33,7 +33,7 @@ class Config(FeatureSpec):
     penalties: tuple[float, ...] = Field(
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="candidates for the penalty, in mean squared norms of the centred features; one is a fixed penalty",
+        description="penalties to choose from, in mean squared norms of the centered features; one is a fixed penalty",
     )
 
     @pydantic.model_validator(mode="after")
@@ -87,7 +87,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 class Ridge:
     """Every ridge regression of some targets on some samples, whatever the penalty, from one eigendecomposition.
 
-    With centred samples X = P Vᵀ (V orthonormal, the columns of P orthogonal with squared norms `lengths`) the weights
+    With centered samples X = P Vᵀ (V orthonormal, the columns of P orthogonal with squared norms `lengths`) the weights
     at penalty λ are V (lengths + λ)⁻¹ Pᵀ Y; the intercept bears no penalty.
     """
 

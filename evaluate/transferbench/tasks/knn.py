@@ -1,4 +1,4 @@
-"""k nearest neighbours on frozen features: several k from one exact search, majority or weighted vote."""
+"""k nearest neighbors on frozen features: several k from one exact search, majority or weighted vote."""
 
 from typing import Any, ClassVar, Literal
 
@@ -10,8 +10,8 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import leaves_out, per_class
 from transferbench.features.spec import Precision, feature_spec
-from transferbench.neighbours import Metric
-from transferbench.neighbours.cache import cached_search
+from transferbench.neighbors import Metric, capped
+from transferbench.neighbors.cache import cached_search
 from transferbench.probing.cost import BOTH
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
@@ -42,9 +42,10 @@ class Config(Settings):
 
     k: int = Field(20, ge=1, description="k of the main score")
     ks: tuple[int, ...] = Field(
-        (5, 10, 20, 200), description="every k to report; at most the training set's size is used"
+        (5, 10, 20, 200),
+        description="every k to report; all training images where there are fewer than k",
     )
-    metric: Metric = Field("cosine", description="cosine, or euclidean on unnormalised features")
+    metric: Metric = Field("cosine", description="cosine, or euclidean on unnormalized features")
     vote: Literal["majority", "weighted"] = Field("weighted", description="weighted: by exp(cosine / temperature)")
     temperature: float = Field(0.07, gt=0, description="vote=weighted: temperature in exp(cosine / temperature)")
     per_class: int | None = Field(
@@ -57,7 +58,7 @@ class Config(Settings):
     def _with_k(cls, ks: tuple[int, ...], info: Any) -> tuple[int, ...]:
         """Every number once, in order, with that of the main score."""
         if min(ks, default=1) < 1:
-            raise ValueError("numbers of neighbours must be at least 1")
+            raise ValueError("numbers of neighbors must be at least 1")
         return tuple(sorted({*ks, info.data["k"]} if "k" in info.data else ks))
 
     @pydantic.model_validator(mode="after")
@@ -82,8 +83,8 @@ def depends_on_seed(config: Config, dataset: Dataset) -> bool:
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A search among the training images for every test image."""
-    reading, most = feature_spec(config.precision), min(n_train, max(config.ks))
-    return JobCost(BOTH, products=n_train * n_test, neighbours=most, reading=reading)
+    reading, most = feature_spec(config.precision), capped(max(config.ks), n_train)
+    return JobCost(BOTH, products=n_train * n_test, neighbors=most, reading=reading)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -101,9 +102,9 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     classes, weights = labels[found.indices], np.ones_like(found.values)
     if config.vote == "weighted":
         weights = np.exp((found.values - found.values[:, :1]) / config.temperature)
-    used = sorted({min(k, len(labels)) for k in config.ks})
+    used = sorted({capped(k, len(labels)) for k in config.ks})
     predictions = {k: vote(classes[:, :k], weights[:, :k], len(dataset.train.info.classes)) for k in used}
-    main = predictions[min(config.k, len(labels))]
+    main = predictions[capped(config.k, len(labels))]
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
     shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
@@ -111,7 +112,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
 
 def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], classes: int) -> Int64[np.ndarray, "m"]:
-    """The class with the largest total weight among each row's neighbours; of equal ones the smallest."""
+    """The class with the largest total weight among each row's neighbors; of equal ones the smallest."""
     winners = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), 4096):
         part = labels[start : start + 4096]

@@ -15,7 +15,7 @@ PRIMARY = "top1"
 
 
 class Config(Settings):
-    """As in INTL's and CW-RGP's small-set evaluation: un-normalised features.
+    """As in INTL's and CW-RGP's small-set evaluation: un-normalized features.
 
     Theirs leaves out what 1000 does not divide; here the last batch of an epoch is smaller instead, and weights start
     as in `linear`. Source: docs/protocols.md#linear-small.

@@ -103,9 +103,9 @@ def _require_enough(
         )
 
 
-def _scaled(features: np.ndarray, normalise: bool) -> Float64[np.ndarray, "n d"]:
+def _scaled(features: np.ndarray, normalize: bool) -> Float64[np.ndarray, "n d"]:
     double = features.astype(np.float64)
-    return double / np.maximum(np.linalg.norm(double, axis=1, keepdims=True), 1e-12) if normalise else double
+    return double / np.maximum(np.linalg.norm(double, axis=1, keepdims=True), 1e-12) if normalize else double
 
 
 def _fit(

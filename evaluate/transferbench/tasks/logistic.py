@@ -25,7 +25,7 @@ PRIMARY = "top1"
 
 
 class Config(Settings):
-    """As in CW-RGP's small-set evaluation: un-normalised features, no augmentation.
+    """As in CW-RGP's small-set evaluation: un-normalized features, no augmentation.
 
     Source: docs/protocols.md#logistic.
     """

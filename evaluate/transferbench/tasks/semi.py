@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.subsets import SPLITS, leaves_out, named, stratified
 from transferbench.features.spec import feature_spec
 from transferbench.probing.fit import fit
@@ -93,11 +93,11 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, and of the best epoch as the papers report it."""
-    train = labelled(dataset.train, config.percent, seed)
+    train = labeled(dataset.train, config.percent, seed)
     return trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
 
 
-def labelled(train: LabelledImages, percent: int, seed: int) -> LabelledImages:
+def labeled(train: LabeledImages, percent: int, seed: int) -> LabeledImages:
     """The training images whose labels may be seen.
 
     The published list where there is one for this data set and percentage (ImageNet 1 and 10), else a part of every
@@ -111,10 +111,10 @@ def labelled(train: LabelledImages, percent: int, seed: int) -> LabelledImages:
     return train.subset(stratified(train.labels, percent / 100, seed), f"{percent} % of the labels, seed {seed}")
 
 
-def is_drawn(train: LabelledImages, percent: int) -> bool:
+def is_drawn(train: LabeledImages, percent: int) -> bool:
     """Whether the seed decides which labels may be seen: not where there is a list, or nothing is left out."""
     return not _listing(train, percent).exists() and leaves_out(train.labels, fraction=percent / 100)
 
 
-def _listing(train: LabelledImages, percent: int) -> Path:
+def _listing(train: LabeledImages, percent: int) -> Path:
     return SPLITS / f"{train.info.name}_{percent}percent.txt"

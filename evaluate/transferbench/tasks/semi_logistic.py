@@ -40,6 +40,6 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     Raises:
         UserError: when the labels are of one class only.
     """
-    train = bench.features(candidate, semi.labelled(dataset.train, config.percent, seed), config.precision)
+    train = bench.features(candidate, semi.labeled(dataset.train, config.percent, seed), config.precision)
     test = bench.features(candidate, dataset.test, config.precision)
     return logistic.judged(train, dataset, test, config, seed, bench)

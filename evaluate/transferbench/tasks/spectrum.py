@@ -17,7 +17,7 @@ PRIMARY = "rankme"
 
 
 class Config(FeatureSpec):
-    """Measures of backbone features, centred but for uniformity and class_alignment (docs/protocols.md#spectrum)."""
+    """Measures of backbone features, centered but for uniformity and class_alignment (docs/protocols.md#spectrum)."""
 
     rank_tolerance: float = Field(
         1e-6, gt=0, lt=1, description="an eigenvalue counts for numerical_rank above this part of the largest"
@@ -50,7 +50,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     found = bench.features(candidate, dataset.test, config)
     features, labels = found.features, found.labels
     spread_evenly = np.unique(np.linspace(0, len(features) - 1, min(config.paired, len(features))).astype(np.int64))
-    deviations = metrics.centred(features)
+    deviations = metrics.centered(features)
     values = metrics.eigenvalues(deviations)
     spread = metrics.standard_deviations(deviations)
     higher_is_better = {

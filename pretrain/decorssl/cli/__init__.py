@@ -30,7 +30,7 @@ pretrain intl --slurm nodes=2,gpus=8      the same as a job in SLURM's queue
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
-POINTER = "`pretrain show METHOD` or `show RECIPE` prints every setting: type, range, default, value, meaning."
+POINTER = "`pretrain show NAME` prints every setting of a method, recipe or study: type, range, default, meaning."
 METHOD, STUDY = "METHOD", "STUDY"
 """The hidden commands that the methods and the studies are copies of."""
 METHODS = Registry("decorssl.methods", "method")
@@ -53,9 +53,9 @@ class Commands(TyperGroup):
         """
         if cmd_name in _studies():
             return self._named(ctx, STUDY, cmd_name, "Studies")
-        found = super().get_command(ctx, cmd_name)
-        if found is not None and cmd_name not in (METHOD, STUDY):
-            return found
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and cmd_name not in (METHOD, STUDY):
+            return command
         if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in METHODS.names():
             raise unknown("command or method", cmd_name, self.list_commands(ctx))
         return self._named(ctx, METHOD, cmd_name, "Methods")
@@ -73,6 +73,8 @@ class Commands(TyperGroup):
         if hidden == METHOD:
             command.help = METHODS.summary(entry) if not is_outside(name) else f"The method {name}."
             command.epilog = f"`pretrain show {name}` prints its settings, `pretrain show RECIPE` those of a recipe."
+        else:
+            command.epilog = f"`pretrain show {name}` prints its variants and every setting they share, for --set."
         command.params = [copy.copy(param) for param in command.params]
         for param in command.params:
             if param.name == "name":

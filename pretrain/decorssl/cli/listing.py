@@ -23,7 +23,7 @@ def ls(
     listed(methods)
 
 
-def show(name: Annotated[str, typer.Argument(help="A method, a recipe, or a recipe's YAML or JSON file.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="A method, a recipe or its YAML or JSON file, or a study.")]) -> None:
     """Print every setting with its type, range, default, value and meaning."""
     from decorssl.sheets import sheet
     from transferbench.cli.showing import draw

@@ -12,7 +12,7 @@ from transferbench import plugins
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
-METHODS = plugins.Registry("decorssl.methods", "method")
+METHODS = plugins.Registry("decorssl.methods", "method", ("Config", "routes", "modules", "check", "loss"))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Method(Protocol):
         ...
 
     def loss(self, outputs: Outputs, context: Context) -> dict[str, Tensor]:
-        """The terms of the loss; the one called `loss` is minimised, the others are logged."""
+        """The terms of the loss; the one called `loss` is minimized, the others are logged."""
         ...
 
 
@@ -90,7 +90,7 @@ class Taught(Protocol):
 
 @runtime_checkable
 class Keeping(Protocol):
-    """A method that keeps a queue or a centre."""
+    """A method that keeps a queue or a center."""
 
     def after_step(self, outputs: Outputs, context: Context) -> None:
         """Called without gradients after each step, and after the teacher has moved."""

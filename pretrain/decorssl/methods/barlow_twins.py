@@ -21,7 +21,7 @@ class Config(Settings):
     """Barlow Twins' settings."""
 
     off_diagonal_weight: float = Field(0.0051, ge=0, description="the paper's lambda")
-    eps: float = Field(1e-5, gt=0, description="epsilon of the standardisation")
+    eps: float = Field(1e-5, gt=0, description="epsilon of the standardization")
 
 
 routes = two_views
@@ -40,12 +40,12 @@ class _Terms(torch.autograd.Function):
 
     X and Y are the views with channels of mean 0 and (biased) variance 1. The sum of all C^2 is <X X^T, Y Y^T> / n^2
     (docs/methods.md#smaller-side). What reaches X through C has columns that sum to zero, so the way back through
-    the standardisation is s (dX - X mean(dX o X)), s the inverse deviations.
+    the standardization is s (dX - X mean(dX o X)), s the inverse deviations.
     """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        (x, s), (y, t) = _standardised(a, eps), _standardised(b, eps)
+        (x, s), (y, t) = _standardized(a, eps), _standardized(b, eps)
         n, d = x.shape
         if n < d:
             sides = inner_products(x).div_(n), inner_products(y).div_(n)
@@ -74,7 +74,7 @@ class _Terms(torch.autograd.Function):
         return da, (x @ (slope * t)).addcmul_(y, along.sum(0) * t, value=-1), None
 
 
-def _standardised(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _standardized(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """(Channels of mean 0 and biased variance 1, one over the deviations they had)."""
     x, _, scale = torch.native_batch_norm(z, None, None, None, None, True, 0.0, eps)
     return x, scale

@@ -1,4 +1,4 @@
-"""BN: channels standardised over sub-batches, then the distance between views; collapses dimensionally.
+"""BN: channels standardized over sub-batches, then the distance between views; collapses dimensionally.
 
 The method called BN in CW-RGP's comparison, arXiv 2210.03586. Source: docs/methods.md#bn.
 """
@@ -15,7 +15,7 @@ from decorssl.pairs import check_parts, permutations
 class Config(SubBatches):
     """BN's settings; vanilla BN over the whole batch, without sub-batches and norms, is `dbn` with `layer: bn`."""
 
-    w_size: int = Field(128, ge=2, description="samples standardised together")
+    w_size: int = Field(128, ge=2, description="samples standardized together")
     eps: float = Field(0.0, ge=0, lt=1, description="added to variances")
 
 
@@ -29,15 +29,15 @@ def check(config: Config, batch: int, dim: int) -> None:
     check_parts(batch, config.w_size)
 
 
-def standardised(parts: Parts, eps: float) -> Parts:
+def standardized(parts: Parts, eps: float) -> Parts:
     """Channels of mean 0 and (biased) variance 1 over a sub-batch; a constant channel becomes 0."""
-    centred = parts - parts.mean(-2, keepdim=True)
-    variances = centred.square().mean(-2, keepdim=True) + eps
-    return centred * variances.clamp_min(torch.finfo(parts.dtype).tiny).rsqrt()
+    centered = parts - parts.mean(-2, keepdim=True)
+    variances = centered.square().mean(-2, keepdim=True) + eps
+    return centered * variances.clamp_min(torch.finfo(parts.dtype).tiny).rsqrt()
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Alignment of standardised views."""
+    """Alignment of standardized views."""
     config: Config = context.config
     draw = permutations(context.generator)
-    return {"loss": alignment(outputs.student, config, draw, lambda parts: standardised(parts, config.eps))}
+    return {"loss": alignment(outputs.student, config, draw, lambda parts: standardized(parts, config.eps))}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from decorssl.heads import predictor
 from decorssl.methods import Context, Outputs, any_batch, every_view_twice
-from decorssl.pairs import normalised_mse
+from decorssl.pairs import normalized_mse
 from transferbench.optim import cosine
 from transferbench.settings import Settings
 
@@ -43,9 +43,9 @@ def momentum(context: Context) -> float:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Sum of both directions' normalised MSE, averaged over pairs of views and the global batch."""
+    """Sum of both directions' normalized MSE, averaged over pairs of views and the global batch."""
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         predicted = [context.gather(context.modules["predictor"](z)) for z in outputs.student]
         targets = [context.gather(z) for z in outputs.teacher]
-        ordered = [normalised_mse(predicted[i], targets[j]) for i, j in permutations(range(len(targets)), 2)]
+        ordered = [normalized_mse(predicted[i], targets[j]) for i, j in permutations(range(len(targets)), 2)]
         return {"loss": 2 * torch.stack(ordered).mean()}

@@ -25,7 +25,7 @@ class Config(Settings):
     w_iter: int = Field(1, ge=1, description="how many times each batch is randomly split into sub-batches")
     eps: float = Field(0.0, ge=0, lt=1, description="weight of the identity matrix mixed into each covariance")
     normalised: bool = Field(
-        True, description="compare normalised embeddings; false: mean squared error of embeddings as they are"
+        True, description="compare normalized embeddings; false: mean squared error of embeddings as they are"
     )
     covariance_weight: float = Field(
         0.0, ge=0, description="weight of the optional off-diagonal term (ImageNet: 0.005, 0.01)"
@@ -51,7 +51,7 @@ def check(config: Config, batch: int, dim: int) -> None:
 
 
 def whitened(parts: Float[Tensor, "s v w d"], config: Config, draw: Draw) -> Float[Tensor, "s v w d"]:
-    """Centred samples whitened over each random group of their channels."""
+    """Centered samples whitened over each random group of their channels."""
     s, v, w, d = parts.shape
     order = torch.cat([draw(d) + d * i for i in range(s * v)])
     rows = reordered(parts.mT.reshape(-1, w), order).view(s, v, config.groups, -1, w).mT
@@ -67,14 +67,14 @@ def off_diagonal(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 def alignment(views: tuple[Float[Tensor, "n d"], ...], config: Config, draw: Draw) -> Float[Tensor, ""]:
-    """The mean (normalised) MSE of whitened views, local to each process as published.
+    """The mean (normalized) MSE of whitened views, local to each process as published.
 
-    Samples are centred over all their channels before these are grouped.
+    Samples are centered over all their channels before these are grouped.
     """
-    centred = [observed(z, "samples") for z in views]
+    centered = [observed(z, "samples") for z in views]
     terms = []
     for _ in range(config.w_iter):
-        z = whitened(sub_batches(centred, config.w_size, draw), config, draw)
+        z = whitened(sub_batches(centered, config.w_size, draw), config, draw)
         terms.append(mean_over_pairs(z.transpose(0, 1), config.normalised))
     return torch.stack(terms).mean()
 

@@ -1,4 +1,4 @@
-"""DBN and Shuffled-DBN: decorrelated batch normalisation of both views, nothing else.
+"""DBN and Shuffled-DBN: decorrelated batch normalization of both views, nothing else.
 
 Hua et al., *On Feature Decorrelation in Self-Supervised Learning*, arXiv 2105.00470. Source:
 docs/methods.md#dbn (ran the authors' code).
@@ -48,7 +48,7 @@ def check(config: Config, batch: int, dim: int) -> None:
         )
 
 
-def normalised(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Tensor, "n d"]:
+def normalized(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Tensor, "n d"]:
     """One view through the layer: batch statistics, divided by n (biased), no eps."""
     rows = z.to(torch.promote_types(z.dtype, torch.float32))
     if config.layer == "none":
@@ -63,8 +63,8 @@ def normalised(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Ten
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Mean squared distance of the normalised views; local to each process as published."""
+    """Mean squared distance of the normalized views; local to each process as published."""
     draw = permutations(context.generator)
     with torch.autocast(outputs.student[0].device.type, enabled=False):
-        first, *others = [normalised(z, context.config, draw) for z in outputs.student]
+        first, *others = [normalized(z, context.config, draw) for z in outputs.student]
         return {"loss": torch.stack([(first - z).square().sum(1).mean() for z in others]).mean()}

@@ -1,4 +1,4 @@
-"""DINO: the student's softmax over prototypes matches the momentum teacher's, centred and sharpened, on other views.
+"""DINO: the student's softmax over prototypes matches the momentum teacher's, centered and sharpened, on other views.
 
 Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294. Source:
 docs/methods.md#dino (ran lightly). The projector is the head's first layers, to a bottleneck (256 in the paper).
@@ -28,7 +28,7 @@ class Config(Settings):
         0.04, gt=0, description="teacher temperature in the first epoch; rises linearly"
     )
     warmup_epochs: int = Field(30, ge=0, description="warm-up epochs of the teacher temperature")
-    centre_momentum: float = Field(0.9, ge=0, le=1, description="momentum of the centre")
+    centre_momentum: float = Field(0.9, ge=0, le=1, description="momentum of the center")
     momentum: float = Field(0.996, ge=0, le=1, description="initial momentum; rises to 1 along half a cosine, by step")
 
 
@@ -36,7 +36,7 @@ check = any_batch
 
 
 class Prototypes(nn.Linear):
-    """The head's last layer: unit embeddings against unit rows (weight normalisation with the gain fixed at 1)."""
+    """The head's last layer: unit embeddings against unit rows (weight normalization with the gain fixed at 1)."""
 
     def __init__(self, dim: int, count: int) -> None:
         super().__init__(dim, count, bias=False)
@@ -47,7 +47,7 @@ class Prototypes(nn.Linear):
         return linear(normalize(input, dim=1), normalize(weight, dim=1))
 
 
-class Centre(nn.Module):
+class Center(nn.Module):
     """The moving mean of the teacher's outputs."""
 
     value: Float[Tensor, " k"]
@@ -63,10 +63,10 @@ def routes(config: Config, views: int) -> Routes:
 
 
 def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """The last layer, its momentum copy, and the centre."""
+    """The last layer, its momentum copy, and the center."""
     prototypes = Prototypes(dim, config.prototypes)
     followed = copy.deepcopy(prototypes).requires_grad_(False)
-    return nn.ModuleDict({"student": prototypes, "teacher": followed, "centre": Centre(config.prototypes)})
+    return nn.ModuleDict({"student": prototypes, "teacher": followed, "centre": Center(config.prototypes)})
 
 
 def momentum(context: Context) -> float:
@@ -84,9 +84,9 @@ def teacher_temperature(epoch: int, config: Config) -> float:
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Cross-entropy of the student with the teacher over all pairs of different views and the global batch."""
     config: Config = context.config
-    frozen, centre = context.epoch < config.frozen_epochs, context.modules["centre"].value
+    frozen, center = context.epoch < config.frozen_epochs, context.modules["centre"].value
     with torch.autocast(outputs.student[0].device.type, enabled=False):
-        taught = [context.modules["teacher"](context.gather(z)) - centre for z in outputs.teacher]
+        taught = [context.modules["teacher"](context.gather(z)) - center for z in outputs.teacher]
         targets = [softmax(t / teacher_temperature(context.epoch, config), dim=1) for t in taught]
         seen = [context.modules["student"](context.gather(z), frozen) for z in outputs.student]
         predictions = [log_softmax(s / config.student_temperature, dim=1) for s in seen]
@@ -95,11 +95,11 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
 
 
 def after_step(outputs: Outputs, context: Context) -> None:
-    """The centre moves towards the mean of what the teacher gave, then the teacher's last layer to the student's."""
-    student, teacher, centre = (context.modules[name] for name in ("student", "teacher", "centre"))
+    """The center moves towards the mean of what the teacher gave, then the teacher's last layer to the student's."""
+    student, teacher, center = (context.modules[name] for name in ("student", "teacher", "centre"))
     assert isinstance(student, Prototypes)
     assert isinstance(teacher, Prototypes)
-    assert isinstance(centre, Centre)
+    assert isinstance(center, Center)
     taught = torch.cat([teacher(context.gather(z)) for z in outputs.teacher])
-    centre.value.lerp_(taught.mean(0), 1 - context.config.centre_momentum)
+    center.value.lerp_(taught.mean(0), 1 - context.config.centre_momentum)
     teacher.weight.lerp_(student.weight, 1 - momentum(context))

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
-from decorssl.pairs import normalised_mse
+from decorssl.pairs import normalized_mse
 from decorssl.whiten import Between, compared_grams, iternorm, newton_inverse_root, observed
 from transferbench.settings import Settings
 
@@ -73,7 +73,7 @@ def terms(views: Sequence[Float[Tensor, "n d"]], anchor: Float[Tensor, "n d"], c
 def _from_whitened(views: list[Tensor], config: Config) -> Terms:
     """From whitened embeddings, as the formulas read; the anchor comes first."""
     first, *others = [iternorm(z, config.iterations, config.covariance_between) for z in views]
-    alignments = torch.stack([normalised_mse(z, first) for z in others])
+    alignments = torch.stack([normalized_mse(z, first) for z in others])
     traces = torch.stack([trace_loss(z, config.covariance_between) for z in others])
     return alignments.mean(), traces.mean(), trace_loss(first, config.covariance_between)
 

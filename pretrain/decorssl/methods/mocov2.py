@@ -1,6 +1,6 @@
 """MoCo v2: InfoNCE of a query with the momentum network's key of its other view, against a queue of past keys.
 
-He et al., arXiv 1911.05722, and Chen et al., arXiv 2003.04297. Shuffled batch normalisation has no counterpart here:
+He et al., arXiv 1911.05722, and Chen et al., arXiv 2003.04297. Shuffled batch normalization has no counterpart here:
 statistics are those of the global batch, so that no process can tell its own keys. Source:
 docs/methods.md#moco-v2 (ran lightly).
 """

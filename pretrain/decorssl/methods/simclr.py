@@ -1,7 +1,7 @@
 """SimCLR: NT-Xent, each embedding with its other view against the rest of the batch.
 
 Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709. Source:
-docs/methods.md#simclr. The batch normalisation that CW-RGP's code has after the head is
+docs/methods.md#simclr. The batch normalization that CW-RGP's code has after the head is
 `projector: {output_norm: affine, statistics: views}`.
 """
 

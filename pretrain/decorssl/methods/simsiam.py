@@ -25,7 +25,7 @@ check = any_batch
 
 
 def modules(dim: int, config: Config) -> nn.ModuleDict:
-    """The predictor, a bottleneck without bias in front of its normalisation."""
+    """The predictor, a bottleneck without bias in front of its normalization."""
     return nn.ModuleDict({"predictor": predictor(dim, config.predictor_hidden, bias=False)})
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from decorssl.matrix_functions import Square, matrix_function, newton, power
 from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.methods.intl import trace_loss
-from decorssl.pairs import normalised_mse
+from decorssl.pairs import normalized_mse
 from decorssl.spectral import is_unresolved
 from decorssl.whiten import Between, covariance, observed
 from transferbench.errors import UserError
@@ -61,7 +61,7 @@ def transformation(sigma: Square, config: Config) -> Square:
 
 
 def transformed(z: Float[Tensor, "n d"], config: Config) -> Float[Tensor, "n d"]:
-    """`z` centred and multiplied by Phi of its covariance; in float64 where `spectral.whiten` would be."""
+    """`z` centered and multiplied by Phi of its covariance; in float64 where `spectral.whiten` would be."""
     rows = observed(z, config.covariance_between)
     inverts = config.transform in ("power", "whitening") and rows.dtype == torch.float32
     if inverts and is_unresolved(covariance(rows.detach())):
@@ -75,7 +75,7 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         views = [transformed(context.gather(z), config) for z in outputs.student]
-        alignment = torch.stack([normalised_mse(z, views[0]) for z in views[1:]]).mean()
+        alignment = torch.stack([normalized_mse(z, views[0]) for z in views[1:]]).mean()
         traces = torch.stack([trace_loss(z, config.covariance_between) for z in views])
         trace = traces[1:].mean() + traces[0]
     return {"loss": alignment + config.trace_weight * trace, "alignment": alignment, "trace": trace}

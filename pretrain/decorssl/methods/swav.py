@@ -25,7 +25,7 @@ class Config(Settings):
     frozen_epochs: int = Field(1, ge=0, description="epochs in which prototypes are frozen at their initial values")
     temperature: float = Field(0.1, gt=0, description="softmax temperature")
     sinkhorn_eps: float = Field(
-        0.05, gt=0.012, description="entropy regularisation of Sinkhorn-Knopp; exp(1/eps) must be finite in float32"
+        0.05, gt=0.012, description="entropy regularization of Sinkhorn-Knopp; exp(1/eps) must be finite in float32"
     )
     sinkhorn_iterations: int = Field(3, ge=0, description="Sinkhorn-Knopp iterations")
     queue: int = Field(0, ge=0, description="length of each view's queue of past embeddings (small batches: 3840)")

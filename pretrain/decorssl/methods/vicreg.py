@@ -61,9 +61,9 @@ def moments(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, 
 
 
 class _Moments(torch.autograd.Function):
-    """Both from the smaller of X^T X and X X^T, X centred (docs/methods.md#smaller-side).
+    """Both from the smaller of X^T X and X X^T, X centered (docs/methods.md#smaller-side).
 
-    Gradients are X times something from the right or X X^T X, so their columns sum to zero as those of X do: centring
+    Gradients are X times something from the right or X X^T X, so their columns sum to zero as those of X do: centering
     leaves them as they are.
     """
 

@@ -26,7 +26,7 @@ check = any_batch
 
 
 def whitened(z: Float[Tensor, "n d"], config: Config) -> Float[Tensor, "n d"]:
-    """Samples standardised and multiplied by the inverse root R of the covariance between them.
+    """Samples standardized and multiplied by the inverse root R of the covariance between them.
 
     R takes no gradient, as there.
     """

@@ -15,7 +15,7 @@ import torch
 
 from decorssl.view_pipeline.batched import Batched, Decoded, Held
 from decorssl.views import Views
-from transferbench.data import LabelledImages, loading, pixels, resident
+from transferbench.data import LabeledImages, loading, pixels, resident
 from transferbench.data.loading import Batch, Plan
 from transferbench.errors import UserError, unknown
 
@@ -39,7 +39,7 @@ class Complete:
 Supply = Complete | Batched
 
 
-def batches(images: LabelledImages, source: Supply, plans: Sequence[Plan], seed: int, workers: int) -> Iterator[Batch]:
+def batches(images: LabeledImages, source: Supply, plans: Sequence[Plan], seed: int, workers: int) -> Iterator[Batch]:
     """The planned batches of `images`, as their `source` makes them."""
     make: Callable[[Plan], Any] = source.make
     finish: Callable[[Any], Batch] = source.finish
@@ -58,7 +58,7 @@ def way(name: str) -> Way:
     return cast(Way, name)
 
 
-def supply(images: LabelledImages, views: Views, seed: int, device: torch.device, way: Way = "auto") -> Supply:
+def supply(images: LabeledImages, views: Views, seed: int, device: torch.device, way: Way = "auto") -> Supply:
     """The supply of that `way`, or the fastest there is on `device`.
 
     Raises:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from decorssl.views import View, Views
-from transferbench.data import LabelledImages, loading
+from transferbench.data import LabeledImages, loading
 from transferbench.data.augment import Drawn
 from transferbench.data.loading import Batch, Plan
 
@@ -28,7 +28,7 @@ class Drawing:
 class Batched:
     """Views in batches. Without a GPU a loader process does it all."""
 
-    images: LabelledImages
+    images: LabeledImages
     views: Views
     seed: int
     device: torch.device

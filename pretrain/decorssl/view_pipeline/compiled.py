@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8, UInt64
 
 from decorssl.views import Views
-from transferbench.data import LabelledImages, compiled, loading
+from transferbench.data import LabeledImages, compiled, loading
 from transferbench.data.augment import Crop
 from transferbench.data.loading import Batch, Plan
 
@@ -17,7 +17,7 @@ class CompiledViews:
     """Makes a batch of a set that is `held`, or of images decoded one by one."""
 
     def __init__(
-        self, images: LabelledImages, views: Views, seed: int, held: UInt8[np.ndarray, "all h w 3"] | None
+        self, images: LabeledImages, views: Views, seed: int, held: UInt8[np.ndarray, "all h w 3"] | None
     ) -> None:
         self.images, self.seed, self.held, self.preprocess = images, seed, held, views.preprocess
         self.programs = [compiled.program(view.operations) for view in views.views]

@@ -10,6 +10,7 @@ from torch import nn
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
+from transferbench.backbones.resnet import zero_last_norms
 from transferbench.errors import UserError
 
 RESNETS = {
@@ -265,6 +266,56 @@ def test_positions_are_resampled_as_dinov2_does() -> None:
         assert torch.allclose(tokens[:, 0], (network.cls_token + network.pos_embed[:, :1])[:, 0].expand(2, -1))
         network.resampling = "antialias"
         assert not torch.allclose(network._pos_embed(patches)[:, 1:], expected, atol=1e-2)
+
+
+def test_lost_positions_are_missed_for_patches_and_registers() -> None:
+    shapes = backbones.expected_shapes(architecture("vit", {"dim": 64, "heads": 1, "depth": 1, "registers": 4}))
+    del shapes["pos_embed"]
+    with pytest.raises(UserError, match=r"missing pos_embed \[1, 201, 64\]"):
+        backbones.identify(shapes)
+
+
+@pytest.mark.parametrize("for_prefix", [True, False])
+def test_resampled_positions_are_the_patches_and_not_the_registers(for_prefix: bool) -> None:
+    arguments = {"dim": 64, "heads": 1, "depth": 1, "patch_size": 8, "image_size": 64, "registers": 3}
+    more = {"resampling": "plain", "position_for_prefix": for_prefix}
+    network = backbones.build(architecture("vit", {**arguments, **more})).eval()
+    for tensor in (network.pos_embed, network.cls_token, network.reg_token):
+        nn.init.normal_(tensor)
+    prefix = 4 if for_prefix else 0
+    own, grid = network.pos_embed[:, :prefix], network.pos_embed[:, prefix:]
+    grid = grid.reshape(1, 8, 8, 64).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(grid, size=(4, 4), mode="bicubic").permute(0, 2, 3, 1)
+    patches = network.patch_embed(images(32))
+    with torch.no_grad():
+        tokens = network._pos_embed(patches)
+        first = torch.cat([network.cls_token, network.reg_token], 1) + (own if for_prefix else 0)
+        assert torch.allclose(tokens[:, :4], first.expand(2, -1, -1))
+        assert torch.allclose(tokens[:, 4:], (patches + grid).flatten(1, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean_all", "token"])
+@pytest.mark.parametrize("norm_pooled", [True, False])
+def test_pooled_tokens_are_normed_before_or_after(pooling: str, norm_pooled: bool) -> None:
+    arguments = {"dim": 64, "heads": 1, "depth": 1, "image_size": 32, "registers": 2}
+    network = backbones.build(architecture("vit", {**arguments, "pooling": pooling, "norm_pooled": norm_pooled})).eval()
+    norm = network.fc_norm if norm_pooled else network.norm
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    with torch.no_grad():
+        tokens = network.blocks(network._pos_embed(network.patch_embed(images(32))))
+        tokens = tokens if norm_pooled else norm(tokens)
+        pooled = {"mean": tokens[:, 3:].mean(1), "mean_all": tokens.mean(1), "token": tokens[:, 0]}[pooling]
+        assert torch.allclose(network(images(32)), norm(pooled) if norm_pooled else pooled, atol=1e-6)
+
+
+@pytest.mark.parametrize(("depth", "last"), [(10, "bn2"), (26, "bn3")])
+def test_residual_branches_start_at_zero_where_that_is_asked_for(depth: int, last: str) -> None:
+    network = backbones.build(architecture("resnet", {"depth": depth, "width": 0.125}))
+    zero_last_norms(network)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.weight.unique().tolist() == [0 if name.endswith(last) else 1], name
 
 
 def test_a_convolutional_stem_is_known_and_gives_one_patch_for_16_pixels() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transferbench.backbones import Architecture, build
 from transferbench.checkpoints.load import load
 from transferbench.checkpoints.reading import Contents
-from transferbench.checkpoints.recognition import recognise
+from transferbench.checkpoints.recognition import recognize
 from transferbench.errors import UserError
 
 State = dict[str, Tensor]
@@ -192,14 +192,14 @@ def test_registers_that_are_missing_are_told_where_anything_tells(tmp_path: Path
     shape = {"dim": 64, "heads": 1, "depth": 2, "patch_size": 14, "image_size": 56, "layer_scale": True}
     timm = Architecture(family="vit", arguments={**shape, "registers": 2, "position_for_prefix": False})
     weights = dict(build(timm, seed=1).state_dict())
-    assert recognise(Contents(tmp_path / "x.pth", "torch zip", weights)).card.architecture.arguments["registers"] == 2
+    assert recognize(Contents(tmp_path / "x.pth", "torch zip", weights)).card.architecture.arguments["registers"] == 2
     del weights["reg_token"]
     with pytest.raises(UserError, match="reg_token is missing"):
-        recognise(Contents(tmp_path / "x.pth", "torch zip", weights))
+        recognize(Contents(tmp_path / "x.pth", "torch zip", weights))
     tree = blank(CASES["hf_dinov2_with_registers_tiny"])
     contents = Contents(tmp_path / "model.safetensors", "safetensors", tree)
     (tmp_path / "config.json").write_text('{"num_register_tokens": 4}')
-    assert recognise(contents).report.format == "huggingface"
+    assert recognize(contents).report.format == "huggingface"
     del tree["embeddings.register_tokens"]
     with pytest.raises(UserError, match=r"embeddings\.register_tokens is missing"):
-        recognise(contents)
+        recognize(contents)

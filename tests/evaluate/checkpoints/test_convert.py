@@ -77,7 +77,7 @@ def source(backbone: Backbone, folder: Path, **preprocess: Any) -> Path:
     return folder / "source.safetensors"
 
 
-def unlearnt(family: str, arguments: dict[str, Any], folder: Path) -> Path:
+def unlearned(family: str, arguments: dict[str, Any], folder: Path) -> Path:
     """A file of a network whose every number is 1."""
     architecture = backbones.complete(Architecture(family=family, arguments=arguments))
     shapes = backbones.expected_shapes(architecture)
@@ -287,7 +287,7 @@ def test_detectron2_gets_bare_names_without_counters_and_gives_the_features_back
         ("vit", {**VIT, "layer_scale": True, "resampling": "plain"}),
     ],
 )
-def test_hugging_face_gets_a_folder_that_says_heads_epsilon_and_normalisation(
+def test_hugging_face_gets_a_folder_that_says_heads_epsilon_and_normalization(
     family: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     ours = network(family, arguments)
@@ -360,7 +360,7 @@ def test_our_own_file_keeps_its_card_and_says_where_it_came_from(tmp_path: Path)
     assert after.origin.source_sha256 == sha256(given_file)
 
 
-def test_the_encoder_and_what_the_person_says_are_honoured(tmp_path: Path) -> None:
+def test_the_encoder_and_what_the_person_says_are_honored(tmp_path: Path) -> None:
     tree: dict[str, Any] = {"epoch": 1, "state_dict": {"module.queue": torch.ones(2, 3)}}
     for seed, label in enumerate("qk", 1):
         weights = network("resnet", {"depth": 10, "stem": "cifar", "width": 0.125}, seed).state_dict()
@@ -398,7 +398,7 @@ def test_what_a_target_cannot_compute_is_refused_by_property(
 ) -> None:
     out = tmp_path / ("out" if target == "huggingface" else "out.pth")
     with pytest.raises(UserError, match=told):
-        convert(unlearnt(family, arguments, tmp_path), out, target)
+        convert(unlearned(family, arguments, tmp_path), out, target)
     assert not out.exists()
 
 
@@ -443,3 +443,30 @@ def test_what_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
             convert(given_file, wrong, "torchvision")
     with pytest.raises(UserError, match="Did you mean 'detectron2'"):
         convert(given_file, out, "detectron")
+
+
+def test_a_folder_is_replaced_only_by_force_and_no_file_by_a_folder(tmp_path: Path) -> None:
+    given_file, out = source(network("vit", VIT), tmp_path), tmp_path / "out"
+    convert(given_file, out, "huggingface")
+    (out / "config.json").write_text("dear")
+    with pytest.raises(UserError, match="already exists"):
+        convert(given_file, out, "huggingface")
+    assert (out / "config.json").read_text() == "dear"
+    done = convert(given_file, out, "huggingface", force=True)
+    assert load(out / "model.safetensors").digest == done.digest
+    (tmp_path / "a.pth").mkdir()
+    for taken, target, told in ((given_file, "huggingface", "a file"), (tmp_path / "a.pth", "torchvision", "a folder")):
+        with pytest.raises(UserError, match=f"is {told}; {target} wants the other"):
+            convert(given_file, taken, target, force=True)
+    assert load(given_file).digest == done.digest
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.float64])
+def test_weights_of_any_precision_are_written_in_float32(precision: torch.dtype, tmp_path: Path) -> None:
+    weights = network("resnet", RESNET).state_dict()
+    given = {name: tensor.to(precision) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    torch.save(given, tmp_path / "given.pth")
+    convert(tmp_path / "given.pth", tmp_path / "out.pth", "torchvision")
+    written = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert {tensor.dtype for tensor in written.values()} == {torch.float32, torch.int64}
+    assert all(torch.equal(written[name], tensor.to(written[name].dtype)) for name, tensor in given.items())

@@ -1,4 +1,4 @@
-"""What a person says of a file with --as, and what its layout and its neighbours say."""
+"""What a person says of a file with --as, and what its layout and its neighbors say."""
 
 import json
 import math
@@ -101,8 +101,8 @@ def huggingface(folder: Path, **config: Any) -> Path:
     names = next(n for _, m in SCHEMES.all() for n in m.NAMINGS if n.name == "transformers ViT")
     tree: Weights = {}
     for name, tensor in network("vit", dim=128, heads=2, depth=2, patch_size=8, image_size=32).items():
-        spelt = names.spell(name)
-        tree |= dict(zip(spelt, tensor.chunk(3) if len(spelt) == 3 else [tensor], strict=True))
+        spelled = names.spell(name)
+        tree |= dict(zip(spelled, tensor.chunk(3) if len(spelled) == 3 else [tensor], strict=True))
     safetensors.torch.save_file({n: t.contiguous() for n, t in tree.items()}, folder / "model.safetensors")
     if config:
         (folder / "config.json").write_text(json.dumps(config))
@@ -135,8 +135,8 @@ def test_detectron2_weights_stride_where_their_author_did(author: str, is_msra: 
 def test_the_backbone_of_a_trained_c4_detector_is_put_together_from_its_two_places(tmp_path: Path) -> None:
     names = next(n for _, m in SCHEMES.all() for n in m.NAMINGS if n.name == "detectron2 ResNet")
     weights = network("resnet", depth=10, width=0.125)
-    spelt = {names.spell(name)[0]: tensor for name, tensor in weights.items()}
-    model = {("roi_heads." if n.startswith("res5") else "backbone.") + n: t for n, t in spelt.items()}
+    spelled = {names.spell(name)[0]: tensor for name, tensor in weights.items()}
+    model = {("roi_heads." if n.startswith("res5") else "backbone.") + n: t for n, t in spelled.items()}
     parts = ("proposal_generator.rpn_head.conv", "roi_heads.box_predictor.cls_score", "roi_heads.res5.1")
     head = {f"{part}.{kind}": torch.ones(4) for part in parts for kind in ("weight", "bias")}
     trainer = {"iteration": 9, "_trainer": {"optimizer": {"state": {0: {"momentum_buffer": torch.ones(2)}}}}}

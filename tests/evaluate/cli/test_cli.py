@@ -210,7 +210,7 @@ def test_inspect_says_what_a_file_is(evaluate: Run, checkpoint: Path):
     for text in ("transferbench", "resnet10-w0.125-cifar", "64 features", "crop 16", "digest"):
         assert text in out
     assert re.search(
-        r"first conv +neighbouring weights correlate -?0\.\d\d \(random init 0\.00 ± 0\.06\), effective ", out
+        r"first conv +neighboring weights correlate -?0\.\d\d \(random init 0\.00 ± 0\.06\), effective ", out
     )
 
 

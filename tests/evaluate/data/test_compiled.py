@@ -29,7 +29,7 @@ def numbers_of(operations: Sequence[Change], n: int, height: int, width: int) ->
     return np.array([pixels.drawn(operations, (width, height), generator(1, 2, i)) for i in range(n)])
 
 
-def normalised(images: np.ndarray) -> np.ndarray:
+def normalized(images: np.ndarray) -> np.ndarray:
     mean, std = list(PREPROCESS.mean), list(PREPROCESS.std)
     return torch.stack([normalize(to_tensor(image), mean, std) for image in images]).numpy()
 
@@ -56,21 +56,21 @@ def test_one_image_and_several_are_made_by_the_same_code(n: int) -> None:
 @pytest.mark.parametrize("operation", BOTH, ids=lambda o: o.op)
 def test_each_operation_gives_pils_pixels(operation: Change, height: int, width: int) -> None:
     images, numbers = pictures(24, height, width), numbers_of([operation], 24, height, width)
-    assert np.array_equal(by_code([operation], images, numbers), normalised(by_pil([operation], images, numbers)))
+    assert np.array_equal(by_code([operation], images, numbers), normalized(by_pil([operation], images, numbers)))
 
 
 @pytest.mark.parametrize("which", range(4), ids=["brightness", "contrast", "saturation", "hue"])
-def test_each_change_of_colour_over_its_range(which: int) -> None:
+def test_each_change_of_color_over_its_range(which: int) -> None:
     factors = np.linspace(-0.5, 0.5, 41) if which == 3 else np.linspace(0, 2.5, 41)
     jitter = Jitter(op="jitter", brightness=1, contrast=1, saturation=1, hue=0.5)
     numbers = np.zeros((41, 8))
     numbers[:, 0], numbers[:, 1:4], numbers[:, 4 + which] = which, -1, factors
     images = pictures(41, 24, 20)
-    assert np.array_equal(by_code([jitter], images, numbers), normalised(by_pil([jitter], images, numbers)))
+    assert np.array_equal(by_code([jitter], images, numbers), normalized(by_pil([jitter], images, numbers)))
 
 
 @pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
-def test_hue_of_colours_of_the_whole_cube(step: int) -> None:
+def test_hue_of_colors_of_the_whole_cube(step: int) -> None:
     jitter, numbers = Jitter(op="jitter", brightness=0, contrast=0, saturation=0, hue=0.5), np.zeros((1, 8))
     numbers[0, 0], numbers[0, 1:4], numbers[0, 7] = 3, -1, -0.21
     for start in range(0, 1 << 24, 1 << 20):
@@ -78,13 +78,13 @@ def test_hue_of_colours_of_the_whole_cube(step: int) -> None:
         # In two rows: other code would be compiled for an image of one.
         index = index[: len(index) // 2 * 2].reshape(1, 2, -1)
         cube = np.stack([index >> 16, index >> 8 & 255, index & 255], -1).astype(np.uint8)
-        assert np.array_equal(by_code([jitter], cube, numbers), normalised(by_pil([jitter], cube, numbers)))
+        assert np.array_equal(by_code([jitter], cube, numbers), normalized(by_pil([jitter], cube, numbers)))
 
 
 def test_boxes_shrink_in_the_order_of_the_pillow_that_is_installed() -> None:
     images, crop = pictures(len(BOXES), 90, 40), Crop(op="crop", size=24)
     numbers = np.array(BOXES, dtype=np.float64)
-    assert np.array_equal(by_code([crop], images, numbers), normalised(by_pil([crop], images, numbers)))
+    assert np.array_equal(by_code([crop], images, numbers), normalized(by_pil([crop], images, numbers)))
 
 
 @pytest.mark.parametrize("bound", [1, 2, 224, 3 * 10**9, 2**32 - 1])
@@ -99,7 +99,7 @@ def test_whole_numbers_are_numpys(bound: int) -> None:
 def test_a_chain_gives_pils_pixels(order: list[int]) -> None:
     chain = [BOTH[i] for i in order]
     images, numbers = pictures(32, 40, 36), numbers_of(chain, 32, 40, 36)
-    assert np.array_equal(by_code(chain, images, numbers), normalised(by_pil(chain, images, numbers)))
+    assert np.array_equal(by_code(chain, images, numbers), normalized(by_pil(chain, images, numbers)))
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (300, 31), (9, 201), (1, 1)])
@@ -119,7 +119,7 @@ def test_the_images_and_their_order_stay() -> None:
     made = np.empty((3, 3, 16, 16), np.float32)
     compiled.make(compiled.program([flip]), images, rows, np.array([[1.0], [0.0], [1.0]]), PREPROCESS, made)
     assert np.array_equal(images, before)
-    expected = normalised(np.stack([images[4, :, ::-1], images[4], images[1, :, ::-1]]))
+    expected = normalized(np.stack([images[4, :, ::-1], images[4], images[1, :, ::-1]]))
     assert np.array_equal(made, expected)
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from sklearn.datasets import load_sample_image
 
-from transferbench.data import DatasetInfo, LabelledImages, decoding
+from transferbench.data import DatasetInfo, LabeledImages, decoding
 from transferbench.data.trees import FileReader
 from transferbench.errors import UserError
 
@@ -151,7 +151,7 @@ def test_a_data_set_gives_pixels_and_names_what_it_cannot_decode(installed: bool
     for name, each in contents.items():
         (tmp_path / name).write_bytes(each)
     info, names = DatasetInfo("photos", ("a",), ("train",), None, "1"), list(contents)
-    images = LabelledImages(
+    images = LabeledImages(
         info, "train", np.zeros(4, np.int64), FileReader(tmp_path, tuple(names)), names, "fingerprint"
     )
     for index in (0, 3):

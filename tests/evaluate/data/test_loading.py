@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import TrainingPlans, batches, in_order, shuffled
 
-Images = Callable[..., LabelledImages]
+Images = Callable[..., LabeledImages]
 
 
 def noisy(image: Image.Image, rng: np.random.Generator) -> Sequence[Tensor]:

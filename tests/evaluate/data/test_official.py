@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import Flowers102
 
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.sources import imagenet100
 from transferbench.errors import UserError
 
@@ -187,7 +187,7 @@ LAYOUTS = {
 }
 
 
-def seen(images: LabelledImages) -> list[tuple[int, int]]:
+def seen(images: LabeledImages) -> list[tuple[int, int]]:
     """(label, gray level) of every image."""
     return [(int(label), images.image(i).getpixel((0, 0))[0]) for i, label in enumerate(images.labels)]  # pyright: ignore
 
@@ -274,7 +274,7 @@ def flatten(root: Path, truth: str = "7\n3\n") -> None:
     savemat(devkit / "meta.mat", {"synsets": rows})
 
 
-def test_imagenets_flat_validation_images_are_labelled_by_the_development_kit(tmp_path: Path):
+def test_imagenets_flat_validation_images_are_labeled_by_the_development_kit(tmp_path: Path):
     imagenet(tmp_path)
     flatten(tmp_path)
     found = open_split("imagenet", "val", tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from transferbench.data import LabelledImages, loading, open_split
+from transferbench.data import LabeledImages, loading, open_split
 from transferbench.data.sources import huggingface, parquet, webdataset
 from transferbench.data.transforms import Preprocess, evaluation
 from transferbench.errors import UserError
@@ -25,7 +25,7 @@ def png(level: int) -> bytes:
     return buffer.getvalue()
 
 
-def levels(images: LabelledImages, workers: int = 0) -> list[int]:
+def levels(images: LabeledImages, workers: int = 0) -> list[int]:
     batches = loading.batches(images, PLAIN, loading.in_order(len(images), 2), workers=workers)
     return [round(255 * float(view[0, 0, 0])) for batch in batches for view in batch.views[0]]
 

@@ -14,7 +14,7 @@ def some(seed: int, images: int = 40) -> list[tuple[Annotation, ...]]:
 
     def one() -> Annotation:
         outlines = [rng.random(2 * int(rng.integers(3, 9))).tolist() for _ in range(int(rng.integers(1, 4)))]
-        mask = [outlines, CODE, None][int(rng.choice(3, p=[0.7, 0.1, 0.2]))]
+        mask = [outlines, CODE, None, []][int(rng.choice(4, p=[0.6, 0.1, 0.2, 0.1]))]
         x, y, width, height = rng.random(4).tolist()
         area = None if rng.random() < 0.2 else float(rng.random())
         flags = rng.random(2) < 0.3
@@ -47,17 +47,21 @@ def test_questions_to_all_are_answered_as_one_by_one(seed: int):
     objects = some(seed)
     found = annotated(objects)
     for with_masks in (False, True):
-        learnt = [
+        learned = [
             i
             for i, image in enumerate(objects)
-            if any(not each.crowd and (each.mask is not None or not with_masks) for each in image)
+            if any(not each.crowd and each.mask != [] and (each.mask or not with_masks) for each in image)
         ]
-        assert found.learnable(with_masks).tolist() == learnt
-        assert 0 < len(learnt) < 40
+        assert found.learnable(with_masks).tolist() == learned
+        assert 0 < len(learned) < 40
     assert found.first_labels().tolist() == [image[0].label if image else -1 for image in objects]
-    assert not found.has_masks
-    whole = [tuple(each for each in image if each.crowd or each.mask is not None) for image in objects]
-    assert annotated(whole).has_masks
+    for crowd in (False, True):
+        unmasked = [i for i, e in enumerate(objects) if any(o.mask is None and o.crowd == crowd for o in e)]
+        assert found.unmasked(crowd).tolist() == unmasked
+        assert unmasked
+    every = [each for image in objects for each in image]
+    assert found.judged == sum(not each.crowd and not each.difficult for each in every)
+    assert found.packed.coded == any(each.mask == CODE and not each.crowd for each in every)
     assert list(found.subset(np.array([7, 2])).objects) == [objects[7], objects[2]]
 
 

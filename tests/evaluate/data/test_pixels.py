@@ -12,7 +12,7 @@ from torchvision.transforms.functional import adjust_hue, normalize, to_tensor
 
 from transferbench.data import pixels
 from transferbench.data.augment import Blur, Change, Crop, Flip, Gray, Invert, Jitter, Solarize
-from transferbench.data.pixels import colour, resizing
+from transferbench.data.pixels import color, resizing
 from transferbench.data.transforms import Preprocess, uniform
 
 BOTH = [
@@ -75,7 +75,7 @@ def test_each_operation_gives_pils_pixels(operation: Change, height: int, width:
 
 
 @pytest.mark.parametrize("which", range(4), ids=["brightness", "contrast", "saturation", "hue"])
-def test_each_change_of_colour_over_its_range(which: int) -> None:
+def test_each_change_of_color_over_its_range(which: int) -> None:
     factors = np.linspace(-0.5, 0.5, 41) if which == 3 else np.linspace(0, 2.5, 41)
     jitter = Jitter(op="jitter", brightness=1, contrast=1, saturation=1, hue=0.5)
     numbers = np.zeros((41, 8))
@@ -85,13 +85,13 @@ def test_each_change_of_colour_over_its_range(which: int) -> None:
 
 
 @pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
-def test_hue_of_colours_of_the_whole_cube(step: int) -> None:
+def test_hue_of_colors_of_the_whole_cube(step: int) -> None:
     for start in range(0, 1 << 24, 1 << 20):
         index = np.arange(start + start // (1 << 20) % step, start + (1 << 20), step)
         cube = np.stack([index >> 16, index >> 8 & 255, index & 255], 1).astype(np.uint8)[None]
         expected = torch.from_numpy(np.asarray(adjust_hue(Image.fromarray(cube), 0.3)).copy()).permute(2, 0, 1)
         batch = torch.from_numpy(cube).permute(2, 0, 1)[None].float()
-        assert torch.equal(colour.hue(batch, torch.tensor([0.3], dtype=torch.float64))[0], expected.float())
+        assert torch.equal(color.hue(batch, torch.tensor([0.3], dtype=torch.float64))[0], expected.float())
 
 
 def test_a_tall_box_shrinks_in_the_order_of_the_pillow_that_is_installed() -> None:
@@ -109,7 +109,7 @@ def test_a_chain_gives_pils_pixels_and_tensors() -> None:
     assert np.array_equal(batch.permute(0, 2, 3, 1).numpy(), expected)
     preprocess = Preprocess(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
     tensors = [normalize(to_tensor(image), list(preprocess.mean), list(preprocess.std)) for image in expected]
-    assert torch.equal(pixels.normalised(batch, preprocess), torch.stack(tensors))
+    assert torch.equal(pixels.normalized(batch, preprocess), torch.stack(tensors))
 
 
 def test_the_batch_that_is_given_stays_as_it_is() -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from transferbench.cli import main
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.shrinking import MARK, Shape, shrink
 from transferbench.errors import UserError
 
@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def opened(path: Path) -> list[LabelledImages]:
+def opened(path: Path) -> list[LabeledImages]:
     return [open_split(f"{path}/", split, path) for split in ("train", "val")]
 
 

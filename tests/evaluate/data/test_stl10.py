@@ -10,7 +10,7 @@ from torchvision.datasets import STL10
 
 from transferbench.data import download, open_split
 from transferbench.data.sources import stl10
-from transferbench.data.subsets import labelled, limited, stratified
+from transferbench.data.subsets import labeled, limited, stratified
 from transferbench.errors import UserError
 
 COUNTS = {"train": 4, "unlabeled": 5, "test": 3}
@@ -50,15 +50,15 @@ def test_every_split_has_its_own_fingerprint_and_names(stand_in: Path) -> None:
     assert len({images.fingerprint for images in splits}) == len({images.names[0] for images in splits}) == 4
 
 
-def test_parts_of_a_set_with_unlabelled_images(stand_in: Path) -> None:
+def test_parts_of_a_set_with_unlabeled_images(stand_in: Path) -> None:
     images = open_split("stl10", "train+unlabeled", stand_in)
     assert len(limited(images, 6, 0)) == 6
     drawn = [int(limited(images, 1, seed).names[0].split("/")[1]) for seed in range(90)]
-    assert len(set(drawn)) == 9, "every image can be drawn, labelled or not"
-    assert labelled(images).labels.tolist() == [0, 1, 2, 3]
-    assert labelled(images).image(2).tobytes() == images.image(2).tobytes()
+    assert len(set(drawn)) == 9, "every image can be drawn, labeled or not"
+    assert labeled(images).labels.tolist() == [0, 1, 2, 3]
+    assert labeled(images).image(2).tobytes() == images.image(2).tobytes()
     assert (
-        labelled(open_split("stl10", "test", stand_in)).fingerprint == open_split("stl10", "test", stand_in).fingerprint
+        labeled(open_split("stl10", "test", stand_in)).fingerprint == open_split("stl10", "test", stand_in).fingerprint
     )
     with pytest.raises(UserError, match="5 of the 9 images have no label"):
         stratified(images.labels, 0.5, 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.subsets import SPLITS, limited, named, stratified
 from transferbench.errors import UserError
 
@@ -18,10 +18,10 @@ def gray(index: int) -> Image.Image:
     return Image.new("RGB", (2, 2), (index, index, index))
 
 
-def images(names: list[str] | None = None) -> LabelledImages:
+def images(names: list[str] | None = None) -> LabeledImages:
     labels = LABELS if names is None else np.zeros(len(names), dtype=np.int64)
     info = DatasetInfo("made", ("a", "b", "c", "d"), ("train", "test"), 2, "1")
-    return LabelledImages(info, "train", labels, gray, names or [f"{i}.png" for i in range(len(labels))], "mark")
+    return LabeledImages(info, "train", labels, gray, names or [f"{i}.png" for i in range(len(labels))], "mark")
 
 
 def test_stratified_takes_the_fraction_of_each_class_and_at_least_one() -> None:

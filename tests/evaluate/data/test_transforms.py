@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms as T
 from PIL import Image
 
-from transferbench.data.transforms import RATIO, Preprocess, crop_box, evaluation, normalised, training
+from transferbench.data.transforms import RATIO, Preprocess, crop_box, evaluation, normalized, training
 
 MODES = {"bilinear": T.InterpolationMode.BILINEAR, "bicubic": T.InterpolationMode.BICUBIC}
 
@@ -115,8 +115,8 @@ def test_channels_and_range_are_the_wanted_ones() -> None:
     image = Image.fromarray(np.array([[[255, 0, 51]]], np.uint8))
     plain = Preprocess(mean=(0, 0, 0), std=(1, 1, 1), size=None, crop=1)
     caffe = plain.model_copy(update={"channel_order": "bgr", "input_range": 255, "mean": (1.0, 2.0, 3.0)})
-    assert normalised(image, plain).flatten().tolist() == pytest.approx([1, 0, 0.2])
-    assert normalised(image, caffe).flatten().tolist() == pytest.approx([50, -2, 252])
+    assert normalized(image, plain).flatten().tolist() == pytest.approx([1, 0, 0.2])
+    assert normalized(image, caffe).flatten().tolist() == pytest.approx([50, -2, 252])
 
 
 def test_what_a_later_version_added_is_written_only_where_it_is_used() -> None:

@@ -14,7 +14,7 @@ from transferbench import settings
 from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, random_control
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.detection import adaptation, backends, by_detectron2
 from transferbench.detection.recipe import DetectionRecipe, read
@@ -49,7 +49,7 @@ def candidate(**arguments: Any) -> Candidate:
     return found
 
 
-def scenes(split: str, n: int = 4) -> LabelledImages:
+def scenes(split: str, n: int = 4) -> LabeledImages:
     return open_split("digit-scenes", split, Path("no-root")).subset(np.arange(n), "a few")
 
 

@@ -34,7 +34,7 @@ def test_a_coco_folder_with_gaps_in_its_ids_crowds_codes_and_empty_images(tmp_pa
     assert found.ids == [10, 500, 77]
     assert images.labels.tolist() == [1, 0, -1]
     assert images.image(0).size == (40, 30)
-    assert found.has_masks
+    assert not len(found.unmasked(False))
 
 
 def test_a_zip_with_a_folder_around_everything_is_the_same(tmp_path: Path):
@@ -109,13 +109,6 @@ def test_what_is_wrong_is_said(tmp_path: Path):
     (root / "annotations" / "instances_train2017.json").write_text(json.dumps({"images": []}))
     with pytest.raises(UserError, match="not in COCO's format"):
         opened(root)
-
-
-def test_outlines_of_fewer_than_three_corners_are_no_mask(tmp_path: Path):
-    images = opened(coco(tmp_path / "mine", [annotation(1, 10, 7, segmentation=[[1, 1, 2, 2]])]))
-    assert images.annotated is not None
-    assert images.annotated.objects[0][0].mask is None
-    assert not images.annotated.has_masks
 
 
 def test_voc_in_detectron2s_folder_and_in_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -50,7 +50,7 @@ def test_every_tensor_is_loaded_and_the_maps_agree(norm: str) -> None:
     assert report.difference <= 1e-6
 
 
-def test_colours_are_turned_before_the_mean_is_taken_where_the_recipe_says_bgr() -> None:
+def test_colors_are_turned_before_the_mean_is_taken_where_the_recipe_says_bgr() -> None:
     means = ("MODEL.PIXEL_MEAN", "(1.0,2.0,3.0)", "MODEL.PIXEL_STD", "(4.0,5.0,6.0)")
     sample = Sample(IMAGE, (64, 80))
     for order, first in (("RGB", 0), ("BGR", 2)):

@@ -10,7 +10,7 @@ import torch
 from annotated import annotation, coco, picture
 from PIL import Image
 
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.annotations import Annotation
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets import rle, views
@@ -23,7 +23,7 @@ def recipe(**groups) -> DetectionRecipe:
     return DetectionRecipe.model_validate({"INPUT": {"FORMAT": "RGB", **groups.pop("INPUT", {})}, **groups})
 
 
-def many(n: int = 12) -> LabelledImages:
+def many(n: int = 12) -> LabeledImages:
     """Scenes of the embedded set, said to be broad or upright in turn."""
     images = open_split("digit-scenes", "train", Path("no-root")).subset(np.arange(n), "test")
     assert images.annotated is not None
@@ -55,7 +55,7 @@ def test_pixels_are_pils_and_boxes_and_outlines_go_along(tmp_path: Path):
     assert found.size == (30, 40)
     assert found.objects is not None
     assert found.objects.boxes.tolist() == [[80 - 48, 12, 80 - 8, 42], [80 - 28, 0, 80 - 8, 60]]
-    assert found.objects.labels.tolist() == [1, 2]  # the crowd is not learnt
+    assert found.objects.labels.tolist() == [1, 2]  # the crowd is not learned
     tested = views.sample(images, 0, 60, 1333)
     assert tested.objects is None
     assert torch.equal(tested.pixels, found.pixels.flip(2))
@@ -77,17 +77,51 @@ def test_codes_are_resized_by_the_nearest_pixel_and_mirrored():
     bitmap = np.zeros((4, 6), bool)
     bitmap[1:3, 0:2] = True
     code = rle.encode(bitmap)
-    found = views.objects([Annotation((0, 1, 2, 2), 0, code)], (4, 6), (8, 12), True, True)
+    found = views.objects([Annotation((0, 1, 2, 2), 0, code)], (4, 6), (8, 12), True, "bitmaps")
     assert found.rles is not None
     expected = np.kron(bitmap, np.ones((2, 2), int))[:, ::-1]
     assert np.array_equal(decoded(found.rles[0]), expected)
     assert found.boxes.tolist() == [[8, 2, 12, 6]]
 
 
+def test_a_bitmap_that_vanishes_when_resized_is_no_object_and_an_outline_beside_bitmaps_is_one():
+    """Detectron2's `filter_empty_instances` looks at masks as well; a third of the size keeps every third pixel."""
+    dot, square = np.zeros((6, 9), bool), np.zeros((6, 9), bool)
+    dot[0, 0] = square[0:4, 0:4] = True
+    sliver = [[0.0, 0.0, 6.0, 0.0, 6.0, 0.1]]
+    found = [
+        Annotation((0, 0, 1, 1), 0, rle.encode(dot)),
+        Annotation((0, 0, 4, 4), 1, rle.encode(square)),
+        Annotation((0, 0, 6, 6), 2, sliver),
+    ]
+    for flips in (False, True):
+        kept = views.objects(found, (6, 9), (2, 3), flips, "bitmaps")
+        assert kept.labels.tolist() == [1]
+        assert len(kept.boxes) == 1
+        assert kept.rles is not None
+        assert decoded(kept.rles[0]).sum() == 1
+    assert views.objects(found[2:], (6, 9), (2, 3), False, "outlines").labels.tolist() == [2]
+    assert views.objects(found, (6, 9), (2, 3), False, None).labels.tolist() == [0, 1, 2]
+    assert views.objects(found[:1], (6, 9), (2, 3), False, "bitmaps").rles == []
+
+
+def test_in_a_set_with_bitmaps_all_masks_are_bitmaps_as_in_detectron2(tmp_path: Path):
+    bitmap = {"size": [30, 40], "counts": [120, 300, 780]}
+    objects = [annotation(1, 10, 7), annotation(2, 500, 7, segmentation=bitmap, bbox=[4, 0, 10, 30])]
+    images = open_split(f"{coco(tmp_path, objects)}/", "train", tmp_path)
+    found = views.training_sample(images, 0, (60, 1333), False, True).objects
+    assert found is not None
+    assert found.polygons is None
+    assert found.rles is not None
+    expected = np.zeros((60, 80), bool)
+    expected[12:42, 8:48] = True  # drawn on the image of twice the size
+    assert np.array_equal(decoded(found.rles[0]), expected)
+
+
 def test_boxes_are_cut_and_empty_ones_left_out():
     found = views.objects(
         [Annotation((-5, -5, 15, 10), 1), Annotation((3, 3, 0, 5), 2), Annotation((45, 1, 5, 5), 0)],
-        (30, 40), (30, 40), False, False,
+        (30, 40), (30, 40), False, None,
     )  # fmt: skip
     assert found.boxes.tolist() == [[0, 0, 10, 5]]
     assert found.labels.tolist() == [1]

@@ -1,4 +1,4 @@
-"""Outlines are filled as COCO's tools fill them, run-length masks are read, and masks are pasted at pixels' centres."""
+"""Outlines are filled as COCO's tools fill them, run-length masks are read, and masks are pasted at pixels' centers."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ CORNERS = st.lists(st.tuples(st.floats(-6, 34), st.floats(-6, 34)), min_size=3, 
 
 
 def triangle_by_hand(height: int, width: int) -> np.ndarray:
-    """Pixels whose centres lie in the triangle of the corners (0, 0), (0, 10) and (10, 10)."""
+    """Pixels whose centers lie in the triangle of the corners (0, 0), (0, 10) and (10, 10)."""
     y, x = np.mgrid[:height, :width] + 0.5
     return (y > x) & (y < 10)
 
@@ -106,7 +106,7 @@ def test_annotations_without_masks_are_refused_where_masks_are_asked_for() -> No
 
 
 def bilinear(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Every pixel of the image looked up by hand in float64; the grid's neighbours are 0."""
+    """Every pixel of the image looked up by hand in float64; the grid's neighbors are 0."""
     side = len(mask)
     padded = np.pad(mask, 1)
     found = np.zeros((height, width))
@@ -121,7 +121,7 @@ def bilinear(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> np.n
     return found
 
 
-def test_pasting_looks_every_pixels_centre_up_on_the_grid() -> None:
+def test_pasting_looks_every_pixels_center_up_on_the_grid() -> None:
     generator = np.random.default_rng(3)
     masks = generator.random((3, 5, 5)).astype(np.float32)
     boxes = np.array([[3.2, 4.7, 20.1, 15.3], [0, 0, 24, 18], [18.5, 1, 24, 6.25]], np.float32)
@@ -131,3 +131,19 @@ def test_pasting_looks_every_pixels_centre_up_on_the_grid() -> None:
         decided = np.abs(exact - 0.5) > 1e-5
         assert ((exact >= 0.5) == one)[decided].all()
         assert one.any()
+
+
+def test_a_place_that_is_half_covered_belongs_to_the_object() -> None:
+    """As Detectron2 has it, whose targets and pasted masks are what is at least 0.5."""
+    bitmap = np.zeros((8, 8), bool)
+    bitmap[:, :5] = True  # each place averages four pixels: of the second column two, exactly half
+    bitmap[:4, 5] = bitmap[0, 4] = False
+    grid = from_bitmap(bitmap, torch.tensor([0.0, 0, 8, 8]), 4)
+    assert grid.tolist() == [[True, True, False, False], *[[True, True, True, False]] * 3]
+
+
+def test_a_pixel_whose_mask_is_exactly_half_is_pasted() -> None:
+    masks = torch.tensor([[[0.5, 0.5, 0.25, 0.75]] * 4])
+    box = torch.tensor([[0.0, 0, 4, 4]])
+    found = paste(Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.int64), masks), (4, 4))
+    assert found[0].tolist() == [[True, True, False, True]] * 4

@@ -62,8 +62,8 @@ def test_anchors_are_unrounded_sizes_outside_ratios_inside_places_row_by_row() -
     np.testing.assert_allclose(cell[:, 2] - cell[:, 0], widths, rtol=1e-6)
     np.testing.assert_allclose((cell[:, 2:] - cell[:, :2]).prod(1), [32**2] * 3 + [64**2] * 3, rtol=1e-5)
     places = anchors.grid(cell, 2, 3, 16, 0.0).reshape(2, 3, 6, 4)
-    centres = (places[..., :2] + places[..., 2:]) / 2
-    np.testing.assert_allclose(centres[1, 2], [[32, 16]] * 6, atol=1e-4)
+    centers = (places[..., :2] + places[..., 2:]) / 2
+    np.testing.assert_allclose(centers[1, 2], [[32, 16]] * 6, atol=1e-4)
     np.testing.assert_allclose(anchors.grid(cell, 2, 3, 8, 0.5)[0] - cell[0], [4] * 4, atol=1e-5)
 
 

@@ -80,7 +80,7 @@ def test_text_that_holds_a_tuple_is_a_tuple(tmp_path: Path) -> None:
         ("SOLVER.MAX_ITER", "-3", "SOLVER.MAX_ITER"),
     ],
 )
-def test_what_is_not_honoured_is_refused_by_its_key(key: str, value: str, message: str) -> None:
+def test_what_is_not_honored_is_refused_by_its_key(key: str, value: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         read(recipe_file("coco_R_50_C4_1x"), [key, value])
     assert message in str(caught.value)

@@ -48,9 +48,9 @@ def test_live_after_three_steps_every_weight_is_the_same(name: str, tmp_path: Pa
     for own, found in detector.state_dict().items():
         if not own.endswith("num_batches_tracked"):
             torch.testing.assert_close(found, wanted[names[own]], rtol=1e-6, atol=1e-7, msg=own)
-    learnt = [own for own, parameter in detector.named_parameters() if parameter.requires_grad]
-    assert learnt
-    assert all(not torch.equal(detector.state_dict()[own], before[own]) for own in learnt)
+    learned = [own for own, parameter in detector.named_parameters() if parameter.requires_grad]
+    assert learned
+    assert all(not torch.equal(detector.state_dict()[own], before[own]) for own in learned)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "r18_boxes"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
-from annotated import annotation, coco, voc
+from annotated import annotation, coco, edit, voc
 from PIL import Image
 
 import transferbench
@@ -139,9 +139,10 @@ def test_other_tasks_are_not_asked_of_boxes_nor_this_one_of_labels(tmp_path: Pat
 def test_no_object_to_learn_fails_in_words(tmp_path: Path):
     crowd = {"size": [30, 40], "counts": [0, 60, 1140]}
     root = coco(tmp_path / "mine", [annotation(1, 10, 7, segmentation=crowd, iscrowd=1)])
+    edit(root, lambda tables: tables.update(annotations=[annotation(1, 10, 7)]), "val")
     found = record(f"{root}/", candidate(), tmp_path / "out")
     assert found.status == "failed"
-    assert found.error == "No image of mine/train has an object that can be learnt."
+    assert found.error == "No image of mine/train has an object that can be learned."
 
 
 def test_a_recipe_is_part_of_the_settings(tmp_path: Path):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from transferbench.backbones import Architecture, build, complete
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.detection import adaptation
 from transferbench.detection.model.detector import Detector
 from transferbench.detection.model.detector import build as detector_on
@@ -30,7 +30,7 @@ def recipe(*more: str) -> DetectionRecipe:
     return adaptation.resolved("micro-r18-c4", [*QUICK, *compatibility.overrides(TINY), *more], None)
 
 
-def scenes(n: int = 6) -> LabelledImages:
+def scenes(n: int = 6) -> LabeledImages:
     return open_split("digit-scenes", "train", Path("no-root")).subset(np.arange(n), "test")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from transferbench.checkpoints import Candidate, Origin
 from transferbench.checkpoints.load import random_control
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.planning.assignments import controls, distinct, once, unseeded
 from transferbench.run import DatasetCache
@@ -19,7 +19,7 @@ from transferbench.tasks import TASKS, Dataset
 
 
 @pytest.fixture
-def datasets(tiny_images: Callable[..., LabelledImages], monkeypatch: pytest.MonkeyPatch) -> DatasetCache:
+def datasets(tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch) -> DatasetCache:
     found, dataset = DatasetCache(Path()), Dataset(tiny_images(24), tiny_images(8, split="test"))
 
     def take(data: str, limit: int | None = None) -> Dataset:

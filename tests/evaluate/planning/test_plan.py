@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from transferbench.errors import UserError
-from transferbench.neighbours import memory
+from transferbench.neighbors import memory
 from transferbench.planning import plan
 from transferbench.run import DatasetCache
 from transferbench.runtime import Runtime
@@ -32,7 +32,7 @@ def test_each_protocol_is_counted_by_what_it_does():
     sweep = cost("linear_sweep", epochs=7, crops=9, lrs=(1, 2, 3), weight_decays=(0, 1))
     assert (sweep.splits, sweep.passes, sweep.products) == (("train", "test"), 700, 6 * linear.products)
     assert (fast.views, sweep.views, linear.views) == (400, 700, 0)
-    assert (cost("knn", 1000).neighbours, cost("knn").neighbours) == (200, 100)
+    assert (cost("knn", 1000).neighbors, cost("knn").neighbors) == (200, 100)
     semi = cost("semi", epochs=7, percent=10)
     assert (semi.splits, semi.passes, semi.updates) == ((), 7 * 20, 7 * 10)
     assert cost("linear_small", epochs=7).products == linear.products

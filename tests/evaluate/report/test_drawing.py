@@ -1,4 +1,4 @@
-"""Drawings of the report: round ticks, places that go up for more, words that do not collide, colours one can read."""
+"""Drawings of the report: round ticks, places that go up for more, words that do not collide, colors one can read."""
 
 import re
 from itertools import pairwise
@@ -63,8 +63,8 @@ def test_words_in_one_place_move_apart_evenly_and_keep_their_order():
     assert sum(word.y for word in many) / 9 == pytest.approx(100.4)
 
 
-def colours(scheme: str) -> dict[str, tuple[int, ...]]:
-    """The page's colours by their names."""
+def colors(scheme: str) -> dict[str, tuple[int, ...]]:
+    """The page's colors by their names."""
     style = (Path(report.__file__).parent / "page.css").read_text()
     light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
     found = re.findall(r"--(\w+): #(\w{6})", light if scheme == "light" else dark)
@@ -72,10 +72,10 @@ def colours(scheme: str) -> dict[str, tuple[int, ...]]:
 
 
 def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    """WCAG 2.2's contrast ratio of two sRGB colours."""
+    """WCAG 2.2's contrast ratio of two sRGB colors."""
 
-    def luminance(colour: tuple[int, ...]) -> float:
-        parts = [value / 255 for value in colour]
+    def luminance(color: tuple[int, ...]) -> float:
+        parts = [value / 255 for value in color]
         linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -84,8 +84,8 @@ def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_differ_enough_to_be_read(scheme: str):
-    found = colours(scheme)
+def test_colors_differ_enough_to_be_read(scheme: str):
+    found = colors(scheme)
     assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
     for ground in ("page", "card", "wash"):
         for text in ("ink", "quiet", "accent"):

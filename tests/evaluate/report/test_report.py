@@ -24,7 +24,7 @@ from transferbench.errors import UserError
 from transferbench.features import extraction
 from transferbench.features.spec import FeatureSpec
 from transferbench.records import Record, Score, collection
-from transferbench.report import neighbours
+from transferbench.report import neighbors
 from transferbench.report.charts import Chart, Gallery, Matrix, Pictures
 from transferbench.report.features_map import read_by
 from transferbench.report.library import Library
@@ -239,10 +239,10 @@ def features_of(library: Any, record: Record) -> Any:
     return Candidate(record.candidate, nn.Identity(), record.card, record.digest, record.load_report)
 
 
-def test_neighbours_and_the_map_come_from_cached_features(tmp_path: Path):
+def test_neighbors_and_the_map_come_from_cached_features(tmp_path: Path):
     cached_digits(tmp_path)
     made = reported(tmp_path, tables.Choice(limited=True))
-    gallery, chart = made.figures["a-neighbours-digits"], made.figures["a-map-digits"]
+    gallery, chart = made.figures["a-neighbors-digits"], made.figures["a-map-digits"]
     assert isinstance(gallery, Gallery)
     assert isinstance(chart, Chart)
     assert len(gallery.lines) == 12
@@ -272,7 +272,7 @@ def test_other_images_than_those_of_the_record_are_not_shown(tmp_path: Path):
     record = cached_digits(tmp_path)
     put(tmp_path, record.model_copy(update={"candidate": "B", "data_fingerprint": {"train": "x", "test": "y"}}))
     made = reported(tmp_path, tables.Choice(limited=True))
-    assert "b-neighbours-digits" not in made.figures
+    assert "b-neighbors-digits" not in made.figures
     assert "is not the data that B was evaluated on" in made.html
 
 
@@ -282,7 +282,7 @@ def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
         library = Library({each.record.record_sha256: tmp_path for each in there.found}, tmp_path, tmp_path / "cache")
         board = tables.leaderboard(there.records, tables.Choice(limited=True))
     library.image_bytes = 100
-    panel = neighbours.panel(subjects(board)[0], library)
+    panel = neighbors.panel(subjects(board)[0], library)
     assert not panel.figures
     assert "reached its limit for images" in panel.missing[0].what
 
@@ -324,9 +324,9 @@ def test_an_archive_is_reported_as_its_records_are(tmp_path: Path):
 
 def test_chosen_images_are_even_over_the_classes():
     labels = np.repeat(np.arange(4), 30)
-    found = neighbours.chosen(labels, 12)
+    found = neighbors.chosen(labels, 12)
     assert np.bincount(labels[found]).tolist() == [3, 3, 3, 3]
-    assert neighbours.chosen(np.array([1, 0]), 12).tolist() == [1, 0]
+    assert neighbors.chosen(np.array([1, 0]), 12).tolist() == [1, 0]
 
 
 def test_only_tasks_that_read_frozen_features_give_a_map():

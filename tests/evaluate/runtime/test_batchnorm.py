@@ -1,4 +1,4 @@
-"""Normalisation over two processes is torch's own over the whole batch."""
+"""Normalization over two processes is torch's own over the whole batch."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ ALONE = Runtime(torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def whole(inputs: dict[str, Any]) -> dict[str, Any]:
-    """What torch's batch normalisation finds with all images in one process, as `one_of_two.py` does with halves."""
+    """What torch's batch normalization finds with all images in one process, as `one_of_two.py` does with halves."""
     network = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)), nn.Flatten(), nn.BatchNorm1d(48, momentum=None))
     network.load_state_dict(inputs["network"])
     for step in inputs["images"]:
@@ -33,21 +33,21 @@ def whole(inputs: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", ["out", "input gradient"])
 def test_both_halves_together_are_the_whole(ranks: list[dict[str, Any]], whole: dict[str, Any], what: str):
-    halves = [rank["normalised"][what] for rank in ranks]
+    halves = [rank["normalized"][what] for rank in ranks]
     torch.testing.assert_close(torch.cat(halves), whole[what], rtol=1e-5, atol=1e-5)
 
 
 def test_parameter_gradients_add_up_to_the_whole(ranks: list[dict[str, Any]], whole: dict[str, Any]):
     for name, expected in whole["gradients"].items():
-        total = sum(rank["normalised"]["gradients"][name] for rank in ranks)
+        total = sum(rank["normalized"]["gradients"][name] for rank in ranks)
         torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_running_statistics_and_test_output_are_those_of_the_whole(ranks: list[dict[str, Any]], whole: dict[str, Any]):
     for rank in ranks:
-        assert rank["normalised"]["network"].keys() == whole["network"].keys()
-        torch.testing.assert_close(rank["normalised"]["network"], whole["network"], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(rank["normalised"]["tested"], whole["tested"], rtol=1e-5, atol=1e-5)
+        assert rank["normalized"]["network"].keys() == whole["network"].keys()
+        torch.testing.assert_close(rank["normalized"]["network"], whole["network"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rank["normalized"]["tested"], whole["tested"], rtol=1e-5, atol=1e-5)
 
 
 def test_a_single_process_keeps_its_network():

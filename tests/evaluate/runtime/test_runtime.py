@@ -1,6 +1,7 @@
 """One process among its peers, and the machine it runs on."""
 
 import json
+import os
 import socket
 from contextlib import nullcontext
 from pathlib import Path
@@ -168,6 +169,29 @@ def test_seeded_leaves_the_global_generator_alone_after_an_error():
     with pytest.raises(ZeroDivisionError), seeded(7):
         torch.rand(1).item() / 0
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"),
+    [(4, None, 3), (4, "2", 1), (8, "2", 3), (8, "8", 1), (1, None, 1), (64, None, 8), (64, "2", 8), (64, "16", 3)],
+)
+def test_the_processes_of_a_machine_share_its_cores(
+    cores: int, processes: str | None, workers: int, monkeypatch: pytest.MonkeyPatch
+):
+    """One core of each process is for itself; eight loaders are enough, and one there always is."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    for name in ("LOCAL_WORLD_SIZE", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if processes:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert runtime.worker_count() == workers
+    threads = list[int]()
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    runtime.share_cores(workers)
+    assert threads == [max(1, cores // int(processes or 1) - workers)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    runtime.share_cores(workers)
+    assert len(threads) == 1
 
 
 def test_folders_are_told_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -156,8 +156,8 @@ def test_wide_holds_numbers_and_long_holds_everything(tmp_path: Path):
     long = pd.read_csv(tmp_path / "records.csv")
     assert len(long) == len(BOARD)
     told = set(long.columns)
-    summarised = {"scores"}
-    assert set(Record.model_fields) - summarised <= told
+    summarized = {"scores"}
+    assert set(Record.model_fields) - summarized <= told
     assert {"top1", "top1_n", "extra", "extra_low", "extra_high", "architecture", "identity", "origin_seed"} <= told
     assert long.loc[0, "config"] == '{"k":5,"note":"a,b"}'
     assert long.loc[0, "commit"] == "c0ffee"

@@ -6,9 +6,9 @@ import pydantic
 import pytest
 import torch
 
-from transferbench import neighbours
+from transferbench import neighbors
 from transferbench.data.subsets import per_class
-from transferbench.neighbours import cache as keeping
+from transferbench.neighbors import cache as keeping
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, knn
 
@@ -25,7 +25,7 @@ def scores(outcome) -> dict[str, float]:
 def test_each_k_of_one_search_equals_its_own_search(tiny_candidate, tiny_images, bench, tmp_path, monkeypatch):
     dataset = Dataset(tiny_images(40), tiny_images(15, split="test"))
     searches = []
-    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbours.search(*a, **k))
+    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbors.search(*a, **k))
     together = scores(knn.run(tiny_candidate, dataset, knn.Config(ks=(1, 7, 20), k=7), 0, bench))
     assert len(searches) == 1
     for k in (1, 7, 20):
@@ -38,7 +38,7 @@ def test_each_k_of_one_search_equals_its_own_search(tiny_candidate, tiny_images,
 def test_presets_share_one_search_of_the_same_order(tiny_candidate, tiny_images, bench, monkeypatch):
     dataset = Dataset(tiny_images(40), tiny_images(15, split="test"))
     searches = []
-    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbours.search(*a, **k))
+    monkeypatch.setattr(keeping, "search", lambda *a, **k: searches.append(a) or neighbors.search(*a, **k))
     for config in (
         *(knn.Config(preset=name) for name in ("instdisc", "simsiam", "dino", "wmse5")),
         knn.Config(k=3, temperature=1),
@@ -73,7 +73,7 @@ def test_images_that_are_there_twice_are_ranked_by_their_place(tiny_candidate, t
     both = knn.run(tiny_candidate, Dataset(twice, tiny_images(15, split="test")), knn.Config(k=2, ks=()), 0, bench)
     assert scores(once)["top1"] == scores(both)["top1"]
     features = bench.features(tiny_candidate, twice, "float32").features
-    found = neighbours.search(features, features[40:50], config.k, "euclidean")
+    found = neighbors.search(features, features[40:50], config.k, "euclidean")
     assert found.indices.tolist() == [[i, 40 + i] for i in range(10)]
 
 
@@ -97,6 +97,27 @@ def test_a_class_without_test_images_can_still_be_predicted(tiny_candidate, tiny
 def test_the_vote_of_a_class_absent_from_the_test_split_counts():
     predicted = knn.vote(np.array([[3, 3, 0]]), np.ones((1, 3)), 4)
     assert predicted.tolist() == [3]
+
+
+def test_the_main_score_is_of_its_own_k(tiny_candidate, tiny_images, bench, monkeypatch):
+    """Each image's nearest neighbor is of its class, and both next ones are of another."""
+    own = np.arange(8) % 4
+    indices = np.stack([own, (own + 1) % 4, (own + 1) % 4 + 4], 1)
+    monkeypatch.setattr(knn, "cached_search", lambda *_: neighbors.Neighbors(np.ones((8, 3)), indices))
+    dataset = Dataset(tiny_images(12), tiny_images(8, split="test"))
+    for k, top1 in ((1, 100), (3, 0)):
+        outcome = knn.run(tiny_candidate, dataset, knn.Config(k=k, ks=(1, 3)), 0, bench)
+        assert scores(outcome) == {"top1": top1, "top1@1": 100, "top1@3": 0}
+        kept = np.load(outcome.artifacts["predictions"])
+        assert (kept["predictions"] == kept[f"k{k}"]).all()
+
+
+def test_every_row_of_many_is_voted_on_with_its_own_weights():
+    """Rows past the 4,096 that are counted together too."""
+    draw = np.random.default_rng(0)
+    labels, weights = draw.integers(0, 3, (8200, 4)), draw.random((8200, 4))
+    totals = np.stack([(weights * (labels == c)).sum(1) for c in range(3)], 1)
+    np.testing.assert_array_equal(knn.vote(labels, weights, 3), totals.argmax(1))
 
 
 def test_images_that_are_easy_are_found(tiny_candidate, tiny_images, bench):

@@ -79,7 +79,7 @@ def test_held_out_training_images_choose_among_several_c(tiny_candidate, tiny_im
 def test_semi_logistic_sees_the_labels_that_semi_sees(percent, tiny_candidate, tiny_images, bench):
     dataset = Dataset(tiny_images(80), tiny_images(20, split="test"))
     found = semi_logistic.run(tiny_candidate, dataset, semi_logistic.Config(percent=percent), 2, bench)
-    few = Dataset(semi.labelled(dataset.train, percent, 2), dataset.test)
+    few = Dataset(semi.labeled(dataset.train, percent, 2), dataset.test)
     assert scores(found) == scores(logistic.run(tiny_candidate, few, logistic.Config(), 2, bench))
     assert semi_logistic.label(semi_logistic.Config()) == "logistic 1 %"
 

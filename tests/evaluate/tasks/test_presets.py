@@ -76,9 +76,9 @@ def test_knn_presets_are_the_published_settings(name: str):
 
 
 def test_one_protocol_has_one_hash_however_it_is_written():
-    named, spelt = knn.Config(preset="instdisc"), knn.Config(k=200, ks=(200,), temperature=0.1)
-    assert protocol_sha256("knn", "1", named) == protocol_sha256("knn", "1", spelt)
-    assert knn.label(spelt) == knn.label(named) == "200-NN (instdisc)"
+    named, spelled = knn.Config(preset="instdisc"), knn.Config(k=200, ks=(200,), temperature=0.1)
+    assert protocol_sha256("knn", "1", named) == protocol_sha256("knn", "1", spelled)
+    assert knn.label(spelled) == knn.label(named) == "200-NN (instdisc)"
     assert "preset" not in settings.canonical_json(named)
     assert linear.Config() == linear.Config(preset="intl")
 

@@ -27,23 +27,23 @@ def test_the_published_protocols_are_the_defaults():
 @pytest.mark.parametrize("percent", [1, 10, 50])
 def test_labels_are_drawn_class_by_class_from_the_seed(percent, tiny_images):
     train = tiny_images(80)
-    part = semi.labelled(train, percent, seed=0)
+    part = semi.labeled(train, percent, seed=0)
     assert np.bincount(part.labels).tolist() == [max(1, 20 * percent // 100)] * 4
-    assert part.fingerprint == semi.labelled(train, percent, seed=0).fingerprint
-    assert list(part.names) != list(semi.labelled(train, percent, seed=1).names)
-    assert part.fingerprint != semi.labelled(train, percent, seed=1).fingerprint
+    assert part.fingerprint == semi.labeled(train, percent, seed=0).fingerprint
+    assert list(part.names) != list(semi.labeled(train, percent, seed=1).names)
+    assert part.fingerprint != semi.labeled(train, percent, seed=1).fingerprint
 
 
 def test_all_labels_are_all_images(tiny_images):
     train = tiny_images(20)
-    assert semi.labelled(train, 100, seed=0) is train
+    assert semi.labeled(train, 100, seed=0) is train
 
 
 def test_a_published_list_takes_the_place_of_the_draw(tiny_images, tmp_path, monkeypatch):
     (tmp_path / "tiny_10percent.txt").write_text("train-3\ntrain-17\n")
     monkeypatch.setattr(semi, "SPLITS", tmp_path)
-    assert list(semi.labelled(tiny_images(20), 10, seed=5).names) == ["train-3", "train-17"]
-    assert len(semi.labelled(tiny_images(20), 50, seed=5)) == 8
+    assert list(semi.labeled(tiny_images(20), 10, seed=5).names) == ["train-3", "train-17"]
+    assert len(semi.labeled(tiny_images(20), 50, seed=5)) == 8
 
 
 def test_one_per_cent_of_a_small_set_trains(tiny_candidate, tiny_images, bench):

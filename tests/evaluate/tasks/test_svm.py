@@ -8,14 +8,14 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.metrics import average_precision
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, linear_svm
 
 
-def several(images: LabelledImages) -> LabelledImages:
+def several(images: LabeledImages) -> LabeledImages:
     """Classes 0 to 3 as the images have them, and class 4 for those of 0 or 1; every ninth of it is hard to tell."""
     targets = np.zeros((len(images), 5), np.int8)
     targets[np.arange(len(images)), images.labels] = 1

@@ -88,8 +88,8 @@ def dino() -> tuple[dict[str, Any], Tensor]:
     taught = [t.detach() for t in outputs(keys, teacher)]
     value = loss(taught, outputs([v.requires_grad_() for v in views], student), epoch=2)
     weights = [student.detach().clone(), teacher.detach().clone()]
-    centres = [before, loss.center.flatten()]
-    return {"view": views, "key": keys, "weight": weights, "trained": [student], "centre": centres}, value
+    centers = [before, loss.center.flatten()]
+    return {"view": views, "key": keys, "weight": weights, "trained": [student], "centre": centers}, value
 
 
 def write(make: Callable[[], tuple[dict[str, Any], Tensor]]) -> float:

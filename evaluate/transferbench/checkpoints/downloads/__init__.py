@@ -13,7 +13,7 @@ from torch import nn
 from transferbench import backbones, plugins
 from transferbench.checkpoints import reading
 from transferbench.checkpoints.reading import Contents
-from transferbench.checkpoints.recognition import Match, recognise
+from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.errors import UserError
 
 LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
@@ -54,7 +54,7 @@ def locate(file: str | Path) -> Located:
 def opened(
     file: str | Path, encoder: str | None = None, overrides: Sequence[str] = ()
 ) -> tuple[Located, Contents, Match]:
-    """A checkpoint located, read and recognised, with what its library says of it; `overrides` have the last word.
+    """A checkpoint located, read and recognized, with what its library says of it; `overrides` have the last word.
 
     Raises:
         UserError: when it cannot be had or read, does not fit exactly, or computes other features than the library's
@@ -62,7 +62,7 @@ def opened(
     """
     located = locate(file)
     contents = reading.read(located.path)
-    match = recognise(contents, encoder, [*located.overrides, *overrides])
+    match = recognize(contents, encoder, [*located.overrides, *overrides])
     changed = {override.partition("=")[0] for override in overrides} & match.card.architecture.arguments.keys()
     proof = [] if located.network is None or changed else [_proved(str(file), match, located.network())]
     report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *proof]})
@@ -86,8 +86,10 @@ def _proved(file: str, match: Match, theirs: nn.Module) -> str:
     size = match.card.architecture.arguments.get("image_size", match.card.preprocess.crop)
     image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected, found = theirs.eval()(image), ours.eval()(image)
-    difference = float((found - expected).abs().max() / expected.abs().max()) if found.shape == expected.shape else 1.0
+        expected, computed = theirs.eval()(image), ours.eval()(image)
+    difference = (
+        float((computed - expected).abs().max() / expected.abs().max()) if computed.shape == expected.shape else 1.0
+    )
     if not difference <= CLOSE:
         raise UserError(
             f"{file}: read as {match.card.architecture.name} it gives other features than the library's own network "

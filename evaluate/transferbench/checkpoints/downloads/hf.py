@@ -29,5 +29,5 @@ def find(name: str) -> Located:
 def _of_timm(path: Path) -> tuple[str, ...]:
     """The preprocessing that timm writes into the `config.json` of its own repositories; empty in others'."""
     beside = path.with_name("config.json")
-    found = json.loads(beside.read_text()) if beside.is_file() else {}
-    return overrides(found["pretrained_cfg"]) if "pretrained_cfg" in found else ()
+    config = json.loads(beside.read_text()) if beside.is_file() else {}
+    return overrides(config["pretrained_cfg"]) if "pretrained_cfg" in config else ()

@@ -16,7 +16,7 @@ from transferbench.errors import UserError
 from transferbench.runtime import seeded
 
 SHOWN = 5
-CENTRE = "center"
+CENTER = "center"
 
 
 def find(name: str) -> Located:
@@ -38,8 +38,8 @@ def find(name: str) -> Located:
         path = _urls.fetched(source)
     built, images = network(model), settings.to_dict()
     told = f"size, crop, interpolation, mean and std as in timm's {model}"
-    squashed = images.get("crop_mode", CENTRE) != CENTRE
-    left = (f"timm itself crops by '{images['crop_mode']}' where here the centre is cropped",) if squashed else ()
+    squashed = images.get("crop_mode", CENTER) != CENTER
+    left = (f"timm itself crops by '{images['crop_mode']}' where here the center is cropped",) if squashed else ()
     return Located(path, model, source, (*overrides(images), *arguments(built)), (told, *left), partial(network, model))
 
 
@@ -50,23 +50,23 @@ def _settings(name: str) -> PretrainedCfg:
         UserError: when there is none with weights, with the nearest names.
     """
     try:
-        found = timm.get_pretrained_cfg(name)
+        config = timm.get_pretrained_cfg(name)
     except RuntimeError:
-        found = None
-    if found is None or not found.has_weights:
+        config = None
+    if config is None or not config.has_weights:
         names = timm.list_models(pretrained=True, include_tags=True)
         near = difflib.get_close_matches(name, names, n=SHOWN, cutoff=0.5)
         raise UserError(
             f"timm has no weights '{name}'. {'Nearest: ' + ', '.join(near) + '. ' if near else ''}"
             f"All {len(names)}: python -c 'import timm; print(timm.list_pretrained())'"
         )
-    return found
+    return config
 
 
 def overrides(images: Mapping[str, Any]) -> tuple[str, ...]:
     """timm's `pretrained_cfg` as `NAME=VALUE`: it resizes the shorter side to crop / crop_pct, rounded down."""
     crop = images["input_size"][-1]
-    found = {
+    values = {
         "size": math.floor(crop / images.get("crop_pct", 0.875)),
         "crop": crop,
         "mean": list(images["mean"]),
@@ -74,7 +74,7 @@ def overrides(images: Mapping[str, Any]) -> tuple[str, ...]:
     }
     kept = images["interpolation"] in {"bilinear", "bicubic"}
     kind = [f"interpolation={images['interpolation']}"] if kept else []
-    return (*(f"{name}={json.dumps(value)}" for name, value in found.items()), *kind)
+    return (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind)
 
 
 def arguments(built: nn.Module) -> tuple[str, ...]:

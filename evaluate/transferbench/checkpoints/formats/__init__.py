@@ -13,7 +13,7 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import StateDict
 from transferbench.data.transforms import Preprocess
 
-FORMATS = plugins.Registry("transferbench.checkpoints.formats", "checkpoint format")
+FORMATS = plugins.Registry("transferbench.checkpoints.formats", "checkpoint format", ("LAYOUTS",))
 
 ROOT = ""
 
@@ -62,10 +62,10 @@ class File:
         """A JSON file that lies in the same folder (`config.json`); empty when there is none."""
         path = self.contents.path.with_name(name)
         try:
-            found = json.loads(path.read_text()) if path.is_file() else {}
+            content = json.loads(path.read_text()) if path.is_file() else {}
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def small(mean: tuple[float, float, float], std: tuple[float, float, float], siz
 
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
-"""Of CIFAR-10; which deviation goes with it is the source's choice (docs/checkpoints.md#normalisation)."""
+"""Of CIFAR-10; which deviation goes with it is the source's choice (docs/checkpoints.md#normalization)."""
 
 
 def _nothing(architecture: Architecture, file: File) -> Settled:

@@ -24,7 +24,7 @@ def settle(architecture: Architecture, file: File) -> Settled:
 def preprocess(architecture: Architecture, file: File) -> Preprocess:
     """From `preprocessor_config.json` where it lies beside, else ImageNet's; DINOv2 at 224 pixels.
 
-    Size and crop only where it resizes the shorter side and crops the centre, as everything here does.
+    Size and crop only where it resizes the shorter side and crops the center, as everything here does.
     """
     usual = imagenet(architecture)
     if architecture.arguments.get("layer_scale"):

@@ -5,7 +5,7 @@ from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Lay
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.243, 0.261))
-"""Of INTL's own CIFAR evaluation, for CIFAR-10 and CIFAR-100 (docs/checkpoints.md#normalisation)."""
+"""Of INTL's own CIFAR evaluation, for CIFAR-10 and CIFAR-100 (docs/checkpoints.md#normalization)."""
 
 
 def settle(architecture: Architecture, file: File) -> Settled:

@@ -27,11 +27,11 @@ def names_its_own(file: File) -> bool:
 
 def has_its_positions(file: File) -> bool:
     """Whether the position embedding is the fixed one of MoCo v3, which no other source computes in this order."""
-    found = file.state.tensors.get("pos_embed")
-    side = math.isqrt(found.shape[1]) if found is not None and found.ndim == 3 else 0
-    if found is None or side < 2 or side**2 + 1 != found.shape[1] or found.shape[2] % 4:
+    embedding = file.state.tensors.get("pos_embed")
+    side = math.isqrt(embedding.shape[1]) if embedding is not None and embedding.ndim == 3 else 0
+    if embedding is None or side < 2 or side**2 + 1 != embedding.shape[1] or embedding.shape[2] % 4:
         return False
-    return torch.allclose(found.float(), positions(side, found.shape[2]), atol=1e-3)
+    return torch.allclose(embedding.float(), positions(side, embedding.shape[2]), atol=1e-3)
 
 
 def positions(side: int, dim: int) -> Tensor:

@@ -12,6 +12,6 @@ LAYOUTS = (
     Layout(
         evidence=(r"encoder1\.conv1\.weight", r"encoder2\.conv1\.weight"),
         beside=("model",),
-        refusal="it is CMC: two networks of half the width, for one and for two channels of the YDbDr colour space",
+        refusal="it is CMC: two networks of half the width, for one and for two channels of the YDbDr color space",
     ),
 )

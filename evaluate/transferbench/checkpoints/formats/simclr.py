@@ -6,11 +6,11 @@ from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.2435, 0.2616))
 CIFAR_LEFTTHOMAS = small(CIFAR_MEAN, (0.2023, 0.1994, 0.201))
-BLANK = "images are in [0, 1] without normalisation, as in SimCLR's own code"
+BLANK = "images are in [0, 1] without normalization, as in SimCLR's own code"
 
 
 def raw(architecture: Architecture, file: File) -> Preprocess:
-    """No normalisation (docs/checkpoints.md#normalisation)."""
+    """No normalization (docs/checkpoints.md#normalization)."""
     return imagenet(architecture).model_copy(update={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})
 
 
@@ -25,7 +25,7 @@ def leftthomas(architecture: Architecture, file: File) -> Preprocess:
 
 
 def says(architecture: Architecture, file: File) -> Settled:
-    """The report says that nothing is normalised."""
+    """The report says that nothing is normalized."""
     return Settled(assumed=(BLANK,))
 
 

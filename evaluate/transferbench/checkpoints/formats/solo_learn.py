@@ -5,7 +5,7 @@ from transferbench.checkpoints.formats import CIFAR_MEAN, EncoderSpec, File, Lay
 from transferbench.data.transforms import Preprocess
 
 CIFAR = small(CIFAR_MEAN, (0.247, 0.2435, 0.2616))
-"""Of its pre-training on CIFAR-10; the file does not tell it from CIFAR-100 (docs/checkpoints.md#normalisation)."""
+"""Of its pre-training on CIFAR-10; the file does not tell it from CIFAR-100 (docs/checkpoints.md#normalization)."""
 MOCOV3 = r"momentum_projector\.7\.running_mean"
 MAE = r"decoder\.[\w.]+"
 

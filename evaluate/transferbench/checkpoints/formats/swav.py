@@ -5,7 +5,7 @@ from transferbench.checkpoints.formats import EncoderSpec, File, Layout, imagene
 from transferbench.data.transforms import Preprocess
 
 STD = (0.228, 0.224, 0.225)
-"""Of this repository's training and evaluation; everyone else has 0.229 (docs/checkpoints.md#normalisation)."""
+"""Of this repository's training and evaluation; everyone else has 0.229 (docs/checkpoints.md#normalization)."""
 
 
 def preprocess(architecture: Architecture, file: File) -> Preprocess:

@@ -10,12 +10,12 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """A ViT's normalisation stands in timm's table of models, not in the file."""
-    return Settled(assumed=("the input normalisation, which timm's files do not hold",))
+    """A ViT's normalization stands in timm's table of models, not in the file."""
+    return Settled(assumed=("the input normalization, which timm's files do not hold",))
 
 
 def training(architecture: Architecture, file: File) -> Preprocess:
-    """timm's own ViTs have mean and deviation 0.5, its ResNets ImageNet's (docs/checkpoints.md#normalisation)."""
+    """timm's own ViTs have mean and deviation 0.5, its ResNets ImageNet's (docs/checkpoints.md#normalization)."""
     usual = imagenet(architecture)
     return usual.model_copy(update={"mean": HALF, "std": HALF}) if architecture.family == "vit" else usual
 

@@ -10,7 +10,7 @@ SETS = {
     "cifar100": ("cifar", small((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))),
     "cifar10": ("cifar", small(CIFAR_MEAN, (0.2023, 0.1994, 0.201))),
 }
-"""Stem and images of each data set but ImageNet (docs/checkpoints.md#normalisation)."""
+"""Stem and images of each data set but ImageNet (docs/checkpoints.md#normalization)."""
 
 
 def data_set(file: File) -> str | None:

@@ -40,8 +40,8 @@ class Naming:
     def prefixes(self, names: list[str]) -> list[str]:
         """What stands before the anchors, each once."""
         pattern = re.compile(rf"(?P<prefix>(?:.*\.)?)(?:{'|'.join(self.anchors)})")
-        found = (pattern.fullmatch(name) for name in names)
-        return list(dict.fromkeys(match["prefix"] for match in found if match))
+        matches = (pattern.fullmatch(name) for name in names)
+        return list(dict.fromkeys(match["prefix"] for match in matches if match))
 
     def rename(self, weights: Weights) -> Weights:
         """From the source's names, without prefix, to canonical ones."""
@@ -53,12 +53,12 @@ class Naming:
                 renamed[target] = tensor
             else:
                 parts.setdefault(target, {})[part] = name, tensor
-        for target, found in parts.items():
-            tensors = [found[part][1] for part in sorted(found)]
+        for target, sources in parts.items():
+            tensors = [sources[part][1] for part in sorted(sources)]
             if len(tensors) == 3 and len({tuple(tensor.shape) for tensor in tensors}) == 1:
                 renamed[target] = torch.cat(tensors)
             else:
-                renamed |= dict(found.values())
+                renamed |= dict(sources.values())
         return self.adapt(renamed)
 
     def knows(self, name: str) -> bool:

@@ -63,8 +63,8 @@ class Target:
 
     def kind(self, architecture: Architecture) -> Kind | None:
         """The kind that a network belongs to; None for a family the target does not have."""
-        found = self.kinds.get(architecture.family)
-        return found.scaled if found and found.scaled and architecture.arguments.get("layer_scale") else found
+        kind = self.kinds.get(architecture.family)
+        return kind.scaled if kind and kind.scaled and architecture.arguments.get("layer_scale") else kind
 
     def misfits(self, architecture: Architecture) -> list[str]:
         """Every property of the network that the target cannot compute; empty when it can."""

@@ -49,5 +49,5 @@ def layers(arguments: Arguments) -> Iterator[Layer]:
 
 def norm(name: str, channels: int, counter: bool) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a batch norm."""
-    found: dict[str, tuple[int, ...]] = {f"{name}.{part}": (channels,) for part in NORM}
-    return {**found, f"{name}.num_batches_tracked": ()} if counter else found
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.{part}": (channels,) for part in NORM}
+    return {**shapes, f"{name}.num_batches_tracked": ()} if counter else shapes

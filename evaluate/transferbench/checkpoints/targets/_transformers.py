@@ -12,21 +12,21 @@ SCALED = ("norm1", "norm2", "mlp.fc1", "mlp.fc2")
 def resnet(arguments: Arguments) -> Shapes:
     """Of a residual network."""
     stem, channels = "embedder.embedder", stem_channels(arguments)
-    found: dict[str, tuple[int, ...]] = {f"{stem}.convolution.weight": (channels, 3, 7, 7)}
-    found |= norm(f"{stem}.normalization", channels, counter=True)
+    shapes: dict[str, tuple[int, ...]] = {f"{stem}.convolution.weight": (channels, 3, 7, 7)}
+    shapes |= norm(f"{stem}.normalization", channels, counter=True)
     for layer in layers(arguments):
         part = f"layer.{layer.number - 1}" if layer.number else "shortcut"
         name = f"encoder.stages.{layer.stage - 1}.layers.{layer.block}.{part}"
-        found |= {f"{name}.convolution.weight": layer.shape}
-        found |= norm(f"{name}.normalization", layer.shape[0], counter=True)
-    return found
+        shapes |= {f"{name}.convolution.weight": layer.shape}
+        shapes |= norm(f"{name}.normalization", layer.shape[0], counter=True)
+    return shapes
 
 
 def vit(arguments: Arguments) -> Shapes:
     """Of a vision transformer, without or with layer scales."""
     dim, patch = arguments["dim"], arguments["patch_size"]
     hidden, tokens = int(dim * arguments["mlp_ratio"]), (arguments["image_size"] // patch) ** 2 + 1
-    found: dict[str, tuple[int, ...]] = {
+    shapes: dict[str, tuple[int, ...]] = {
         "embeddings.cls_token": (1, 1, dim),
         "embeddings.position_embeddings": (1, tokens, dim),
         "embeddings.patch_embeddings.projection.weight": (dim, 3, patch, patch),
@@ -37,12 +37,12 @@ def vit(arguments: Arguments) -> Shapes:
     for number in range(arguments["depth"]):
         block = f"encoder.layer.{number}"
         for part in ("query", "key", "value"):
-            found |= _affine(f"{block}.attention.attention.{part}", (dim, dim), arguments["qkv_bias"])
-        found |= _affine(f"{block}.attention.output.dense", (dim, dim))
-        found |= {**_affine(f"{block}.{up}", (hidden, dim)), **_affine(f"{block}.{down}", (dim, hidden))}
-        found |= {**_affine(f"{block}.{before}", (dim,)), **_affine(f"{block}.{after}", (dim,))}
-        found |= {f"{block}.layer_scale{i}.lambda1": (dim,) for i in (1, 2) if arguments["layer_scale"]}
-    return found
+            shapes |= _affine(f"{block}.attention.attention.{part}", (dim, dim), arguments["qkv_bias"])
+        shapes |= _affine(f"{block}.attention.output.dense", (dim, dim))
+        shapes |= {**_affine(f"{block}.{up}", (hidden, dim)), **_affine(f"{block}.{down}", (dim, hidden))}
+        shapes |= {**_affine(f"{block}.{before}", (dim,)), **_affine(f"{block}.{after}", (dim,))}
+        shapes |= {f"{block}.layer_scale{i}.lambda1": (dim,) for i in (1, 2) if arguments["layer_scale"]}
+    return shapes
 
 
 def _affine(name: str, shape: tuple[int, ...], bias: bool = True) -> dict[str, tuple[int, ...]]:

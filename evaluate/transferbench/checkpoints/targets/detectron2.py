@@ -18,12 +18,12 @@ FREE = frozenset({"depth", "groups", "width_per_group", "width", "stride_in_1x1"
 def shapes(arguments: Arguments) -> Shapes:
     """Names and shapes of its ResNet, which has no step counters (docs/checkpoints.md#naming)."""
     channels = stem_channels(arguments)
-    found = {"stem.conv1.weight": (channels, 3, 7, 7), **norm("stem.conv1.norm", channels, counter=False)}
+    expected = {"stem.conv1.weight": (channels, 3, 7, 7), **norm("stem.conv1.norm", channels, counter=False)}
     for layer in layers(arguments):
         part = f"conv{layer.number}" if layer.number else "shortcut"
         name = f"res{layer.stage + 1}.{layer.block}.{part}"
-        found |= {f"{name}.weight": layer.shape, **norm(f"{name}.norm", layer.shape[0], counter=False)}
-    return found
+        expected |= {f"{name}.weight": layer.shape, **norm(f"{name}.norm", layer.shape[0], counter=False)}
+    return expected
 
 
 def built(arguments: Arguments) -> str:
@@ -42,9 +42,9 @@ def built(arguments: Arguments) -> str:
 def cannot(arguments: Arguments) -> list[str]:
     """Depths it has no table for, and wide networks of plain blocks, whose width it asserts to be 64."""
     depth, width = arguments["depth"], arguments["width"]
-    found = [] if depth in DEPTHS else [f"depth={depth} (only {', '.join(map(str, DEPTHS))})"]
+    reasons = [] if depth in DEPTHS else [f"depth={depth} (only {', '.join(map(str, DEPTHS))})"]
     is_plain = BLOCKS[depth][0] == "basic"
-    return [*found, f"width={width} at depth {depth} (only 1)"] if is_plain and width != 1 else found
+    return [*reasons, f"width={width} at depth {depth} (only 1)"] if is_plain and width != 1 else reasons
 
 
 def write(path: Path, weights: Weights, card: Card) -> None:

@@ -16,7 +16,7 @@ from transferbench.backbones._resnet_shapes import BLOCKS
 from transferbench.checkpoints.targets import Arguments, Kind, Target, called
 
 RESNET = frozenset({"depth", "groups", "width_per_group", "avg_down", "stem"})
-SPELT: dict[Any, str] = {SwiGLUPacked: "timm.layers.mlp.SwiGLUPacked", nn.SiLU: "torch.nn.SiLU"}
+SPELLED: dict[Any, str] = {SwiGLUPacked: "timm.layers.mlp.SwiGLUPacked", nn.SiLU: "torch.nn.SiLU"}
 
 
 def _all_but(family: str, fixed: str) -> frozenset[str]:
@@ -81,7 +81,7 @@ def _vit(arguments: Arguments) -> Shapes:
 
 
 def _vit_built(arguments: Arguments) -> str:
-    given = {name: SPELT.get(value, repr(value)) for name, value in _vit_arguments(arguments).items()}
+    given = {name: SPELLED.get(value, repr(value)) for name, value in _vit_arguments(arguments).items()}
     layer = f"partial(torch.nn.LayerNorm, eps={arguments['norm_eps']})"
     return called("timm.models.vision_transformer.VisionTransformer", {**given, "norm_layer": layer})
 

@@ -65,7 +65,7 @@ def make(
     preprocess: Preprocess,
     out: Float32[np.ndarray, "n 3 a b"],
 ) -> None:
-    """Fill `out` with one view of the images at `rows`, normalised; row i of `numbers` is what the i-th drew."""
+    """Fill `out` with one view of the images at `rows`, normalized; row i of `numbers` is what the i-th drew."""
     mean, std = (np.array(v, np.float32) for v in (preprocess.mean, preprocess.std))
     numbers = np.ascontiguousarray(numbers)  # code is compiled for each kind of array: let it be one
     programs.make(images.transpose(0, 3, 1, 2), rows, *_parts(view), numbers, mean, std, out)

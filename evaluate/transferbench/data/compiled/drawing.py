@@ -100,10 +100,10 @@ def below(state, bound):
 def _up_to(state, top):
     """What `Generator.permutation` draws an exchange by, at most 3: two bits, again until they are not above."""
     mask = U64(1 if top == 1 else 3)
-    found = np.int64(_half_word(state) & mask)
-    while found > top:
-        found = np.int64(_half_word(state) & mask)
-    return found
+    number = np.int64(_half_word(state) & mask)
+    while number > top:
+        number = np.int64(_half_word(state) & mask)
+    return number
 
 
 @kernel

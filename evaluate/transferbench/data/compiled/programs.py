@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from transferbench.data.compiled import blur, colour, drawing, resizing
+from transferbench.data.compiled import blur, color, drawing, resizing
 from transferbench.data.compiled.kernels import kernel
 
 U64 = np.uint64
@@ -16,11 +16,11 @@ SETTINGS = 9
 _stream, _random, _uniform = drawing.stream, drawing.random, drawing.uniform
 _draw_crop, _draw_jitter, _crop, _blur = drawing.crop, drawing.jitter, resizing.crop, blur.blur
 _brightness, _contrast, _saturation, _hue, _gray = (
-    colour.brightness,
-    colour.contrast,
-    colour.saturation,
-    colour.hue,
-    colour.gray,
+    color.brightness,
+    color.contrast,
+    color.saturation,
+    color.hue,
+    color.gray,
 )
 
 
@@ -64,7 +64,7 @@ def make(images, rows, codes, settings, counts, numbers, mean, std, out):
             else:
                 _change(current, codes[i], settings[i], drawn)
             place += counts[i]
-        _normalise(current, mean, std, out[n])
+        _normalize(current, mean, std, out[n])
 
 
 @kernel
@@ -145,7 +145,7 @@ def _inverted(flat, threshold):
 
 @kernel
 @no_type_check
-def _normalise(current, mean, std, out):
+def _normalize(current, mean, std, out):
     for c in range(3):
         for y in range(current.shape[1]):
             line, into = current[c, y], out[c, y]

@@ -120,12 +120,12 @@ def _weights(length, size, support):
     weights = np.empty((size, math.ceil(reach) * 2 + 1), np.int32)
     shares = np.empty(weights.shape[1])
     for i in range(size):
-        centre = (i + 0.5) * scale
-        first = max(int(centre - reach + 0.5), 0)
-        count = min(int(centre + reach + 0.5), length) - first
+        center = (i + 0.5) * scale
+        first = max(int(center - reach + 0.5), 0)
+        count = min(int(center + reach + 0.5), length) - first
         total = 0.0
         for k in range(count):
-            shares[k] = _curve((k + first - centre + 0.5) * (1 / stretch), support)
+            shares[k] = _curve((k + first - center + 0.5) * (1 / stretch), support)
             total += shares[k]
         for k in range(count):
             share = shares[k] / total

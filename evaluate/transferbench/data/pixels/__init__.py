@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 
 from transferbench.data.augment import Blur, Change, Crop, Drawn, Flip, Gray, Invert, Jitter, Size, Solarize
-from transferbench.data.pixels import blur, colour, resizing
+from transferbench.data.pixels import blur, color, resizing
 from transferbench.data.transforms import Preprocess
 
 Pixels = Float32[Tensor, "n 3 h w"]
@@ -46,7 +46,7 @@ def changed(
     return x
 
 
-def normalised(images: Float32[Tensor, "n 3 h w"], preprocess: Preprocess) -> Float32[Tensor, "n 3 h w"]:
+def normalized(images: Float32[Tensor, "n 3 h w"], preprocess: Preprocess) -> Float32[Tensor, "n 3 h w"]:
     """Torchvision's ToTensor and Normalize of such whole numbers; the tensor given is overwritten."""
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (preprocess.mean, preprocess.std))
     return images.div_(255).sub_(mean).div_(std)
@@ -57,7 +57,7 @@ def _crop(operation: Crop, x: Pixels, numbers: Numbers) -> Float32[Tensor, "n 3 
 
 
 def _jitter(operation: Jitter, x: Pixels, numbers: Numbers) -> Pixels:
-    change = (colour.brightness, colour.contrast, colour.saturation, colour.hue)
+    change = (color.brightness, color.contrast, color.saturation, color.hue)
     for order in numbers[:, :4].T:
         for which in range(4):
             factors = numbers[:, 4 + which]
@@ -66,7 +66,7 @@ def _jitter(operation: Jitter, x: Pixels, numbers: Numbers) -> Pixels:
 
 
 def _gray(operation: Gray, x: Pixels, numbers: Numbers) -> Pixels:
-    return _some(x, numbers[:, 0] > 0, lambda part, own: colour.luminance(part).expand_as(part))
+    return _some(x, numbers[:, 0] > 0, lambda part, own: color.luminance(part).expand_as(part))
 
 
 def _blur(operation: Blur, x: Pixels, numbers: Numbers) -> Pixels:

@@ -86,12 +86,12 @@ def weights(
     """
     scale = length / size
     stretch = scale.clamp(min=1)[:, None, None]
-    centre = ((torch.arange(size, device=start.device) + 0.5) * scale[:, None])[:, None]
+    center = ((torch.arange(size, device=start.device) + 0.5) * scale[:, None])[:, None]
     place = torch.arange(side, device=start.device)[:, None] - start[:, None, None]
     reach = SUPPORT[filter] * stretch
-    first = (centre - reach + 0.5).trunc().clamp(min=0)
-    last = torch.minimum((centre + reach + 0.5).trunc(), length[:, None, None])
-    share = _curve((place - centre + 0.5) * (1 / stretch), filter)
+    first = (center - reach + 0.5).trunc().clamp(min=0)
+    last = torch.minimum((center + reach + 0.5).trunc(), length[:, None, None])
+    share = _curve((place - center + 0.5) * (1 / stretch), filter)
     share = torch.where((place >= first) & (place < last), share, 0.0)
     share = share / share.sum(1, keepdim=True)
     return (share * UNIT + torch.where(share < 0, -0.5, 0.5)).trunc() / UNIT

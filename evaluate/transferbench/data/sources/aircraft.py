@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import FGVCAircraft
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Official, from_torchvision, opened
 
 HELP = "FGVC-Aircraft, 2.6 GiB: evaluate download aircraft"
@@ -18,7 +18,7 @@ def download(where: Path) -> None:
     FGVCAircraft(where, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, as torchvision lists it; the classes are the variants.
 
     Raises:

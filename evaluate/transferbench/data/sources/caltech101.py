@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import Caltech101
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 from transferbench.data.subsets import ranks
 
@@ -20,7 +20,7 @@ def download(where: Path) -> None:
     Caltech101(where.parent, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split. There is no official one: papers draw 30 a class at random, here always the same 30.
 
     Raises:
@@ -30,6 +30,6 @@ def open_split(where: Path, split: str) -> LabelledImages:
 
 
 def _drawn(folder: Path, split: str) -> Listing:
-    found = from_folders(folder)
-    is_train = ranks(np.asarray(found.labels, np.int64), seed=0) < PER_CLASS
-    return found.taken(is_train == (split == "train"))
+    files = from_folders(folder)
+    is_train = ranks(np.asarray(files.labels, np.int64), seed=0) < PER_CLASS
+    return files.taken(is_train == (split == "train"))

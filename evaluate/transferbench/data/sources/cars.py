@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import StanfordCars
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Official, from_torchvision, opened
 
 HELP = "Stanford Cars: download it by hand; DATA/cars/stanford_cars holds cars_train, cars_test and the devkit"
@@ -17,7 +17,7 @@ ABOUT = Official(
 )
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, as torchvision lists it.
 
     Raises:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.errors import UserError, unknown
 
 HELP = "CIFAR-10, 163 MiB: evaluate download cifar10"
@@ -33,7 +33,7 @@ def download(where: Path) -> None:
     CIFAR10(str(where), download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, in memory, from the files torchvision keeps under `where`.
 
     Raises:
@@ -42,7 +42,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     return from_torchvision("CIFAR-10", CIFAR10, where, split)
 
 
-def from_torchvision(title: str, dataset: type[CIFAR10], where: Path, split: str) -> LabelledImages:
+def from_torchvision(title: str, dataset: type[CIFAR10], where: Path, split: str) -> LabeledImages:
     """`open_split` of CIFAR-10, or of CIFAR-100, which torchvision reads with the same class."""
     name = dataset.__name__.lower()
     if split not in SPLITS:
@@ -57,6 +57,4 @@ def from_torchvision(title: str, dataset: type[CIFAR10], where: Path, split: str
     labels = np.array(data.targets, dtype=np.int64)
     info = DatasetInfo(name, tuple(data.classes), SPLITS, 32, f"md5 {dataset.tgz_md5}")
     mark = hashlib.sha256(data.data.tobytes() + labels.tobytes()).hexdigest()
-    return LabelledImages(
-        info, split, labels, Reader(data.data), [f"{split}/{i:05d}" for i in range(len(labels))], mark
-    )
+    return LabeledImages(info, split, labels, Reader(data.data), [f"{split}/{i:05d}" for i in range(len(labels))], mark)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import CIFAR100
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.sources.cifar10 import from_torchvision
 
 HELP = "CIFAR-100, 161 MiB: evaluate download cifar100"
@@ -15,7 +15,7 @@ def download(where: Path) -> None:
     CIFAR100(str(where), download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, in memory, from the files torchvision keeps under `where`.
 
     Raises:

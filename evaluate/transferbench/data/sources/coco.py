@@ -1,100 +1,111 @@
 """Objects annotated in COCO's format: COCO 2017 itself, and by its path any folder or zip like it.
 
 Annotations are `annotations/instances_SPLIT*.json`, or any JSON of that format with a split in its name or its
-folder's; images lie in the folder that the split is named by, in `images/` or beside the annotations. Classes are
-numbered in the order of their category ids, whatever those are.
+folder's; of several for a split the one whose images are there. Images lie in the folder that the split is named by,
+in `images/` or beside the annotations. Classes are numbered in the order of their category ids, whatever those are.
+Every entry is checked before anything runs (`data/coco_format`).
 """
 
 import hashlib
-import json
-from array import array
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from transferbench import runtime
-from transferbench.data import DatasetInfo, LabelledImages
-from transferbench.data.annotations import Annotated, Annotation
+from transferbench.data import DatasetInfo, LabeledImages, coco_format
+from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import COCO, Bundle
-from transferbench.data.packing import Packed
+from transferbench.data.coco_format import CocoFile
 from transferbench.data.trees import SPLITS, split_of
 from transferbench.errors import UserError, unknown
 
 HELP = "COCO 2017, 19 GiB: download it by hand; DATA/coco or DETECTRON2_DATASETS/coco holds annotations/ and images"
 
 LAYOUT = "Expected annotations/instances_train2017.json and instances_val2017.json, and the folders train2017, val2017."
+OFFICIAL = re.compile(r"instances_([a-z]+)(\d{4})")
+"""How COCO names its files; Detectron2 calls `instances_val2017` `coco_2017_val`."""
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
-    """One split with its objects. What is no box (no width, no height) is left out, as Detectron2 does.
+def open_split(where: Path, split: str) -> LabeledImages:
+    """One split with its objects. What is no box (no width, no height) is not trained on, as in Detectron2.
 
     Raises:
-        UserError: when annotations or images are missing, or do not fit together.
+        UserError: when annotations or images are missing, do not fit together, or an entry cannot be used.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     bundle = Bundle(runtime.detection_folder(where), LAYOUT)
     files = _by_split(bundle.matching(COCO))
     if split not in files:
-        found = ", ".join(files.values()) or "none"
+        found = ", ".join(each for several in files.values() for each in several) or "none"
         raise UserError(f"{bundle.root} has no annotation file for {split}; found: {found}. {LAYOUT}")
-    tables, mark = _tables(bundle, files[split])
-    images = tables["images"]
-    names = _paths(bundle, files[split], [str(image["file_name"]) for image in images])
-    annotated = _annotated(tables, files[split])
-    categories = sorted(tables["categories"], key=lambda each: each["id"])
-    classes = tuple(str(category["name"]) for category in categories)
-    info = DatasetInfo(bundle.name, classes, tuple(files), None, "local", "box_ap", "boxes")
+    file, names = _chosen(bundle, files[split], split)
+    objects, sizes = file.objects(), [each.size for each in file.images]
+    part = _part(PurePosixPath(file.name).stem)
+    annotated = Annotated(
+        objects, [each.id for each in file.images], sizes, file.categories.ids, parts=[part] * len(sizes)
+    )
+    info = DatasetInfo(bundle.name, file.categories.classes, tuple(files), None, "local", "box_ap", "boxes")
     marks = "".join(f"{name}\0{bundle.mark(name)}\n" for name in names)
-    return LabelledImages(
+    return LabeledImages(
         info=info,
         split=split,
         labels=annotated.first_labels(),
         read=bundle.reader(names),
         names=names,
-        fingerprint=hashlib.sha256(mark + marks.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(file.sha256 + marks.encode()).hexdigest(),
         annotated=annotated,
+        notes=tuple(file.notes),
     )
 
 
-def _by_split(files: Iterable[str]) -> dict[str, str]:
-    """The annotation file of each split; `instances_*` where there are several kinds."""
-    found: dict[str, str] = {}
-    listed = sorted(files, key=lambda file: not PurePosixPath(file).name.startswith("instances"))
-    if listed and PurePosixPath(listed[0]).name.startswith("instances"):
-        listed = [file for file in listed if PurePosixPath(file).name.startswith("instances")]
-    for file in listed:
-        path = PurePosixPath(file)
+def _by_split(files: Iterable[str]) -> dict[str, list[str]]:
+    """The annotation files of each split; `instances_*` where there are several kinds."""
+    found: dict[str, list[str]] = defaultdict(list)
+    listed = [PurePosixPath(file) for file in files]
+    objects = [path for path in listed if path.name.startswith("instances")]
+    for path in objects or listed:
         if (split := split_of(path.stem) or split_of(path.parent.name)) is not None:
-            found.setdefault(split, file)
+            found[split].append(path.as_posix())
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _tables(bundle: Bundle, name: str) -> tuple[dict[str, list[dict[str, Any]]], bytes]:
-    """The lists in an annotation file, and its sha256. Only what is needed further is held, for files of 500 MB."""
-    content, file = bundle.content(name), f"{bundle.root}/{name}"
-    mark = hashlib.sha256(content).digest()
-    try:
-        text = content.decode(json.detect_encoding(content))
-        del content
-        tables = json.loads(text, object_hook=_compact)
-    except ValueError as error:
-        raise UserError(f"{file} cannot be read as JSON: {error}.") from None
-    kinds = ("images", "annotations", "categories")
-    if not isinstance(tables, dict) or not all(isinstance(tables.get(kind), list) for kind in kinds):
-        raise UserError(f"{file} is not in COCO's format: expected the lists {', '.join(kinds)}.")
-    if not tables["images"] or not tables["categories"]:
-        raise UserError(f"{file} lists no images or no categories.")
-    return tables, mark
+def _part(stem: str) -> str:
+    """What Detectron2 calls the split of a file, if it is named as COCO's are."""
+    named = OFFICIAL.fullmatch(stem)
+    return f"coco_{named[2]}_{named[1]}" if named else ""
 
 
-def _compact(each: dict[str, Any]) -> dict[str, Any]:
-    """An entry with its outlines as arrays, a tenth of the lists' size: made while the file is read."""
-    mask = each.get("segmentation")
-    if isinstance(mask, list):
-        each["segmentation"] = [array("d", outline) for outline in mask]
-    return each
+def _chosen(bundle: Bundle, files: list[str], split: str) -> tuple[CocoFile, list[str]]:
+    """The annotation file whose images are there, with their paths.
+
+    Raises:
+        UserError: when it cannot be used, or of several files none or more than one could.
+    """
+    if len(files) == 1:
+        return _read(bundle, files[0])
+    fitting: list[tuple[CocoFile, list[str]]] = []
+    reasons: list[str] = []
+    for name in files:
+        try:
+            fitting.append(_read(bundle, name))
+        except UserError as error:
+            reasons.append(str(error))
+        if len(fitting) > 1:
+            raise UserError(
+                f"{bundle.root} has several annotation files for {split} whose images are there: "
+                f"{' and '.join(file.name for file, _ in fitting)}. Which is meant? Move the others away."
+            )
+    if not fitting:
+        raise UserError(f"No annotation file for {split} can be used:\n" + "\n".join(reasons))
+    return fitting[0]
+
+
+def _read(bundle: Bundle, name: str) -> tuple[CocoFile, list[str]]:
+    file = coco_format.read(partial(bundle.content, name), f"{bundle.root}/{name}")
+    return file, _paths(bundle, name, [each.file for each in file.images])
 
 
 def _paths(bundle: Bundle, annotations: str, files: list[str]) -> list[str]:
@@ -112,34 +123,3 @@ def _paths(bundle: Bundle, annotations: str, files: list[str]) -> list[str]:
             f"{LAYOUT}"
         )
     return paths
-
-
-def _annotated(tables: Mapping[str, list[dict[str, Any]]], file: str) -> Annotated:
-    categories = tuple(sorted(int(each["id"]) for each in tables["categories"]))
-    number = {category: label for label, category in enumerate(categories)}
-    images = {each["id"]: (int(each["height"]), int(each["width"])) for each in tables["images"]}
-    objects: dict[Any, list[Annotation]] = defaultdict(list)
-    entries = tables["annotations"]
-    while entries:  # each is forgotten when it is packed
-        each = entries.pop()
-        if each["category_id"] not in number or each["image_id"] not in images:
-            raise UserError(
-                f"{file}: annotation {each.get('id')} is of category {each['category_id']} in image {each['image_id']}"
-                f", and its lists have no such {'image' if each['category_id'] in number else 'category'}. "
-                f"Category ids there: {', '.join(map(str, categories[:10]))}{' ...' * (len(categories) > 10)}."
-            )
-        objects[each["image_id"]].append(_annotation(each, number, images[each["image_id"]]))
-    in_order = Packed(objects.pop(i, [])[::-1] for i in images)
-    return Annotated(in_order, list(images), list(images.values()), categories)
-
-
-def _annotation(each: Mapping[str, Any], number: Mapping[int, int], size: tuple[int, int]) -> Annotation:
-    x, y, width, height = (float(value) for value in each["bbox"])
-    mask = each.get("segmentation")
-    if isinstance(mask, list):  # fewer than three corners enclose nothing
-        mask = [outline for outline in mask if len(outline) >= 6 and len(outline) % 2 == 0] or None
-    elif isinstance(mask, dict):
-        mask = {"size": list(size), "counts": mask["counts"]}
-    area, crowd = each.get("area"), bool(each.get("iscrowd", 0))
-    label = number[each["category_id"]]
-    return Annotation((x, y, width, height), label, mask, None if area is None else float(area), crowd)

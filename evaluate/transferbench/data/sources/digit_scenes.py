@@ -17,7 +17,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.annotations import Annotated, Annotation
 from transferbench.data.sources.digits import instances_of
 from transferbench.errors import unknown
@@ -53,7 +53,7 @@ class Reader:
         return Image.fromarray(drawn(self.split).pixels[index])
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """The drawn split; nothing lies on disk, so `where` is not read."""
     if split not in INFO.splits:
         raise unknown("split of digit-scenes", split, INFO.splits)
@@ -61,7 +61,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     annotated = Annotated(scenes.objects, list(range(1, n + 1)), [(SIDE, SIDE)] * n, tuple(d + 1 for d in DIGITS))
     mark = hashlib.sha256(scenes.pixels.tobytes() + repr(scenes.objects).encode()).hexdigest()
     names = [f"scene{i:03d}" for i in range(n)]
-    return LabelledImages(INFO, split, annotated.first_labels(), Reader(split), names, mark, annotated=annotated)
+    return LabeledImages(INFO, split, annotated.first_labels(), Reader(split), names, mark, annotated=annotated)
 
 
 @cache

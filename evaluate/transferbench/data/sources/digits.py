@@ -7,10 +7,10 @@ one of scikit-learn's two sample photos at quarter size and 9 to 28 % of its con
 photos' left halves, test patches from the right.
 
 The ranges are the last of 18 settings tried, judged by looking at the images and by test accuracies of raw pixels and
-of random networks alone (5 neighbours by cosine / Euclidean distance; chance 10 %). Measured: raw pixels 38.3 / 28.6
-%; features of randomly initialised ResNet-18 of half width, three seeds, 21.6 to 22.0 / 14.3 to 16.3 % with the
+of random networks alone (5 neighbors by cosine / Euclidean distance; chance 10 %). Measured: raw pixels 38.3 / 28.6
+%; features of randomly initialized ResNet-18 of half width, three seeds, 21.6 to 22.0 / 14.3 to 16.3 % with the
 `small_maxpool` stem and 16.8 to 20.9 / 10.8 to 13.5 % with the `cifar` stem; logistic regression on those
-standardised features (C = 0.01) 14.0 to 16.2 %.
+standardized features (C = 0.01) 14.0 to 16.2 %.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from jaxtyping import Int32, Int64, UInt8
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.errors import unknown
 
 HELP = "embedded: scikit-learn's digits on patches of its sample photos, 32x32; nothing to download"
@@ -64,14 +64,14 @@ class Reader:
         return Image.fromarray(rendered(self.split).pixels[index])
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """The rendered split; nothing lies on disk, so `where` is not read."""
     if split not in INFO.splits:
         raise unknown("split of digits", split, INFO.splits)
     data = rendered(split)
     names = [f"digit{instance:04d}-{i % RENDERINGS[split]}" for i, instance in enumerate(data.instances.tolist())]
     mark = hashlib.sha256(data.pixels.tobytes() + data.labels.tobytes()).hexdigest()
-    return LabelledImages(INFO, split, data.labels, Reader(split), names, mark)
+    return LabeledImages(INFO, split, data.labels, Reader(split), names, mark)
 
 
 @cache
@@ -110,8 +110,8 @@ def _strokes(digits: Int32[np.ndarray, "n 8 8"], bits: np.random.Philox) -> Int3
     down, right = (_drawn(bits, -((SIDE - size) // 2 + s), (SIDE - size) // 2 + s, each) for s in SPILL)
     sine = _drawn(bits, -TURN, TURN, each)
     cosine = np.sqrt(ONE**2 - sine.astype(np.int64) ** 2).astype(np.int32)
-    centres = 2 * np.arange(SIDE, dtype=np.int32) + 1 - SIDE  # in half pixels from the middle
-    v, u = centres[:, None] - 2 * down, centres - 2 * right
+    centers = 2 * np.arange(SIDE, dtype=np.int32) + 1 - SIDE  # in half pixels from the middle
+    v, u = centers[:, None] - 2 * down, centers - 2 * right
     middle = 4 * ONE - ONE // 2
     y = (cosine * v - sine * u) * 4 // size + middle
     x = (cosine * u + sine * v) * 4 // size + middle
@@ -144,13 +144,13 @@ def _painted(
     cover: Int32[np.ndarray, "n 32 32"], patches: Int32[np.ndarray, "n 32 32 3"], bits: np.random.Philox
 ) -> UInt8[np.ndarray, "n 32 32 3"]:
     """Ink over faded patches, light on dark or dark on light."""
-    gray, colour = (len(cover), 1, 1, 1), (len(cover), 1, 1, 3)
+    gray, color = (len(cover), 1, 1, 1), (len(cover), 1, 1, 3)
     gap = _drawn(bits, *GAP, gray)
     dark = _drawn(bits, MARGIN, 255 - MARGIN - gap, gray)
     ink_is_light = _drawn(bits, 0, 1, gray)
-    ink = dark + gap * ink_is_light + _drawn(bits, -TINT, TINT, colour)
+    ink = dark + gap * ink_is_light + _drawn(bits, -TINT, TINT, color)
     mean = patches.sum((1, 2, 3), keepdims=True, dtype=np.int32) // (3 * SIDE**2)
     faded = (patches - mean) * _drawn(bits, *CONTRAST, gray) // 256
-    ground = np.clip(dark + gap * (1 - ink_is_light) + _drawn(bits, -TINT, TINT, colour) + faded, 0, 255)
+    ground = np.clip(dark + gap * (1 - ink_is_light) + _drawn(bits, -TINT, TINT, color) + faded, 0, 255)
     mixed = (ground * (256 - cover[..., None]) + ink * cover[..., None] + 128) >> 8
     return np.clip(mixed, 0, 255).astype(np.uint8)

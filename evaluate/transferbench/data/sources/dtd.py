@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import DTD
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Official, from_torchvision, opened
 
 HELP = "DTD, 0.6 GiB: evaluate download dtd"
@@ -18,7 +18,7 @@ def download(where: Path) -> None:
     DTD(where.parent, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the first of the ten official partitions; papers train on its train and val together.
 
     Raises:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import EuroSAT
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 
 HELP = "EuroSAT, 0.09 GiB: evaluate download eurosat"
@@ -20,7 +20,7 @@ def download(where: Path) -> None:
     EuroSAT(where.parent, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split. There is no official one: as in many papers a fifth of each class is for testing.
 
     Raises:
@@ -31,6 +31,6 @@ def open_split(where: Path, split: str) -> LabelledImages:
 
 def _dealt(where: Path, split: str) -> Listing:
     folder = next((where / name for name in FOLDERS if (where / name).is_dir()), where / FOLDERS[0])
-    found = from_folders(folder)
-    places = np.arange(len(found.labels)) - np.searchsorted(found.labels, found.labels)
-    return found.taken((places % 5 == 4) == (split == "test"))
+    files = from_folders(folder)
+    places = np.arange(len(files.labels)) - np.searchsorted(files.labels, files.labels)
+    return files.taken((places % 5 == 4) == (split == "test"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import Flowers102
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Official, from_torchvision, opened
 
 HELP = "Flowers-102, 0.3 GiB: evaluate download flowers102"
@@ -18,7 +18,7 @@ def download(where: Path) -> None:
     Flowers102(where, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split; papers train on the official train and val together, 20 images a class.
 
     Raises:

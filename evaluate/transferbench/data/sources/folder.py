@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree
 from transferbench.errors import UserError, unknown
 
@@ -20,7 +20,7 @@ LAYOUT = "Expected ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE or ROOT/test/
 LOOKED_AT = 3  # images whose size is read on opening
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the images at `where`; the data set is called by the folder's or zip's name.
 
     Raises:
@@ -41,16 +41,16 @@ def open_split(where: Path, split: str) -> LabelledImages:
         image_size=None,
         revision="local",
     )
-    return _labelled(tree, info, split)
+    return _labeled(tree, info, split)
 
 
-def _labelled(tree: Tree, info: DatasetInfo, split: str) -> LabelledImages:
+def _labeled(tree: Tree, info: DatasetInfo, split: str) -> LabeledImages:
     entries = tree.entries(split)
     number = {name: i for i, name in enumerate(info.classes)}
     labels = np.array([number[entry.name.partition("/")[0]] for entry in entries], dtype=np.int64)
     names = [entry.name for entry in entries]
     read = tree.reader(split, names)
-    images = LabelledImages(info, split, labels, read, [f"{split}/{name}" for name in names], _fingerprint(entries))
+    images = LabeledImages(info, split, labels, read, [f"{split}/{name}" for name in names], _fingerprint(entries))
     sizes = {images.image(i).size for i in range(min(LOOKED_AT, len(images)))}
     width, height = sizes.pop()
     return images if sizes or width != height else replace(images, info=replace(info, image_size=width))

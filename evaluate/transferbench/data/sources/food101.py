@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import Food101
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Official, from_torchvision, opened
 
 HELP = "Food-101, 4.7 GiB: evaluate download food101"
@@ -17,7 +17,7 @@ def download(where: Path) -> None:
     Food101(where, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, as torchvision lists it.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.sources.parquet import IMAGE, LABEL, column
 from transferbench.data.trees import SPLITS, WORDS
 from transferbench.errors import UserError, unknown
@@ -34,7 +34,7 @@ class Reader:
         return Image.open(io.BytesIO(value["bytes"]) if value["bytes"] else value["path"])
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the data set called `where`.
 
     Raises:
@@ -51,15 +51,15 @@ def open_split(where: Path, split: str) -> LabelledImages:
     try:
         found = datasets.load_dataset(where.as_posix())
         rows = {WORDS[str(name)]: found[name] for name in found if str(name) in WORDS}
-        return _labelled(datasets, where, rows, split)
+        return _labeled(datasets, where, rows, split)
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(
-            f"'hf:{where}' gives no labelled images: {error} Expected the name of a data set that is cached or can be "
+            f"'hf:{where}' gives no labeled images: {error} Expected the name of a data set that is cached or can be "
             "downloaded, with a column of images and one of labels."
         ) from None
 
 
-def _labelled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> LabelledImages:
+def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> LabeledImages:
     if split not in rows:
         raise ValueError(f"no split '{split}' among {', '.join(rows)}.")
     names = rows[split].column_names
@@ -70,7 +70,7 @@ def _labelled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> L
         str, range(1 + max(int(np.max(part[label])) for part in rows.values()))
     )
     mark = hashlib.sha256(f"{where} {rows[split].info.splits[split].num_bytes}\n".encode() + labels.tobytes())
-    return LabelledImages(
+    return LabeledImages(
         info=DatasetInfo(where.name, tuple(classes), tuple(rows), None, str(rows[split].info.version)),
         split=split,
         labels=labels,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 
 HELP = "ImageNet: on request from its authors; DATA/imagenet holds train/WNID/ and val/WNID/ (or val/ and the devkit)"
@@ -18,7 +18,7 @@ ABOUT = Official(
 )
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split; classes are WordNet ids in alphabetical order, as in torchvision and every published checkpoint.
 
     Raises:

@@ -5,7 +5,7 @@ The list of classes is `imagenet100.txt` of that paper's repository (BSD 2-claus
 
 from pathlib import Path
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Official, opened
 from transferbench.data.sources import imagenet
 from transferbench.data.subsets import SPLITS
@@ -26,7 +26,7 @@ def classes() -> list[str]:
     return sorted((SPLITS / "imagenet100.txt").read_text().split())
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, from a folder of these classes or more, else from ImageNet beside it.
 
     Raises:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, opened
 
 HELP = "iNaturalist 2018: download it by hand; DATA/inat18 holds train_val2018/ and the two annotation files"
@@ -17,7 +17,7 @@ ABOUT = Official(
 )
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, in the order of its annotation file; the classes are the species.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.trees import SPLITS, files_by_split
 from transferbench.errors import UserError, unknown
 
@@ -47,7 +47,7 @@ class Reader:
         return Image.open(io.BytesIO(value["bytes"] if isinstance(value, dict) else value))
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the files in `where`; the data set is called by the folder's name.
 
     Raises:
@@ -60,7 +60,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
         raise UserError(f"{where} has no file of '{split}'; found {', '.join(files) or 'none'}. {LAYOUT}")
     parquet = _pyarrow()
     try:
-        return _labelled(parquet, where, files, split)
+        return _labeled(parquet, where, files, split)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"The parquet files in {where} cannot be read: {error}. {LAYOUT}") from None
 
@@ -73,7 +73,7 @@ def column(names: list[str], known: tuple[str, ...]) -> str:
     return found
 
 
-def _labelled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabelledImages:
+def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabeledImages:
     opened = [parquet.ParquetFile(path) for path in files[split]]
     names = opened[0].schema_arrow.names
     image, label = column(names, IMAGE), column(names, LABEL)
@@ -84,7 +84,7 @@ def _labelled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], sp
     about = [file.metadata.row_group(g) for file in opened for g in range(file.num_row_groups)]
     sizes = np.cumsum([0, *(group.num_rows for group in about)])
     mark = "".join(f"{group.num_rows} {group.total_byte_size}\n" for group in about).encode() + labels.tobytes()
-    return LabelledImages(
+    return LabeledImages(
         info=DatasetInfo(where.resolve().name, _classes(opened[0], label, count), tuple(files), None, "local"),
         split=split,
         labels=labels,

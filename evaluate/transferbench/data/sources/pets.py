@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets import OxfordIIITPet
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, opened
 
 HELP = "Oxford-IIIT Pets, 0.8 GiB: evaluate download pets"
@@ -18,7 +18,7 @@ def download(where: Path) -> None:
     OxfordIIITPet(where, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, from the official list of it; the classes are the breeds.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, opened
 
 HELP = "Places205: on request from its authors; DATA/places205 holds the two archives, unpacked"
@@ -17,7 +17,7 @@ ABOUT = Official(
 )
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, from the official list of it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""STL-10 (Coates et al., 2011): 96x96 pixels in 10 classes; 5,000 to train on, 8,000 to test, 100,000 unlabelled."""
+"""STL-10 (Coates et al., 2011): 96x96 pixels in 10 classes; 5,000 to train on, 8,000 to test, 100,000 unlabeled."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.datasets import STL10
 from torchvision.datasets.utils import check_integrity
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.errors import UserError, unknown
 
 HELP = "STL-10, 2.5 GiB: evaluate download stl10"
@@ -47,7 +47,7 @@ def download(where: Path) -> None:
     STL10(str(where), download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, from the files torchvision keeps under `where`; an image without a label is of class -1.
 
     Raises:
@@ -70,7 +70,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     )
     info = DatasetInfo("stl10", tuple(names.read_text().split()), tuple(PARTS), SIDE, f"md5 {STL10.tgz_md5}")
     mark = hashlib.sha256(" ".join(sums[name] for name in needed).encode()).hexdigest()
-    return LabelledImages(
+    return LabeledImages(
         info, split, labels, Reader(files, counts), [f"{split}/{i:06d}" for i in range(len(labels))], mark
     )
 

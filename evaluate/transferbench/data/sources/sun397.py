@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, opened
 
 HELP = "SUN397: download it by hand; DATA/sun397 holds SUN397/ and Partitions/ as their authors packed them"
@@ -17,7 +17,7 @@ ABOUT = Official(
 LISTS = {"train": "Training_01.txt", "test": "Testing_01.txt"}
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the first of the ten official partitions.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, from_folders, opened
 
 HELP = "Tiny ImageNet: download it by hand; DATA/tiny_imagenet holds tiny-imagenet-200/"
@@ -17,7 +17,7 @@ ABOUT = Official(
 )
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split, as packed by its authors or with the validation images sorted into folders.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import VOCDetection
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.files import Listing, Official, opened
 
 HELP = "VOC 2007, 0.9 GiB: evaluate download voc07"
@@ -19,7 +19,7 @@ CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 VERDICTS = {"1": 1, "-1": 0, "0": -1}
-"""From the lists' words (there, not there, there but difficult) to those of `LabelledImages.targets`."""
+"""From the lists' words (there, not there, there but difficult) to those of `LabeledImages.targets`."""
 
 
 def download(where: Path) -> None:
@@ -28,15 +28,15 @@ def download(where: Path) -> None:
         VOCDetection(where, "2007", part, download=True)
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split with 20 targets an image, from the official list of each class.
 
     Raises:
         UserError: when it is not there or not whole, with the command that gets it.
     """
-    found: dict[str, list[int]] = {}
-    images = opened(ABOUT, where, split, lambda: _listed(where / "VOCdevkit" / "VOC2007", PARTS[split], found))
-    targets = np.array(list(found.values()), np.int8)
+    labels: dict[str, list[int]] = {}
+    images = opened(ABOUT, where, split, lambda: _listed(where / "VOCdevkit" / "VOC2007", PARTS[split], labels))
+    targets = np.array(list(labels.values()), np.int8)
     mark = hashlib.sha256(images.fingerprint.encode() + targets.tobytes()).hexdigest()
     return replace(images, targets=targets, fingerprint=mark)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabelledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.trees import SPLITS, files_by_split, is_image
 from transferbench.errors import UserError, unknown
 
@@ -49,7 +49,7 @@ class Reader:
             return Image.open(io.BytesIO(file.read(member.size)))
 
 
-def open_split(where: Path, split: str) -> LabelledImages:
+def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the shards in `where`; the data set is called by the folder's name.
 
     Raises:
@@ -61,7 +61,7 @@ def open_split(where: Path, split: str) -> LabelledImages:
     if not found.get(split):
         raise UserError(f"{where} has no shards of '{split}' with images; found {', '.join(found) or 'none'}. {LAYOUT}")
     marks = (f"{member.name}\0{member.size}\0{member.label}\n" for member in found[split])
-    return LabelledImages(
+    return LabeledImages(
         info=DatasetInfo(where.resolve().name, _classes(where, found), tuple(found), None, "local"),
         split=split,
         labels=np.array([member.label for member in found[split]], np.int64),

@@ -6,9 +6,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.recipe import DetectionRecipe
-from transferbench.detection.training.loader import trainable
 from transferbench.detection.training.loop import Ground
 
 
@@ -36,12 +35,9 @@ def placed(config: Any, ground: Ground, weights: Path) -> Any:
     return config
 
 
-def mask_format(images: LabelledImages, recipe: DetectionRecipe) -> str:
-    """`polygon`, as published, where every mask that is learnt is one; `bitmask` where some are run lengths."""
-    chosen = trainable(images, recipe.MODEL.MASK_ON)
-    masks = [each.mask for i in chosen for each in images.boxes.objects[i] if not each.crowd]
-    is_coded = recipe.MODEL.MASK_ON and any(isinstance(mask, Mapping) for mask in masks)
-    return "bitmask" if is_coded else "polygon"
+def mask_format(images: LabeledImages, recipe: DetectionRecipe) -> str:
+    """`polygon`, as published, where every mask that is learned is one; `bitmask` where some are run lengths."""
+    return "bitmask" if recipe.MODEL.MASK_ON and images.boxes.packed.coded else "polygon"
 
 
 def pairs(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from transferbench import settings
 from transferbench.backbones import Backbone
 from transferbench.checkpoints.targets.detectron2 import TARGET
-from transferbench.detection.by_detectron2 import catalogue, configuration, heads, weights
+from transferbench.detection.by_detectron2 import catalog, configuration, heads, weights
 from transferbench.detection.model.load import Loaded
 from transferbench.detection.scoring.results import Results
 from transferbench.detection.targets.views import sample
@@ -47,9 +47,9 @@ class Detectron2Engine:
         self.config = configuration.configured(recipe)
         self.config.MODEL.ROI_HEADS.NAME = heads.name_for(recipe.MODEL.ROI_HEADS.NAME)
         self.config.INPUT.MASK_FORMAT = configuration.mask_format(trial.train, recipe)
-        self.config.DATASETS.TRAIN = (catalogue.register(trial.train, recipe.MODEL.MASK_ON),)
-        self.config.DATASETS.TEST = (catalogue.register(trial.test, False),)
-        self.weights = weights.spelt_for(trial.candidate)
+        self.config.DATASETS.TRAIN = (catalog.register(trial.train, recipe.MODEL.MASK_ON),)
+        self.config.DATASETS.TEST = (catalog.register(trial.test, False),)
+        self.weights = weights.spelled_for(trial.candidate)
         if ground.runtime.is_main:
             TARGET.write(self.folder / "backbone.pth", self.weights, trial.candidate.card)
         ground.runtime.barrier()

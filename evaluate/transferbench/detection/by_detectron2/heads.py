@@ -1,7 +1,7 @@
 # pyright: reportMissingImports=false
 """The region heads that recipes name and Detectron2 lacks, registered with it and made of its own blocks.
 
-MoCo's detectors normalise once more after the fifth stage. Detectron2's stock stage is of bottlenecks whatever the
+MoCo's detectors normalize once more after the fifth stage. Detectron2's stock stage is of bottlenecks whatever the
 depth, so that a ResNet-18's or -34's weights would find no place in it (docs/protocols.md#extra-norm).
 """
 

@@ -25,8 +25,8 @@ class PredictionCollector(DatasetEvaluator):
         categories = self.annotated.categories
         for each, output in zip(inputs, outputs, strict=True):
             index = int(each["image_id"])
-            found = instances_to_coco_json(output["instances"].to(torch.device("cpu")), self.annotated.ids[index])
-            self.mine[index] = [{**entry, "category_id": categories[entry["category_id"]]} for entry in found]
+            entries = instances_to_coco_json(output["instances"].to(torch.device("cpu")), self.annotated.ids[index])
+            self.mine[index] = [{**entry, "category_id": categories[entry["category_id"]]} for entry in entries]
 
     def evaluate(self) -> dict[str, Any]:
         """Nothing."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from transferbench.backbones import COUNTER, Backbone
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.convert import spelt
+from transferbench.checkpoints.convert import spelled
 from transferbench.checkpoints.targets import canonical
 from transferbench.checkpoints.targets.detectron2 import TARGET
 from transferbench.detection.model.load import CLOSEST, Loaded
@@ -24,7 +24,7 @@ NEW = re.compile(r"backbone\.fpn_.*|roi_heads\.res5\.\d+\.(weight|bias|running_m
 """What else is there and drawn anew: the pyramid, and the norm after the fifth stage."""
 
 
-def spelt_for(candidate: Candidate) -> dict[str, Tensor]:
+def spelled_for(candidate: Candidate) -> dict[str, Tensor]:
     """The backbone's weights by the names of Detectron2's ResNet, exactly all that it has (as `evaluate convert`).
 
     Raises:
@@ -35,7 +35,7 @@ def spelt_for(candidate: Candidate) -> dict[str, Tensor]:
     if misfits or kind is None:
         raise UserError(f"Detectron2 has no network that computes {architecture.name}: {'; '.join(misfits)}.")
     state = {name: each.detach().cpu() for name, each in candidate.backbone.state_dict().items()}
-    return spelt(state, kind, kind.shapes(canonical(architecture)), "detectron2")
+    return spelled(state, kind, kind.shapes(canonical(architecture)), "detectron2")
 
 
 def verified(model: Any, weights: Mapping[str, Tensor], backbone: Backbone, sample: Sample) -> Loaded:
@@ -97,7 +97,7 @@ def difference(model: Any, backbone: Backbone, sample: Sample) -> float:
     return most
 
 
-def _apart(found: Tensor, wanted: Tensor) -> float:
-    if found.shape != wanted.shape:
-        raise UserError(f"Detectron2's map is {tuple(found.shape)}, the backbone's stage {tuple(wanted.shape)}.")
-    return float((found - wanted).abs().max() / wanted.abs().max())
+def _apart(computed: Tensor, wanted: Tensor) -> float:
+    if computed.shape != wanted.shape:
+        raise UserError(f"Detectron2's map is {tuple(computed.shape)}, the backbone's stage {tuple(wanted.shape)}.")
+    return float((computed - wanted).abs().max() / wanted.abs().max())

@@ -58,7 +58,7 @@ class Detector(nn.Module):
             with_frozen_norms(self.pyramid)
 
     def batch(self, samples: Sequence[Sample]) -> Float[Tensor, "b 3 h w"]:
-        """Images in the recipe's order of colours, normalised and then padded with 0, right and below, to the largest.
+        """Images in the recipe's order of colors, normalized and then padded with 0, right and below, to the largest.
 
         For a pyramid, whose maps are doubled in size, to whole steps of its coarsest stage.
         """
@@ -88,11 +88,11 @@ class Detector(nn.Module):
         objects = [_known(each, self.mean.device) for each in samples]
         maps = self.maps(samples)
         said = self.rpn(maps)
-        found = self.rpn.losses(said, objects, generators)
+        terms = self.rpn.losses(said, objects, generators)
         proposals = self.rpn.proposals(said, [_size(each) for each in samples])
         keys = self.recipe.MODEL.ROI_HEADS
         drawn = [regions.drawn(keys, *each) for each in zip(proposals, objects, generators, strict=True)]
-        return region_losses.losses(self.heads, maps, drawn, objects) | found
+        return region_losses.losses(self.heads, maps, drawn, objects) | terms
 
     @torch.no_grad()
     def detect(self, samples: Sequence[Sample]) -> list[Detections]:
@@ -101,9 +101,9 @@ class Detector(nn.Module):
         Masks are computed for the boxes before these are scaled to the original.
         """
         maps, sizes = self.maps(samples), [_size(each) for each in samples]
-        found = self._found(maps, self.rpn.proposals(self.rpn(maps), sizes), sizes)
-        masks = self.heads.masks_of(maps, [each.boxes for each in found], [each.labels for each in found])
-        sized = zip(found, masks or [None] * len(found), samples, strict=True)
+        detections = self._found(maps, self.rpn.proposals(self.rpn(maps), sizes), sizes)
+        masks = self.heads.masks_of(maps, [each.boxes for each in detections], [each.labels for each in detections])
+        sized = zip(detections, masks or [None] * len(detections), samples, strict=True)
         return [_scaled(each, mask, sample) for each, mask, sample in sized]
 
     def _found(self, maps: Maps, proposals: Sequence[Tensor], sizes: Sequence[Size]) -> list[RegionDetections]:
@@ -147,10 +147,12 @@ def _known(sample: Sample, device: torch.device) -> Objects:
     return replace(sample.objects, boxes=sample.objects.boxes.to(device), labels=sample.objects.labels.to(device))
 
 
-def _scaled(found: RegionDetections, masks: Tensor | None, sample: Sample) -> Detections:
+def _scaled(detections: RegionDetections, masks: Tensor | None, sample: Sample) -> Detections:
     """In pixels of the original image; boxes that are empty there are dropped."""
     (height, width), (seen_height, seen_width) = sample.size, _size(sample)
-    scale = found.boxes.new_tensor([width / seen_width, height / seen_height] * 2)
-    boxes = clipped(found.boxes * scale, sample.size)
+    scale = detections.boxes.new_tensor([width / seen_width, height / seen_height] * 2)
+    boxes = clipped(detections.boxes * scale, sample.size)
     kept = larger_than(boxes, 0.0)
-    return Detections(boxes[kept], found.scores[kept], found.labels[kept], None if masks is None else masks[kept])
+    return Detections(
+        boxes[kept], detections.scores[kept], detections.labels[kept], None if masks is None else masks[kept]
+    )

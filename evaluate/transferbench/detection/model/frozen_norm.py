@@ -1,4 +1,4 @@
-"""Batch normalisation whose weights and statistics stay as they are."""
+"""Batch normalization whose weights and statistics stay as they are."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -22,7 +22,7 @@ class FrozenNorm(FrozenBatchNorm2d):
 
 
 def with_frozen_norms(module: nn.Module) -> nn.Module:
-    """`module` with every batch normalisation in it frozen."""
+    """`module` with every batch normalization in it frozen."""
     if isinstance(module, nn.BatchNorm2d):
         frozen = FrozenNorm(module.num_features, module.eps)
         frozen.load_state_dict({name: each for name, each in module.state_dict().items() if "tracked" not in name})

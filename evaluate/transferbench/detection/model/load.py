@@ -53,8 +53,8 @@ def load_backbone(
 
 def tensors(detector: Detector) -> dict[str, Tensor]:
     """The trunk's and the fifth stage's tensors by the backbone's names, without step counters; not copies."""
-    found = detector.trunk.state_dict() | _under(detector.heads.state_dict(), RES5)
-    return {name: each for name, each in found.items() if not name.endswith(COUNTER)}
+    state = detector.trunk.state_dict() | _under(detector.heads.state_dict(), RES5)
+    return {name: each for name, each in state.items() if not name.endswith(COUNTER)}
 
 
 def verify(detector: Detector, weights: Mapping[str, Tensor]) -> None:
@@ -96,9 +96,9 @@ def _difference(detector: Detector, backbone: Backbone, image: Tensor) -> float:
         pairs = [(each, stages[name]) for each, name in zip(detector.trunk(batch), detector.trunk.given, strict=True)]
     detector.train(was_training[0])
     backbone.train(was_training[1])
-    if any(found.shape != wanted.shape for found, wanted in pairs):
+    if any(computed.shape != wanted.shape for computed, wanted in pairs):
         raise UserError("The detector's maps have other shapes than the backbone's stages.")
-    difference = max(float((found - wanted).abs().max() / wanted.abs().max()) for found, wanted in pairs)
+    difference = max(float((computed - wanted).abs().max() / wanted.abs().max()) for computed, wanted in pairs)
     if not difference <= CLOSEST:
         raise UserError(f"The detector's maps differ from the backbone's stages by {difference:.1e} of their range.")
     return difference

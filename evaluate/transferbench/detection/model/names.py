@@ -32,10 +32,10 @@ def to_detectron2(names: Iterable[str]) -> dict[str, str]:
         (below, "trunk."),
         ("roi_heads.", "heads."),
     )
-    return {name: _spelt(name, rows) for name in every}
+    return {name: _spelled(name, rows) for name in every}
 
 
-def _spelt(name: str, rows: tuple[tuple[str, str], ...]) -> str:
+def _spelled(name: str, rows: tuple[tuple[str, str], ...]) -> str:
     numbered = _numbered(name)
     if numbered != name:
         return numbered

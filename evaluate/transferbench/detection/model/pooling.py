@@ -25,12 +25,12 @@ def pooled(
     if len(maps) == 1:
         return roi_align(maps[0], regions, side, 1 / strides[0], sampling_ratio=ratio, aligned=True)
     level = levels(torch.cat(list(boxes)), strides)
-    found = maps[0].new_zeros(len(regions), maps[0].shape[1], side, side)
+    output = maps[0].new_zeros(len(regions), maps[0].shape[1], side, side)
     for number, (each, stride) in enumerate(zip(maps, strides, strict=True)):
         here = (level == number).nonzero()[:, 0]
         cut = roi_align(each, regions[here], side, 1 / stride, sampling_ratio=ratio, aligned=True)
-        found = found.index_put((here,), cut)
-    return found
+        output = output.index_put((here,), cut)
+    return output
 
 
 def levels(boxes: Float[Tensor, "n 4"], strides: Sequence[int]) -> Int64[Tensor, " n"]:

@@ -10,7 +10,7 @@ from transferbench.detection.recipe.keys import PyramidKeys
 
 
 class Merged(nn.Module):
-    """A convolution and, with `NORM`, batch normalisation in place of its bias."""
+    """A convolution and, with `NORM`, batch normalization in place of its bias."""
 
     def __init__(self, channels: int, keys: PyramidKeys, kernel: int) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ def losses(heads: RegionHeads, maps: Maps, regions: Sequence[Regions], objects: 
     vectors, shared = heads.look(maps, [each.boxes for each in regions])
     scores, offsets = heads.scores(vectors), heads.offsets(vectors)
     labels = torch.cat([each.labels for each in regions])
-    found = {
+    terms = {
         "loss_cls": F.cross_entropy(scores, labels) if len(labels) else scores.sum() * 0,
         "loss_box_reg": _box_loss(heads.keys.ROI_BOX_HEAD, offsets, labels, regions, objects),
     }
@@ -36,8 +36,8 @@ def losses(heads: RegionHeads, maps: Maps, regions: Sequence[Regions], objects: 
         features = (
             shared[is_object] if shared is not None else heads.mask_features(maps, [each.boxes for each in chosen])
         )
-        found["loss_mask"] = _mask_loss(heads.mask(features, own), chosen, objects)
-    return found
+        terms["loss_mask"] = _mask_loss(heads.mask(features, own), chosen, objects)
+    return terms
 
 
 def _objects_only(regions: Sequence[Regions], classes: int) -> list[Regions]:

@@ -59,18 +59,20 @@ class ProposalNetwork(nn.Module):
         return Predictions(torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(places), counts)
 
     def losses(
-        self, found: Predictions, objects: Sequence[Objects], generators: Sequence[torch.Generator | None]
+        self, predictions: Predictions, objects: Sequence[Objects], generators: Sequence[torch.Generator | None]
     ) -> dict[str, Tensor]:
         """`loss_rpn_cls` and `loss_rpn_loc`, summed over drawn anchors, divided by the number that might be drawn."""
         keys = self.keys.RPN
         pairs = zip(objects, generators, strict=True)
-        targets = [self._targets(found.anchors, each.boxes, generator) for each, generator in pairs]
+        targets = [self._targets(predictions.anchors, each.boxes, generator) for each, generator in pairs]
         labels, boxes = (torch.stack(each) for each in zip(*targets, strict=True))
         drawn, positive = labels != IGNORED, labels == 1
-        objectness = F.binary_cross_entropy_with_logits(found.logits[drawn], labels[drawn].float(), reduction="sum")
-        starts = found.anchors.expand_as(boxes)[positive]
+        objectness = F.binary_cross_entropy_with_logits(
+            predictions.logits[drawn], labels[drawn].float(), reduction="sum"
+        )
+        starts = predictions.anchors.expand_as(boxes)[positive]
         wanted = encode(starts, boxes[positive], keys.BBOX_REG_WEIGHTS)
-        place = smooth_l1(found.offsets[positive], wanted, keys.SMOOTH_L1_BETA)
+        place = smooth_l1(predictions.offsets[positive], wanted, keys.SMOOTH_L1_BETA)
         scale = keys.LOSS_WEIGHT / (keys.BATCH_SIZE_PER_IMAGE * len(objects))
         return {"loss_rpn_cls": objectness * scale, "loss_rpn_loc": place * (keys.BBOX_REG_LOSS_WEIGHT * scale)}
 
@@ -86,7 +88,7 @@ class ProposalNetwork(nn.Module):
         return labels, boxes[matched] if len(boxes) else torch.zeros_like(places)
 
     @torch.no_grad()
-    def proposals(self, found: Predictions, sizes: Sequence[Size]) -> list[Tensor]:
+    def proposals(self, predictions: Predictions, sizes: Sequence[Size]) -> list[Tensor]:
         """For each image its likeliest boxes after suppression, each `n 4` in pixels, surest first.
 
         Each map gives its likeliest; they are ranked by logit, where sigmoids would tie
@@ -97,13 +99,15 @@ class ProposalNetwork(nn.Module):
         """
         keys = self.keys.RPN
         kept = keys.PRE_NMS_TOPK_TRAIN if self.training else keys.PRE_NMS_TOPK_TEST
-        starts = [sum(found.counts[:number]) for number in range(len(found.counts))]
-        best = [each.topk(min(kept, each.shape[1]), 1).indices for each in found.logits.split(found.counts, 1)]
+        starts = [sum(predictions.counts[:number]) for number in range(len(predictions.counts))]
+        best = [
+            each.topk(min(kept, each.shape[1]), 1).indices for each in predictions.logits.split(predictions.counts, 1)
+        ]
         order = torch.cat([index + start for index, start in zip(best, starts, strict=True)], 1)
         levels = torch.cat([torch.full_like(index[0], number) for number, index in enumerate(best)])
         chosen = []
-        for logits, index, offsets, size in zip(found.logits, order, found.offsets, sizes, strict=True):
-            boxes = decode(found.anchors[index], offsets[index], keys.BBOX_REG_WEIGHTS)[:, 0]
+        for logits, index, offsets, size in zip(predictions.logits, order, predictions.offsets, sizes, strict=True):
+            boxes = decode(predictions.anchors[index], offsets[index], keys.BBOX_REG_WEIGHTS)[:, 0]
             chosen.append(self._suppressed(boxes, logits[index], levels, size))
         return chosen
 

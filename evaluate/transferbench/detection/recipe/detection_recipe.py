@@ -16,7 +16,7 @@ from transferbench.origins import Origin
 from transferbench.settings import Settings
 
 BASE = "_BASE_"
-HINT = "These are the keys and values of Detectron2 that this backend honours; it ignores none."
+HINT = "These are the keys and values of Detectron2 that this backend honors; it ignores none."
 
 
 class DetectionRecipe(Settings):
@@ -35,7 +35,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> DetectionRecipe:
     """The recipe in a file, with `overrides` as Detectron2's command line takes them: KEY VALUE KEY VALUE ...
 
     Raises:
-        UserError: with one line for each key that is unknown, not honoured or out of range.
+        UserError: with one line for each key that is unknown, not honored or out of range.
     """
     values, pairs = with_bases(path), _pairs(overrides)
     for key, value in pairs:
@@ -60,19 +60,19 @@ def with_bases(path: Path) -> dict[str, Any]:
 
 def chain(path: Path) -> dict[Path, dict[str, Any]]:
     """What a file says, what the file says that it names as `_BASE_`, and so on down."""
-    found: dict[Path, dict[str, Any]] = {}
+    files: dict[Path, dict[str, Any]] = {}
     step: Path | None = path.resolve()
     while step is not None:
-        if step in found:
-            raise UserError(f"{step} is its own {BASE}, through {', '.join(each.name for each in found)}.")
-        if found and not step.is_file():
-            raise UserError(f"{list(found)[-1]}: there is no {step}, which it names as its {BASE}.")
-        found[step] = settings.from_file(step)
-        base = found[step].get(BASE)
+        if step in files:
+            raise UserError(f"{step} is its own {BASE}, through {', '.join(each.name for each in files)}.")
+        if files and not step.is_file():
+            raise UserError(f"{list(files)[-1]}: there is no {step}, which it names as its {BASE}.")
+        files[step] = settings.from_file(step)
+        base = files[step].get(BASE)
         if not isinstance(base, str | None):
             raise UserError(f"{step}: {BASE} should be the path of one file; found {base!r}.")
         step = None if base is None else (step.parent / Path(base).expanduser()).resolve()
-    return found
+    return files
 
 
 def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:

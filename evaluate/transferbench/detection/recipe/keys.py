@@ -32,7 +32,7 @@ class ResNetKeys(Settings):
     RES2_OUT_CHANNELS: int = Field(default=256, ge=1, description="channels after the first stage")
     STRIDE_IN_1X1: bool = Field(default=True, description="bottlenecks stride in their first convolution")
     NORM: Literal["BN", "SyncBN", "FrozenBN"] = Field(
-        default="FrozenBN", description="normalisation in the backbone; FrozenBN does not learn"
+        default="FrozenBN", description="normalization in the backbone; FrozenBN does not learn"
     )
     OUT_FEATURES: tuple[str, ...] = Field(default=("res4",), description="stages that the detector uses")
     RES5_DILATION: Literal[1] = Field(default=1, description="of the last stage: none")
@@ -44,7 +44,7 @@ class PyramidKeys(Settings):
     IN_FEATURES: tuple[str, ...] = Field(default=(), description="stages that the pyramid is built on")
     OUT_CHANNELS: int = Field(default=256, ge=1, description="channels of every level")
     NORM: Literal["", "BN", "SyncBN", "FrozenBN"] = Field(
-        default="", description="normalisation in the pyramid; none when empty"
+        default="", description="normalization in the pyramid; none when empty"
     )
     FUSE_TYPE: Literal["sum"] = Field(default="sum", description="how a level is joined with the one above")
 
@@ -62,7 +62,7 @@ class AnchorKeys(Settings):
         default=((0.5, 1.0, 2.0),), description="heights over widths, for each map or once for all"
     )
     OFFSET: float = Field(
-        default=0.0, ge=0, lt=1, description="of an anchor's centre in its cell, as a share of the stride"
+        default=0.0, ge=0, lt=1, description="of an anchor's center in its cell, as a share of the stride"
     )
 
 
@@ -114,7 +114,7 @@ class HeadsKeys(Settings):
 
     NAME: Literal["Res5ROIHeads", "Res5ROIHeadsExtraNorm", "StandardROIHeads"] = Field(
         default="Res5ROIHeads",
-        description="the fifth stage (C4), with one more normalisation (ExtraNorm), or heads of a pyramid",
+        description="the fifth stage (C4), with one more normalization (ExtraNorm), or heads of a pyramid",
     )
     NUM_CLASSES: int = Field(default=80, ge=1, description="of objects; follows the data")
     IN_FEATURES: tuple[str, ...] = Field(default=("res4",), description="maps that boxes are pooled from")
@@ -136,7 +136,7 @@ class BoxHeadKeys(Settings):
     NUM_CONV: Literal[0] = Field(default=0, description="convolutions of the box head")
     NUM_FC: int = Field(default=0, ge=0, description="fully connected layers of the box head")
     FC_DIM: int = Field(default=1024, ge=1, description="channels of each")
-    NORM: Literal[""] = Field(default="", description="normalisation in the box head: none")
+    NORM: Literal[""] = Field(default="", description="normalization in the box head: none")
     TRAIN_ON_PRED_BOXES: Literal[False] = Field(default=False, description="masks are trained on proposals")
     POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how boxes are pooled from a map")
     POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of the pooled grid, cells")
@@ -160,7 +160,7 @@ class MaskHeadKeys(Settings):
     )
     NUM_CONV: int = Field(default=0, ge=0, description="convolutions before the one that upsamples")
     CONV_DIM: int = Field(default=256, ge=1, description="channels of each")
-    NORM: Literal[""] = Field(default="", description="normalisation in the mask head: none")
+    NORM: Literal[""] = Field(default="", description="normalization in the mask head: none")
     CLS_AGNOSTIC_MASK: Literal[False] = Field(default=False, description="every class has its own mask")
     POOLER_TYPE: Literal["ROIAlignV2"] = Field(default="ROIAlignV2", description="how boxes are pooled from a map")
     POOLER_RESOLUTION: int = Field(default=14, ge=1, description="side of the pooled grid, cells")

@@ -32,10 +32,12 @@ class InputKeys(Settings):
 
 
 class DatasetKeys(Settings):
-    """`DATASETS`: names the data sources know."""
+    """`DATASETS`: splits by Detectron2's names. One that the data set has not is refused."""
 
-    TRAIN: tuple[str, ...] = Field(default=(), description="what the recipe is for; the data asked for is what is used")
-    TEST: tuple[str, ...] = Field(default=(), description="the same")
+    TRAIN: tuple[str, ...] = Field(
+        default=(), description="splits that are trained on, such as voc_2007_trainval; none: all of the data set"
+    )
+    TEST: tuple[str, ...] = Field(default=(), description="splits that are tested on; none: all")
 
 
 class LoaderKeys(Settings):
@@ -78,7 +80,7 @@ class SolverKeys(Settings):
     MOMENTUM: float = Field(default=0.9, ge=0, description="of SGD")
     NESTEROV: bool = Field(default=False, description="Nesterov's momentum")
     WEIGHT_DECAY: float = Field(default=0.0001, ge=0, description="added to the gradient")
-    WEIGHT_DECAY_NORM: float = Field(default=0.0, ge=0, description="the same for normalisation parameters")
+    WEIGHT_DECAY_NORM: float = Field(default=0.0, ge=0, description="the same for normalization parameters")
     WEIGHT_DECAY_BIAS: float | None = Field(default=None, description="none: as WEIGHT_DECAY")
     BIAS_LR_FACTOR: float = Field(default=1.0, description="factor on the rate of biases")
     WARMUP_METHOD: Literal["linear", "constant"] = Field(default="linear", description="the rate rises, or is held low")

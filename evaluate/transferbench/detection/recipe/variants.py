@@ -43,9 +43,9 @@ def check(keys: ModelKeys) -> None:
         UserError: with one line for each that has not.
     """
     wrong = [
-        f"  MODEL.{key}: found {found!r}; with {keys.BACKBONE.NAME} it can be {' or '.join(map(repr, allowed))}"
+        f"  MODEL.{key}: found {value!r}; with {keys.BACKBONE.NAME} it can be {' or '.join(map(repr, allowed))}"
         for key, allowed in (FPN if is_pyramid(keys) else C4).items()
-        if (found := reduce(getattr, key.split("."), keys)) not in allowed
+        if (value := reduce(getattr, key.split("."), keys)) not in allowed
     ]
     levels = len(keys.RPN.IN_FEATURES)
     for key in ("SIZES", "ASPECT_RATIOS"):

@@ -23,7 +23,7 @@ TYPES: dict[Kind, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
 @dataclass(frozen=True)
 class Precision:
-    """Per cent; `values` by name such as `ap50`, `classes` by class over all thresholds; without what has no object."""
+    """Percent; `values` by name such as `ap50`, `classes` by class over all thresholds; without what has no object."""
 
     values: dict[str, float]
     classes: dict[str, float]
@@ -51,9 +51,10 @@ def precision(
     """How well results in COCO's form fit the annotations, over IoU .50:.05:.95 and at most 100 an image.
 
     Raises:
-        UserError: for masks where none are annotated, or results for images or categories that are not there.
+        UserError: where no object is annotated, for masks where some are missing, or for results of images or
+            categories that are not there.
     """
-    if kind == "mask" and not annotated.has_masks:
+    if kind == "mask" and not annotated.packed.masked.all():
         raise UserError("Masks cannot be judged: some objects have none annotated. Set MODEL.MASK_ON to False.")
     judge = evaluated(results, annotated, kind, by or engine())
     if judge is None:
@@ -74,7 +75,9 @@ def evaluated(results: Sequence[dict[str, Any]], annotated: Annotated, kind: Kin
             f"Results are of category {strange[0]['category_id']}; "
             f"the data has {', '.join(map(str, annotated.categories))}."
         )
-    if not results or not any(annotated.objects):
+    if not annotated.judged:
+        raise UserError("Nothing can be judged: no object is annotated that is no crowd.")
+    if not results:
         return None
     # Without their boxes masks have their own area, by which they are small, medium or large.
     dropped = {"bbox"} if kind == "mask" else {"segmentation"}
@@ -106,7 +109,8 @@ def _library(by: CocoEngine) -> tuple[Any, Any]:
 
 def _truth(annotated: Annotated, kind: Kind) -> dict[str, Any]:
     sizes = enumerate(annotated.sizes, 1)
-    objects = [(i, each) for i, found in enumerate(annotated.objects, 1) for each in found]
+    images = enumerate(annotated.objects, 1)
+    objects = [(i, each) for i, found in images for each in found if kind == "box" or each.mask != []]
     return {
         "info": {},
         "images": [{"id": i, "height": height, "width": width} for i, (height, width) in sizes],

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.annotations import Annotated
 from transferbench.detection.model.detector import Detector
 from transferbench.detection.recipe import DetectionRecipe
@@ -19,7 +19,7 @@ from transferbench.runtime import Runtime
 Results = list[dict[str, Any]]
 
 
-def found(detector: Detector, images: LabelledImages, recipe: DetectionRecipe, runtime: Runtime) -> Results:
+def found(detector: Detector, images: LabeledImages, recipe: DetectionRecipe, runtime: Runtime) -> Results:
     """What the detector finds, one image at a time as Detectron2 tests; the same list in every process.
 
     Raises:

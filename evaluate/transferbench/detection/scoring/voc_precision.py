@@ -10,14 +10,14 @@ from transferbench.data.annotations import Annotated, Annotation
 from transferbench.detection.scoring.coco_precision import Precision
 
 THRESHOLDS = tuple(range(50, 100, 5))
-"""Overlaps, per cent."""
+"""Overlaps, percent."""
 
 Truth = tuple[np.ndarray, np.ndarray]
 """Of an image: corners in VOC's counting, `n 4`, and which are difficult."""
 
 
 def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: Sequence[str]) -> Precision:
-    """The mean over classes of the average precision, over overlaps of 50 to 95 per cent, at 50 and at 75.
+    """The mean over classes of the average precision, over overlaps of 50 to 95 percent, at 50 and at 75.
 
     Scores have 3 decimals; corners 1, counted from 1, and both belong to the box (docs/protocols.md#voc-precision).
     The set's year says whether precision is interpolated at 11 points (2007) or its area taken (2012).
@@ -25,7 +25,10 @@ def precision(results: Sequence[dict[str, Any]], annotated: Annotated, classes: 
     at_11_points = annotated.scoring == "voc2007"
     columns = []
     for label, category in enumerate(annotated.categories):
-        truth = {image: _boxes(found, label) for image, found in zip(annotated.ids, annotated.objects, strict=True)}
+        truth = {
+            image: _boxes(annotations, label)
+            for image, annotations in zip(annotated.ids, annotated.objects, strict=True)
+        }
         mine = [each for each in results if each["category_id"] == category]
         columns.append([_of_class(mine, truth, threshold / 100, at_11_points) for threshold in THRESHOLDS])
     table = np.array(columns).T
@@ -71,9 +74,9 @@ def average(recall: Float[np.ndarray, "n"], precision: Float[np.ndarray, "n"], a
     return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())
 
 
-def _boxes(found: Sequence[Annotation], label: int) -> Truth:
+def _boxes(annotations: Sequence[Annotation], label: int) -> Truth:
     """Of an image's objects those of a class."""
-    mine = [each for each in found if each.label == label]
+    mine = [each for each in annotations if each.label == label]
     corners = [(x + 1, y + 1, x + width, y + height) for (x, y, width, height), *_ in mine]
     return np.array(corners, float).reshape(-1, 4), np.array([each.difficult for each in mine], bool)
 

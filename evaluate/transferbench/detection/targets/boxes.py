@@ -36,14 +36,14 @@ def larger_than(boxes: Float[Tensor, "n 4"], side: float) -> Bool[Tensor, " n"]:
 
 
 def encode(boxes: Float[Tensor, "n 4"], targets: Float[Tensor, "n 4"], weights: Weights) -> Float[Tensor, "n 4"]:
-    """Each target's place relative to its box: shift of the centre by the box's sides, logarithm of the growth.
+    """Each target's place relative to its box: shift of the center by the box's sides, logarithm of the growth.
 
     The four are multiplied by `weights` (docs/protocols.md#torchvision).
     """
-    centre, side = _centres_and_sides(boxes)
-    target_centre, target_side = _centres_and_sides(targets)
+    center, side = _centers_and_sides(boxes)
+    target_center, target_side = _centers_and_sides(targets)
     scale = boxes.new_tensor(weights)
-    shift = scale[:2] * (target_centre - centre) / side
+    shift = scale[:2] * (target_center - center) / side
     return torch.cat((shift, scale[2:] * torch.log(target_side / side)), 1)
 
 
@@ -52,9 +52,9 @@ def decode(boxes: Float[Tensor, "n 4"], offsets: Float[Tensor, "n coded"], weigh
 
     The inverse of `encode`, but for a bound on growth.
     """
-    centre, side = (each[:, None] for each in _centres_and_sides(boxes))
+    center, side = (each[:, None] for each in _centers_and_sides(boxes))
     coded = offsets.float().reshape(len(offsets), -1, 4) / offsets.new_tensor(weights, dtype=torch.float32)
-    middle = coded[..., :2] * side + centre
+    middle = coded[..., :2] * side + center
     half = 0.5 * (torch.exp(coded[..., 2:].clamp(max=LARGEST_GROWTH)) * side)
     return torch.cat((middle - half, middle + half), -1)
 
@@ -63,6 +63,6 @@ def _areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     side = boxes[:, 2:] - boxes[:, :2]
     return boxes[:, :2] + 0.5 * side, side

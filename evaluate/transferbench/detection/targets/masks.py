@@ -62,9 +62,9 @@ def from_bitmap(bitmap: Bool[np.ndarray, "h w"], box: Float[Tensor, "4"], side: 
 
 
 def paste(detections: Detections, size: Size) -> Bool[Tensor, "m h w"]:
-    """The masks of detections on the original image: each pixel's centre looked up on the box's grid, at least 0.5.
+    """The masks of detections on the original image: each pixel's center looked up on the box's grid, at least 0.5.
 
-    Pixels whose centres lie off the grid's outermost centres fade to 0 (docs/protocols.md#torchvision).
+    Pixels whose centers lie off the grid's outermost centers fade to 0 (docs/protocols.md#torchvision).
     """
     pasted = torch.zeros(len(detections.boxes), *size, dtype=torch.bool, device=detections.boxes.device)
     if detections.masks is None:

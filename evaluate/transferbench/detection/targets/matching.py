@@ -17,7 +17,7 @@ def match(
     """For each of `n` boxes the object it overlaps most, and the label of the interval its overlap lies in.
 
     Intervals are closed below, and `labels` has one more than `thresholds`. With `keep_best` every box that overlaps an
-    object as much as any box does is labelled 1, however little that is; it stays matched to the object *it* overlaps
+    object as much as any box does is labeled 1, however little that is; it stays matched to the object *it* overlaps
     most (docs/protocols.md#torchvision). Without objects every box has the first label and object 0.
     """
     if not len(quality):
@@ -25,11 +25,11 @@ def match(
         return none, none + labels[0]
     overlap, objects = quality.max(0)
     edges = torch.tensor(thresholds, dtype=quality.dtype, device=quality.device)
-    found = torch.tensor(labels, device=quality.device)[torch.bucketize(overlap, edges, right=True)]
+    assigned = torch.tensor(labels, device=quality.device)[torch.bucketize(overlap, edges, right=True)]
     if keep_best:
         best = quality.max(1, keepdim=True).values
-        found[(quality == best).any(0)] = 1
-    return objects, found
+        assigned[(quality == best).any(0)] = 1
+    return objects, assigned
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,22 @@
 """From an annotated image to what a detector takes: resized as Detectron2 resizes, flipped, empty objects left out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from PIL import Image
 from torch import Tensor
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages, decoding
 from transferbench.data.annotations import Annotation
 from transferbench.detection.targets import rle
-from transferbench.detection.targets.rle import decoded as decoded_runs
 from transferbench.detection.targets.samples import Objects, Sample
 from transferbench.errors import UserError
+
+Masks = Literal["outlines", "bitmaps"]
+"""How masks are learned: as outlines where a set has nothing else, as in COCO, else as bitmaps; so does Detectron2."""
 
 EMPTY = 1e-5
 """Boxes that are no wider or higher, in pixels, are no objects (Detectron2's `filter_empty_instances`)."""
@@ -36,7 +38,7 @@ def scaled(size: tuple[int, int], shorter: int, longest: int) -> tuple[int, int]
     return int(new_height + 0.5), int(new_width + 0.5)
 
 
-def sample(images: LabelledImages, index: int, shorter: int, longest: int) -> Sample:
+def sample(images: LabeledImages, index: int, shorter: int, longest: int) -> Sample:
     """An image as it is tested.
 
     Raises:
@@ -48,28 +50,35 @@ def sample(images: LabelledImages, index: int, shorter: int, longest: int) -> Sa
 
 
 def training_sample(
-    images: LabelledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool
+    images: LabeledImages, index: int, limits: tuple[int, int], flips: bool, with_masks: bool
 ) -> Sample:
     """An image as it is trained on; `limits` are those of the shorter and of the longer side."""
     image = decoded(images, index)
     size = (image.height, image.width)
     to = scaled(size, *limits)
     kept = [each for each in images.boxes.objects[index] if is_trained_on(each, with_masks)]
-    return Sample(pixels(image, to, flips), size, objects(kept, size, to, flips, with_masks))
+    masks: Masks = "bitmaps" if images.boxes.packed.coded else "outlines"
+    return Sample(pixels(image, to, flips), size, objects(kept, size, to, flips, masks if with_masks else None))
 
 
 def is_trained_on(each: Annotation, with_masks: bool) -> bool:
-    """Whether an object is learnt: no crowd, and with a mask where masks are."""
-    return not each.crowd and (each.mask is not None or not with_masks)
+    """Whether an object is learned: no crowd, with a mask where masks are, its outlines enclosing something."""
+    return not each.crowd and each.mask != [] and (each.mask is not None or not with_masks)
 
 
-def decoded(images: LabelledImages, index: int) -> Image.Image:
-    """The image, if it is of the size that its annotations are for."""
-    image, (height, width) = images.image(index), images.boxes.sizes[index]
+def decoded(images: LabeledImages, index: int) -> Image.Image:
+    """The image, turned by its EXIF orientation, if it is of the size that its annotations are for.
+
+    Raises:
+        UserError: when it is not, or cannot be decoded.
+    """
+    image, (height, width) = images.upright(index), images.boxes.sizes[index]
     if (image.height, image.width) != (height, width):
+        turned = decoding.orientation(images.read(index))
+        why = f" once turned by its EXIF orientation {turned}, as Detectron2 reads it" if turned > 1 else ""
         raise UserError(
-            f"The image '{images.names[index]}' of {images.info.name} is {image.width} x {image.height} pixels; its "
-            f"annotations are for {width} x {height}. Use the image that they were made for."
+            f"The image '{images.names[index]}' of {images.info.name} is {image.width} x {image.height} pixels{why}; "
+            f"its annotations are for {width} x {height}. Use the image that they were made for."
         )
     return image
 
@@ -83,39 +92,47 @@ def pixels(image: Image.Image, size: tuple[int, int], flips: bool) -> Float32[Te
 
 
 def objects(
-    found: Sequence[Annotation], size: tuple[int, int], to: tuple[int, int], flips: bool, with_masks: bool
+    found: Sequence[Annotation], size: tuple[int, int], to: tuple[int, int], flips: bool, masks: Masks | None
 ) -> Objects:
-    """Annotations of an image of one `size` in pixels of the resized one; boxes are cut at its borders."""
+    """Annotations of an image of one `size` in pixels of the resized one; boxes are cut at its borders.
+
+    Boxes without width or height are left out, and bitmaps without a pixel, as Detectron2's `filter_empty_instances`
+    leaves them out; outlines stay whatever they enclose.
+    """
     scale = np.array([to[1] / size[1], to[0] / size[0]] * 2)
     corners = np.array([(x, y, x + w, y + h) for (x, y, w, h), *_ in found], np.float64).reshape(-1, 4) * scale
     if flips:
         corners[:, [0, 2]] = to[1] - corners[:, [2, 0]]
     corners = np.clip(corners, 0, [to[1], to[0]] * 2).astype(np.float32)
-    solid = np.atleast_1d(((corners[:, 2:] - corners[:, :2]) > EMPTY).all(1))
-    kept = [each for each, is_solid in zip(found, solid, strict=True) if is_solid]
-    boxes = torch.from_numpy(corners[solid])
+    is_kept = np.atleast_1d(((corners[:, 2:] - corners[:, :2]) > EMPTY).all(1))
+    bitmaps = [_bitmap(each.mask, size, to, flips) for each in found] if masks == "bitmaps" else []
+    if bitmaps:
+        is_kept &= np.array([each.any() for each in bitmaps])
+    kept = [each for each, is_one in zip(found, is_kept, strict=True) if is_one]
+    boxes = torch.from_numpy(corners[is_kept])
     labels = torch.tensor([each.label for each in kept], dtype=torch.int64)
-    if not with_masks:
-        return Objects(boxes, labels)
-    outlines = [_outlines(each.mask, scale[:2], to[1] if flips else None) for each in kept]
-    if all(isinstance(each.mask, list) for each in kept):
-        return Objects(boxes, labels, polygons=outlines)
-    return Objects(boxes, labels, rles=[_code(each.mask, size, to, flips) for each in kept])
+    if masks == "outlines":
+        return Objects(boxes, labels, polygons=[_outlines(each.mask, scale[:2], to[1], flips) for each in kept])
+    if masks == "bitmaps":
+        codes = [rle.encode(each) for each, is_one in zip(bitmaps, is_kept, strict=True) if is_one]
+        return Objects(boxes, labels, rles=codes)
+    return Objects(boxes, labels)
 
 
-def _outlines(mask: Any, scale: np.ndarray, width: int | None) -> list[np.ndarray]:
-    """The outlines resized, and flipped in an image `width` pixels wide; none of a mask in another form."""
-    if not isinstance(mask, list):
-        return []
+def _outlines(mask: Any, scale: np.ndarray, width: int, flips: bool) -> list[np.ndarray]:
+    """The outlines resized, and flipped in an image `width` pixels wide."""
     resized = [np.asarray(outline, np.float64) * np.tile(scale, len(outline) // 2) for outline in mask]
-    if width is not None:
+    if flips:
         for outline in resized:
             outline[::2] = width - outline[::2]
     return resized
 
 
-def _code(mask: Any, size: tuple[int, int], to: tuple[int, int], flips: bool) -> Mapping[str, Any]:
-    """A mask as run lengths of the resized image: by the nearest pixel, as Detectron2's bitmaps."""
-    bitmap = Image.fromarray(decoded_runs(rle.compact(mask, size)).astype(np.uint8))
-    resized = np.asarray(bitmap.resize((to[1], to[0]), Image.Resampling.NEAREST))
-    return rle.encode(resized[:, ::-1] if flips else resized)
+def _bitmap(mask: Any, size: tuple[int, int], to: tuple[int, int], flips: bool) -> Bool[np.ndarray, "h w"]:
+    """A mask on the resized image, as Detectron2 makes it: outlines drawn there, run lengths by the nearest pixel."""
+    if isinstance(mask, list):
+        scale = np.array([to[1] / size[1], to[0] / size[0]])
+        return rle.decoded(rle.compact([each.tolist() for each in _outlines(mask, scale, to[1], flips)], to))
+    bitmap = Image.fromarray(rle.decoded(rle.compact(mask, size)).astype(np.uint8))
+    resized = np.asarray(bitmap.resize((to[1], to[0]), Image.Resampling.NEAREST)) > 0
+    return resized[:, ::-1] if flips else resized

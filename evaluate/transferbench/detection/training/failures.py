@@ -14,4 +14,4 @@ def not_finite(recipe: DetectionRecipe, iteration: int, said: str) -> UserError:
 
 def nothing_to_learn(name: str, split: str) -> UserError:
     """A split without a single object that is trained on."""
-    return UserError(f"No image of {name}/{split} has an object that can be learnt.")
+    return UserError(f"No image of {name}/{split} has an object that can be learned.")

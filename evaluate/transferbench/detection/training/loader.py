@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Int32
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, made
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.samples import Sample
@@ -26,7 +26,7 @@ class PlannedImage:
     flips: bool
 
 
-def trainable(images: LabelledImages, with_masks: bool) -> list[int]:
+def trainable(images: LabeledImages, with_masks: bool) -> list[int]:
     """The images with at least one object to learn (Detectron2's `FILTER_EMPTY_ANNOTATIONS`)."""
     return images.boxes.learnable(with_masks).tolist()
 
@@ -46,7 +46,7 @@ def stream(chosen: Sequence[int], recipe: DetectionRecipe, seed: int) -> Iterato
 
 
 def batches(
-    images: LabelledImages, recipe: DetectionRecipe, seed: int, place: tuple[int, int] = (0, 1)
+    images: LabeledImages, recipe: DetectionRecipe, seed: int, place: tuple[int, int] = (0, 1)
 ) -> Iterator[list[PlannedImage]]:
     """This process's part of one batch after the other; `place` is (rank, world size).
 
@@ -69,7 +69,7 @@ def batches(
 
 
 def loaded(
-    images: LabelledImages, recipe: DetectionRecipe, plan: Iterator[list[PlannedImage]], count: int, workers: int
+    images: LabeledImages, recipe: DetectionRecipe, plan: Iterator[list[PlannedImage]], count: int, workers: int
 ) -> Iterator[list[Sample]]:
     """The next `count` batches of a plan, decoded, by `workers` loader processes.
 
@@ -83,8 +83,8 @@ def loaded(
 def _table(plan: Iterator[list[PlannedImage]], count: int) -> Int32[np.ndarray, "b share 3"]:
     """The next draws as an array of batches, which loader processes share: a million objects would be copied."""
     draws = (draw for batch in islice(plan, count) for draw in batch)
-    found = np.fromiter((word for draw in draws for word in (draw.index, draw.shorter, draw.flips)), np.int32)
-    return found.reshape(count, len(found) // max(1, 3 * count), 3)
+    words = np.fromiter((word for draw in draws for word in (draw.index, draw.shorter, draw.flips)), np.int32)
+    return words.reshape(count, len(words) // max(1, 3 * count), 3)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Plans(Sequence[_Drawn]):
 class _Samples:
     """Makes a batch of samples to train on."""
 
-    images: LabelledImages
+    images: LabeledImages
     recipe: DetectionRecipe
 
     def __call__(self, plan: _Drawn) -> list[Sample]:

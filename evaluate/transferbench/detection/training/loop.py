@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from transferbench import settings, state
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.model.detector import Detector
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.samples import Sample
@@ -43,7 +43,7 @@ class Ground:
 
 
 def train(
-    detector: Detector, images: LabelledImages, recipe: DetectionRecipe, seed: int, ground: Ground
+    detector: Detector, images: LabeledImages, recipe: DetectionRecipe, seed: int, ground: Ground
 ) -> list[dict[str, Any]]:
     """Train in place; the learning curve, one line of iteration, rate and losses now and then.
 
@@ -71,7 +71,7 @@ def train(
 
 class _Training:
     def __init__(
-        self, detector: Detector, images: LabelledImages, recipe: DetectionRecipe, seed: int, ground: Ground
+        self, detector: Detector, images: LabeledImages, recipe: DetectionRecipe, seed: int, ground: Ground
     ) -> None:
         self.images, self.recipe, self.seed, self.ground = images, recipe, seed, ground
         runtime = ground.runtime

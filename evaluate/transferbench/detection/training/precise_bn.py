@@ -52,7 +52,7 @@ def settle(network: nn.Module, batches: Iterable[Batch], forward: Callable[[Batc
     layers = [each for each in network.modules() if isinstance(each, _BatchNorm) and each.training]
     if not layers:
         return
-    momenta, found = [layer.momentum for layer in layers], [Population() for _ in layers]
+    momenta, populations = [layer.momentum for layer in layers], [Population() for _ in layers]
     counts: dict[nn.Module, list[int]] = {layer: [] for layer in layers}
 
     def note(layer: nn.Module, inputs: Any) -> None:
@@ -67,7 +67,7 @@ def settle(network: nn.Module, batches: Iterable[Batch], forward: Callable[[Batc
             forward(batch)
             everywhere = torch.tensor([_once(counts[layer]) for layer in layers], dtype=torch.float64, device=device)
             totals = runtime.total(everywhere).tolist()
-            for layer, population, count in zip(layers, found, totals, strict=True):
+            for layer, population, count in zip(layers, populations, totals, strict=True):
                 assert isinstance(layer.running_mean, Tensor)
                 assert isinstance(layer.running_var, Tensor)
                 population.add(layer.running_mean.clone(), layer.running_var.clone(), count)
@@ -77,7 +77,7 @@ def settle(network: nn.Module, batches: Iterable[Batch], forward: Callable[[Batc
             hook.remove()
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-    for layer, population in zip(layers, found, strict=True):
+    for layer, population in zip(layers, populations, strict=True):
         if isinstance(population.mean, Tensor):
             layer.running_mean, layer.running_var = population.mean, population.variance
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from annotated import coco, voc
 
-from transferbench.data import LabelledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.detection import adaptation
 from transferbench.detection.recipe import DetectionRecipe
 from transferbench.detection.targets.rle import decoded
@@ -23,7 +23,7 @@ def recipe(order: str, flip: str, masks: bool) -> DetectionRecipe:
     return adaptation.resolved("micro-r18-c4", (*WORDS, *chosen), None)
 
 
-def opened(kind: str, folder: Path) -> LabelledImages:
+def opened(kind: str, folder: Path) -> LabeledImages:
     if kind == "coco":
         return open_split(f"{coco(folder)}/", "train", folder)
     if kind == "voc":
@@ -34,33 +34,33 @@ def opened(kind: str, folder: Path) -> LabelledImages:
 @pytest.mark.parametrize(("kind", "masks"), [("coco", True), ("coco", False), ("voc", False), ("scenes", True)])
 def test_live_images_boxes_and_masks_are_those_of_our_own_feeding(kind: str, masks: bool, tmp_path: Path):
     data = pytest.importorskip("detectron2.data")
-    from transferbench.detection.by_detectron2 import catalogue, configuration
+    from transferbench.detection.by_detectron2 import catalog, configuration
 
     images = opened(kind, tmp_path)
     for order, flip in (("RGB", "none"), ("BGR", "horizontal")):
         setting = recipe(order, flip, masks)
         config = configuration.configured(setting)
         config.INPUT.MASK_FORMAT = configuration.mask_format(images, setting)
-        name = catalogue.register(images, masks)
+        name = catalog.register(images, masks)
         kept = data.get_detection_dataset_dicts([name], filter_empty=True)
         assert [each["image_id"] for each in kept] == loader.trainable(images, masks)
-        colours = [0, 1, 2] if order == "RGB" else [2, 1, 0]
+        colors = [0, 1, 2] if order == "RGB" else [2, 1, 0]
         np.random.seed(0)
         flips = []
         for entry in 8 * kept:
             found = data.DatasetMapper(config, True)(entry)
             plain, turned = (training_sample(images, entry["image_id"], (48, 160), way, masks) for way in (False, True))
-            flips.append(not torch.equal(found["image"][colours].float(), plain.pixels))
+            flips.append(not torch.equal(found["image"][colors].float(), plain.pixels))
             mine = turned if flips[-1] else plain
             assert mine.objects is not None
-            assert torch.equal(found["image"][colours].float(), mine.pixels)
+            assert torch.equal(found["image"][colors].float(), mine.pixels)
             assert torch.equal(found["instances"].gt_boxes.tensor, mine.objects.boxes)
             assert torch.equal(found["instances"].gt_classes, mine.objects.labels)
             if masks:
                 assert mine.objects.rles is not None
                 assert (found["instances"].gt_masks.tensor.numpy() == [decoded(e) for e in mine.objects.rles]).all()
             tested = data.DatasetMapper(config, False)(entry)
-            assert torch.equal(tested["image"][colours].float(), sample(images, entry["image_id"], 48, 60).pixels)
+            assert torch.equal(tested["image"][colors].float(), sample(images, entry["image_id"], 48, 60).pixels)
         assert set(flips) == ({False, True} if flip == "horizontal" else {False})
 
 
@@ -68,12 +68,12 @@ def test_live_outlines_stay_outlines_where_there_is_nothing_else(tmp_path: Path)
     data = pytest.importorskip("detectron2.data")
     from annotated import annotation
 
-    from transferbench.detection.by_detectron2 import catalogue, configuration
+    from transferbench.detection.by_detectron2 import catalog, configuration
 
     images = open_split(f"{coco(tmp_path, [annotation(1, 10, 7)])}/", "train", tmp_path)
     setting = recipe("RGB", "none", True)
     assert configuration.mask_format(images, setting) == "polygon"
-    (entry,) = data.get_detection_dataset_dicts([catalogue.register(images, True)], filter_empty=True)
+    (entry,) = data.get_detection_dataset_dicts([catalog.register(images, True)], filter_empty=True)
     found = data.DatasetMapper(configuration.configured(setting), True)(entry)["instances"].gt_masks.polygons
     mine = training_sample(images, 0, (48, 160), False, True).objects
     assert mine is not None
@@ -85,11 +85,11 @@ def test_live_a_broken_image_and_one_of_another_size_are_named(tmp_path: Path):
     data = pytest.importorskip("detectron2.data")
     from PIL import Image
 
-    from transferbench.detection.by_detectron2 import catalogue, configuration
+    from transferbench.detection.by_detectron2 import catalog, configuration
 
     images = open_split(f"{coco(tmp_path)}/", "train", tmp_path)
     mapper = data.DatasetMapper(configuration.configured(recipe("RGB", "none", True)), False)
-    entry = data.get_detection_dataset_dicts([catalogue.register(images, True)], filter_empty=False)[0]
+    entry = data.get_detection_dataset_dicts([catalog.register(images, True)], filter_empty=False)[0]
     path = tmp_path / "train2017" / "000000000010.png"
     Image.new("RGB", (41, 30)).save(path)
     with pytest.raises(UserError, match=r"000000000010.*is 41 x 30 pixels"):

@@ -13,32 +13,37 @@ Metric = Literal["cosine", "euclidean"]
 Matrix = Float[np.ndarray, "_ _"]
 
 SAMPLE = 4096
-"""How many rows of a bank its centre and the level of its near neighbours are estimated from."""
+"""How many rows of a bank its center and the level of its near neighbors are estimated from."""
+
+MOST = 100
+"""Rows are scaled up by at most so many powers of two: float32 holds them and their squares."""
 
 
 @dataclass(frozen=True)
 class Space:
     """Rows and queries moved so that `query · row + bias(row)`, the *level*, orders rows as the metric does.
 
-    Both are taken relative to `centre`, whatever it is: cos(q, b) = (q̂ - c) · (b̂ - c) + c · b̂ + c · q̂ - c · c, and
+    Both are taken relative to `center`, whatever it is: cos(q, b) = (q̂ - c) · (b̂ - c) + c · b̂ + c · q̂ - c · c, and
     -|q - b|² / 2 = (q - c) · (b - c) - |b - c|² / 2 - |q - c|² / 2, where the terms without b order nothing. Near the
-    centre the products are small, and so is what rounding does to them. `scale` keeps squares in float32's range.
+    center the products are small, and so is what rounding does to them. `scale` keeps squares in float32's range.
     """
 
     metric: Metric
-    centre: Float32[np.ndarray, "d"]
+    center: Float32[np.ndarray, "d"]
     scale: float
 
     @classmethod
     def around(cls, bank: Matrix, metric: Metric) -> "Space":
-        """The space centred on the bank, by a sample of its rows."""
+        """The space centered on the bank, by a sample of its rows."""
         rows = sample(bank).astype(np.float64)
         if metric == "cosine":
             lengths = np.sqrt((rows**2).sum(1, keepdims=True))
             rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-        centre = rows.mean(0).astype(np.float32)
-        spread = np.sqrt(((rows - centre) ** 2).sum(1)).max()
-        return cls(metric, centre, 1.0 if metric == "cosine" or spread == 0 else 2.0 ** -np.round(np.log2(spread)))
+        center = rows.mean(0).astype(np.float32)
+        spread = np.sqrt(((rows - center) ** 2).sum(1)).max()
+        if metric == "cosine" or spread == 0:
+            return cls(metric, center, 1.0)
+        return cls(metric, center, 2.0 ** min(MOST, -np.round(np.log2(spread))))
 
     @property
     def unit(self) -> float:
@@ -50,7 +55,7 @@ class Space:
         moved, directions = self._moved(rows, device)
         if self.metric == "euclidean":
             return moved, torch.linalg.vector_norm(moved, dim=1).square_().mul_(-0.5)
-        return moved, directions @ torch.from_numpy(self.centre).to(device)
+        return moved, directions @ torch.from_numpy(self.center).to(device)
 
     def queries(self, queries: Matrix, device: torch.device) -> Float32[Tensor, "m d"]:
         """Queries as this space has them."""
@@ -58,25 +63,25 @@ class Space:
 
     def levels(self, scores: Float64[np.ndarray, "m"], queries: Matrix) -> Float64[np.ndarray, "m"]:
         """Exact scores (cosine, or minus the squared distance), one of each query, as levels."""
-        exact, centre = queries.astype(np.float64), self.centre.astype(np.float64)
+        exact, center = queries.astype(np.float64), self.center.astype(np.float64)
         if self.metric == "euclidean":
-            return (((exact - centre) ** 2).sum(1) + scores) * self.scale**2 / 2
+            return (((exact - center) ** 2).sum(1) + scores) * self.scale**2 / 2
         lengths = np.sqrt((exact**2).sum(1))
-        shares = np.divide(exact @ centre, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        return scores - shares + centre @ centre
+        shares = np.divide(exact @ center, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        return scores - shares + center @ center
 
     def _moved(self, rows: Matrix, device: torch.device) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
-        """Rows relative to the centre, and before that: as they are, or for the cosine of length 1 (zeros stay)."""
-        found, centre = torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(self.centre).to(device)
+        """Rows relative to the center, and before that: as they are, or for the cosine of length 1 (zeros stay)."""
+        found, center = torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(self.center).to(device)
         if self.metric == "euclidean":
-            return (found - centre).mul_(self.scale), found
+            return (found - center).mul_(self.scale), found
         lengths = torch.linalg.vector_norm(found, dim=1, keepdim=True)
         odd = ~((lengths > 1e-15) & (lengths < 1e15))[:, 0]
         if odd.any():  # Zeros, and rows whose squares leave float32's range.
             exact = found[odd].double()
             found[odd], lengths[odd] = F.normalize(exact, dim=1, eps=1e-300).float(), 1.0
         found.div_(lengths)
-        return found - centre, found
+        return found - center, found
 
 
 def sample(bank: Matrix) -> Matrix:

@@ -1,4 +1,4 @@
-"""Colours of one image, `3 n` uint8, changed in place as PIL and torchvision change them."""
+"""Colors of one image, `3 n` uint8, changed in place as PIL and torchvision change them."""
 
 from typing import no_type_check
 
@@ -74,7 +74,7 @@ def gray(pixels):
 @kernel
 @no_type_check
 def hue(pixels, factor):
-    """The hue turned by a share of the circle, in PIL's HSV; see `pixels.colour.hue`."""
+    """The hue turned by a share of the circle, in PIL's HSV; see `pixels.color.hue`."""
     red, green, blue, turn = pixels[0], pixels[1], pixels[2], np.int32(factor * 255)
     for i in range(red.shape[0]):
         r, g, b = F(red[i]), F(green[i]), F(blue[i])
@@ -88,8 +88,8 @@ def hue(pixels, factor):
             begin, plus, minus = 0.0, b, g
         sixths = F(begin + (value - plus) / whole - (value - minus) / whole)
         place = sixths / 6.0 + 1.0
-        found = np.int32(F(place - np.int32(place)) * F(255))
-        place = F(np.float64((found + turn) & 255) * 6.0 / 255.0)
+        turned = np.int32(F(place - np.int32(place)) * F(255))
+        place = F(np.float64((turned + turn) & 255) * 6.0 / 255.0)
         amount = F(np.int32(spread / max(value, F(1)) * F(255))) / F(255)
         red[i] = _part(value, amount, min(place - F(1), F(5) - place))
         green[i] = _part(value, amount, max(F(1) - place, place - F(3)))

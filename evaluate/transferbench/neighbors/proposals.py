@@ -10,9 +10,9 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from transferbench.errors import UserError
-from transferbench.neighbours import coding
-from transferbench.neighbours.coding import Asked, Lost, Scan, coded
-from transferbench.neighbours.space import Matrix, Space, sample
+from transferbench.neighbors import coding
+from transferbench.neighbors.coding import Asked, Lost, Scan, coded
+from transferbench.neighbors.space import Matrix, Space, sample
 
 Pairs = tuple[Int64[np.ndarray, "p"], Int64[np.ndarray, "p"], Float32[np.ndarray, "p"]]
 """Queries, rows and computed levels, one entry a pair."""
@@ -21,6 +21,8 @@ TILE = 2**22
 """How many numbers a work array may hold."""
 MARGIN = 32
 """How many rows more than asked for are proposed."""
+FAISS_MOST = {"cpu": 2**31, "cuda": 2048}
+"""How many rows FAISS gives for a query at most, by kind of device; where more are wanted torch finds them."""
 CROWD = 64
 """A query with more than so many times the rows expected above its guess is left to another scan."""
 
@@ -124,7 +126,9 @@ def _best(
     asked: Float[Tensor, "m e"], tile: Float[Tensor, "n e"], start: int, before: list[Pairs], count: int, scan: Scan
 ) -> Pairs:
     """The `count` best pairs of each query in this tile and before, best first."""
-    values, indices = (_scan_faiss if scan == "faiss" else _scan_torch)(asked, tile, min(count, len(tile)))
+    wanted = min(count, len(tile))
+    by_faiss = scan == "faiss" and wanted <= FAISS_MOST[tile.device.type]
+    values, indices = (_scan_faiss if by_faiss else _scan_torch)(asked, tile, wanted)
     indices += start
     if before:
         values = np.concatenate([before[0][2].reshape(len(asked), -1), values], 1)

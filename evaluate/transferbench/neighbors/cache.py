@@ -1,38 +1,44 @@
-"""Neighbours found once for the same features, and kept beside them."""
+"""Neighbors found once for the same features, and kept beside them."""
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from transferbench import state
-from transferbench.neighbours import Matrix, Metric, Neighbours, search
+from transferbench.neighbors import Matrix, Metric, Neighbors, search
+from transferbench.neighbors.requirements import capped, require_searchable
 from transferbench.runtime import Runtime
 from transferbench.settings import sha256
 
 SCHEMA = 1
 
 
-def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime: Runtime, cache: Path) -> Neighbours:
+def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime: Runtime, cache: Path) -> Neighbors:
     """The k nearest rows of `bank` for every query, from the cache where as many or more of the same rows lie there.
 
     Several processes share the queries; `cache` must be a folder that all of them see.
+
+    Raises:
+        UserError: as `search`, in every process.
     """
     identity = {"schema": SCHEMA, "metric": metric, "bank": _mark(bank), "queries": _mark(queries)}
     path = cache / "neighbours" / f"{sha256(identity)}.npz"
-    k = min(k, len(bank))
+    require_searchable(bank, queries, k)
+    k = capped(k, len(bank))
     found = runtime.gather_objects(_read(path, k) if runtime.is_main else None)[0]
     if found is None:
         mine = np.array_split(queries, runtime.world_size)[runtime.rank]
         parts = runtime.gather_objects(search(bank, mine, k, metric, device=runtime.device))
         values = np.concatenate([part.values for part in parts])
-        found = Neighbours(values, np.concatenate([part.indices for part in parts]))
+        found = Neighbors(values, np.concatenate([part.indices for part in parts]))
         if runtime.is_main:
             buffer = io.BytesIO()
             np.savez(buffer, values=found.values, indices=found.indices)
             state.write(path, buffer.getvalue())
-    return Neighbours(found.values[:, :k], found.indices[:, :k])
+    return Neighbors(found.values[:, :k], found.indices[:, :k])
 
 
 def _mark(rows: Matrix) -> str:
@@ -43,10 +49,10 @@ def _mark(rows: Matrix) -> str:
     return mark.hexdigest()
 
 
-def _read(path: Path, k: int) -> Neighbours | None:
+def _read(path: Path, k: int) -> Neighbors | None:
     try:
         with np.load(path) as arrays:
-            found = Neighbours(arrays["values"], arrays["indices"])
-    except (OSError, ValueError, KeyError):
+            found = Neighbors(arrays["values"], arrays["indices"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return found if found.indices.shape[1] >= k else None

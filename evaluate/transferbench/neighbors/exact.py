@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from transferbench.neighbours.proposals import TILE, Proposal
-from transferbench.neighbours.space import Matrix, Metric, Space
+from transferbench.neighbors.proposals import TILE, Proposal
+from transferbench.neighbors.space import Matrix, Metric, Space
 
 Ranked = tuple[Float64[np.ndarray, "m k"], Int64[np.ndarray, "m k"]]
 Indices = Int64[np.ndarray, "_"]

@@ -1,19 +1,19 @@
 # pyright: reportMissingImports=false
-"""Our annotated splits in Detectron2's catalogue, their images opened through its own path manager."""
+"""Our annotated splits in Detectron2's catalog, their images opened through its own path manager."""
 
 import io
 from typing import Any
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.detection.targets import rle
 from transferbench.detection.targets.views import decoded, is_trained_on
 
 PREFIX = "transferbench://"
-_SPLITS: dict[str, LabelledImages] = {}
+_SPLITS: dict[str, LabeledImages] = {}
 """By the name each is registered under."""
 
 
-def register(images: LabelledImages, with_masks: bool) -> str:
+def register(images: LabeledImages, with_masks: bool) -> str:
     """The name under which Detectron2 finds the split from now on. A split registered before is replaced."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -29,11 +29,11 @@ def register(images: LabelledImages, with_masks: bool) -> str:
     return name
 
 
-def entries(images: LabelledImages, name: str, with_masks: bool) -> list[dict[str, Any]]:
+def entries(images: LabeledImages, name: str, with_masks: bool) -> list[dict[str, Any]]:
     """The split as Detectron2's list of dictionaries; an image's id is its place in the split."""
     from detectron2.structures import BoxMode
 
-    found = images.boxes
+    annotated = images.boxes
     return [
         {
             "file_name": f"{name}/{i}",
@@ -52,7 +52,7 @@ def entries(images: LabelledImages, name: str, with_masks: bool) -> list[dict[st
                 if each.crowd or is_trained_on(each, with_masks)
             ],
         }
-        for i, (objects, (height, width)) in enumerate(zip(found.objects, found.sizes, strict=True))
+        for i, (objects, (height, width)) in enumerate(zip(annotated.objects, annotated.sizes, strict=True))
     ]
 
 

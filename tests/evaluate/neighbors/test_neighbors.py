@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferbench import neighbours
+from transferbench import neighbors
 from transferbench.errors import UserError
-from transferbench.neighbours import chosen, exact, proposals, search
-from transferbench.neighbours.space import Space
+from transferbench.neighbors import chosen, exact, proposals, search
+from transferbench.neighbors.space import Space
 
 ENGINES = [
     "torch",
@@ -40,7 +40,7 @@ def literal(bank, queries, k, metric):
 def draw(kind: str, n: int, m: int, d: int = 8):
     rng = np.random.default_rng(n)
     bank, queries = rng.normal(size=(n, d)), rng.normal(size=(m, d))
-    if kind == "quantised":
+    if kind == "quantized":
         bank, queries = np.round(bank), np.round(queries)
     if kind == "duplicated":
         bank[n // 2 :] = bank[: n - n // 2]
@@ -57,10 +57,10 @@ def draw(kind: str, n: int, m: int, d: int = 8):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("kind", ["plain", "quantised", "duplicated", "constant", "far from the origin", "zeros"])
-def test_neighbours_are_those_of_the_definition(kind, metric, engine, monkeypatch):
+@pytest.mark.parametrize("kind", ["plain", "quantized", "duplicated", "constant", "far from the origin", "zeros"])
+def test_neighbors_are_those_of_the_definition(kind, metric, engine, monkeypatch):
     monkeypatch.setattr(proposals, "MARGIN", 3)
-    monkeypatch.setattr(neighbours, "MARGIN", 3)
+    monkeypatch.setattr(neighbors, "MARGIN", 3)
     bank, queries = draw(kind, 150, 20)
     found = search(bank, queries, 7, metric, engine)
     values, indices = literal(bank, queries, 7, metric)
@@ -70,13 +70,13 @@ def test_neighbours_are_those_of_the_definition(kind, metric, engine, monkeypatc
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("kind", ["plain", "quantised"])
+@pytest.mark.parametrize("kind", ["plain", "quantized"])
 def test_small_tiles_change_nothing(kind, metric, engine, monkeypatch):
     bank, queries = draw(kind, 300, 41)
     whole = search(bank, queries, 10, metric, engine)
     for room in (proposals, exact):
         monkeypatch.setattr(room, "TILE", 200)
-    monkeypatch.setattr(neighbours, "BLOCK", 4)
+    monkeypatch.setattr(neighbors, "BLOCK", 4)
     tiled = search(bank, queries, 10, metric, engine)
     np.testing.assert_array_equal(tiled.indices, whole.indices)
     np.testing.assert_array_equal(tiled.values, whole.values)
@@ -87,7 +87,7 @@ def test_small_tiles_change_nothing(kind, metric, engine, monkeypatch):
 @given(
     n=st.integers(1, 200), m=st.integers(0, 9), k=st.integers(1, 60), levels=st.integers(1, 4), seed=st.integers(0, 99)
 )
-def test_all_engines_give_the_same_neighbours(n, m, k, levels, seed):
+def test_all_engines_give_the_same_neighbors(n, m, k, levels, seed):
     rng = np.random.default_rng(seed)
     bank = rng.integers(0, levels, (n, 3)).astype(np.float32) / 3
     queries = rng.integers(0, levels, (m, 3)).astype(np.float32) / 3
@@ -109,11 +109,11 @@ def test_k_up_to_and_beyond_the_bank(k, engine):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_neighbours_that_bfloat16_cannot_tell_apart_are_told_apart(metric):
+def test_neighbors_that_bfloat16_cannot_tell_apart_are_told_apart(metric):
     rng = np.random.default_rng(3)
-    centres = rng.normal(size=(6, 32))
-    bank = (centres[rng.integers(0, 6, 2000)] + 1e-3 * rng.normal(size=(2000, 32))).astype(np.float32)
-    queries = (centres[rng.integers(0, 6, 10)] + 1e-3 * rng.normal(size=(10, 32))).astype(np.float32)
+    centers = rng.normal(size=(6, 32))
+    bank = (centers[rng.integers(0, 6, 2000)] + 1e-3 * rng.normal(size=(2000, 32))).astype(np.float32)
+    queries = (centers[rng.integers(0, 6, 10)] + 1e-3 * rng.normal(size=(10, 32))).astype(np.float32)
     found = search(bank, queries, 9, metric, "torch_bf16")
     values, indices = literal(bank, queries, 9, metric)
     np.testing.assert_array_equal(found.indices, indices)
@@ -122,7 +122,7 @@ def test_neighbours_that_bfloat16_cannot_tell_apart_are_told_apart(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("scan", ["torch", "torch_bf16"])
-@pytest.mark.parametrize("kind", ["plain", "quantised", "far from the origin"])
+@pytest.mark.parametrize("kind", ["plain", "quantized", "far from the origin"])
 def test_a_computed_level_is_within_its_error_and_what_is_left_out_below_its_ceiling(kind, scan, metric):
     bank, queries = draw(kind, 1000, 15, 48)
     space = Space.around(bank, metric)
@@ -217,9 +217,9 @@ def test_faiss_searches_where_the_device_is(monkeypatch):
 
 def test_auto_takes_what_is_fastest_here(monkeypatch):
     monkeypatch.delenv("TRANSFERBENCH_KNN", raising=False)
-    monkeypatch.setattr(neighbours, "fast_precision", lambda device: "bfloat16")
+    monkeypatch.setattr(neighbors, "fast_precision", lambda device: "bfloat16")
     assert chosen("auto", torch.device("cpu")) == chosen("auto", torch.device("cuda")) == "torch_bf16"
-    monkeypatch.setattr(neighbours, "fast_precision", lambda device: "float32")
+    monkeypatch.setattr(neighbors, "fast_precision", lambda device: "float32")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: "here")
     assert chosen("auto", torch.device("cpu")) == "faiss"
     assert chosen("auto", torch.device("cuda")) == "torch"

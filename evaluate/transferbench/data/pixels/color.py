@@ -1,4 +1,4 @@
-"""Colours of a batch, changed as PIL and torchvision change them; `factors` hold one number an image."""
+"""Colors of a batch, changed as PIL and torchvision change them; `factors` hold one number an image."""
 
 import torch
 from jaxtyping import Float32, Float64

@@ -90,11 +90,11 @@ def _padded(columns: int) -> int:
 
 def parts(values: Float32[Tensor, "n"]) -> Float[Tensor, "n 3"]:
     """Three bfloat16 numbers each, which add up to the values within 2^-24 of them."""
-    found, rest = [], values
+    terms, rest = [], values
     for _ in range(3):
-        found.append(rest.bfloat16())
-        rest = rest - found[-1].float()
-    return torch.stack(found, 1)
+        terms.append(rest.bfloat16())
+        rest = rest - terms[-1].float()
+    return torch.stack(terms, 1)
 
 
 def _longest(rows: Float[Tensor, "n d"]) -> float:

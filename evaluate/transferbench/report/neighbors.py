@@ -6,16 +6,16 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import LabelledImages
+from transferbench.data import LabeledImages
 from transferbench.errors import UserError
-from transferbench.neighbours import Neighbours, search
+from transferbench.neighbors import Neighbors, search
 from transferbench.records import Record
 from transferbench.report import artifacts
 from transferbench.report.charts import Gallery, MissingError, Panel, Picture
 from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
-TITLE = "Nearest neighbours"
+TITLE = "Nearest neighbors"
 QUERIES = 12
 NEAREST = 5
 SIDE = 64
@@ -42,7 +42,7 @@ def panel(subject: Subject, library: Library) -> Panel:
             missing += reasons[:1]
     if not figures and not missing:
         missing.append(
-            MissingError("Its nearest neighbours were not searched for.", artifacts.again(subject.records[0], "knn"))
+            MissingError("Its nearest neighbors were not searched for.", artifacts.again(subject.records[0], "knn"))
         )
     return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 
@@ -69,15 +69,15 @@ def _gallery(subject: Subject, dataset: str, record: Record, library: Library) -
     tested = library.features(record, split.test, asked).features
     queries = chosen(split.test.labels)
     metric = record.config.get("metric", "cosine")
-    found = search(bank, np.asarray(tested[queries]), NEAREST, metric)
+    neighbors = search(bank, np.asarray(tested[queries]), NEAREST, metric)
     try:
-        lines = [_line(split.train, split.test, int(query), found, i) for i, query in enumerate(queries)]
+        lines = [_line(split.train, split.test, int(query), neighbors, i) for i, query in enumerate(queries)]
     except UserError as error:
         raise MissingError(str(error)) from None
     size = sum(len(each.content) for query, near in lines for each in (query, *near))
     library.spend(size, subject.row.name, dataset)
     return Gallery(
-        f"{subject.key}-neighbours-{slug(dataset)}",
+        f"{subject.key}-neighbors-{slug(dataset)}",
         f"{dataset}: {len(lines)} test images and their {NEAREST} nearest training images",
         f"{subject.row.name}. Evenly spaced test images in class order. ✓ same class, ✗ another class; below, "
         f"{_measure(metric)}.",
@@ -90,12 +90,12 @@ def _measure(metric: str) -> str:
 
 
 def _line(
-    train: LabelledImages, test: LabelledImages, query: int, found: Neighbours, place: int
+    train: LabeledImages, test: LabeledImages, query: int, neighbors: Neighbors, place: int
 ) -> tuple[Picture, tuple[Picture, ...]]:
-    """A test image and its neighbours as pictures."""
+    """A test image and its neighbors as pictures."""
     label, classes = int(test.labels[query]), test.info.classes
     near = []
-    for position, value in zip(found.indices[place].tolist(), found.values[place].tolist(), strict=True):
+    for position, value in zip(neighbors.indices[place].tolist(), neighbors.values[place].tolist(), strict=True):
         own = int(train.labels[position])
         near.append(Picture(thumbnail(train.image(position)), _name(classes, own), own == label, f"{value:.3f}"))
     return Picture(thumbnail(test.image(query)), _name(classes, label)), tuple(near)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: proposed by FAISS or torch and ranked in float64, so the result is the same from either.
+"""Exact nearest neighbors: proposed by FAISS or torch and ranked in float64, so the result is the same from either.
 
 Why they are exact: docs/protocols.md#exact-search.
 """
@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 
-from transferbench.errors import unknown
-from transferbench.neighbours import proposals
-from transferbench.neighbours.coding import Scan
-from transferbench.neighbours.exact import Exact, Ranked
-from transferbench.neighbours.proposals import MARGIN, propose
-from transferbench.neighbours.space import SAMPLE, Matrix, Metric, Space
+from transferbench.errors import UserError, unknown
+from transferbench.neighbors import proposals
+from transferbench.neighbors.coding import Scan
+from transferbench.neighbors.exact import Exact, Ranked
+from transferbench.neighbors.proposals import MARGIN, propose
+from transferbench.neighbors.requirements import capped, require_searchable
+from transferbench.neighbors.space import SAMPLE, Matrix, Metric, Space
 from transferbench.runtime import fast_precision, knn_engine
 
-__all__ = ["Engine", "Matrix", "Metric", "Neighbours", "chosen", "memory", "search"]
+__all__ = ["Engine", "Matrix", "Metric", "Neighbors", "capped", "chosen", "memory", "search"]
 
 Engine = Literal["auto", "faiss", "torch", "torch_bf16"]
 
@@ -30,10 +31,10 @@ TOGETHER = 2**26
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """For each query its nearest rows of the bank, nearest first, ties in the order of the bank.
 
-    `values` are cosine similarities or Euclidean distances. There are min(k, n) columns.
+    `values` are cosine similarities or Euclidean distances. There are `capped(k, n)` columns.
     """
 
     values: Float64[np.ndarray, "m k"]
@@ -47,7 +48,7 @@ def search(
     metric: Metric,
     engine: Engine = "auto",
     device: torch.device | None = None,
-) -> Neighbours:
+) -> Neighbors:
     """The k nearest rows of `bank` for every query. A row of zeros has cosine 0 with everything.
 
     The engine proposes more rows than asked for. Where rounding could have kept a row of the answer out of the
@@ -56,13 +57,17 @@ def search(
 
     Args:
         bank: the rows searched; may be mapped from disk, it is read tile by tile.
-        queries: the rows to find neighbours of.
-        k: how many neighbours; all rows when it exceeds their number.
+        queries: the rows to find neighbors of.
+        k: how many neighbors; `capped` says what holds when it exceeds their number.
         metric: `cosine` or `euclidean`.
         engine: `auto` takes the one that is fastest here.
         device: where torch searches; the CPU unless told otherwise.
+
+    Raises:
+        UserError: for rows that no engine can rank, as `require_searchable` says, and an engine that is not here.
     """
-    k, device = min(k, len(bank)), device or torch.device("cpu")
+    require_searchable(bank, queries, k)
+    k, device = capped(k, len(bank)), device or torch.device("cpu")
     scans = _scans(chosen(engine, device), len(bank), k)
     space, everything = Space.around(bank, metric), Exact.over(bank, queries, metric)
     step = _queries_at_once(bank.shape[1], k)
@@ -70,7 +75,7 @@ def search(
     for start in range(0, len(queries), step):
         part = np.arange(start, min(len(queries), start + step))
         values[part], indices[part] = _search(space, everything.of(part), k, scans, device)
-    return Neighbours(values if metric == "cosine" else np.sqrt(-values), indices)
+    return Neighbors(values if metric == "cosine" else np.sqrt(-values), indices)
 
 
 def memory(n: int, m: int, d: int, k: int) -> int:
@@ -79,7 +84,7 @@ def memory(n: int, m: int, d: int, k: int) -> int:
     Its answer and the lengths of all vectors; work arrays of fixed size; and for the queries treated together, copies
     and the pairs proposed for them. What a bank mapped from disk occupies is the system's to give and take.
     """
-    k = min(k, n)
+    k = capped(k, n)
     together = min(m, _queries_at_once(d, k))
     answer = 2 * 8 * (m + together) * k + 8 * (n + m)
     tiles = 40 * max(proposals.TILE, d * (k + MARGIN)) + 24 * d * min(n, SAMPLE)
@@ -93,16 +98,19 @@ def chosen(engine: Engine, device: torch.device) -> Scan:
     where the device has instructions for it; else torch on a GPU, and on a CPU FAISS if it is installed.
 
     Raises:
-        UserError: when the environment asks for an engine that there is not.
+        UserError: when the environment asks for an engine that there is not, or FAISS is not installed.
     """
     asked = knn_engine() if engine == "auto" else engine
     if asked not in get_args(Engine):
         raise unknown("k-NN engine", asked, get_args(Engine))
+    has_faiss = bool(importlib.util.find_spec("faiss"))
+    if asked == "faiss" and not has_faiss:
+        raise UserError("The k-NN engine faiss needs FAISS. Install faiss-cpu, or leave the engine to `auto`.")
     if asked != "auto":
         return cast(Scan, asked)
     if fast_precision(device) == "bfloat16":
         return "torch_bf16"
-    return "faiss" if device.type == "cpu" and importlib.util.find_spec("faiss") else "torch"
+    return "faiss" if device.type == "cpu" and has_faiss else "torch"
 
 
 def _search(space: Space, asked: Exact, k: int, scans: tuple[Scan, ...], device: torch.device) -> Ranked:

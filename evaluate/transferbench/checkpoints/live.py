@@ -1,0 +1,62 @@
+"""A network handed over as a live module: made to return one vector an image, and known by what it computes."""
+
+from torch import Tensor, nn
+
+from transferbench import backbones, settings
+from transferbench.backbones import LIVE, Architecture, Backbone
+from transferbench.checkpoints import digest
+from transferbench.checkpoints.behavior import Behavior, computes_alike, observed
+from transferbench.errors import UserError
+
+
+class Live(Backbone):
+    """Somebody's module, made to return `b d`. `behavior` is what it did when it was handed over."""
+
+    behavior: Behavior
+
+    def __init__(self, module: nn.Module, crop: int) -> None:
+        super().__init__()
+        self.module = module
+        self.behavior = observed(self, crop)
+        self.width = self.behavior.width
+        kind = f"{type(module).__module__}.{type(module).__qualname__}"
+        self.architecture = Architecture(family=LIVE, arguments={"class": kind, "width": self.width})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, `b d`."""
+        features = self.module(images)
+        if isinstance(features, Tensor) and features.ndim == 4:
+            return features.mean((2, 3))
+        if isinstance(features, Tensor) and features.ndim == 2:
+            return features
+        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise UserError(f"The module should return features, [batch, width] or [batch, c, h, w]; it returned {found}.")
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Those of a backbone; of any other module none are known."""
+        return self.module.stages(images) if isinstance(self.module, Backbone) else {}
+
+    @property
+    def digest(self) -> str:
+        """Who the module is: its weights, its class, how many features it gives, and what it computes."""
+        weights = digest(self.module.state_dict())
+        known = {"weights": weights, "computes": self.behavior.mark, **self.architecture.arguments}
+        return settings.sha256(known)
+
+
+def is_of_a_family(module: nn.Module, crop: int) -> bool:
+    """Whether it is one of our networks in every part, and computes what that network does with these weights."""
+    architecture = getattr(module, "architecture", None)
+    if not isinstance(module, Backbone) or architecture is None or architecture.family == LIVE:
+        return False
+    like = backbones.build(architecture)
+    states = [backbones.shapes(each.state_dict()) for each in (module, like)]
+    if states[0] != states[1] or _kinds(module) != _kinds(like):
+        return False
+    like.load_state_dict(module.state_dict())
+    first = next(module.parameters())
+    return computes_alike(module, like.to(first.device, first.dtype), crop)
+
+
+def _kinds(module: nn.Module) -> list[tuple[str, type]]:
+    return [(name, type(part)) for name, part in module.named_modules()]

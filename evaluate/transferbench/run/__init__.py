@@ -1,0 +1,248 @@
+"""Run jobs on a candidate: every job ends in a record, whatever happens to it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from transferbench import records, renamed, runtime
+from transferbench.checkpoints import Candidate
+from transferbench.data import open_split
+from transferbench.data.subsets import limited
+from transferbench.errors import UserError, summary, told
+from transferbench.plugins import is_outside, recorded
+from transferbench.records import Record
+from transferbench.run.attempt import PendingJob, attempted, failed
+from transferbench.suite import Job
+from transferbench.tasks import TASKS, Bench, Dataset, Task, primary, require_fit
+
+LIMIT_SEED = 0
+"""One for all jobs, so that they share cached features."""
+
+
+class DatasetCache:
+    """The data sets of one call, each opened once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._opened: dict[tuple[str, int | None], Dataset] = {}
+        self._broken: dict[tuple[str, int | None], tuple[Exception, TracebackType | None]] = {}
+
+    def take(self, data: str, limit: int | None = None) -> Dataset:
+        """Both splits a protocol uses, cut to `limit` images each. What cannot be opened raises the same every time.
+
+        Raises:
+            UserError: when the data set is not here, saying how to get it, or is refused, saying why.
+        """
+        key = (data, limit)
+        if key not in self._opened and key not in self._broken:
+            try:
+                self._opened[key] = self._open(data, limit)
+            except Exception as error:
+                self._broken[key] = error, error.__traceback__
+        if key in self._broken:
+            error, trace = self._broken[key]
+            raise error.with_traceback(trace)
+        return self._opened[key]
+
+    def is_here(self, data: str) -> bool:
+        """Whether there is a file or folder of that name, whatever is in it."""
+        path = Path(data).expanduser()
+        if is_outside(data):
+            return (self.root / (path.stem if path.suffix == ".py" else data)).exists()
+        return path.exists() if "/" in data or path.suffix == ".zip" else (self.root / data).exists()
+
+    def metric(self, data: str) -> str | None:
+        """What a data set is reported in; None where it is not here or cannot be opened."""
+        try:
+            return self.take(data).train.info.metric
+        except Exception:
+            return None
+
+    def notes(self) -> list[str]:
+        """What was left out of the data sets that are open, each once."""
+        opened = self._opened.values()
+        return list(dict.fromkeys(note for each in opened for note in (*each.train.notes, *each.test.notes)))
+
+    def common_side(self, data: Sequence[str]) -> int | None:
+        """The side that the images of all these data sets have that can be opened; None where they have no one side.
+
+        Raises:
+            UserError: with the reason of each, when none can be opened.
+        """
+        sides: set[int | None] = set()
+        reasons: list[str] = []
+        for name in data:
+            try:
+                sides.add(self.take(name).train.info.image_size)
+            except Exception as error:
+                reasons.append(f"{name} cannot be opened: {summary(told(error))}")
+        if not sides:
+            raise UserError("\n".join(reasons))
+        return sides.pop() if len(sides) == 1 else None
+
+    def require_some(self, data: Sequence[str]) -> None:
+        """Open data sets; one that does not open is told in the records of its jobs, as long as one is here.
+
+        Raises:
+            UserError: with the reason of each, when all are missing or refused.
+        """
+        refused: list[str] = []
+        for name in data:
+            try:
+                self.take(name)
+            except UserError as error:
+                refused.append(str(error))
+            except Exception:
+                continue
+        if len(refused) == len(data):
+            raise UserError("\n".join(refused) or "Name at least one data set.")
+
+    def _open(self, data: str, limit: int | None) -> Dataset:
+        if limit is not None:
+            whole = self.take(data)
+            return Dataset(limited(whole.train, limit, LIMIT_SEED), limited(whole.test, limit, LIMIT_SEED))
+        train = open_split(data, "train", self.root)
+        return Dataset(train, open_split(data, train.info.test_split, self.root))
+
+
+@dataclass(frozen=True)
+class Output:
+    """The folder that records and artifacts go to; `again` runs what is finished there once more."""
+
+    folder: Path
+    again: bool = False
+
+    @property
+    def records(self) -> Path:
+        """Where the records lie."""
+        return self.folder / records.RECORDS
+
+    def finished(self) -> dict[str, Record]:
+        """What need not run again, by identity."""
+        found = (record for _, record in records.read_all(self.records) if isinstance(record, Record))
+        return {} if self.again else {record.identity: record for record in found if record.status == "ok"}
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """Why a job cannot begin: what its record says."""
+
+    status: Literal["failed", "skipped"]
+    error: str
+
+
+def run(
+    jobs: Sequence[Job],
+    candidate: Candidate,
+    bench: Bench,
+    datasets: DatasetCache,
+    output: Output | None = None,
+    problems: Mapping[int, str] | None = None,
+) -> Iterator[Record]:
+    """One record a job, in order, each written before it is yielded.
+
+    A job that is finished in `output` yields its old record under the candidate's present name. Data that is not here
+    gives a skipped record; data that is here and cannot be opened, and an error in a task, give a failed one, as do
+    `problems`: what planning the job of that number raised. All of them are tried again on the next call.
+    """
+    here = bench.runtime
+    environment = {**runtime.environment(), "device": str(here.device), "processes": here.world_size}
+    finished = here.gather_objects(output.finished() if output and here.is_main else {})[0]
+    for number, job in enumerate(jobs):
+        begun = _begun(job, candidate, datasets)
+        told_by = [each for each in here.gather_objects(begun if isinstance(begun, Hindrance) else None) if each]
+        if told_by or isinstance(begun, Hindrance):
+            blank = _blank(job, candidate, None, environment)
+            record = blank.model_copy(update={"status": told_by[0].status, "error": told_by[0].error})
+        else:
+            blank = _blank(job, candidate, begun, environment)
+            old, problem = finished.get(blank.identity), (problems or {}).get(number)
+            pending_job = PendingJob(job, candidate, begun, blank)
+            record = _renamed(old, blank) if old else failed(blank, problem) if problem else None
+            record = record or attempted(pending_job, bench, output.folder if output else None)
+        record = record.sealed()
+        if output and here.is_main:
+            records.write(output.records, record)
+            _forget_absence(output.records, record)
+        yield record
+
+
+def pending(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, output: Output | None) -> list[Job]:
+    """The jobs that `run` would run: their data is here and their result is not."""
+    finished = output.finished() if output else {}
+    left: list[Job] = []
+    for job in jobs:
+        begun = _begun(job, candidate, datasets)
+        if not isinstance(begun, Hindrance) and _blank(job, candidate, begun, {}).identity not in finished:
+            left.append(job)
+    return left
+
+
+def _begun(job: Job, candidate: Candidate, datasets: DatasetCache) -> Dataset | Hindrance:
+    """The data of a job that can be asked of them, else what keeps it from that."""
+    dataset = None
+    try:
+        dataset = datasets.take(job.data, job.limit)
+        task: Task = TASKS.load(job.task)
+        require_fit(task, candidate, dataset, job.config)
+        task.label(job.config)
+    except UserError as error:
+        return Hindrance("failed" if dataset is None and datasets.is_here(job.data) else "skipped", str(error))
+    except Exception as error:
+        return Hindrance("failed", told(error))
+    return dataset
+
+
+def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment: dict[str, Any]) -> Record:
+    """What is known before the task runs; without a data set where that is not here."""
+    task: Task = TASKS.load(job.task)
+    info = dataset.train.info if dataset else None
+    return Record(
+        status="skipped",
+        task=recorded(job.task),
+        label=_label(task, job),
+        version=task.VERSION,
+        primary=primary(task, info) if info else task.PRIMARY,
+        dataset=info.name if info else Path(job.data).stem,
+        dataset_revision=info.revision if info else "",
+        data_fingerprint={s.split: s.fingerprint for s in (dataset.train, dataset.test)} if dataset else {},
+        chance=info.chance if info else None,
+        candidate=candidate.name,
+        digest=candidate.digest,
+        file_sha256=candidate.file_sha256,
+        card=candidate.card,
+        load_report=candidate.report,
+        config=job.config.model_dump(mode="json"),
+        protocol_sha256=records.protocol_sha256(recorded(job.task), task.VERSION, job.config),
+        seed=job.seed,
+        limit=job.limit,
+        seconds=0,
+        peak_memory_mb=0,
+        written=records.now(),
+        environment=environment,
+    )
+
+
+def _label(task: Task, job: Job) -> str:
+    """What leaderboards call the job; its own name where the task cannot say."""
+    try:
+        return task.label(job.config)
+    except Exception:
+        return job.id
+
+
+def _renamed(old: Record, blank: Record) -> Record:
+    """A finished record under the names that candidate and data set go by now."""
+    names = ("candidate", "card", "file_sha256", "load_report", "dataset", "dataset_revision", "label")
+    return old.model_copy(update={name: getattr(blank, name) for name in names})
+
+
+def _forget_absence(folder: Path, record: Record) -> None:
+    """Remove the skipped record that an earlier call wrote because the data was not here."""
+    if record.data_fingerprint:
+        records.path_of(folder, record.model_copy(update={"data_fingerprint": {}})).unlink(missing_ok=True)
+
+
+__getattr__ = renamed.names_of(__name__)

@@ -1,0 +1,101 @@
+"""A job tried on a candidate: what its task found, or the error that kept it from that, as a record."""
+
+import math
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transferbench import records
+from transferbench.checkpoints import Candidate
+from transferbench.errors import told
+from transferbench.records import Record
+from transferbench.records.artifacts import keep
+from transferbench.runtime.memory import peak_mb
+from transferbench.suite import Job
+from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, depends_on_seed, with_seeding
+
+
+@dataclass(frozen=True)
+class PendingJob:
+    """One job on one candidate, and its record before anything ran."""
+
+    job: Job
+    candidate: Candidate
+    dataset: Dataset
+    blank: Record
+
+
+def failed(blank: Record, error: str) -> Record:
+    """The record of a job that ended in an error."""
+    return blank.model_copy(update={"status": "failed", "error": error, "written": records.now()})
+
+
+def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Record:
+    """Run the task and fill in the record, whatever happens. Unfinished work stays in the scratch folder."""
+    here, scratch = bench.runtime, bench.scratch / pending_job.blank.identity[:16]
+    scratch.mkdir(parents=True, exist_ok=True)
+    if here.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(here.device)
+    started = time.perf_counter()
+    outcome = _outcome(pending_job, replace(bench, scratch=scratch))
+    found = _found(outcome, pending_job, folder) if here.is_main and isinstance(outcome, Outcome) else {}
+    seconds = time.perf_counter() - started
+    errors = [text for each in (outcome, found) for text in here.gather_objects(each if isinstance(each, str) else "")]
+    measured = {"seconds": seconds, "peak_memory_mb": peak_mb(here.device), "written": records.now()}
+    if any(errors):
+        return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
+    status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
+    found = here.gather_objects(found)[0]
+    here.barrier()
+    if here.is_main:
+        shutil.rmtree(scratch)
+    return pending_job.blank.model_copy(update={**measured, **status, **found})
+
+
+def _found(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> dict[str, Any] | str:
+    """What the record of a finished task says, or the error that keeps it from saying it."""
+    try:
+        scores = completed(outcome, pending_job.dataset.test.info).scores
+        for score in scores:
+            if not math.isfinite(score.value):
+                raise ValueError(f"'{pending_job.job.task}' found {score.metric} = {score.value}, which is no number.")
+        return {
+            "scores": scores,
+            "artifacts": keep(outcome.artifacts, folder, pending_job.blank) if folder else {},
+        }
+    except Exception as error:
+        return told(error)
+
+
+def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
+    """What the task found, or the error that kept it from that. The weights are afterwards what they were before."""
+    job, dataset = pending_job.job, pending_job.dataset
+    task: Task = TASKS.load(job.task)
+    backbone = pending_job.candidate.backbone
+    weights: dict[str, Tensor] = {}
+    try:
+        weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
+        said = depends_on_seed(task, job.config, dataset)
+        outcome = task.run(pending_job.candidate, dataset, job.config, job.seed, bench)
+        changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
+        if task.FROZEN and changed:
+            raise RuntimeError(f"'{job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"'{job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
+        outcome = with_seeding(outcome, said)
+    except Exception as error:
+        outcome = told(error)
+    if weights:
+        backbone.load_state_dict(weights)
+    return outcome
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors, wherever they lie, are the same to the bit."""
+    first, second = (x.detach().cpu().flatten().view(torch.uint8) for x in (a, b))
+    return torch.equal(first, second)
