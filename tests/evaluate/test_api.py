@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import transferbench
-from transferbench import api
+from transferbench import api, tables
 from transferbench.backbones import build
 from transferbench.checkpoints import Candidate, Card, Origin
 from transferbench.checkpoints.save import save
@@ -124,10 +124,11 @@ def test_a_live_module_on_images_of_two_sizes_must_be_told_what_it_expects():
 
 
 def test_seeds_limits_and_overrides_reach_the_records(checkpoint: Callable[[int], Path]):
+    fewshot, changed = SPECTRUM.only("fewshot"), ["fewshot.shots=2"]
     found = transferbench.evaluate(
-        checkpoint(0), SPECTRUM.only("knn"), "tiny", seeds=(0, 5), limit=12, control=False, overrides=["knn.k=3"]
+        checkpoint(0), fewshot, "tiny", seeds=(0, 5), limit=12, control=False, overrides=changed
     )
-    assert [(record.seed, record.limit, record.config["k"]) for record in found] == [(0, 12, 3), (5, 12, 3)]
+    assert [(record.seed, record.limit, record.config["shots"]) for record in found] == [(0, 12, 2), (5, 12, 2)]
     assert found[0].score("top1").n == 12  # pyright: ignore[reportOptionalMemberAccess]
 
 
@@ -228,3 +229,44 @@ def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
     assert transferbench.evaluate(Resized(1), SPECTRUM, ["broken", "tiny"])[-1].status == "ok"
     with pytest.raises(UserError, match="broken cannot be opened: KeyError: 'bbox'"):
         transferbench.evaluate(Resized(1), SPECTRUM, "broken")
+
+
+FEW = SuiteEntry(task="fewshot", settings={"shots": 2, "others": [], "draws": 1})
+SEEDS = Suite(name="s", jobs=(SuiteEntry(task="knn", settings={"ks": [3], "k": 3}), FEW))
+
+
+def test_seeds_run_what_depends_on_them_beside_a_random_network_each(checkpoint: Callable[[int], Path], tmp_path: Path):
+    file, out = checkpoint(0), tmp_path / "out"
+    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
+    found = transferbench.evaluate(file, SEEDS, "tiny", out=out, seeds=(0, 1, 2))
+    runs = [(r.candidate, r.task, r.seed, r.card.origin.seed) for r in found]
+    few = [("intl-tiny", "fewshot", seed, 0) for seed in (0, 1, 2)]
+    control = [
+        ("random-init", task, seed * (task == "fewshot"), seed) for seed in range(3) for task in ("knn", "fewshot")
+    ]
+    assert runs == [("intl-tiny", "knn", 0, 0), *few, *control]
+    assert {r.identity for r in alone} <= {r.identity for r in found}, "seed 0 is what it was"
+    assert len({r.digest for r in found if r.candidate == "random-init"}) == 3
+    counts = {
+        (row.name, column.task): (cell.n, cell.std is None)
+        for row in tables.leaderboard(found).rows
+        for column, cell in row.cells.items()
+    }
+    one, three = (1, True), (3, False)
+    assert counts[("intl-tiny", "knn")] == one
+    assert {counts[key] for key in counts if key[0] != "chance"} - {one} == {three}
+    assert counts[("random-init", "knn")] == three
+    assert [r.score(r.primary).seeded for r in found[:2]] == [False, True]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_the_same_file_twice_is_one_row(checkpoint: Callable[[int], Path], tmp_path: Path):
+    file = checkpoint(0)
+    again = [file, str(file), f"{file.parent}/./{file.name}"]
+    found = transferbench.evaluate(again, SEEDS.only("knn"), "tiny", control=False, seeds=(0, 0))
+    assert rows(found) == [("intl-tiny", "knn")]
+
+
+def test_what_runs_once_is_said(checkpoint: Callable[[int], Path]):
+    execution = api.Execution(Runtime(torch.device("cpu")))
+    asked = api.EvaluationRequest([checkpoint(0)], ["tiny"], SEEDS, seeds=(0, 1), control=False)
+    assert api.prepare(asked, execution).notes == ("Run once, since no seed changes it: tiny knn.",)

@@ -28,7 +28,9 @@ def evaluate_all(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the expected time and memory, and stop.", rich_help_panel=RUN)
     ] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Run every job with seeds 0 to N-1.", rich_help_panel=RUN)] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Run with seeds 0 to N-1 whatever depends on one.", rich_help_panel=RUN)
+    ] = 1,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Smoke run: only this many images of each split.", rich_help_panel=RUN)
     ] = None,

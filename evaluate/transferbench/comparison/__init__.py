@@ -9,6 +9,7 @@ from transferbench import intervals, state
 from transferbench.errors import UserError
 from transferbench.intervals import Comparison
 from transferbench.records import Record
+from transferbench.records.experiments import Experiment
 
 __all__ = ["Comparison", "compare", "hits", "kept"]
 
@@ -25,7 +26,7 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
     Raises:
         UserError: when they are not of one experiment, or their predictions are not there as they were recorded.
     """
-    shared = ("task", "protocol_sha256", "data_fingerprint", "limit", "primary")
+    shared = (*Experiment._fields, "primary")
     differing = [name for name in shared if getattr(first, name) != getattr(second, name)]
     if differing:
         raise UserError(

@@ -29,7 +29,8 @@ class Score(Settings):
     """One number.
 
     `interval` is the 95 % interval over test samples, in the same unit, where it is known: Wilson's for an accuracy;
-    `bootstrap` is the one that resampling the test samples gives.
+    `bootstrap` is the one that resampling the test samples gives. `seeded` says whether the task's seed can change the
+    number; None where the task does not say.
     """
 
     metric: str
@@ -41,11 +42,13 @@ class Score(Settings):
     n: int = Field(description="how many test samples the number is over")
     interval: tuple[float, float] | None = None
     bootstrap: tuple[float, float] | None = None
+    seeded: bool | None = None
 
     @pydantic.model_serializer(mode="wrap")
     def _without_what_is_unknown(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Leaves out a bootstrap that was not made: records older than it keep their checksum."""
-        return {name: value for name, value in dump(self).items() if name != "bootstrap" or value is not None}
+        """Leaves out a bootstrap that was not made, and what nobody said: older records keep their checksum."""
+        later = ("bootstrap", "seeded")
+        return {name: value for name, value in dump(self).items() if name not in later or value is not None}
 
 
 class Artifact(Settings):

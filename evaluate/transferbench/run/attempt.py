@@ -17,7 +17,7 @@ from transferbench.records import Record, Score
 from transferbench.records.artifacts import keep
 from transferbench.runtime.memory import peak_mb
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed
+from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, depends_on_seed, with_seeding
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,20 @@ def _scores(outcome: Outcome, dataset: Dataset) -> tuple[Score, ...]:
 
 def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
     """What the task found, or the error that kept it from that. The weights are afterwards what they were before."""
-    task: Task = TASKS.load(pending_job.job.task)
+    job, dataset = pending_job.job, pending_job.dataset
+    task: Task = TASKS.load(job.task)
     backbone = pending_job.candidate.backbone
     weights: dict[str, Tensor] = {}
     try:
         weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
-        outcome = task.run(
-            pending_job.candidate, pending_job.dataset, pending_job.job.config, pending_job.job.seed, bench
-        )
+        said = depends_on_seed(task, job.config, dataset)
+        outcome = task.run(pending_job.candidate, dataset, job.config, job.seed, bench)
         changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
         if task.FROZEN and changed:
-            raise RuntimeError(f"'{pending_job.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
+            raise RuntimeError(f"'{job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
         if not isinstance(outcome, Outcome):
-            raise TypeError(f"'{pending_job.job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
+            raise TypeError(f"'{job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
+        outcome = with_seeding(outcome, said)
     except Exception as error:
         outcome = told(error)
     if weights:

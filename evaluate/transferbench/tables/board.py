@@ -45,7 +45,8 @@ class Reference:
 class Cell:
     """Mean over `n` runs, and their sample standard deviation where there are two or more; n is 0 without runs.
 
-    `mark` names a footnote; `is_ahead` says that a paired test finds the column's best better than its second.
+    `mark` names a footnote; `is_ahead` says that a paired test finds the column's best better than its second,
+    `is_beaten` that the row's own control, as printed, is better.
     """
 
     mean: float
@@ -54,6 +55,7 @@ class Cell:
     reference: Reference | None = None
     mark: str = ""
     is_ahead: bool = False
+    is_beaten: bool = False
     records: tuple[Record, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -74,7 +76,10 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Row:
-    """What is judged: checkpoints that differ in nothing but their seed."""
+    """What is judged: checkpoints that differ in nothing but their seed.
+
+    `network` is its architecture and preprocessing, which its own control shares.
+    """
 
     kind: Kind
     name: str
@@ -83,6 +88,7 @@ class Row:
     method: str = ""
     epochs: int | None = None
     ranking: Ranking | None = None
+    network: str = ""
 
 
 @dataclass(frozen=True)

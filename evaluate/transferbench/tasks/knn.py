@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.data.subsets import per_class
+from transferbench.data.subsets import leaves_out, per_class
 from transferbench.features.spec import Precision, feature_spec
 from transferbench.neighbors import Metric, capped
 from transferbench.neighbors.cache import cached_search
@@ -74,6 +74,11 @@ def label(config: Config) -> str:
     rule = f"T {config.temperature:g}" if config.vote == "weighted" else config.metric
     whole = config.model_copy(update={"per_class": None, "precision": "float32"})
     return f"k-NN{few}" if whole == Config.model_validate({}) else f"{config.k}-NN ({whole.preset() or rule}{few})"
+
+
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """With `per_class`, where a class has more images than that."""
+    return config.per_class is not None and leaves_out(dataset.train.labels, config.per_class)
 
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:

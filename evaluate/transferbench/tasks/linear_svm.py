@@ -51,6 +51,11 @@ def label(config: Config) -> str:
     return "SVM"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: liblinear takes the images in an order that is drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
     return of_heads(config, n_train, classes)

@@ -51,6 +51,11 @@ def label(config: Config) -> str:
     return "linear-sweep"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: crops, held-out images, first weights and order are drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """As `linear_fast`, with a head for each setting of the grid."""
     views = min(config.crops, config.epochs) * n_train

@@ -46,6 +46,11 @@ def label(config: Config) -> str:
     return "logistic"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Which images choose among several C is drawn."""
+    return len(set(config.choose_C)) > 1
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
     return of_heads(feature_spec(config.precision), n_train, classes)

@@ -26,6 +26,11 @@ def label(config: Config) -> str:
     return f"logistic {config.percent} %"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """As for `logistic`, and where the labels are drawn."""
+    return logistic.depends_on_seed(config, dataset) or semi.is_drawn(dataset.train, config.percent)
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """As if all labels were seen."""
     return logistic.cost(config, n_train, n_test, classes)

@@ -35,6 +35,11 @@ def label(config: Config) -> str:
     return "RankMe"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Nothing is random."""
+    return False
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """As a head on features of both splits, which is more than it takes."""
     return of_heads(config, n_train, classes)
