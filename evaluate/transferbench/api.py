@@ -11,17 +11,17 @@ from torch import nn
 
 from transferbench import records, renamed
 from transferbench import suite as suites
-from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.load import load, random_control, wrap
+from transferbench.checkpoints.load import load, wrap
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
+from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
 from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
 from transferbench.run import DatasetCache, Output, pending, run
 from transferbench.runtime import Runtime, cache_root, data_root, start
-from transferbench.suite import Job, Suite
+from transferbench.suite import Suite
 from transferbench.tasks import Bench
 
 Model = nn.Module | str | Path
@@ -41,7 +41,9 @@ class EvaluationRequest:
         task: run only this task's jobs.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
-        control: add a random-initialized row for each architecture.
+        seeds: each job runs once with each; one that no seed changes runs once.
+        split: judge on this split, `val` or `test`; None takes each data set's own.
+        control: add random-initialized networks of each architecture, one for each seed.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
@@ -54,6 +56,7 @@ class EvaluationRequest:
     overrides: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     limit: int | None = None
+    split: str | None = None
     control: bool = True
     encoder: str | None = None
     stated: Sequence[str] = ()
@@ -76,24 +79,28 @@ class Execution:
 class Evaluation:
     """Work that is checked and ready: every setting is valid, every file is read, some data is here.
 
-    `problems` holds what planning or forecasting raised, by the numbers of candidate and job: such a job is not run,
+    `problems` holds what planning or forecasting raised, by the numbers of assignment and job: such a job is not run,
     and its record says so.
     """
 
-    candidates: tuple[Candidate, ...]
-    jobs: tuple[Job, ...]
+    assignments: tuple[Assignment, ...]
     notes: tuple[str, ...]
     execution: Execution
     datasets: DatasetCache
     problems: dict[tuple[int, int], str] = field(default_factory=dict)
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Who is judged, controls last."""
+        return [candidate for candidate, _ in self.assignments]
+
     def plan(self) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, found = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
-        numbers = {id(job): number for number, job in enumerate(self.jobs)}
-        for i, candidate in enumerate(self.candidates):
-            left = pending(self.jobs, candidate, self.datasets, self._output)
+        for i, (candidate, jobs) in enumerate(self.assignments):
+            numbers = {id(job): number for number, job in enumerate(jobs)}
+            left = pending(jobs, candidate, self.datasets, self._output)
             estimates = forecast(left, candidate, self.datasets, bench)
             self.problems.update({(i, numbers[id(each.job)]): each.problem for each in estimates if each.problem})
             found += estimates
@@ -113,11 +120,11 @@ class Evaluation:
                 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
             )
             problems = execution.runtime.gather_objects(self.problems)[0]
-            for i, candidate in enumerate(self.candidates):
+            for i, (candidate, jobs) in enumerate(self.assignments):
                 its_own = {number: text for (of, number), text in problems.items() if of == i}
                 with cache_of(candidate, execution.cache, execution.runtime) as cache:
                     bench = Bench(execution.runtime, cache, scratch, execution.workers, report)
-                    yield from run(self.jobs, candidate, bench, self.datasets, output, its_own)
+                    yield from run(jobs, candidate, bench, self.datasets, output, its_own)
 
 
 def evaluate(
@@ -128,6 +135,7 @@ def evaluate(
     out: str | Path | None = None,
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
+    split: str | None = None,
     control: bool = True,
     preprocess: Preprocess | None = None,
     overrides: Sequence[str] = (),
@@ -141,9 +149,10 @@ def evaluate(
         suite: a suite, its name or its file; None takes the data set's own.
         data: names or paths of data sets; none takes those that the suite names, else the digits.
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
-        seeds: each job runs once with each.
+        seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
-        control: add a random-initialized row for each architecture.
+        split: judge on this split, `val` or `test`; None takes each data set's own.
+        control: add random-initialized networks of each architecture, one for each seed.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -158,6 +167,7 @@ def evaluate(
         overrides=overrides,
         seeds=seeds,
         limit=limit,
+        split=split,
         control=control,
         preprocess=preprocess,
     )
@@ -177,17 +187,21 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    datasets = DatasetCache(execution.data)
+    datasets = DatasetCache(execution.data, request.split)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.data)
-    loaded = [_agreed(_candidate(model, request, datasets), execution.runtime) for model in request.models]
-    controls, notes = _controls(loaded) if request.control else ([], [])
-    notes += datasets.notes()
+    jobs = ordered(jobs, datasets)
+    loaded, notes = distinct([_candidate(model, request, datasets) for model in dict.fromkeys(request.models)])
+    loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
+    beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
+    notes += [*more, *datasets.notes()]
     notes += [f"{each.name}: {each.report.assumed[0]}." for each in loaded if not each.is_repeatable]
-    candidates, jobs = (*loaded, *controls), ordered(jobs, datasets)
-    found = problems_of(jobs, datasets)
-    problems = {(i, number): text for i in range(len(candidates)) for number, text in found.items()}
-    return Evaluation(candidates, tuple(jobs), tuple(notes), execution, datasets, problems)
+    if len(request.seeds) > 1 and (once_only := unseeded(jobs, datasets)):
+        notes.append(f"Run once, since no seed changes it: {', '.join(once_only)}.")
+    assignments = (*assigned(loaded, jobs, datasets), *beside)
+    found = [problems_of(each.jobs, datasets) for each in assignments]
+    problems = {(i, number): text for i, each in enumerate(found) for number, text in each.items()}
+    return Evaluation(assignments, tuple(notes), execution, datasets, problems)
 
 
 def _agreed(candidate: Candidate, runtime: Runtime) -> Candidate:
@@ -208,13 +222,14 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
     return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
 
 
-def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> Candidate:
+def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
+    """A model that is read, and whether the caller named its row."""
     if isinstance(model, nn.Module):
-        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets))
+        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
-        return load(path, name, request.encoder, request.stated)
-    return load(model, None, request.encoder, request.stated)
+        return load(path, name, request.encoder, request.stated), True
+    return load(model, None, request.encoder, request.stated), False
 
 
 def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
@@ -226,21 +241,6 @@ def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:
             "it: preprocess=Preprocess(size=256, crop=224)."
         )
     return Preprocess(size=None, crop=size)
-
-
-def _controls(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """One random-initialized network for each architecture, preprocessing and seed, and whom there is none for."""
-    controls: dict[str, Candidate] = {}
-    notes: list[str] = []
-    for candidate in candidates:
-        if candidate.card.architecture.family == LIVE:
-            notes.append(f"{candidate.name}: no random-init row, since how to build the network again is not known.")
-            continue
-        card, seed = candidate.card, candidate.card.origin.seed or 0
-        key = f"{card.architecture.model_dump_json()} {card.preprocess.model_dump_json()} {seed}"
-        if key not in controls:
-            controls[key] = random_control(card.architecture, card.preprocess, seed)
-    return list(controls.values()), notes
 
 
 __getattr__ = renamed.names_of(__name__)

@@ -20,7 +20,7 @@ from transferbench.data import Carries, DatasetInfo, LabeledImages, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
-from transferbench.tasks import TASKS, Bench, Dataset, takes
+from transferbench.tasks import TASKS, Bench, Dataset, depends_on_seed, takes
 
 # What makes a task quick, where it has such a field.
 DETECTOR = (
@@ -72,13 +72,16 @@ def scenes() -> Dataset:
     return Dataset(*(images.subset(np.arange(4), "a few") for images in splits))
 
 
+def dataset_for(task) -> Dataset:
+    train, test = noise(60, "train"), noise(31, "test")
+    dataset = Dataset(several(train), several(test)) if not takes(task, "one label") else Dataset(train, test)
+    return scenes() if takes(task, "boxes") else dataset
+
+
 def outcome(task, folder: Path, seed: int):
     judged = candidate()
     bench = Bench(Runtime(torch.device("cpu")), folder / "cache", folder / "scratch")
-    train, test = noise(60, "train"), noise(31, "test")
-    dataset = Dataset(several(train), several(test)) if not takes(task, "one label") else Dataset(train, test)
-    dataset = scenes() if takes(task, "boxes") else dataset
-    found = task.run(judged, dataset, quick(task), seed, bench)
+    found = task.run(judged, dataset_for(task), quick(task), seed, bench)
     return judged, found
 
 
@@ -141,6 +144,19 @@ def test_a_run_scores_and_leaves_the_candidate_alone(name: str, once):
 @every_task
 def test_the_same_seed_gives_the_same_scores_and_artifacts(name: str, once, tmp_path: Path):
     first, second = once(name)[1], outcome(TASKS.load(name), tmp_path, seed=3)[1]
+    assert first.scores == second.scores
+    for artifact, path in first.artifacts.items():
+        assert path.read_bytes() == second.artifacts[artifact].read_bytes()
+
+
+@every_task
+def test_it_says_whether_its_seed_matters_and_is_right_where_not(name: str, once, tmp_path: Path):
+    task = TASKS.load(name)
+    said = depends_on_seed(task, quick(task), dataset_for(task))
+    assert isinstance(said, bool)
+    if said:
+        return
+    first, second = once(name)[1], outcome(task, tmp_path, seed=4)[1]
     assert first.scores == second.scores
     for artifact, path in first.artifacts.items():
         assert path.read_bytes() == second.artifacts[artifact].read_bytes()

@@ -1,5 +1,6 @@
 """From Python: files and live modules, controls, and everything checked before anything runs."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 import transferbench
-from transferbench import api
+from transferbench import api, tables
 from transferbench.backbones import build
 from transferbench.checkpoints import Candidate, Card, Origin
 from transferbench.checkpoints.save import save
@@ -123,10 +124,11 @@ def test_a_live_module_on_images_of_two_sizes_must_be_told_what_it_expects():
 
 
 def test_seeds_limits_and_overrides_reach_the_records(checkpoint: Callable[[int], Path]):
+    fewshot, changed = SPECTRUM.only("fewshot"), ["fewshot.shots=2"]
     found = transferbench.evaluate(
-        checkpoint(0), SPECTRUM.only("knn"), "tiny", seeds=(0, 5), limit=12, control=False, overrides=["knn.k=3"]
+        checkpoint(0), fewshot, "tiny", seeds=(0, 5), limit=12, control=False, overrides=changed
     )
-    assert [(record.seed, record.limit, record.config["k"]) for record in found] == [(0, 12, 3), (5, 12, 3)]
+    assert [(record.seed, record.limit, record.config["shots"]) for record in found] == [(0, 12, 2), (5, 12, 2)]
     assert found[0].score("top1").n == 12  # pyright: ignore[reportOptionalMemberAccess]
 
 
@@ -152,3 +154,119 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_one_absent_data_set_among_others_is_skipped(checkpoint: Callable[[int], Path]):
     found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), ["imagenet", "tiny"], control=False)
     assert [(record.dataset, record.status) for record in found] == [("imagenet", "skipped"), ("tiny", "ok")]
+
+
+class Resized(nn.Module):
+    """A live module without parameters: `side` x `side` places, then what is asked for."""
+
+    def __init__(self, side: int, then: Callable[[torch.Tensor], torch.Tensor] = torch.relu) -> None:
+        super().__init__()
+        self.side, self.then = side, then
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.then(nn.functional.adaptive_avg_pool2d(images, self.side).flatten(1))
+
+
+def values(found: list[Record]) -> list[list[float]]:
+    return [[score.value for score in record.scores] for record in found]
+
+
+@pytest.fixture
+def kept_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_live_modules_of_one_class_share_neither_features_nor_records(kept_features: Path, tmp_path: Path):
+    modules = [Resized(4), Resized(1), Resized(4, torch.square)]
+    apart = [transferbench.evaluate(module, SPECTRUM, "tiny") for module in modules]
+    together = transferbench.evaluate(modules, SPECTRUM, "tiny", out=tmp_path / "out")
+    assert values(together) == [each for found in apart for each in values(found)]
+    assert len({record.digest for record in together}) == 3
+    assert len({str(each) for each in values(together)[::2]}) == 3
+    assert len(list((tmp_path / "out/records").iterdir())) == 6
+    assert values(transferbench.evaluate(Resized(1), SPECTRUM, "tiny", out=tmp_path / "out")) == values(apart[1])
+    assert len(list((tmp_path / "out/records").iterdir())) == 6
+
+
+def test_nothing_of_a_random_module_is_taken_up_again_and_it_is_said(kept_features: Path, tmp_path: Path):
+    module = Resized(4, lambda x: nn.functional.dropout(x, 0.5))
+    calls = []
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="Resized: two passes over the same images differ"):
+            calls.append(transferbench.evaluate(module, SPECTRUM, "tiny", out=tmp_path / "out"))
+    assert values(calls[0]) != values(calls[1])
+    assert len({record.identity for found in calls for record in found}) == 4
+    assert "no result of this one is taken up again" in calls[0][0].load_report.assumed[0]
+    assert [path.name for path in kept_features.iterdir()] == []
+
+
+def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
+    checkpoint: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = sys.modules["transferbench.run"].open_split
+    refused = tmp_path / "refused"
+    refused.mkdir()
+
+    def broken(data: str, split: str, root: Path) -> LabeledImages:
+        if data == "broken" and split == "test":
+            raise KeyError("bbox")
+        return opened(data.replace("broken", "tiny"), split, root)
+
+    monkeypatch.setattr("transferbench.run.open_split", broken)
+    data = ["broken", "imagenet", f"{refused}", "tiny"]
+    found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), data, control=False)
+    assert [(record.dataset, record.status) for record in found] == [
+        ("broken", "failed"),
+        ("imagenet", "skipped"),
+        ("refused", "failed"),
+        ("tiny", "ok"),
+    ]
+    assert (found[0].is_bug, found[2].is_bug) == (True, False)
+    assert "KeyError: 'bbox'" in (found[0].error or "")
+    (alone,) = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), "broken", control=False)
+    assert alone.status == "failed"
+    assert transferbench.evaluate(Resized(1), SPECTRUM, ["broken", "tiny"])[-1].status == "ok"
+    with pytest.raises(UserError, match="broken cannot be opened: KeyError: 'bbox'"):
+        transferbench.evaluate(Resized(1), SPECTRUM, "broken")
+
+
+FEW = SuiteEntry(task="fewshot", settings={"shots": 2, "others": [], "draws": 1})
+SEEDS = Suite(name="s", jobs=(SuiteEntry(task="knn", settings={"ks": [3], "k": 3}), FEW))
+
+
+def test_seeds_run_what_depends_on_them_beside_a_random_network_each(checkpoint: Callable[[int], Path], tmp_path: Path):
+    file, out = checkpoint(0), tmp_path / "out"
+    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
+    found = transferbench.evaluate(file, SEEDS, "tiny", out=out, seeds=(0, 1, 2))
+    runs = [(r.candidate, r.task, r.seed, r.card.origin.seed) for r in found]
+    few = [("intl-tiny", "fewshot", seed, 0) for seed in (0, 1, 2)]
+    control = [
+        ("random-init", task, seed * (task == "fewshot"), seed) for seed in range(3) for task in ("knn", "fewshot")
+    ]
+    assert runs == [("intl-tiny", "knn", 0, 0), *few, *control]
+    assert {r.identity for r in alone} <= {r.identity for r in found}, "seed 0 is what it was"
+    assert len({r.digest for r in found if r.candidate == "random-init"}) == 3
+    counts = {
+        (row.name, column.task): (cell.n, cell.std is None)
+        for row in tables.leaderboard(found).rows
+        for column, cell in row.cells.items()
+    }
+    one, three = (1, True), (3, False)
+    assert counts[("intl-tiny", "knn")] == one
+    assert {counts[key] for key in counts if key[0] != "chance"} - {one} == {three}
+    assert counts[("random-init", "knn")] == three
+    assert [r.score(r.primary).seeded for r in found[:2]] == [False, True]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_the_same_file_twice_is_one_row(checkpoint: Callable[[int], Path], tmp_path: Path):
+    file = checkpoint(0)
+    again = [file, str(file), f"{file.parent}/./{file.name}"]
+    found = transferbench.evaluate(again, SEEDS.only("knn"), "tiny", control=False, seeds=(0, 0))
+    assert rows(found) == [("intl-tiny", "knn")]
+
+
+def test_what_runs_once_is_said(checkpoint: Callable[[int], Path]):
+    execution = api.Execution(Runtime(torch.device("cpu")))
+    asked = api.EvaluationRequest([checkpoint(0)], ["tiny"], SEEDS, seeds=(0, 1), control=False)
+    assert api.prepare(asked, execution).notes == ("Run once, since no seed changes it: tiny knn.",)

@@ -11,7 +11,9 @@ from transferbench.errors import UserError
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A name or digest in --in, a checkpoint, record or folder.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A name, NAME@WHICH or digest in --in, a checkpoint, record or folder.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise; differences are B minus A.")],
     in_: Annotated[
         list[Path] | None, typer.Option("--in", help="Folder of records to search; can be repeated.")

@@ -28,9 +28,14 @@ def evaluate_all(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the expected time and memory, and stop.", rich_help_panel=RUN)
     ] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Run every job with seeds 0 to N-1.", rich_help_panel=RUN)] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Run with seeds 0 to N-1 whatever depends on one.", rich_help_panel=RUN)
+    ] = 1,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Smoke run: only this many images of each split.", rich_help_panel=RUN)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Judge on val or test, not the data set's own split.", rich_help_panel=RUN)
     ] = None,
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Add a random-init row.", rich_help_panel=RUN)
@@ -67,6 +72,7 @@ def evaluate_all(
             overrides=set_ or [],
             seeds=range(seeds),
             limit=limit,
+            split=split,
             control=control,
             encoder=encoder,
             stated=as_ or [],
@@ -85,10 +91,10 @@ def evaluate_all(
             work = api.prepare(request, execution)
             if printing.planned(work, execution.runtime.is_main, plan):
                 return
-            found = printing.watched(work, execution.runtime.is_main)
+            done = printing.watched(work, execution.runtime.is_main)
         finally:
             runtime.stop()
-    printing.conclude(found, out, execution.runtime.is_main)
+    printing.conclude(done, out, execution.runtime.is_main)
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:

@@ -47,7 +47,7 @@ def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
     for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
         print(text, flush=True)
     started, found = records.now(), []
-    names = [f"{candidate.name} {job.data} {job.id}" for candidate in work.candidates for job in work.jobs]
+    names = [f"{candidate.name} {job.data} {job.id}" for candidate, jobs in work.assignments for job in jobs]
     with progress_bar(is_main) as progress:
         bar = progress.add_task(names[0], total=len(names))
         for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):

@@ -9,6 +9,7 @@ from transferbench import intervals, state
 from transferbench.errors import UserError
 from transferbench.intervals import Comparison
 from transferbench.records import Record
+from transferbench.records.experiments import Experiment
 
 __all__ = ["Comparison", "compare", "hits", "kept"]
 
@@ -25,7 +26,7 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
     Raises:
         UserError: when they are not of one experiment, or their predictions are not there as they were recorded.
     """
-    shared = ("task", "protocol_sha256", "data_fingerprint", "limit", "primary")
+    shared = (*Experiment._fields, "primary")
     differing = [name for name in shared if getattr(first, name) != getattr(second, name)]
     if differing:
         raise UserError(
@@ -33,11 +34,11 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
             f"{', '.join(differing)}. Expected two results of one task under one protocol on the same images."
         )
     labels, predictions = kept(first, out)
-    others, found = kept(second, second_out or out)
+    others, theirs = kept(second, second_out or out)
     if not np.array_equal(labels, others):
         raise UserError(f"{first.candidate} and {second.candidate} were tested on different labels.")
     by_class = labels if first.primary == "mean_per_class" else None
-    return intervals.compare(predictions == labels, found == labels, by_class)
+    return intervals.compare(predictions == labels, theirs == labels, by_class)
 
 
 def hits(record: Record, out: Path) -> Bool[np.ndarray, "n"] | None:

@@ -1,4 +1,4 @@
-"""Which results are of the same experiment on other weights, and what keeps the others apart."""
+"""Which results may be compared, and what keeps the others apart."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,15 +8,15 @@ import pydantic
 from transferbench import settings
 from transferbench.errors import UserError
 from transferbench.records import Record
+from transferbench.records.experiments import Experiment, experiment
 from transferbench.tasks import TASKS
 
-Experiment = tuple[str, str, str, int | None, str]
+Compared = tuple[Experiment, str]
 
 
-def experiment(record: Record) -> Experiment:
-    """What two results share that may be compared: task, protocol, data, limit and main score."""
-    data = settings.canonical_json(record.data_fingerprint)
-    return record.task, record.protocol_sha256, data, record.limit, record.primary
+def compared(record: Record) -> Compared:
+    """What two results share that may be compared: the experiment and the main score."""
+    return experiment(record), record.primary
 
 
 def differences(first: Record, second: Record) -> list[str]:
@@ -29,6 +29,7 @@ def differences(first: Record, second: Record) -> list[str]:
     others: dict[str, tuple[Any, Any]] = {
         "the task's version": (first.version, second.version),
         "limit": (first.limit, second.limit),
+        "the judged split": (first.split or "the usual", second.split or "the usual"),
         "the main score": (first.primary, second.primary),
     }
     data = [
@@ -50,8 +51,9 @@ def cure(record: Record, file: str, out: str) -> str:
     changed = [f"--set '{record.task}.{name}={_yaml(value)}'" for name, value in _changed(record).items()]
     seeds = [f"--seeds {record.seed + 1}"] if record.seed else []
     limit = [f"--limit {record.limit}"] if record.limit else []
+    split = [f"--split {record.split}"] if record.split else []
     task = f"evaluate {record.task.replace('_', '-')} {file} --data {record.dataset}"
-    return " ".join([task, *changed, *seeds, *limit, f"--out {out}"])
+    return " ".join([task, *changed, *seeds, *limit, *split, f"--out {out}"])
 
 
 def _changed(record: Record) -> dict[str, Any]:

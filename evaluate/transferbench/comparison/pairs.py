@@ -9,13 +9,15 @@ from pathlib import Path
 
 from transferbench import intervals
 from transferbench.comparison import compare
-from transferbench.comparison.experiments import Experiment, experiment
-from transferbench.comparison.reasons import apart, place, unfinished
-from transferbench.comparison.sides import Side, find_side
+from transferbench.comparison.experiments import Compared, compared
+from transferbench.comparison.reasons import apart, unfinished
+from transferbench.comparison.sides import Side, find_sides
 from transferbench.errors import UserError
 from transferbench.intervals import Comparison, Interval
 from transferbench.records import Record
 from transferbench.records.collection import StoredRecord
+from transferbench.records.experiments import place
+from transferbench.records.subjects import computations
 
 ROUNDING = 1e-6
 """Points by which a value and the predictions it was measured on may disagree."""
@@ -64,7 +66,7 @@ class Versus:
     a: Side
     b: Side
     lines: tuple[ComparedExperiment, ...]
-    pairs: dict[Experiment, Pairs]
+    pairs: dict[Compared, Pairs]
     not_compared: tuple[str, ...]
 
 
@@ -76,7 +78,7 @@ def between(a: str, b: str, folders: Sequence[Path]) -> Iterator[Versus]:
         UserError: when one stands for nothing or for several candidates, or when nothing of both can be compared.
     """
     with ExitStack() as stack:
-        found = versus(find_side(a, folders, stack), find_side(b, folders, stack), str(folders[0]))
+        found = versus(*find_sides(a, b, folders, stack), str(folders[0]))
         if not found.lines:
             raise UserError("\n".join([f"No result of {a} and {b} can be compared.", *found.not_compared]))
         yield found
@@ -98,14 +100,15 @@ def versus(a: Side, b: Side, out: str) -> Versus:
     return Versus(a, b, tuple(lines), paired, tuple(dict.fromkeys(reasons)))
 
 
-def _by_experiment(side: Side) -> dict[Experiment, list[StoredRecord]]:
-    """The finished results by experiment, in the order of seeds; runs that found the same of one network count once."""
-    groups: dict[Experiment, dict[str, StoredRecord]] = defaultdict(dict)
+def _by_experiment(side: Side) -> dict[Compared, list[StoredRecord]]:
+    """The finished results by experiment, in the order of seeds, each computation once."""
+    groups: dict[Compared, list[StoredRecord]] = defaultdict(list)
     for each in sorted(side.found, key=lambda found: _seeds(found.record)):
         if each.record.status == "ok" and each.record.score(each.record.primary):
-            same = f"{each.record.digest} {[score.value for score in each.record.scores]}"
-            groups[experiment(each.record)].setdefault(same, each)
-    return {key: list(found.values()) for key, found in groups.items()}
+            groups[compared(each.record)].append(each)
+    runs = {key: computations([each.record for each in found], key[1]) for key, found in groups.items()}
+    kept = {id(record) for found in runs.values() for record in found}
+    return {key: [each for each in found if id(each.record) in kept] for key, found in groups.items()}
 
 
 def _seeds(record: Record) -> tuple[int, int]:

@@ -6,11 +6,7 @@ from transferbench.comparison.experiments import cure, differences, nearest
 from transferbench.comparison.sides import Side
 from transferbench.records import Record
 from transferbench.records.collection import StoredRecord
-
-
-def place(record: Record) -> tuple[str, ...]:
-    """What results are listed in the order of."""
-    return record.dataset, record.task, record.label, record.protocol_sha256
+from transferbench.records.experiments import place
 
 
 def apart(

@@ -10,8 +10,9 @@ from pathlib import Path
 from transferbench import state
 from transferbench.comparison.pairs import ComparedExperiment, Versus
 from transferbench.comparison.samples import ChangedImage
-from transferbench.comparison.sides import Side
+from transferbench.comparison.sides import Side, apart, is_own_control
 from transferbench.errors import UserError
+from transferbench.records.subjects import is_control
 
 HEADS = ("data", "task", "score", "A", "B", "B - A", "95 % interval", "p", "p (Holm)", "only A", "only B", "test")
 ABOUT = """
@@ -27,7 +28,7 @@ def text(found: Versus, samples: Sequence[ChangedImage] = ()) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{line.dataset} {line.label}: {line.note}" for line in found.lines if line.note]
-    parts = [[_side("A", found.a), _side("B", found.b)], lines, ABOUT.splitlines(), notes]
+    parts = [[_side("A", found.a), _side("B", found.b), *_foreign(found)], lines, ABOUT.splitlines(), notes]
     parts += [["Not compared:", *(f"  {reason}" for reason in found.not_compared)]] if found.not_compared else []
     parts += [["Changed, in the most results first:", *map(_sample, samples)]] if samples else []
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -62,12 +63,23 @@ def _everything(found: Versus, samples: Sequence[ChangedImage]) -> dict[str, obj
 
 
 def _identity(side: Side) -> dict[str, object]:
-    return {"name": side.name, "digests": sorted({each.record.digest for each in side.found})}
+    digests = sorted({each.record.digest for each in side.found})
+    return {"name": side.name, "architecture": side.first.card.architecture.name, "digests": digests}
 
 
 def _side(name: str, side: Side) -> str:
     digests = sorted({each.record.digest[:12] for each in side.found})
-    return f"{name}  {side.name}  ({', '.join(digests)})"
+    return f"{name}  {side.name}  {side.first.card.architecture.name}  ({', '.join(digests)})"
+
+
+def _foreign(found: Versus) -> list[str]:
+    """A line where one side is a control and not the other's own."""
+    sides = ((found.a, found.b), (found.b, found.a))
+    return [
+        f"Note: {control.name} is not {other.name}'s own control: {', '.join(apart(control.first, other.first))}."
+        for control, other in sides
+        if is_control(control.first) and not is_control(other.first) and not is_own_control(control, other)
+    ]
 
 
 def _row(line: ComparedExperiment) -> tuple[str, ...]:

@@ -22,13 +22,22 @@ def stratified(labels: Int64[np.ndarray, "n"], fraction: float, seed: int) -> In
     if (labels < 0).any():
         raise UserError(f"{(labels < 0).sum()} of the {len(labels)} images have no label, so no share of each class.")
     counts = np.bincount(labels)
-    keep = np.maximum(1, np.rint(fraction * counts))
-    return np.flatnonzero(ranks(labels, seed) < keep[labels])
+    return np.flatnonzero(ranks(labels, seed) < _share(counts, fraction)[labels])
 
 
 def per_class(labels: Int64[np.ndarray, "n"], count: int, seed: int) -> Int64[np.ndarray, "m"]:
     """Sorted positions of `count` of each class, all where it has no more; with one seed fewer lie in more."""
     return np.flatnonzero(ranks(labels, seed) < count)
+
+
+def leaves_out(labels: Int64[np.ndarray, "n"], count: int | None = None, fraction: float = 1.0) -> bool:
+    """Whether `per_class` of `count`, or else `stratified`, leaves an image out, so that the seed decides which."""
+    of_class = np.unique(labels, return_counts=True)[1]
+    return bool((of_class > (_share(of_class, fraction) if count is None else count)).any())
+
+
+def _share(counts: Int64[np.ndarray, "c"], fraction: float) -> np.ndarray:
+    return np.maximum(1, np.rint(fraction * counts))
 
 
 def limited(images: LabeledImages, n: int, seed: int) -> LabeledImages:

@@ -9,6 +9,7 @@ from pathlib import Path
 from transferbench import records
 from transferbench.errors import UserError
 from transferbench.records import Record, archive
+from transferbench.records.experiments import Experiment, experiment, question
 
 ARCHIVE = ".zip"
 
@@ -106,7 +107,7 @@ def merged(found: Sequence[StoredRecord], unreadable: Sequence[str]) -> Collecti
     """One result for each experiment and name, by the rule of `opened`."""
     alike: dict[object, list[StoredRecord]] = defaultdict(list)
     for each in found:
-        alike[_experiment(each.record)].append(each)
+        alike[_run_of(each.record, experiment(each.record))].append(each)
     kept: list[StoredRecord] = []
     notes: list[str] = []
     for same in (same for group in alike.values() for same in _by_identity(group)):
@@ -120,23 +121,13 @@ def merged(found: Sequence[StoredRecord], unreadable: Sequence[str]) -> Collecti
     return Collection(tuple(answered), tuple(unreadable), tuple(notes))
 
 
-def _experiment(record: Record) -> tuple[object, ...]:
-    """All of the identity but the card, and the name."""
-    data = frozenset(record.data_fingerprint.items())
-    return record.candidate, record.digest, record.task, data, record.protocol_sha256, record.seed, record.limit
+def _run_of(record: Record, what: Experiment) -> tuple[object, ...]:
+    """Who was measured on what with which seed: all of the identity but the card, and the name."""
+    return record.candidate, record.digest, what, record.seed
 
 
 def _question(record: Record) -> tuple[object, ...]:
-    """What was asked, known even where the data was not there."""
-    return (
-        record.candidate,
-        record.digest,
-        record.task,
-        record.dataset,
-        record.protocol_sha256,
-        record.seed,
-        record.limit,
-    )
+    return _run_of(record, question(record))
 
 
 def _by_identity(group: Sequence[StoredRecord]) -> Iterable[list[StoredRecord]]:

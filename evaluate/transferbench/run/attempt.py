@@ -13,11 +13,11 @@ from torch import Tensor
 from transferbench import records
 from transferbench.checkpoints import Candidate
 from transferbench.errors import told
-from transferbench.records import Record
+from transferbench.records import Record, Score
 from transferbench.records.artifacts import keep
 from transferbench.runtime.memory import peak_mb
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed
+from transferbench.tasks import TASKS, Bench, Dataset, Outcome, Task, completed, depends_on_seed, with_seeding
 
 
 @dataclass(frozen=True)
@@ -50,43 +50,53 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
     if any(errors):
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
-    found = here.gather_objects(found)[0]
+    kept: Any = here.gather_objects(found)[0]
     here.barrier()
     if here.is_main:
         shutil.rmtree(scratch)
-    return pending_job.blank.model_copy(update={**measured, **status, **found})
+    return pending_job.blank.model_copy(update={**measured, **status, **kept})
 
 
 def _found(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> dict[str, Any] | str:
     """What the record of a finished task says, or the error that keeps it from saying it."""
     try:
-        scores = completed(outcome, pending_job.dataset.test.info).scores
+        scores = _scores(outcome, pending_job.dataset)
         for score in scores:
             if not math.isfinite(score.value):
                 raise ValueError(f"'{pending_job.job.task}' found {score.metric} = {score.value}, which is no number.")
         return {
             "scores": scores,
+            "images": outcome.images,
             "artifacts": keep(outcome.artifacts, folder, pending_job.blank) if folder else {},
         }
     except Exception as error:
         return told(error)
 
 
+def _scores(outcome: Outcome, dataset: Dataset) -> tuple[Score, ...]:
+    """The scores with the one that the data set is reported in; those of test images name the split that was judged."""
+    scores, split = completed(outcome, dataset.test.info).scores, dataset.split
+    return tuple(
+        each.model_copy(update={"split": split}) if split and each.split == "test" else each for each in scores
+    )
+
+
 def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
     """What the task found, or the error that kept it from that. The weights are afterwards what they were before."""
-    task: Task = TASKS.load(pending_job.job.task)
+    job, dataset = pending_job.job, pending_job.dataset
+    task: Task = TASKS.load(job.task)
     backbone = pending_job.candidate.backbone
     weights: dict[str, Tensor] = {}
     try:
         weights = {name: tensor.detach().clone() for name, tensor in backbone.state_dict().items()}
-        outcome = task.run(
-            pending_job.candidate, pending_job.dataset, pending_job.job.config, pending_job.job.seed, bench
-        )
+        said = depends_on_seed(task, job.config, dataset)
+        outcome = task.run(pending_job.candidate, dataset, job.config, job.seed, bench)
         changed = [name for name, tensor in backbone.state_dict().items() if not _same_bits(tensor, weights[name])]
         if task.FROZEN and changed:
-            raise RuntimeError(f"'{pending_job.job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
+            raise RuntimeError(f"'{job.task}' promises a frozen backbone, but changed {', '.join(changed)}")
         if not isinstance(outcome, Outcome):
-            raise TypeError(f"'{pending_job.job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
+            raise TypeError(f"'{job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
+        outcome = with_seeding(outcome, said)
     except Exception as error:
         outcome = told(error)
     if weights:

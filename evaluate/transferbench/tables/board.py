@@ -13,7 +13,11 @@ Kind = Literal["chance", "control", "published", "candidate"]
 
 @dataclass(frozen=True)
 class Column:
-    """One protocol on one data set: equal only when every setting and the data are. Merged ones have no hash."""
+    """One protocol on one data set: equal only when every setting and the data are. Merged ones have no hash.
+
+    `split` is the judged one where it is not the data set's own; `images` counts the training images of a task on a
+    part of them, for its heading.
+    """
 
     dataset: str
     task: str
@@ -24,6 +28,8 @@ class Column:
     protocol_sha256: str
     data_sha256: str
     limit: int | None
+    split: str | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class Reference:
 class Cell:
     """Mean over `n` runs, and their sample standard deviation where there are two or more; n is 0 without runs.
 
-    `mark` names a footnote; `is_ahead` says that a paired test finds the column's best better than its second.
+    `mark` names a footnote; `is_ahead` says that a paired test finds the column's best better than its second,
+    `is_beaten` that the row's own control, as printed, is better.
     """
 
     mean: float
@@ -48,6 +55,7 @@ class Cell:
     reference: Reference | None = None
     mark: str = ""
     is_ahead: bool = False
+    is_beaten: bool = False
     records: tuple[Record, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -68,7 +76,10 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Row:
-    """What is judged: checkpoints that differ in nothing but their seed."""
+    """What is judged: checkpoints that differ in nothing but their seed.
+
+    `network` is its architecture and preprocessing, which its own control shares.
+    """
 
     kind: Kind
     name: str
@@ -77,6 +88,7 @@ class Row:
     method: str = ""
     epochs: int | None = None
     ranking: Ranking | None = None
+    network: str = ""
 
 
 @dataclass(frozen=True)

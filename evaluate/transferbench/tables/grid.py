@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from transferbench.tables.board import DECIMALS, Cell, Column, Leaderboard, Row
+from transferbench.tables.controls import BEATEN, NOTE
 
 Style = Literal["", "best", "second"]
 STYLES: tuple[Style, ...] = ("", "best", "second")
@@ -86,7 +87,10 @@ def _entries(board: Leaderboard, row: Row) -> Iterator[GridEntry]:
 def _entry(cell: Cell, with_count: bool, style: Style) -> GridEntry:
     count = f" ({cell.n})" if with_count and cell.std is not None and cell.n else ""
     spread = "" if cell.std is None else f"± {cell.std:.{DECIMALS}f}{count}"
-    return GridEntry(f"{cell.mean:.{DECIMALS}f}", spread, cell.mark + (AHEAD if cell.is_ahead else ""), style)
+    marks = cell.mark + (AHEAD if cell.is_ahead else "")
+    if style and cell.is_beaten:
+        style, marks = "", marks + BEATEN
+    return GridEntry(f"{cell.mean:.{DECIMALS}f}", spread, marks, style)
 
 
 def _published(cell: Cell) -> GridEntry:
@@ -109,8 +113,9 @@ def _ranks(row: Row) -> list[GridEntry]:
 
 
 def heading(column: Column) -> str:
-    """A column's label; an arrow says that lower is better."""
-    return column.label if column.higher_is_better else f"{column.label} ↓"
+    """A column's label; how many images `1 %` or 10 a class really are, and an arrow where lower is better."""
+    part = "" if column.images is None else f" ({column.images:,} images)"
+    return f"{column.label}{part}{'' if column.higher_is_better else ' ↓'}"
 
 
 def notes(board: Leaderboard) -> list[str]:
@@ -128,6 +133,8 @@ def notes(board: Leaderboard) -> list[str]:
         found.append(
             f"{AHEAD} better than the second, p < 0.05: McNemar's test over test images, or a paired t test over seeds."
         )
+    if any(cell.is_beaten and board.place(row, column) for row in board.rows for column, cell in row.cells.items()):
+        found.append(f"{BEATEN} {NOTE}")
     if any(cell.reference for cell in measured):
         found.append(
             f"Published: the paper's number, and measured less published; within: at most {board.tolerance:g} away."

@@ -7,7 +7,14 @@ from transferbench.tables.grid import Grid, GridEntry
 TEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-    | {"±": r"$\pm$", "\N{EN DASH}": "--", "↓": r"$\downarrow$", "\N{MINUS SIGN}": "$-$", "†": r"\dag{}"}
+    | {
+        "±": r"$\pm$",
+        "\N{EN DASH}": "--",
+        "↓": r"$\downarrow$",
+        "\N{MINUS SIGN}": "$-$",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+    }
     | {"<": "$<$", ">": "$>$"}
 )
 PACKAGES = (r"\usepackage{booktabs}", r"\usepackage{siunitx}")

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from transferbench import settings
-from transferbench.checkpoints import CONTROL, Origin
 from transferbench.errors import unknown
 from transferbench.records import Record
+from transferbench.records.subjects import computations, is_control, network, subject, words_apart
 from transferbench.tables.board import Cell, Column, Kind, Leaderboard, Row
 from transferbench.tables.choice import ORDERS, Choice, filtered, score_names
 from transferbench.tables.columns import column_of, columns_of
+from transferbench.tables.controls import compared
 from transferbench.tables.merging import merged
 from transferbench.tables.ranking import Hits, ranked, tested
 from transferbench.tables.references import context, referenced
@@ -45,10 +45,8 @@ def leaderboard(
     columns = columns_of(kept, choice)
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in kept:
-        groups[_row_key(record)].append(record)
-    rows = _named_apart(
-        [(min(r.digest for r in group), _row(group, columns, choice)) for _, group in sorted(groups.items())]
-    )
+        groups[subject(record)].append(record)
+    rows = _named_apart([(group, _row(group, columns, choice)) for _, group in sorted(groups.items())])
     rows = [row for row in rows if row.cells]
     ordered = list(columns.values())
     controls = sorted((row for row in rows if row.kind == "control"), key=lambda row: (row.architecture, row.name))
@@ -59,6 +57,7 @@ def leaderboard(
         dict(+left_out),
         tolerance=choice.tolerance,
     )
+    board = compared(board)
     board = referenced(board) if choice.published else board
     board = context(board) if choice.context else board
     board = merged(board) if choice.merged else board
@@ -77,46 +76,52 @@ def _why_not(record: Record, limited: bool) -> str | None:
 
 
 def _kind(record: Record) -> Kind:
-    is_control = record.load_report.format == CONTROL or record.card.origin.method == SUPERVISED
-    return "control" if is_control else "candidate"
-
-
-def _row_key(record: Record) -> str:
-    """What the records of one row share: seeds of one recipe are one row, weights of unknown origin one each."""
-    origin = record.card.origin.model_copy(update={"seed": None, "commit": None, "source_sha256": None})
-    account = origin.model_dump_json() if origin != Origin() else record.digest
-    network = record.card.model_dump(mode="json", include={"architecture", "preprocess"})
-    return f"{record.candidate} {settings.canonical_json(network)} {account}"
+    return "control" if is_control(record) or record.card.origin.method == SUPERVISED else "candidate"
 
 
 def _row(group: Sequence[Record], columns: dict[Column, Column], choice: Choice) -> Row:
-    found: dict[Column, list[tuple[float, Record]]] = defaultdict(list)
+    found: dict[Column, tuple[str, list[Record]]] = {}
     for record in group:
         for score in record.scores:
             if choice.place(record, score) is not None:
-                found[columns[column_of(record, score)]].append((score.value, record))
-    cells = {
-        column: Cell(
-            statistics.fmean(value for value, _ in each),
-            statistics.stdev(value for value, _ in each) if len(each) > 1 else None,
-            len(each),
-            records=tuple(record for _, record in each),
-        )
-        for column, each in found.items()
-    }
+                column = columns[column_of(record, score)]
+                found.setdefault(column, (score.metric, []))[1].append(record)
     first = group[0]
-    origin, kind = first.card.origin, _kind(first)
-    name = first.card.architecture.name
-    return Row(kind, first.candidate, name, cells, origin.method or "", origin.epochs)
+    return Row(
+        kind=_kind(first),
+        name=first.candidate,
+        architecture=first.card.architecture.name,
+        cells={column: _cell(records, metric) for column, (metric, records) in found.items()},
+        method=first.card.origin.method or "",
+        epochs=first.card.origin.epochs,
+        network=network(first.card),
+    )
 
 
-def _named_apart(rows: Sequence[tuple[str, Row]]) -> list[Row]:
-    """Rows given with a digest each: it becomes part of the name where name and architecture are not enough."""
-    count = Counter((row.name, row.architecture) for _, row in rows)
-    return [
-        row if count[row.name, row.architecture] == 1 else replace(row, name=f"{row.name} [{digest[:6]}]")
-        for digest, row in rows
-    ]
+def _cell(found: Sequence[Record], metric: str) -> Cell:
+    """What one row's results of one protocol come to; of a control each network counts once, with its mean."""
+    runs = computations(found, metric)
+    values: dict[object, list[float]] = defaultdict(list)
+    for i, record in enumerate(runs):
+        if score := record.score(metric):
+            values[record.digest if is_control(record) else i].append(score.value)
+    means = [statistics.fmean(each) for each in values.values()]
+    std = statistics.stdev(means) if len(means) > 1 else None
+    return Cell(statistics.fmean(means), std, len(means), records=tuple(runs))
+
+
+def _named_apart(rows: Sequence[tuple[Sequence[Record], Row]]) -> list[Row]:
+    """Rows given with their records: a word is added to the name where name and architecture are not enough."""
+    alike: dict[tuple[str, str], list[Sequence[Record]]] = defaultdict(list)
+    for group, row in rows:
+        alike[row.name, row.architecture].append(group)
+    words = {
+        id(group): f" [{word}]"
+        for groups in alike.values()
+        if len(groups) > 1
+        for group, word in zip(groups, words_apart(groups), strict=True)
+    }
+    return [replace(row, name=f"{row.name}{words.get(id(group), '')}") for group, row in rows]
 
 
 def _chance(kept: Sequence[Record], columns: dict[Column, Column]) -> list[Row]:

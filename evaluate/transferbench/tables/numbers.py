@@ -52,7 +52,7 @@ def _cell(cell: Cell | None) -> dict[str, Any] | None:
     if cell is None:
         return None
     source = cell.reference.number.source if cell.reference else None
-    return {**_parts(cell), "source": source, "is_ahead": cell.is_ahead, "mark": cell.mark}
+    return {**_parts(cell), "source": source, "is_ahead": cell.is_ahead, "is_beaten": cell.is_beaten, "mark": cell.mark}
 
 
 def _parts(cell: Cell | None) -> dict[str, object]:

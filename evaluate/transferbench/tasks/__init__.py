@@ -22,9 +22,12 @@ from transferbench.tasks._contract import (
     Forecasting,
     Labeled,
     Outcome,
+    Seeded,
     Selective,
     Task,
     cost_of,
+    depends_on_seed,
+    with_seeding,
 )
 
 __all__ = [
@@ -36,15 +39,18 @@ __all__ = [
     "JobCost",
     "Labeled",
     "Outcome",
+    "Seeded",
     "Selective",
     "Task",
     "accuracy",
     "completed",
     "cost_of",
+    "depends_on_seed",
     "primary",
     "require_fit",
     "takes",
     "trained",
+    "with_seeding",
 ]
 
 TASKS = plugins.Registry("transferbench.tasks", "task", ("VERSION", "FROZEN", "PRIMARY", "Config", "label", "run"))
@@ -103,6 +109,7 @@ def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:
         value=100 * mean_per_class(hits, labels),
         n=len(hits),
         bootstrap=_percent(intervals.bootstrap(hits, labels)),
+        seeded=outcome.scores[0].seeded if outcome.scores else None,
     )
     return dataclasses.replace(outcome, scores=(score, *outcome.scores))
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import numpy as np
 from transferbench import state
 from transferbench.checkpoints import Candidate
 from transferbench.data import Carries, LabeledImages
+from transferbench.data.dataset import Dataset
 from transferbench.features.extraction import FeatureSet, Report, extract
 from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.probing.cost import BOTH, PLAIN, JobCost
@@ -45,23 +46,17 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """The two splits a protocol uses."""
-
-    train: LabeledImages
-    test: LabeledImages
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What a task found: scores, and files worth keeping by name (predictions, curves, spectra).
 
     The artifact `predictions` of a classifier is an npz with `labels` and `predictions`, one class each a test image:
-    it is what `mean_per_class` is measured on, and what two candidates are compared by.
+    it is what `mean_per_class` is measured on, and what two candidates are compared by. A task on a part of the
+    training images says in `images` how many those really were, by score, or under "" for all scores.
     """
 
     scores: tuple[Score, ...]
     artifacts: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -70,8 +65,8 @@ class Task(Protocol):
 
     `VERSION` changes whenever the same settings could give another number; `FROZEN` says whether the backbone must come
     out bit-identical (checked); `PRIMARY` names the score that leaderboards show, where `top1` stands for whatever the
-    data set is reported in. What else a file may offer: `LABELS` (`Labeled`), `unfit` (`Selective`), `cost`
-    (`Counting`) and `forecast` (`Forecasting`).
+    data set is reported in. What else a file may offer: `LABELS` (`Labeled`), `depends_on_seed` (`Seeded`), `unfit`
+    (`Selective`), `cost` (`Counting`) and `forecast` (`Forecasting`).
     """
 
     VERSION: ClassVar[str]
@@ -93,6 +88,15 @@ class Labeled(Protocol):
     """A task for other data sets than those with one label an image: those that carry one of `LABELS`."""
 
     LABELS: ClassVar[tuple[Carries, ...]]
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    """A task that says whether chance has a part in it; one that does not say runs with every seed."""
+
+    def depends_on_seed(self, config: Any, dataset: Dataset) -> bool:
+        """Whether another seed can give another score; where it cannot, the job runs once for all seeds."""
+        ...
 
 
 @runtime_checkable
@@ -130,6 +134,18 @@ def cost_of(task: Task, config: Settings, dataset: Dataset) -> JobCost:
     if isinstance(task, Counting):
         return task.cost(config, len(dataset.train), len(dataset.test), len(dataset.train.info.classes))
     return JobCost(BOTH, reading=config if isinstance(config, FeatureSpec) else PLAIN)
+
+
+def depends_on_seed(task: Task, config: Settings, dataset: Dataset) -> bool | None:
+    """What a task says of its seed; None of one that does not say."""
+    said = task.depends_on_seed(config, dataset) if isinstance(task, Seeded) else None
+    return None if said is None else bool(said)
+
+
+def with_seeding(outcome: Outcome, said: bool | None) -> Outcome:
+    """The outcome whose scores all say whether a seed can change them, as far as the task said."""
+    scores = (each if each.seeded is not None else each.model_copy(update={"seeded": said}) for each in outcome.scores)
+    return replace(outcome, scores=tuple(scores))
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

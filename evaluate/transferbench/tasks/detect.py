@@ -88,6 +88,11 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     return reason or backends.unfit(config.backend, adapted, candidate.card.architecture)
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: new layers, order, flips and boxes are drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """The images that the detector is trained on, and a pass over the test images."""
     solver = config.resolved().SOLVER

@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.data.subsets import per_class
+from transferbench.data.subsets import leaves_out, per_class
 from transferbench.features.spec import FeatureSpec
 from transferbench.metrics import mean_per_class
 from transferbench.probing.cost import of_heads
@@ -48,6 +48,11 @@ def label(config: Config) -> str:
     return f"{config.shots}-shot"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Where a class has more images than the fewest that are drawn of each."""
+    return leaves_out(dataset.train.labels, min({config.shots, *config.others}))
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
     return of_heads(config, n_train, classes)
@@ -56,26 +61,30 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Mean over draws in the data set's metric, named `top1@n` for n images a class, and the spread of draws, `std@n`.
 
+    A class may have fewer: `images` says how many they are together.
+
     Artifact: predictions of each draw, and those of the first as `predictions`.
     """
     train = bench.features(candidate, dataset.train, config)
     test = bench.features(candidate, dataset.test, config)
     metric, classes = dataset.test.info.metric, len(dataset.train.info.classes)
     scores: list[Score] = []
+    images: dict[str, int] = {}
     kept = {"labels": test.labels}
     for shots in sorted({config.shots, *config.others}):
         drawn = [per_class(train.labels, shots, seed * config.draws + draw) for draw in range(config.draws)]
         found = [_predicted(train.features[few], train.labels[few], test.features, classes, config) for few in drawn]
         values = [_value(predictions, test.labels, metric) for predictions in found]
         main = [metric] if shots == config.shots else []
+        how = {"n": len(test.labels), "seeded": leaves_out(train.labels, shots)}
         for name in [*main, f"{metric}@{shots}"]:
-            scores.append(Score(metric=name, value=statistics.fmean(values), n=len(test.labels)))
+            scores.append(Score(metric=name, value=statistics.fmean(values), **how))
+            images[name] = len(drawn[0])
         if config.draws > 1:
-            spread = statistics.stdev(values)
-            scores.append(Score(metric=f"std@{shots}", value=spread, higher_is_better=False, n=len(test.labels)))
+            scores.append(Score(metric=f"std@{shots}", value=statistics.stdev(values), higher_is_better=False, **how))
         kept |= {"predictions": found[0]} if main else {}
         kept[f"shots{shots}"] = np.stack(found)
-    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)})
+    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)}, images)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.data.subsets import per_class
+from transferbench.data.subsets import leaves_out, per_class
 from transferbench.features.spec import Precision, feature_spec
 from transferbench.neighbors import Metric, capped
 from transferbench.neighbors.cache import cached_search
@@ -76,6 +76,11 @@ def label(config: Config) -> str:
     return f"k-NN{few}" if whole == Config.model_validate({}) else f"{config.k}-NN ({whole.preset() or rule}{few})"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """With `per_class`, where a class has more images than that."""
+    return config.per_class is not None and leaves_out(dataset.train.labels, config.per_class)
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A search among the training images for every test image."""
     reading, most = feature_spec(config.precision), capped(max(config.ks), n_train)
@@ -103,7 +108,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
     shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
-    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", shown)})
+    artifacts = {"predictions": bench.keep("predictions.npz", shown)}
+    return Outcome(tuple(scores), artifacts, {"": len(labels)} if config.per_class else {})
 
 
 def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], classes: int) -> Int64[np.ndarray, "m"]:

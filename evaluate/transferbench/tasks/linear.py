@@ -60,6 +60,11 @@ def label(config: Config) -> str:
     return f"linear ({name})" if name else "linear"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: first weights, crops and order are drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """Every epoch sees the training images anew."""
     return JobCost(

@@ -31,6 +31,11 @@ def label(config: Config) -> str:
     return f"linear-fast ({name})" if name else "linear-fast"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: first weights, crops and order are drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A few crops of every training image, and the head on their features."""
     views = min(config.crops, config.epochs) * n_train

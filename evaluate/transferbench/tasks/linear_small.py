@@ -34,6 +34,11 @@ def label(config: Config) -> str:
     return "linear-small"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: first weights and order are drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
     return of_heads(feature_spec(config.precision), n_train, classes, config.epochs)

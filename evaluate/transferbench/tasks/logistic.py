@@ -46,6 +46,11 @@ def label(config: Config) -> str:
     return "logistic"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Which images choose among several C is drawn."""
+    return len(set(config.choose_C)) > 1
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
     return of_heads(feature_spec(config.precision), n_train, classes)
@@ -105,7 +110,7 @@ def scored(
     fit: Fit, train: FeatureSet, features: np.ndarray, classes: int, runtime: Runtime
 ) -> Float64[np.ndarray, "n c"]:
     """Scores of all classes; a class without training images gets the lowest there is."""
-    found = fit.logits(on_device(features, runtime)).cpu().numpy()
+    computed = fit.logits(on_device(features, runtime)).cpu().numpy()
     logits = np.full((len(features), classes), np.finfo(np.float64).min)
-    logits[:, np.unique(train.labels)] = found
+    logits[:, np.unique(train.labels)] = computed
     return logits

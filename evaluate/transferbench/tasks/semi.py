@@ -1,13 +1,15 @@
 """Fine-tuning: backbone and classifier trained together on a part of the labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
-from transferbench.data.subsets import SPLITS, named, stratified
+from transferbench.data.subsets import SPLITS, leaves_out, named, stratified
 from transferbench.features.spec import feature_spec
 from transferbench.probing.fit import fit
 from transferbench.probing.probe import Schedule, Tuning
@@ -78,6 +80,11 @@ def label(config: Config) -> str:
     return f"{config.percent} % ({name})" if name else f"{config.percent} %"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Always: labels, first weights, crops and order are drawn."""
+    return True
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """Every epoch trains on the part and tests on all."""
     part = round(n_train * config.percent / 100)
@@ -88,7 +95,8 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, and of the best epoch as the papers report it."""
     train = labeled(dataset.train, config.percent, seed)
-    return trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
+    found = trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
+    return replace(found, images={"": len(train)})
 
 
 def labeled(train: LabeledImages, percent: int, seed: int) -> LabeledImages:
@@ -99,7 +107,16 @@ def labeled(train: LabeledImages, percent: int, seed: int) -> LabeledImages:
     """
     if percent == 100:
         return train
-    listing = SPLITS / f"{train.info.name}_{percent}percent.txt"
+    listing = _listing(train, percent)
     if listing.exists():
         return named(train, listing)
     return train.subset(stratified(train.labels, percent / 100, seed), f"{percent} % of the labels, seed {seed}")
+
+
+def is_drawn(train: LabeledImages, percent: int) -> bool:
+    """Whether the seed decides which labels may be seen: not where there is a list, or nothing is left out."""
+    return not _listing(train, percent).exists() and leaves_out(train.labels, fraction=percent / 100)
+
+
+def _listing(train: LabeledImages, percent: int) -> Path:
+    return SPLITS / f"{train.info.name}_{percent}percent.txt"

@@ -1,5 +1,7 @@
 """Logistic regression on frozen features of a part of the labels, 1 % by default."""
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
@@ -24,6 +26,11 @@ def label(config: Config) -> str:
     return f"logistic {config.percent} %"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """As for `logistic`, and where the labels are drawn."""
+    return logistic.depends_on_seed(config, dataset) or semi.is_drawn(dataset.train, config.percent)
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """As if all labels were seen."""
     return logistic.cost(config, n_train, n_test, classes)
@@ -37,4 +44,5 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """
     train = bench.features(candidate, semi.labeled(dataset.train, config.percent, seed), config.precision)
     test = bench.features(candidate, dataset.test, config.precision)
-    return logistic.judged(train, dataset, test, config, seed, bench)
+    found = logistic.judged(train, dataset, test, config, seed, bench)
+    return replace(found, images={"": len(train.labels)})

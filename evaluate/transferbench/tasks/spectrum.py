@@ -35,6 +35,11 @@ def label(config: Config) -> str:
     return "RankMe"
 
 
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Nothing is random."""
+    return False
+
+
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """As a head on features of both splits, which is more than it takes."""
     return of_heads(config, n_train, classes)
@@ -42,8 +47,8 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """The measures as scores, the spectrum as an artifact. Constant features have every rank 0. Nothing is random."""
-    found = bench.features(candidate, dataset.test, config)
-    features, labels = found.features, found.labels
+    extracted = bench.features(candidate, dataset.test, config)
+    features, labels = extracted.features, extracted.labels
     spread_evenly = np.unique(np.linspace(0, len(features) - 1, min(config.paired, len(features))).astype(np.int64))
     deviations = metrics.centered(features)
     values = metrics.eigenvalues(deviations)

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import math
+import re
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ import pytest
 from scipy import stats
 
 from transferbench import intervals, records, settings, state
+from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Card, Origin
 from transferbench.checkpoints.save import save
+from transferbench.data.transforms import Preprocess
 from transferbench.records import Artifact, Record, Score
 
 shared = runpy.run_path(str(Path(__file__).parents[1] / "records/test_records.py"))
@@ -42,8 +46,7 @@ def judged(out: Path, name: str, wrong: list[int], **changes: Any) -> Record:
         candidate=name,
         digest=digest,
         card=card,
-        scores=(Score(metric="top1", value=100.0 - len(wrong), n=100),),
-        **changes,
+        **{"scores": (Score(metric="top1", value=100.0 - len(wrong), n=100),), **changes},
     )
     path = f"artifacts/{record.identity[:12]}/predictions.npz"
     state.write(out / path, buffer.getvalue())
@@ -210,3 +213,99 @@ def test_seeds_without_spread_are_not_tested():
     found = intervals.over_seeds([1.0, 2.0, 4.0], [3.0, 4.0], paired=False)
     assert found is not None
     assert found[1] == pytest.approx(stats.ttest_ind([3.0, 4.0], [1.0, 2.0, 4.0], equal_var=False).pvalue)
+
+
+def a_network(depth: int, crop: int = 224, **origin: Any) -> Card:
+    architecture = complete(Architecture(family="resnet", arguments={"depth": depth}))
+    return Card(architecture=architecture, preprocess=Preprocess(crop=crop), origin=Origin(**origin))
+
+
+def controlled(out: Path, depth: int, wrong: int, seed: int = 0, crop: int = 224) -> Record:
+    """A random network of an architecture; the digest knows nothing of the preprocessing."""
+    return placed(out, "random-init", wrong, a_network(depth, crop, method="random-init", seed=seed), f"{depth} {seed}")
+
+
+def placed(out: Path, name: str, wrong: int, card: Card, weights: str, **changes: Any) -> Record:
+    record = judged(out, name, list(range(wrong)), **changes)
+    next((out / "records").glob(f"*{record.identity[:16]}.json")).unlink()
+    report = record.load_report.model_copy(update={"format": name if name == "random-init" else "test"})
+    changed = {"card": card, "digest": settings.sha256({"weights": weights}), "load_report": report}
+    record = record.model_copy(update=changed)
+    records.write(out / "records", record)
+    return record
+
+
+def test_a_controls_name_stands_for_the_other_sides_own(evaluate: Run, tmp_path: Path):
+    out = tmp_path / "results"
+    for depth, wrong in ((18, 40), (34, 60)):
+        placed(out, f"r{depth}", 10, a_network(depth), f"r{depth}")
+        for seed in (0, 1):
+            controlled(out, depth, wrong + seed, seed)
+    for a, b, values in (
+        ("r18", "random-init", ["90.00", "59.50 (2)"]),
+        ("r34", "random-init", ["90.00", "39.50 (2)"]),
+        ("random-init", "r34", ["39.50 (2)", "90.00"]),
+        ("r18", "random-init@resnet34", ["90.00", "39.50 (2)"]),
+    ):
+        code, printed, err = evaluate("compare", a, b)
+        assert (code, err) == (0, "")
+        assert lines(printed)[0][3:5] == values
+        assert ("not r18's own control: architecture resnet34, not resnet18" in printed) == ("@" in b)
+
+
+def test_networks_that_share_a_name_are_asked_for_and_can_be_said(evaluate: Run, tmp_path: Path):
+    out = tmp_path / "results"
+    placed(out, "ours", 1, a_network(18), "ours")
+    first, second = (placed(out, "checkpoint", 5 * i, a_network(18), f"c{i}") for i in (1, 2))
+    controlled(out, 34, 40)
+    controlled(out, 34, 50, crop=96)
+    code, _, err = evaluate("compare", "ours", "checkpoint")
+    assert code == 2
+    assert "'checkpoint' stands for 2 networks. Name one of them" in err
+    for record, value in ((first, "95.00"), (second, "90.00")):
+        word = f"checkpoint@{record.digest[:6]}"
+        assert word in err
+        assert lines(evaluate("compare", "ours", word)[1])[0][4] == value
+    code, _, err = evaluate("compare", "ours", "random-init")
+    assert code == 2, "neither is the control of ours"
+    words = re.findall(r"random-init@\w+", err)
+    assert "crop 224" in err
+    assert "crop 96" in err
+    assert sorted(lines(evaluate("compare", "ours", word)[1])[0][4] for word in words) == ["50.00", "60.00"]
+    digest = controlled(out, 34, 50, crop=96).digest
+    assert "stands for 2 networks" in evaluate("compare", "ours", digest[:12])[2]
+    assert evaluate("compare", "ours", "checkpoint@000000")[0] == 2
+    assert "with --in elsewhere" in evaluate("compare", "ours", renamed(out, tmp_path / "elsewhere"))[2]
+
+
+def renamed(out: Path, other: Path) -> str:
+    """A folder with the two networks called `checkpoint` alone."""
+    (other / "records").mkdir(parents=True)
+    for path in (out / "records").glob("checkpoint*"):
+        shutil.copy(path, other / "records")
+    return other.name
+
+
+def test_two_recipes_under_one_name_are_not_pooled_and_seeds_of_one_are(evaluate: Run, tmp_path: Path):
+    out = tmp_path / "results"
+    placed(out, "ours", 1, a_network(18), "ours")
+    for epochs in (100, 200):
+        for seed in (0, 1):
+            card = a_network(18, method="m", recipe="r", epochs=epochs, seed=seed)
+            placed(out, "run", epochs // 10 + seed, card, f"{epochs} {seed}")
+    code, _, err = evaluate("compare", "ours", "run")
+    assert code == 2
+    assert "epochs 100" in err
+    assert "epochs 200" in err
+    values = [lines(evaluate("compare", "ours", word)[1])[0][4] for word in re.findall(r"run@\w+", err)]
+    assert sorted(values) == ["79.50 (2)", "89.50 (2)"]
+
+
+def test_what_a_task_says_of_its_seed_decides_how_often_a_run_counts(evaluate: Run, tmp_path: Path):
+    for seeded, printed in ((True, "98.00 (3)"), (False, "98.00"), (None, "98.00")):
+        out = tmp_path / str(seeded)
+        score = Score(metric="top1", value=98.0, n=100, seeded=seeded)
+        for seed in range(3):
+            judged(out, "same", [1, 2], seed=seed, scores=(score,))
+        judged(out, "other", [1])
+        assert lines(evaluate("compare", "same", "other", "--in", out)[1])[0][3] == printed

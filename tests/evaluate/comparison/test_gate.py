@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, Origin
+from transferbench.data.transforms import Preprocess
 from transferbench.records import Record, Score
 from transferbench.records import record as records
 
@@ -164,3 +166,69 @@ def test_a_damaged_record_of_the_baseline_is_named(evaluate: Run):
     assert code == 0
     assert bad.name in err
     assert "was changed after it was written" in err
+
+
+def a_network(depth: int = 18, crop: int = 224, **origin: Any) -> Card:
+    architecture = Architecture(family="resnet", arguments={"depth": depth})
+    return Card(architecture=architecture, preprocess=Preprocess(crop=crop), origin=Origin(**origin))
+
+
+def called(value: float, weights: str, card: Card, name: str = "checkpoint", **changes: Any) -> Record:
+    return scored(value, name=name, card=card, digest=records.settings.sha256({"weights": weights}), **changes)
+
+
+def verdicts(evaluate: Run, *arguments: str) -> dict[str, str]:
+    """The first word of the line about each number, by candidate."""
+    out = evaluate("gate", "new", "--against", "base", *arguments)[1]
+    found = [line.split() for line in out.splitlines()]
+    return {words[1]: words[0] for words in found if words and words[0] in ("ok", "better", "LEFT", "MISSING")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (a_network(18), a_network(34)),
+        (a_network(crop=224), a_network(crop=96)),
+        (a_network(method="m", recipe="r", epochs=1), a_network(method="m", recipe="r", epochs=2)),
+        (a_network(), a_network()),
+    ],
+    ids=["architecture", "preprocessing", "recipe", "weights of unknown origin"],
+)
+def test_networks_of_one_name_are_held_each_to_its_own(evaluate: Run, one: Card, other: Card):
+    for folder, values in (("base", (60.0, 80.0)), ("new", (80.0, 60.0))):
+        kept(folder, called(values[0], "one", one), called(values[1], "other", other))
+    found = verdicts(evaluate)
+    assert sorted(found.values()) == ["LEFT", "better"], "their means are the same"
+    assert all(name.startswith("checkpoint@") for name in found)
+
+
+def test_new_weights_are_known_by_what_only_they_share(evaluate: Run):
+    kept(
+        "base", called(60.0, "a", a_network(18)), called(70.0, "b", a_network(34)), called(50.0, "kept", a_network(18))
+    )
+    kept(
+        "new", called(60.0, "a2", a_network(18)), called(65.0, "b2", a_network(34)), called(50.0, "kept", a_network(18))
+    )
+    assert sorted(verdicts(evaluate).values()) == ["LEFT", "ok", "ok"]
+
+
+def test_what_cannot_be_told_apart_is_missing_and_says_which_it_could_be(evaluate: Run):
+    kept("base", called(60.0, "a", a_network()))
+    kept("new", called(60.0, "a2", a_network()), called(61.0, "a3", a_network()))
+    code, out, _ = evaluate("gate", "new", "--against", "base")
+    assert code == 1
+    assert out.count("checkpoint@") == 2
+    assert "it cannot be told which of these it is" in out
+    kept("base2", called(60.0, "a", a_network(18)))
+    kept("new2", called(60.0, "a", a_network(34), name="checkpoint"))
+    assert "MISSING" in evaluate("gate", "new2", "--against", "base2")[1], "another architecture is another network"
+
+
+def test_a_computation_repeated_under_several_seeds_is_one_run_and_has_no_sigma(evaluate: Run):
+    for seed in range(3):
+        kept("base", called(65.0, "same", a_network(method="random-init"), seed=seed))
+        kept("new", called(64.9, "same", a_network(method="random-init"), seed=seed))
+    code, out, _ = evaluate("gate", "new", "--against", "base", "--sigma", "2")
+    assert code == 0, "no spread over seeds that change nothing is no band of width 0"
+    assert "65.00 -> 64.90" in out
+    assert "tolerance; one seed" in out

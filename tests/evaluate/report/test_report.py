@@ -72,10 +72,10 @@ def test_the_numbers_on_the_page_are_those_of_the_leaderboard(tmp_path: Path):
     shown = Table(reported(tmp_path).html).lines
     assert shown[0] == [*laid.stub, *(f"{group} {name}".strip() for group, name in laid.heads)]
     assert shown[1:] == [
-        [*line.stub, *(" ".join(filter(None, (each.text + each.marks, each.spread))) for each in line.entries)]
+        [*line.stub, *(" ".join(filter(None, (each.text, each.marks, each.spread))) for each in line.entries)]
         for line in laid.lines
     ]
-    assert {"60.25", "42.25 ± 3.18", "90.03 (+0.47, within)"} <= {cell for line in shown for cell in line}
+    assert {"60.25 ‡", "42.25 ± 3.18", "90.03 (+0.47, within)"} <= {cell for line in shown for cell in line}
 
 
 def test_a_condition_chooses_what_the_page_shows(tmp_path: Path):

@@ -5,18 +5,18 @@ the score's own units (points of an accuracy), or so many standard deviations ov
 """
 
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from transferbench.checkpoints import CONTROL
-from transferbench.comparison.experiments import Experiment, cure, differences, experiment, nearest
+from transferbench.comparison.experiments import cure, differences, nearest
+from transferbench.comparison.gate.matches import grouped, matches, names_apart, recipe
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
+from transferbench.records.experiments import place
+from transferbench.records.subjects import computations, is_control
 
 State = Literal["ok", "better", "left", "missing"]
-Who = tuple[str, str]
 ROUNDING = 1e-9
 """Slack for rounding: a number exactly at the edge of its band counts as inside."""
 
@@ -94,8 +94,7 @@ class Verdict:
 def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_missing: bool, out: str) -> list[Verdict]:
     """A verdict on each number of the baseline.
 
-    Results belong together by the candidate's name and network, else by method and recipe, and by task, protocol and
-    data.
+    Results belong together by task, protocol and data, and by the candidate (`matches`).
 
     Args:
         baseline: records; those that are not finished hold nothing to.
@@ -107,35 +106,24 @@ def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_mi
     Raises:
         UserError: when the baseline has no finished result.
     """
-    old, found = _grouped(baseline), list(new)
+    old, found = grouped(baseline), list(new)
     if not old:
         raise UserError("The baseline holds no finished result. Make one with `evaluate all`, and keep its folder.")
-    by_name, by_recipe = _grouped(found), _grouped(found, by_recipe=True)
+    theirs = grouped(found)
     verdicts: list[Verdict] = []
-    for key, group in sorted(old.items(), key=lambda item: _place(item[1][0])):
-        match = by_name.get(key) or by_recipe.get((_recipe(group[0]), key[1]))
-        metrics = [score.metric for score in group[0].scores] if band.every_score else [group[0].primary]
-        for metric in metrics:
-            values = _values(match or (), metric)
-            verdict = _judged(group, metric, values, band) if values else _missing(group, metric, found, out)
-            passes = allow_missing if verdict.state == "missing" else not verdict.fails
-            verdicts.append(replace(verdict, fails=not passes))
-    return verdicts
-
-
-def _grouped(found: Iterable[Record], by_recipe: bool = False) -> dict[tuple[Who, Experiment], list[Record]]:
-    groups: dict[tuple[Who, Experiment], list[Record]] = defaultdict(list)
-    for record in found:
-        if record.status == "ok" and record.score(record.primary):
-            who = _recipe(record) if by_recipe else (record.candidate, record.card.architecture.name)
-            groups[who, experiment(record)].append(record)
-    return groups
-
-
-def _recipe(record: Record) -> Who:
-    """The method and recipe that made the weights; of unknown ones, what none else has."""
-    origin = record.card.origin
-    return (str(origin.method), origin.recipe) if origin.recipe else ("digest", record.digest)
+    for key, groups in sorted(old.items(), key=lambda item: place(item[1][0][0])):
+        named, matched = names_apart(groups), matches(groups, theirs.get(key, []))
+        for group in groups:
+            match = matched.get(id(group), [])
+            metrics = [score.metric for score in group[0].scores] if band.every_score else [group[0].primary]
+            for metric in metrics:
+                values = _values(match, metric) if not isinstance(match, str) else []
+                reason = match if isinstance(match, str) else ""
+                verdict = _judged(group, metric, values, band) if values else _missing(group, metric, found, out)
+                verdict = replace(verdict, candidate=named[id(group)], reason=reason or verdict.reason)
+                passes = allow_missing if verdict.state == "missing" else not verdict.fails
+                verdicts.append(replace(verdict, fails=not passes))
+    return sorted(verdicts, key=lambda verdict: verdict.candidate)
 
 
 def _judged(old: Sequence[Record], metric: str, values: Sequence[float], band: Band) -> Verdict:
@@ -152,7 +140,7 @@ def _judged(old: Sequence[Record], metric: str, values: Sequence[float], band: B
 def _missing(old: Sequence[Record], metric: str, found: Sequence[Record], out: str) -> Verdict:
     record, score = old[0], old[0].score(metric)
     assert score is not None, "metrics are those of the baseline's first record"
-    same = [each for each in found if each.candidate == record.candidate or _recipe(each) == _recipe(record)]
+    same = [each for each in found if each.candidate == record.candidate or recipe(each) == recipe(record)]
     match = nearest(record, same)
     apart = differences(record, match) if match else []
     if match and apart:
@@ -161,7 +149,7 @@ def _missing(old: Sequence[Record], metric: str, found: Sequence[Record], out: s
         reason = f"the new result {match.status}: {((match.error or '').strip().splitlines() or ['no reason'])[-1]}"
     else:
         file = f"{record.candidate}=FILE"
-        if record.load_report.format == CONTROL:
+        if is_control(record):
             file = "FILE"
         reason = f"no such result. Make it: {cure(record, file, out)}"
     return replace(_blank(old, score, "missing", True), reason=reason)
@@ -174,8 +162,4 @@ def _blank(old: Sequence[Record], score: Score, state: State, fails: bool) -> Ve
 
 
 def _values(found: Sequence[Record], metric: str) -> list[float]:
-    return [score.value for record in found if (score := record.score(metric))]
-
-
-def _place(record: Record) -> tuple[str, ...]:
-    return record.candidate, record.dataset, record.task, record.label, record.protocol_sha256
+    return [score.value for record in computations(found, metric) if (score := record.score(metric))]
