@@ -13,6 +13,7 @@ from transferbench import records, renamed
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, wrap
+from transferbench.data import SOURCES
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
@@ -39,6 +40,8 @@ class EvaluationRequest:
         data: data sets by name or path; none takes those that the suite names, else the digits.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
+        only: run only the jobs of these names (ids or tasks); none names all.
+        skip: leave out the jobs of these names.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         seeds: each job runs once with each; one that no seed changes runs once.
@@ -53,6 +56,8 @@ class EvaluationRequest:
     data: Sequence[str] = ()
     suite: Suite | str | Path | None = None
     task: str | None = None
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
     overrides: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     limit: int | None = None
@@ -219,7 +224,16 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
             chosen = dict.fromkeys(request.data, stated)
         case name:
             chosen = dict.fromkeys(request.data, suites.load(name))
-    return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
+    if request.task:
+        chosen = {data: each.only(request.task) for data, each in chosen.items()}
+    elif not request.only:
+        chosen = {data: each if _is_known(data, each) else each.on_own_images() for data, each in chosen.items()}
+    return suites.chosen(chosen, request.only, request.skip)
+
+
+def _is_known(data: str, suite: Suite) -> bool:
+    """Whether embedded jobs stay: the data are the package's, or the suite is not."""
+    return data.replace("-", "_") in SOURCES.names() or suite.name not in suites.names()
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:

@@ -1,6 +1,6 @@
 """What a call runs: a suite of jobs, every setting of which is checked before the first job starts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ class SuiteEntry(Settings):
     def answers_to(self, name: str) -> bool:
         """Whether `name` is this job's id or task (`-` and `_` are the same here)."""
         return name.replace("-", "_") in (self.id.replace("-", "_"), self.task.replace("-", "_"))
+
+    def is_among(self, only: Collection[str], skip: Collection[str]) -> bool:
+        """Whether this job is one of those named, all where none is, and none of those to skip."""
+        return (not only or any(map(self.answers_to, only))) and not any(map(self.answers_to, skip))
 
     def changed(self, overrides: Iterable[str]) -> "SuiteEntry":
         """This job with those of the overrides that reach it (`JOB.KEY=VALUE`) laid over its settings.
@@ -90,10 +94,34 @@ class Suite(Settings):
         """The data sets that its jobs name: what it runs on when none is asked for."""
         return tuple(dict.fromkeys(name for entry in self.jobs for name in entry.data))
 
+    def on_own_images(self) -> "Suite":
+        """The jobs that run on the data asked for; all where no other is there."""
+        kept = tuple(entry for entry in self.jobs if not entry.embedded)
+        return self.model_copy(update={"jobs": kept or self.jobs})
+
     def only(self, name: str) -> "Suite":
         """The jobs of one task, as this suite states them; the task's own defaults where it has none."""
         kept = tuple(entry for entry in self.jobs if entry.answers_to(name))
         return self.model_copy(update={"jobs": kept or (SuiteEntry(task=name),)})
+
+
+def chosen(of: Mapping[str, Suite], only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, Suite]:
+    """The suite of each data set with the jobs of these names only (ids or tasks), and without those to skip.
+
+    Raises:
+        UserError: for a name that no job has, or when no job is left.
+    """
+    known = sorted({name for suite in of.values() for entry in suite.jobs for name in (entry.id, entry.task)})
+    for name in (*only, *skip):
+        if not any(entry.answers_to(name) for suite in of.values() for entry in suite.jobs):
+            raise unknown("job", name, known)
+    kept = {
+        data: suite.model_copy(update={"jobs": tuple(entry for entry in suite.jobs if entry.is_among(only, skip))})
+        for data, suite in of.items()
+    }
+    if not any(suite.jobs for suite in kept.values()):
+        raise UserError(f"No job is left. Jobs: {', '.join(known)}.")
+    return {data: suite for data, suite in kept.items() if suite.jobs}
 
 
 @dataclass(frozen=True)

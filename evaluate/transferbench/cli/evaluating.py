@@ -28,6 +28,12 @@ def evaluate_all(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the expected time and memory, and stop.", rich_help_panel=RUN)
     ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Only these jobs of the suite: knn,semi-10.", rich_help_panel=RUN)
+    ] = None,
+    skip: Annotated[
+        str | None, typer.Option(help="Without these jobs of the suite: detect,linear.", rich_help_panel=RUN)
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Run with seeds 0 to N-1 whatever depends on one.", rich_help_panel=RUN)
     ] = 1,
@@ -69,6 +75,8 @@ def evaluate_all(
             data=data or [],
             suite=suite,
             task=task,
+            only=_named(only),
+            skip=_named(skip),
             overrides=set_ or [],
             seeds=range(seeds),
             limit=limit,
@@ -95,6 +103,11 @@ def evaluate_all(
         finally:
             runtime.stop()
     printing.conclude(done, out, execution.runtime.is_main)
+
+
+def _named(names: str | None) -> list[str]:
+    """Names written with commas between them."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:
