@@ -1,5 +1,6 @@
 """Commands for tables, the report, and published numbers."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,7 +121,7 @@ def report(
     choice = tables.Choice(tuple(where or ()), limited=limited)
     sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
     with _opened(printing.places(folders, in_)) as there:
-        made = reports.build(there, choice, sources)
+        made = reports.build(there, choice, sources, lambda text: print(text, file=sys.stderr, flush=True))
     for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
         print(f"wrote {path}")
 

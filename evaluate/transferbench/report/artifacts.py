@@ -3,15 +3,23 @@
 import hashlib
 import io
 import json
+import shlex
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from PIL import Image
 
+from transferbench.checkpoints import CONTROL
+from transferbench.data import SOURCES
+from transferbench.plugins import is_outside
 from transferbench.records import Record
 from transferbench.report.charts import MissingError
+
+BOXES = "digit-scenes"
+"""Embedded images with boxes."""
 
 
 def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
@@ -64,11 +72,32 @@ def pictures(record: Record, folder: Path) -> Image.Image:
         raise MissingError(f"{_what(record)}: its pictures cannot be read.", again(record)) from None
 
 
-def again(record: Record, task: str = "") -> str:
-    """The command that makes a record's artifacts and cached features anew; of another task when one is named."""
+def again(record: Record) -> str:
+    """The command that makes a record's artifacts and cached features anew."""
+    return f"evaluate {record.task} {_model(record)} --data {_data(record)} --again"
+
+
+def with_task(records: Sequence[Record], task: str) -> str:
+    """The command that judges the checkpoint of some records by another task, on data that suit the task."""
+    labeled = [record for record in records if record.task != "detect"]
+    data = BOXES if task == "detect" else _data(labeled[0]) if labeled else "LABELED"
+    return f"evaluate {task} {_model(records[0])} --data {data}"
+
+
+def _model(record: Record) -> str:
+    """The checkpoint; of a control any whose architecture it shares, since it has no file and runs beside them."""
+    if record.load_report.format == CONTROL:
+        return "CHECKPOINT"
+    return shlex.quote(f"{record.candidate}=CHECKPOINT")
+
+
+def _data(record: Record) -> str:
+    """The images of a record, whose folder records do not tell."""
+    name = record.dataset
+    is_named = is_outside(name) or name.replace("-", "_") in SOURCES.names()
     limit = f" --limit {record.limit}" if record.limit else ""
     split = f" --split {record.split}" if record.split else ""
-    return f"evaluate {task or record.task} {record.candidate}=CHECKPOINT --data {record.dataset}{limit}{split} --again"
+    return (name if is_named else shlex.quote(f"PATH/{name}")) + limit + split
 
 
 def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
