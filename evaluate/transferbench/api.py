@@ -42,6 +42,7 @@ class EvaluationRequest:
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         seeds: each job runs once with each; one that no seed changes runs once.
+        split: judge on this split, `val` or `test`; None takes each data set's own.
         control: add random-initialized networks of each architecture, one for each seed.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
@@ -55,6 +56,7 @@ class EvaluationRequest:
     overrides: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     limit: int | None = None
+    split: str | None = None
     control: bool = True
     encoder: str | None = None
     stated: Sequence[str] = ()
@@ -133,6 +135,7 @@ def evaluate(
     out: str | Path | None = None,
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
+    split: str | None = None,
     control: bool = True,
     preprocess: Preprocess | None = None,
     overrides: Sequence[str] = (),
@@ -148,6 +151,7 @@ def evaluate(
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
         seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
+        split: judge on this split, `val` or `test`; None takes each data set's own.
         control: add random-initialized networks of each architecture, one for each seed.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
@@ -163,6 +167,7 @@ def evaluate(
         overrides=overrides,
         seeds=seeds,
         limit=limit,
+        split=split,
         control=control,
         preprocess=preprocess,
     )
@@ -182,7 +187,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    datasets = DatasetCache(execution.data)
+    datasets = DatasetCache(execution.data, request.split)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.data)
     jobs = ordered(jobs, datasets)

@@ -75,14 +75,14 @@ def sheet(name: str) -> Sheet:
     return known[word](word)
 
 
-def declared(found: Sequence[Row], caption: str = "Settings") -> Grid:
+def declared(settings_rows: Sequence[Row], caption: str = "Settings") -> Grid:
     """Settings with their defaults."""
-    return Grid(caption, HEADS, tuple((row.name, row.kind, _default(row), row.meaning) for row in found))
+    return Grid(caption, HEADS, tuple((row.name, row.kind, _default(row), row.meaning) for row in settings_rows))
 
 
-def resolved(found: Sequence[tuple[Row, Any]], caption: str) -> Grid:
+def resolved(pairs: Sequence[tuple[Row, Any]], caption: str) -> Grid:
     """Settings with their defaults and their values, marked where these differ."""
-    return Grid(caption, RESOLVED, tuple(_resolved(row, value) for row, value in found))
+    return Grid(caption, RESOLVED, tuple(_resolved(row, value) for row, value in pairs))
 
 
 def value_at(values: Any, name: str) -> Any:
@@ -148,15 +148,15 @@ def _written(values: Mapping[str, Any]) -> str:
 
 
 def _of_suite(name: str) -> Sheet:
-    found = suite.load(name)
-    lines = tuple((job.id, job.task, _written(job.settings), _differing(job), _data(job)) for job in found.jobs)
+    loaded = suite.load(name)
+    lines = tuple((job.id, job.task, _written(job.settings), _differing(job), _data(job)) for job in loaded.jobs)
     heads = ("job", "task", "settings", "what differs from the task's defaults", "data")
-    first = found.jobs[0]
+    first = loaded.jobs[0]
     override = example(TASKS.load(first.task).Config)
     call = f"evaluate all FILE --suite {name}"
     commands = [f"{call} --set {first.id}.{override}"] if override else [call]
-    text = f"{found.summary}\nThe settings of a job are those of its task: `evaluate show TASK`."
-    return Sheet(f"Suite {found.name}", text, (Grid("Jobs", heads, lines),), tuple(commands))
+    text = f"{loaded.summary}\nThe settings of a job are those of its task: `evaluate show TASK`."
+    return Sheet(f"Suite {loaded.name}", text, (Grid("Jobs", heads, lines),), tuple(commands))
 
 
 def _differing(job: suite.SuiteEntry) -> str:
@@ -173,8 +173,8 @@ def _data(job: suite.SuiteEntry) -> str:
 
 def _of_detection(name: str) -> Sheet:
     path = adaptation.file_of(name)
-    found = detection.read(path)
-    pairs = [(row, value_at(found, row.name)) for row in rows(detection.DetectionRecipe)]
+    recipe = detection.read(path)
+    pairs = [(row, value_at(recipe, row.name)) for row in rows(detection.DetectionRecipe)]
     kept = [(row, value) for row, value in pairs if value != row.default or row.name in MAIN]
     caption = "Keys that differ (*) from Detectron2's defaults, and the main ones"
     call = f"evaluate detect FILE --data coco --set detect.recipe={name}"

@@ -20,6 +20,7 @@ from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from transferbench import plugins, renamed, runtime, state
 from transferbench.data import LabeledImages, open_split
+from transferbench.data.dataset import open_test
 from transferbench.data.subsets import limited
 from transferbench.runtime.signals import StopSignal
 
@@ -103,7 +104,9 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
     watched = options.knn_every and is_main and (images.labels >= 0).any()
-    test = open_split(recipe.data, images.info.test_split, root) if watched else None
+    test = open_test(lambda split: open_split(recipe.data, split, root), images.info) if watched else None
+    for note in test.notes if test else ():
+        say(note)
     monitor = Monitor(training, test, options.knn_every)
     watch = Watch(training, options.watch_every if is_main else 0)
     if stopped := _train(training, log, (monitor, watch, replacer), options.save_seconds, say):

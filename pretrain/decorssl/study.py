@@ -14,6 +14,7 @@ from decorssl.recipe import Recipe
 from decorssl.study_results import StudyResult, Verdict
 from transferbench import runtime, settings, state
 from transferbench.data import open_split
+from transferbench.data.dataset import open_test
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
@@ -79,10 +80,10 @@ def run(
         if stopped := _trained(each, out / f"{name}-seed{seed}", options):
             say("Stopped and saved. Run the same command to continue.")
             return stopped
-    found = list(_measured(study, chosen, out, root, here))
-    written = study_results.write(out, found, study.about)
-    written += study_figures.draw(out, found) if study_figures.HAS_MATPLOTLIB else []
-    say(study_results.markdown(found, study.about))
+    results = list(_measured(study, chosen, out, root, here))
+    written = study_results.write(out, results, study.about)
+    written += study_figures.draw(out, results) if study_figures.HAS_MATPLOTLIB else []
+    say(study_results.markdown(results, study.about))
     say("\n".join(f"wrote {path}" for path in written))
     return 0
 
@@ -110,14 +111,14 @@ def _measured(
         folder, variant = out / f"{name}-seed{seed}", study.variants[name]
         if path := states.newest(folder):
             training.restore(state.load(path))
-        found = _finding(study, variant.label, variant.claim, training, root)
+        result = _finding(study, variant.label, variant.claim, training, root)
         is_finite = not (folder / runlog.FAILURE).is_file()
-        yield replace(found, over_time=_over_time(folder / runlog.SPECTRA), is_finite=is_finite)
+        yield replace(result, over_time=_over_time(folder / runlog.SPECTRA), is_finite=is_finite)
 
 
 def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> StudyResult:
     each = training.recipe
-    test = open_split(each.data, training.images.info.test_split, root)
+    test = open_test(lambda split: open_split(each.data, split, root), training.images.info)
     embedded, features = monitor.embeddings(training, monitor.probe(training))
     return StudyResult(
         label,

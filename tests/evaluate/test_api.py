@@ -1,5 +1,6 @@
 """From Python: files and live modules, controls, and everything checked before anything runs."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,81 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_one_absent_data_set_among_others_is_skipped(checkpoint: Callable[[int], Path]):
     found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), ["imagenet", "tiny"], control=False)
     assert [(record.dataset, record.status) for record in found] == [("imagenet", "skipped"), ("tiny", "ok")]
+
+
+class Resized(nn.Module):
+    """A live module without parameters: `side` x `side` places, then what is asked for."""
+
+    def __init__(self, side: int, then: Callable[[torch.Tensor], torch.Tensor] = torch.relu) -> None:
+        super().__init__()
+        self.side, self.then = side, then
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.then(nn.functional.adaptive_avg_pool2d(images, self.side).flatten(1))
+
+
+def values(found: list[Record]) -> list[list[float]]:
+    return [[score.value for score in record.scores] for record in found]
+
+
+@pytest.fixture
+def kept_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_live_modules_of_one_class_share_neither_features_nor_records(kept_features: Path, tmp_path: Path):
+    modules = [Resized(4), Resized(1), Resized(4, torch.square)]
+    apart = [transferbench.evaluate(module, SPECTRUM, "tiny") for module in modules]
+    together = transferbench.evaluate(modules, SPECTRUM, "tiny", out=tmp_path / "out")
+    assert values(together) == [each for found in apart for each in values(found)]
+    assert len({record.digest for record in together}) == 3
+    assert len({str(each) for each in values(together)[::2]}) == 3
+    assert len(list((tmp_path / "out/records").iterdir())) == 6
+    assert values(transferbench.evaluate(Resized(1), SPECTRUM, "tiny", out=tmp_path / "out")) == values(apart[1])
+    assert len(list((tmp_path / "out/records").iterdir())) == 6
+
+
+def test_nothing_of_a_random_module_is_taken_up_again_and_it_is_said(kept_features: Path, tmp_path: Path):
+    module = Resized(4, lambda x: nn.functional.dropout(x, 0.5))
+    calls = []
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="Resized: two passes over the same images differ"):
+            calls.append(transferbench.evaluate(module, SPECTRUM, "tiny", out=tmp_path / "out"))
+    assert values(calls[0]) != values(calls[1])
+    assert len({record.identity for found in calls for record in found}) == 4
+    assert "no result of this one is taken up again" in calls[0][0].load_report.assumed[0]
+    assert [path.name for path in kept_features.iterdir()] == []
+
+
+def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
+    checkpoint: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = sys.modules["transferbench.run"].open_split
+    refused = tmp_path / "refused"
+    refused.mkdir()
+
+    def broken(data: str, split: str, root: Path) -> LabeledImages:
+        if data == "broken" and split == "test":
+            raise KeyError("bbox")
+        return opened(data.replace("broken", "tiny"), split, root)
+
+    monkeypatch.setattr("transferbench.run.open_split", broken)
+    data = ["broken", "imagenet", f"{refused}", "tiny"]
+    found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), data, control=False)
+    assert [(record.dataset, record.status) for record in found] == [
+        ("broken", "failed"),
+        ("imagenet", "skipped"),
+        ("refused", "failed"),
+        ("tiny", "ok"),
+    ]
+    assert (found[0].is_bug, found[2].is_bug) == (True, False)
+    assert "KeyError: 'bbox'" in (found[0].error or "")
+    (alone,) = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), "broken", control=False)
+    assert alone.status == "failed"
+    assert transferbench.evaluate(Resized(1), SPECTRUM, ["broken", "tiny"])[-1].status == "ok"
+    with pytest.raises(UserError, match="broken cannot be opened: KeyError: 'bbox'"):
+        transferbench.evaluate(Resized(1), SPECTRUM, "broken")
 
 
 FEW = SuiteEntry(task="fewshot", settings={"shots": 2, "others": [], "draws": 1})

@@ -18,7 +18,7 @@ from transferbench.checkpoints import Candidate, digest
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
-from transferbench.run import DatasetCache, Output, run
+from transferbench.run import DatasetCache, Hindrance, Output, run
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
 from transferbench.suite import Job
@@ -139,6 +139,61 @@ def test_what_a_person_can_mend_in_a_task_is_recorded_bare(stage: Stage):
     stage.task("picky", StandIn(refuse))
     (record,) = stage.run(stage.jobs("picky"))
     assert (record.status, record.error, record.is_bug) == ("failed", "Cannot decode image 'cat.png'.", False)
+
+
+def raising(*arguments: object) -> Any:
+    raise ZeroDivisionError("boom")
+
+
+@pytest.mark.parametrize(
+    ("offered", "reason"),
+    [
+        ({"unfit": raising}, "boom"),
+        ({"label": raising}, "boom"),
+        ({"run": lambda *arguments: None}, "gave NoneType; a task gives an Outcome"),
+        ({"run": lambda *arguments: Outcome((), {"x": Path("nowhere.npz")})}, "nowhere.npz"),
+        (
+            {"run": lambda *arguments: Outcome((Score.model_construct(metric="top1", value=float("nan")),))},
+            "found top1 = nan, which is no number",
+        ),
+    ],
+    ids=["fit", "label", "no outcome", "lost artifact", "no number"],
+)
+def test_whatever_a_task_raises_is_its_record_and_the_next_goes_on(stage: Stage, offered: dict, reason: str):
+    stage.task("broken", StandIn())
+    vars(sys.modules["standins.broken"]).update(offered)
+    stage.task("fine", StandIn())
+    broken, fine = stage.run(stage.jobs("broken", "fine"))
+    assert (broken.status, broken.is_bug, fine.status) == ("failed", True, "ok")
+    assert reason in (broken.error or "")
+    assert stage.kept() == [broken, fine]
+
+
+@pytest.mark.parametrize("error", ["Mend me.", "Traceback (most recent call last):\nKeyError: 1"])
+def test_what_planning_raised_is_the_record_of_a_job_that_is_not_finished(stage: Stage, error: str):
+    fine = stage.task("fine", StandIn())
+    jobs = stage.jobs("fine", "fine")
+    shelf = DatasetCache(Path())
+    (first, second) = run(jobs, stage.candidate, stage.bench, shelf, stage.output, {0: error})
+    assert (first.status, first.error, first.is_bug, second.status) == ("failed", error, "KeyError" in error, "ok")
+    assert len(fine.seen) == 1
+    assert [each.status for each in run(jobs, stage.candidate, stage.bench, shelf, stage.output, {0: error})] == [
+        "ok"
+    ] * 2
+
+
+def test_what_one_process_cannot_open_is_tried_by_none(stage: Stage):
+    class First(Runtime):
+        def gather_objects(self, value: Any) -> list[Any]:
+            return [value, Hindrance("failed", "no disk") if value is None else value]
+
+        def barrier(self) -> None:
+            pass
+
+    fine = stage.task("fine", StandIn())
+    stage.bench = Bench(First(torch.device("cpu"), rank=0, world_size=2), stage.bench.cache, stage.bench.scratch)
+    (record,) = stage.run(stage.jobs("fine"))
+    assert (record.status, record.error, fine.seen) == ("failed", "no disk", [])
 
 
 def test_a_finished_job_is_not_run_again_unless_asked(stage: Stage):

@@ -57,6 +57,23 @@ def test_only_labeled_images_vote_and_none_are_asked_where_there_are_none(
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
 
 
+def test_a_test_split_without_labels_is_not_watched_but_val_is(
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, said = list[str](), list[str]()
+
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        asked.append(split)
+        images = tiny_images(8, split=split)
+        images = replace(images, info=replace(images.info, splits=("train", "val", "test")))
+        return replace(images, labels=np.full(8, -1)) if split == "test" else images
+
+    monkeypatch.setattr(session, "open_split", open_split)
+    assert not session.run(recipe.model_copy(update={"epochs": 1}), tmp_path / "run", False, PLACE, said.append)
+    assert asked == ["train", "test", "val"]
+    assert "tiny: none of the 8 test images has a label, so val is judged." in said
+
+
 @pytest.fixture
 def run(recipe: Recipe, tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run(folder, said, seconds)`: the tiny recipe, gone on with where it stopped, saved that often."""

@@ -234,7 +234,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _random_states() -> list[object]:
-    used = torch.cuda.is_initialized()
-    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if used else [])]
-    plain = np.random.get_state()
-    return [*(state.numpy().tobytes() for state in states), random.getstate(), str(plain[1].tolist()), plain[2:]]
+    """Of torch's, Python's and numpy's global generators."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = [state.numpy().tobytes() for state in (torch.get_rng_state(), *gpus)]
+    return [*states, random.getstate(), str(np.random.get_state(legacy=False))]

@@ -34,6 +34,9 @@ def evaluate_all(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Smoke run: only this many images of each split.", rich_help_panel=RUN)
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Judge on val or test, not the data set's own split.", rich_help_panel=RUN)
+    ] = None,
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Add a random-init row.", rich_help_panel=RUN)
     ] = True,
@@ -69,6 +72,7 @@ def evaluate_all(
             overrides=set_ or [],
             seeds=range(seeds),
             limit=limit,
+            split=split,
             control=control,
             encoder=encoder,
             stated=as_ or [],
@@ -87,10 +91,10 @@ def evaluate_all(
             work = api.prepare(request, execution)
             if printing.planned(work, execution.runtime.is_main, plan):
                 return
-            found = printing.watched(work, execution.runtime.is_main)
+            done = printing.watched(work, execution.runtime.is_main)
         finally:
             runtime.stop()
-    printing.conclude(found, out, execution.runtime.is_main)
+    printing.conclude(done, out, execution.runtime.is_main)
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:

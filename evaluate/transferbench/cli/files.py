@@ -82,10 +82,12 @@ def shrink(
     """Copy a data set with smaller images, which decode faster; records treat the copy as another data set."""
     from transferbench import runtime
     from transferbench.data import open_split, shrinking
+    from transferbench.data.dataset import open_dataset
 
     root, processes = data_root or runtime.data_root(), runtime.worker_count() if workers is None else workers
-    train = open_split(data, "train", root)
-    splits = [train, open_split(data, train.info.test_split, root)]
+    opened = open_dataset(lambda split: open_split(data, split, root))
+    print("\n".join(opened.notes), end="\n" * bool(opened.notes))
+    splits = [opened.train, opened.test]
     copies = shrinking.shrink(splits, out, shrinking.Shape(size, quality), processes)
     for _ in printing.counted(copies, sum(map(len, splits)), "images"):
         pass

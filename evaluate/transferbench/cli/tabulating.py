@@ -74,8 +74,8 @@ def _opened(places: list[Path]) -> Iterator["Collection"]:
 
     with records.uncollected(), collection.opened(places) as there:
         if not there.found:
-            found = f"{len(there.unreadable)} JSON file(s) that hold none"
-            raise UserError(f"No records below {', '.join(map(str, places))}: {found}.")
+            problem = f"{len(there.unreadable)} JSON file(s) that hold none"
+            raise UserError(f"No records below {', '.join(map(str, places))}: {problem}.")
         printing.unreadable(there)
         yield there
 

@@ -34,11 +34,11 @@ def compare(first: Record, second: Record, out: Path, second_out: Path | None = 
             f"{', '.join(differing)}. Expected two results of one task under one protocol on the same images."
         )
     labels, predictions = kept(first, out)
-    others, found = kept(second, second_out or out)
+    others, theirs = kept(second, second_out or out)
     if not np.array_equal(labels, others):
         raise UserError(f"{first.candidate} and {second.candidate} were tested on different labels.")
     by_class = labels if first.primary == "mean_per_class" else None
-    return intervals.compare(predictions == labels, found == labels, by_class)
+    return intervals.compare(predictions == labels, theirs == labels, by_class)
 
 
 def hits(record: Record, out: Path) -> Bool[np.ndarray, "n"] | None:

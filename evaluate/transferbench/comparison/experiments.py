@@ -29,6 +29,7 @@ def differences(first: Record, second: Record) -> list[str]:
     others: dict[str, tuple[Any, Any]] = {
         "the task's version": (first.version, second.version),
         "limit": (first.limit, second.limit),
+        "the judged split": (first.split or "the usual", second.split or "the usual"),
         "the main score": (first.primary, second.primary),
     }
     data = [
@@ -50,8 +51,9 @@ def cure(record: Record, file: str, out: str) -> str:
     changed = [f"--set '{record.task}.{name}={_yaml(value)}'" for name, value in _changed(record).items()]
     seeds = [f"--seeds {record.seed + 1}"] if record.seed else []
     limit = [f"--limit {record.limit}"] if record.limit else []
+    split = [f"--split {record.split}"] if record.split else []
     task = f"evaluate {record.task.replace('_', '-')} {file} --data {record.dataset}"
-    return " ".join([task, *changed, *seeds, *limit, f"--out {out}"])
+    return " ".join([task, *changed, *seeds, *limit, *split, f"--out {out}"])
 
 
 def _changed(record: Record) -> dict[str, Any]:

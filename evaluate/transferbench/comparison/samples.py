@@ -10,6 +10,7 @@ import numpy as np
 from transferbench.comparison import kept
 from transferbench.comparison.pairs import Pairs, Versus
 from transferbench.data import SOURCES, LabeledImages, open_split
+from transferbench.data.dataset import open_dataset
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Record
@@ -36,15 +37,15 @@ class ChangedImage:
     answers: tuple[str, ...]
 
 
-def changed(found: Versus, root: Path) -> list[ChangedImage]:
+def changed(versus: Versus, root: Path) -> list[ChangedImage]:
     """The images that A and B differ on; first those that changed the same way under the most tasks and seeds.
 
     Args:
-        found: a comparison; lines without predictions add nothing.
+        versus: a comparison; lines without predictions add nothing.
         root: where data sets lie.
     """
     tests: dict[tuple[str, str, int | None], list[tuple[str, Pairs]]] = defaultdict(list)
-    for line, pairs in zip(found.lines, found.pairs.values(), strict=True):
+    for line, pairs in zip(versus.lines, versus.pairs.values(), strict=True):
         if pairs and line.only_a is not None:
             record = pairs[0][0].record
             test = next(mark for split, mark in record.data_fingerprint.items() if split != "train")
@@ -95,12 +96,9 @@ def _told(label: str, pairs: Sequence[tuple[np.ndarray, ...]], i: int, named: Ca
 def _images(record: Record, root: Path) -> LabeledImages | None:
     """The test images that the record is about, where the data set is here and the same."""
     try:
-        for split in record.data_fingerprint:
-            SOURCES.require_known(record.dataset)
-            images = open_split(record.dataset, split, root)
-            images = images if record.limit is None else limited(images, record.limit, LIMIT_SEED)
-            if split != "train" and images.fingerprint == record.data_fingerprint[split]:
-                return images
+        SOURCES.require_known(record.dataset)
+        images = open_dataset(lambda split: open_split(record.dataset, split, root), record.split).test
+        images = images if record.limit is None else limited(images, record.limit, LIMIT_SEED)
     except UserError:
         return None
-    return None
+    return images if images.fingerprint == record.data_fingerprint.get(images.split) else None

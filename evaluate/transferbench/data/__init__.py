@@ -13,6 +13,7 @@ from transferbench import plugins, renamed
 from transferbench.data import decoding
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import layout
+from transferbench.data.labels import checked
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, unknown
 
@@ -34,7 +35,11 @@ Carries = Literal["one label", "several labels", "boxes"]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set before any image is read."""
+    """What is known of a data set before any image is read.
+
+    Attributes:
+        unseen: of how many classes there is no image: chance is not over them.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -43,11 +48,12 @@ class DatasetInfo:
     revision: str
     metric: Metric = "top1"
     carries: Carries = "one label"
+    unseen: int = 0
 
     @property
     def chance(self) -> float | None:
         """The accuracy of guessing, in percent; None where precision is measured, which depends on the labels."""
-        return 100 / len(self.classes) if self.carries == "one label" else None
+        return 100 / (len(self.classes) - self.unseen) if self.carries == "one label" else None
 
     @property
     def test_split(self) -> str:
@@ -66,7 +72,7 @@ class LabeledImages:
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
     `labels` the class of the first, or -1.
 
-    `notes` say what of the files was left out.
+    `notes` say what a reader of its numbers has to know: what was left out, what is judged in its place.
     """
 
     info: DatasetInfo
@@ -164,7 +170,7 @@ def download(data: str, root: Path) -> Path:
 
 
 def open_split(data: str, split: str, root: Path) -> LabeledImages:
-    """One split of a data set.
+    """One split of a data set, its labels checked.
 
     Args:
         data: a source's name (looked for under `root`), a path to a folder or zip in ImageFolder's, COCO's or VOC's
@@ -172,8 +178,15 @@ def open_split(data: str, split: str, root: Path) -> LabeledImages:
         split: `train`, or the one `DatasetInfo.test_split` names.
 
     Raises:
-        UserError: when there is no such data set here, saying how to get it.
+        UserError: when there is no such data set here, saying how to get it, or when a label is no number of a class.
     """
+    images = _opened(data, split, root)
+    where = f"{images.info.name}/{images.split}"
+    return replace(images, labels=checked(images.labels, images.info.classes, where))
+
+
+def _opened(data: str, split: str, root: Path) -> LabeledImages:
+    """The split as its source gives it."""
     path = Path(data).expanduser()
     if plugins.is_outside(data):
         return SOURCES.load(data).open_split(root / (path.stem if path.suffix == ".py" else data), split)

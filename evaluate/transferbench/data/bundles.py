@@ -51,7 +51,12 @@ class Bundle:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return (self.root / name).is_file() if self.root.is_dir() else name in self._members
+        if not self.root.is_dir():
+            return name in self._members
+        try:
+            return (self.root / name).is_file()
+        except OSError:  # a name longer than a file's can be
+            return False
 
     def content(self, name: str) -> bytes:
         """What is in a file.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from transferbench.data import Carries, DatasetInfo, LabeledImages, Metric
+from transferbench.data.labels import integers
 from transferbench.data.trees import FileReader, is_image
 from transferbench.errors import UserError, unknown
 
@@ -34,12 +35,12 @@ class Official:
 
     def absent(self, where: Path, reason: object = "") -> UserError:
         """The error that says how to get the data set."""
-        found = (
+        missing = (
             f"{self.title} at {where} is incomplete ({reason})" if where.exists() else f"{self.title} is not at {where}"
         )
         cure = f"Download it with\n  evaluate download {self.name} --data-root {where.parent}"
         mend = f"Expected there:\n  {self.expected}" if self.expected else cure
-        return UserError(f"{found}. {mend}")
+        return UserError(f"{missing}. {mend}")
 
 
 class Listing(NamedTuple):
@@ -76,7 +77,7 @@ def opened(about: Official, where: Path, split: str, listing: Callable[[], Listi
     return LabeledImages(
         info=DatasetInfo(about.name, tuple(classes), about.splits, None, about.revision, about.metric, about.carries),
         split=split,
-        labels=np.asarray(labels, np.int64),
+        labels=integers(labels, f"{about.name}/{split}"),
         read=FileReader(where, tuple(names)),
         names=[f"{split}/{name}" for name in names],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
@@ -95,14 +96,14 @@ def from_folders(root: Path, inside: str = "", classes: Sequence[str] | None = N
     Raises:
         OSError: when a class has no folder or no image in it.
     """
-    found = sorted(entry.name for entry in os.scandir(root) if entry.is_dir()) if classes is None else classes
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir()) if classes is None else classes
     files: list[str] = []
     labels: list[int] = []
-    for label, name in enumerate(found):
+    for label, name in enumerate(names):
         folder = root / name / inside
         here = sorted(entry.path for entry in os.scandir(folder) if is_image(entry.name))
         if not here:
             raise FileNotFoundError(f"no images in {folder}")
         files += here
         labels += [label] * len(here)
-    return Listing(files, labels, found)
+    return Listing(files, labels, names)

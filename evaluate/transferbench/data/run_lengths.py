@@ -24,9 +24,9 @@ def _whole(counts: Any) -> Sequence[int]:
         raise ValueError(f"runs that are neither numbers nor COCO's text of them, but {type(counts).__name__}")
     if all(type(each) is int for each in counts):
         return counts
-    strange = next((each for each in counts if isinstance(each, bool) or not _is_whole(each)), None)
-    if strange is not None:
-        raise ValueError(f"a run of {strange!r} pixels")
+    strange = [each for each in counts if isinstance(each, bool) or not _is_whole(each)]
+    if strange:
+        raise ValueError(f"a run of {strange[0]!r:.60} pixels")
     return [int(each) for each in counts]
 
 

@@ -99,7 +99,7 @@ def _above(
     asked: Float[Tensor, "m e"], tile: Float[Tensor, "n e"], start: int, totals: Int64[np.ndarray, "m"], most: int
 ) -> Pairs:
     """Pairs with a positive product, counted in `totals`; none of a query that has more than `most` by then."""
-    found, step = [], max(1, TILE // len(tile))
+    rows, step = [], max(1, TILE // len(tile))
     for first in range(0, len(asked), step):
         products = _product(asked[first : first + step], tile)
         flat = _positive(products)
@@ -110,8 +110,8 @@ def _above(
             kept = counts[query] <= most
             flat, query, row = flat[kept], query[kept], row[kept]
         levels = products.flatten()[torch.from_numpy(flat).to(products.device)].float().cpu().numpy()
-        found.append((query + first, row + start, levels))
-    queries, indices, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        rows.append((query + first, row + start, levels))
+    queries, indices, levels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     return queries, indices, levels
 
 

@@ -55,6 +55,7 @@ class Published:
         config = record.config
         return (
             not self.note
+            and record.split is None
             and self.task == record.task
             and all(str(config.get(name)) == value for name, value in self.settings)
         )
@@ -119,8 +120,8 @@ def version_of(dataset: str) -> str:
 
 def size_of(architecture: str) -> str:
     """An architecture's name without its stem and other details: `resnet18-cifar` is a `resnet18`."""
-    found = re.match(r"vit-[^-]+|[a-z_]+\d+(-w[\d.]+)?", architecture)
-    return found[0] if found else architecture
+    match = re.match(r"vit-[^-]+|[a-z_]+\d+(-w[\d.]+)?", architecture)
+    return match[0] if match else architecture
 
 
 def _words(text: str) -> set[str]:

@@ -74,6 +74,8 @@ class Record(Settings):
     dataset: str
     dataset_revision: str
     data_fingerprint: dict[str, str]
+    split: str | None = Field(default=None, description="the judged split; None: the data set's own")
+    notes: tuple[str, ...] = Field(default=(), description="what a reader of the numbers has to know of the data")
     chance: float | None = Field(
         default=None, description="the accuracy of guessing, percent; None: the data was not opened"
     )
@@ -87,6 +89,9 @@ class Record(Settings):
     seed: int
     limit: int | None
     scores: tuple[Score, ...] = ()
+    images: dict[str, int] = Field(
+        default={}, description="how many training images a task on a part of them saw, by score; under '' for all"
+    )
     artifacts: dict[str, Artifact] = Field(default={}, description="by name; paths are relative to the output folder")
     error: str | None = None
     frozen: bool | None = Field(
@@ -97,6 +102,11 @@ class Record(Settings):
     written: str
     environment: dict[str, Any]
     record_sha256: str = ""
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_what_is_usual(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Leaves out fields of later versions that have nothing to say: older records keep their checksum."""
+        return {name: value for name, value in dump(self).items() if name not in ("split", "notes", "images") or value}
 
     @property
     def identity(self) -> str:
@@ -113,6 +123,10 @@ class Record(Settings):
     def score(self, metric: str) -> Score | None:
         """The score of that name."""
         return next((score for score in self.scores if score.metric == metric), None)
+
+    def seen(self, metric: str) -> int | None:
+        """How many training images a score hangs on, where its task saw a part of them and said so."""
+        return self.images.get(metric, self.images.get(""))
 
     def sealed(self) -> "Record":
         """The same record with its own checksum filled in."""
@@ -150,9 +164,10 @@ def identity(
     )
 
 
-def protocol_sha256(task: str, version: str, config: Settings) -> str:
-    """The hash two numbers must share to stand in one column."""
-    return settings.sha256({"task": task, "version": version, "config": config.model_dump(mode="json")})
+def protocol_sha256(task: str, version: str, config: Settings, split: str | None = None) -> str:
+    """The hash two numbers must share to stand in one column; `split` is judged in place of the data set's own."""
+    judged = {"split": split} if split else {}
+    return settings.sha256({"task": task, "version": version, "config": config.model_dump(mode="json"), **judged})
 
 
 def now() -> str:
@@ -182,12 +197,12 @@ def read(path: Path) -> Record:
     try:
         values = json.loads(path.read_bytes())
         record = Record.model_validate(values)
-        found = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
+        checksum = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
     except FileNotFoundError:
         raise
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is not a record: {str(error).splitlines()[0]}") from None
-    if found != record.record_sha256:
+    if checksum != record.record_sha256:
         raise ValueError(f"{path} was changed after it was written (its checksum does not match)")
     return record
 

@@ -67,13 +67,14 @@ def pictures(record: Record, folder: Path) -> Image.Image:
 def again(record: Record, task: str = "") -> str:
     """The command that makes a record's artifacts and cached features anew; of another task when one is named."""
     limit = f" --limit {record.limit}" if record.limit else ""
-    return f"evaluate {task or record.task} {record.candidate}=CHECKPOINT --data {record.dataset}{limit} --again"
+    split = f" --split {record.split}" if record.split else ""
+    return f"evaluate {task or record.task} {record.candidate}=CHECKPOINT --data {record.dataset}{limit}{split} --again"
 
 
 def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as found:
-            return {key: found[key] for key in found}
+        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
         raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
 

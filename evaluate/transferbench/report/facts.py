@@ -52,7 +52,7 @@ def result(record: Record) -> Result:
         seed=str(record.seed) if pretrained is None else f"{pretrained}, {record.seed}",
         images=f"{score.n:,}" if score else "",
         protocol=record.protocol_sha256,
-        settings=tuple((name, told(value)) for name, value in record.config.items()),
+        settings=(*((name, told(value)) for name, value in record.config.items()), *_data(record)),
         scores=tuple((each.metric, f"{each.value:.4g} {each.unit}".strip()) for each in record.scores),
         record=record.record_sha256,
         written=record.written,
@@ -60,20 +60,25 @@ def result(record: Record) -> Result:
     )
 
 
+def _data(record: Record) -> list[tuple[str, str]]:
+    """What is unusual about the data."""
+    return [("split", record.split)] * bool(record.split) + [("data", note) for note in record.notes]
+
+
 def weights(records: Sequence[Record]) -> list[Facts]:
     """How each file of weights was read, and what its card says; one entry a digest."""
-    found: dict[str, Record] = {}
+    by_digest: dict[str, Record] = {}
     for record in records:
-        found.setdefault(record.digest, record)
-    return [_weights(record) for record in found.values()]
+        by_digest.setdefault(record.digest, record)
+    return [_weights(record) for record in by_digest.values()]
 
 
 def environments(records: Sequence[Record]) -> list[Facts]:
     """Where the results were made; those of one machine, commit and command once."""
-    found: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        found[json.dumps(record.environment, sort_keys=True)].append(record)
-    return [Facts(_where(group), tuple(_environment(group[0]))) for group in found.values()]
+        groups[json.dumps(record.environment, sort_keys=True)].append(record)
+    return [Facts(_where(group), tuple(_environment(group[0]))) for group in groups.values()]
 
 
 def told(value: Any) -> str:
@@ -110,15 +115,15 @@ def _weights(record: Record) -> Facts:
 
 
 def _environment(record: Record) -> list[tuple[str, str]]:
-    found = []
+    parts = []
     for name, value in record.environment.items():
         if name == "command" and isinstance(value, list):
-            found.append((name, shlex.join(map(str, value))))
+            parts.append((name, shlex.join(map(str, value))))
         elif isinstance(value, dict):
-            found.append((name, ", ".join(f"{key} {told(each)}" for key, each in value.items() if each is not None)))
+            parts.append((name, ", ".join(f"{key} {told(each)}" for key, each in value.items() if each is not None)))
         else:
-            found.append((name, told(value)))
-    return found
+            parts.append((name, told(value)))
+    return parts
 
 
 def _where(group: Sequence[Record]) -> str:

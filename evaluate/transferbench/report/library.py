@@ -39,10 +39,7 @@ class Library:
     cache: Path
     with_images: bool = True
     image_bytes: int = IMAGE_BYTES
-    _datasets: DatasetCache = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._datasets = DatasetCache(self.data_root)
+    _datasets: dict[str | None, DatasetCache] = field(init=False, default_factory=dict)
 
     def folder(self, record: Record) -> Path:
         """Where a record's artifacts lie."""
@@ -56,7 +53,8 @@ class Library:
         """
         try:
             SOURCES.require_known(record.dataset if record.dataset.endswith(".py") else "")
-            found = self._datasets.take(self._located(record.dataset), record.limit)
+            datasets = self._datasets.setdefault(record.split, DatasetCache(self.data_root, record.split))
+            found = datasets.take(self._located(record.dataset), record.limit)
         except UserError as error:
             raise MissingError(f"The images of {record.dataset} were not found. {error}") from None
         if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:

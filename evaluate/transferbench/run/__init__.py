@@ -9,6 +9,7 @@ from typing import Any, Literal
 from transferbench import records, renamed, runtime
 from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
+from transferbench.data.dataset import open_dataset
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError, summary, told
 from transferbench.plugins import is_outside, recorded
@@ -22,10 +23,10 @@ LIMIT_SEED = 0
 
 
 class DatasetCache:
-    """The data sets of one call, each opened once."""
+    """The data sets of one call, each opened once; `split` is the judged one, by default each data set's own."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, split: str | None = None) -> None:
+        self.root, self.split = root, split
         self._opened: dict[tuple[str, int | None], Dataset] = {}
         self._broken: dict[tuple[str, int | None], tuple[Exception, TracebackType | None]] = {}
 
@@ -61,9 +62,8 @@ class DatasetCache:
             return None
 
     def notes(self) -> list[str]:
-        """What was left out of the data sets that are open, each once."""
-        opened = self._opened.values()
-        return list(dict.fromkeys(note for each in opened for note in (*each.train.notes, *each.test.notes)))
+        """What has to be known of the data sets that are open, each once."""
+        return list(dict.fromkeys(note for each in self._opened.values() for note in each.notes))
 
     def common_side(self, data: Sequence[str]) -> int | None:
         """The side that the images of all these data sets have that can be opened; None where they have no one side.
@@ -103,8 +103,7 @@ class DatasetCache:
         if limit is not None:
             whole = self.take(data)
             return Dataset(limited(whole.train, limit, LIMIT_SEED), limited(whole.test, limit, LIMIT_SEED))
-        train = open_split(data, "train", self.root)
-        return Dataset(train, open_split(data, train.info.test_split, self.root))
+        return open_dataset(lambda split: open_split(data, split, self.root), self.split)
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def run(
         begun = _begun(job, candidate, datasets)
         told_by = [each for each in here.gather_objects(begun if isinstance(begun, Hindrance) else None) if each]
         if told_by or isinstance(begun, Hindrance):
-            blank = _blank(job, candidate, None, environment)
+            blank = _blank(job, candidate, datasets.split, environment)
             record = blank.model_copy(update={"status": told_by[0].status, "error": told_by[0].error})
         else:
             blank = _blank(job, candidate, begun, environment)
@@ -195,9 +194,10 @@ def _begun(job: Job, candidate: Candidate, datasets: DatasetCache) -> Dataset | 
     return dataset
 
 
-def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment: dict[str, Any]) -> Record:
-    """What is known before the task runs; without a data set where that is not here."""
+def _blank(job: Job, candidate: Candidate, opened: Dataset | str | None, environment: dict[str, Any]) -> Record:
+    """What is known before the task runs; of a data set that is not here the split that was asked for, if any."""
     task: Task = TASKS.load(job.task)
+    dataset, split = (opened, opened.split) if isinstance(opened, Dataset) else (None, opened)
     info = dataset.train.info if dataset else None
     return Record(
         status="skipped",
@@ -208,6 +208,8 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
         dataset=info.name if info else Path(job.data).stem,
         dataset_revision=info.revision if info else "",
         data_fingerprint={s.split: s.fingerprint for s in (dataset.train, dataset.test)} if dataset else {},
+        split=split,
+        notes=dataset.notes if dataset else (),
         chance=info.chance if info else None,
         candidate=candidate.name,
         digest=candidate.digest,
@@ -215,7 +217,7 @@ def _blank(job: Job, candidate: Candidate, dataset: Dataset | None, environment:
         card=candidate.card,
         load_report=candidate.report,
         config=job.config.model_dump(mode="json"),
-        protocol_sha256=records.protocol_sha256(recorded(job.task), task.VERSION, job.config),
+        protocol_sha256=records.protocol_sha256(recorded(job.task), task.VERSION, job.config, split),
         seed=job.seed,
         limit=job.limit,
         seconds=0,

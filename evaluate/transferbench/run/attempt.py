@@ -13,7 +13,7 @@ from torch import Tensor
 from transferbench import records
 from transferbench.checkpoints import Candidate
 from transferbench.errors import told
-from transferbench.records import Record
+from transferbench.records import Record, Score
 from transferbench.records.artifacts import keep
 from transferbench.runtime.memory import peak_mb
 from transferbench.suite import Job
@@ -50,26 +50,35 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
     if any(errors):
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
-    found = here.gather_objects(found)[0]
+    kept: Any = here.gather_objects(found)[0]
     here.barrier()
     if here.is_main:
         shutil.rmtree(scratch)
-    return pending_job.blank.model_copy(update={**measured, **status, **found})
+    return pending_job.blank.model_copy(update={**measured, **status, **kept})
 
 
 def _found(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> dict[str, Any] | str:
     """What the record of a finished task says, or the error that keeps it from saying it."""
     try:
-        scores = completed(outcome, pending_job.dataset.test.info).scores
+        scores = _scores(outcome, pending_job.dataset)
         for score in scores:
             if not math.isfinite(score.value):
                 raise ValueError(f"'{pending_job.job.task}' found {score.metric} = {score.value}, which is no number.")
         return {
             "scores": scores,
+            "images": outcome.images,
             "artifacts": keep(outcome.artifacts, folder, pending_job.blank) if folder else {},
         }
     except Exception as error:
         return told(error)
+
+
+def _scores(outcome: Outcome, dataset: Dataset) -> tuple[Score, ...]:
+    """The scores with the one that the data set is reported in; those of test images name the split that was judged."""
+    scores, split = completed(outcome, dataset.test.info).scores, dataset.split
+    return tuple(
+        each.model_copy(update={"split": split}) if split and each.split == "test" else each for each in scores
+    )
 
 
 def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:

@@ -61,21 +61,21 @@ class Form:
 
     def laid(self, board: Leaderboard) -> Grid:
         """The leaderboard's grid."""
-        found = grid(board, self.ranks)
-        return found.transposed() if self.transpose else found
+        table = grid(board, self.ranks)
+        return table.transposed() if self.transpose else table
 
 
 PLAIN = Form()
 
 
-def frame(found: Iterable[Record]) -> pd.DataFrame:
+def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One line a record with everything it holds; nested values as JSON, every score in columns of its own."""
-    lines = [_line(record) for record in found]
+    lines = [_line(record) for record in records]
     table = pd.DataFrame(lines)
     return table.sort_values(["candidate", "dataset", "task", "identity"], ignore_index=True) if lines else table
 
 
-def write(folder: Path, found: Sequence[Record], board: Leaderboard, form: Form = PLAIN) -> list[Path]:
+def write(folder: Path, records: Sequence[Record], board: Leaderboard, form: Form = PLAIN) -> list[Path]:
     r"""Write `records.csv` (long) and the leaderboard as `.csv`, `.json`, `.md`, `.html` and LaTeX; returns where.
 
     `leaderboard.tex` compiles as it stands; the table in it is also in `leaderboard-table.tex`, to \input. Where
@@ -86,7 +86,7 @@ def write(folder: Path, found: Sequence[Record], board: Leaderboard, form: Form 
     laid = form.laid(board)
     table = latex(laid, form.caption, form.label)
     texts = {
-        "records.csv": frame(found).to_csv(index=False),
+        "records.csv": frame(records).to_csv(index=False),
         "leaderboard.csv": wide(board).to_csv(index=False),
         LEADERBOARD: json.dumps(plain(board), indent=1) + "\n",
         "leaderboard.tex": document(table),
@@ -106,6 +106,9 @@ def _line(record: Record) -> dict[str, Any]:
     machine = environment.get("machine", {})
     line = {
         **values,
+        "split": record.split,
+        "notes": " ".join(record.notes),
+        "images": settings.canonical_json(record.images),
         "identity": record.identity,
         "architecture": record.card.architecture.name,
         **{f"origin_{name}": value for name, value in origin.items()},

@@ -13,7 +13,11 @@ Kind = Literal["chance", "control", "published", "candidate"]
 
 @dataclass(frozen=True)
 class Column:
-    """One protocol on one data set: equal only when every setting and the data are. Merged ones have no hash."""
+    """One protocol on one data set: equal only when every setting and the data are. Merged ones have no hash.
+
+    `split` is the judged one where it is not the data set's own; `images` counts the training images of a task on a
+    part of them, for its heading.
+    """
 
     dataset: str
     task: str
@@ -24,6 +28,8 @@ class Column:
     protocol_sha256: str
     data_sha256: str
     limit: int | None
+    split: str | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ FIELDS: dict[str, Callable[[Record], object]] = {
     "format": lambda record: record.load_report.format,
     "digest": lambda record: record.digest,
     "dataset": lambda record: record.dataset,
+    "split": lambda record: record.split,
     "task": lambda record: record.task,
     "label": lambda record: record.label,
     "seed": lambda record: record.seed,

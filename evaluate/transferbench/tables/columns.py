@@ -24,6 +24,7 @@ def column_of(record: Record, score: Score) -> Column:
         protocol_sha256=record.protocol_sha256,
         data_sha256=settings.sha256(record.data_fingerprint),
         limit=record.limit,
+        split=record.split,
     )
 
 
@@ -35,12 +36,14 @@ def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
     """
     alike: dict[tuple[str, str, bool], set[Column]] = defaultdict(set)
     places: dict[Column, int] = {}
+    seen: dict[Column, set[int]] = defaultdict(set)
     for record in kept:
         for score in record.scores:
             place = choice.place(record, score)
             if place is not None:
                 column, is_main = column_of(record, score), score.metric == record.primary
                 places[column] = min(place, places.get(column, place))
+                seen[column] |= {n for n in (record.seen(score.metric),) if n is not None}
                 alike[record.dataset, record.label if is_main else score.metric, is_main].add(column)
     for place, pattern in enumerate(choice.columns):
         if place not in places.values():
@@ -48,7 +51,10 @@ def columns_of(kept: Sequence[Record], choice: Choice) -> dict[Column, Column]:
             raise unknown("column", pattern, sorted(names))
     named: dict[Column, Column] = {}
     for (_, what, is_main), group in alike.items():
-        names = {column: replace(column, label=_label(column, what, group, is_main)) for column in group}
+        names = {
+            column: replace(column, label=_label(column, what, group, is_main), images=_agreed(seen[column]))
+            for column in group
+        }
         named |= {column: _apart(names[column], set(names.values())) for column in group}
     return dict(sorted(named.items(), key=lambda each: (places[each[0]], *order_of(each[1]))))
 
@@ -59,13 +65,24 @@ def _label(column: Column, what: str, alike: set[Column], is_main: bool) -> str:
     return what if is_main or len(tasks) == 1 else f"{column.label} {what}"
 
 
+def _agreed(seen: set[int]) -> int | None:
+    """How many training images were seen, where all records agree."""
+    return next(iter(seen)) if len(seen) == 1 else None
+
+
 def _apart(column: Column, group: set[Column]) -> Column:
-    """The column with as much added to its label as makes it unique; smoke runs are always marked."""
+    """The column with as much added to its label as makes it unique; smoke runs and other splits are always marked."""
     limit = [f"{column.limit} images"] if column.limit else []
+    split = [column.split] if column.split else []
     marks = {"protocol_sha256": column.protocol_sha256[:6], "data_sha256": f"data {column.data_sha256[:6]}"}
-    same = [other for other in group if (other.label, other.limit) == (column.label, column.limit)]
-    added = limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
+    same = [other for other in group if _stated(other) == _stated(column)]
+    added = split + limit + [mark for name, mark in marks.items() if len({getattr(other, name) for other in same}) > 1]
     return replace(column, label=" ".join([column.label, *(f"[{mark}]" for mark in added)]))
+
+
+def _stated(column: Column) -> tuple[object, ...]:
+    """What is said of a column anyhow."""
+    return column.label, column.limit, column.split
 
 
 def order_of(column: Column) -> tuple[object, ...]:
@@ -73,4 +90,12 @@ def order_of(column: Column) -> tuple[object, ...]:
     natural = tuple(
         (int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", column.label) if part
     )
-    return column.dataset, column.task, natural, column.protocol_sha256, column.data_sha256, column.limit or 0
+    return (
+        column.dataset,
+        column.task,
+        natural,
+        column.split or "",
+        column.protocol_sha256,
+        column.data_sha256,
+        column.limit or 0,
+    )

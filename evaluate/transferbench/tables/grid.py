@@ -113,8 +113,9 @@ def _ranks(row: Row) -> list[GridEntry]:
 
 
 def heading(column: Column) -> str:
-    """A column's label; an arrow says that lower is better."""
-    return column.label if column.higher_is_better else f"{column.label} ↓"
+    """A column's label; how many images `1 %` or 10 a class really are, and an arrow where lower is better."""
+    part = "" if column.images is None else f" ({column.images:,} images)"
+    return f"{column.label}{part}{'' if column.higher_is_better else ' ↓'}"
 
 
 def notes(board: Leaderboard) -> list[str]:

@@ -29,5 +29,7 @@ def line(record: Record, is_old: bool = False) -> str:
     score = record.score(record.primary)
     if record.status == "ok" and score:
         time = "kept from before" if is_old else f"{record.seconds:.1f} s"
-        return f"{where} {score.value:8.2f} {score.unit:2} {score.metric} ({time})"
+        seen = record.seen(score.metric)
+        part = "" if seen is None else f" from {seen:,} training images"
+        return f"{where} {score.value:8.2f} {score.unit:2} {score.metric}{part} ({time})"
     return f"{where} {record.status}: {summary(record.error or '') or 'no main score'}"

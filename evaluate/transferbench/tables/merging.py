@@ -14,7 +14,9 @@ def merged(board: Leaderboard) -> Leaderboard:
     """
     groups: dict[tuple[object, ...], list[Column]] = defaultdict(list)
     for column in board.columns:
-        groups[column.dataset, column.task, column.metric, column.data_sha256, column.limit].append(column)
+        groups[column.dataset, column.task, column.metric, column.data_sha256, column.limit, column.split].append(
+            column
+        )
     into: dict[Column, tuple[Column, str]] = {}
     footnotes = dict(board.footnotes)
     letters = iter(string.ascii_lowercase)
@@ -22,7 +24,9 @@ def merged(board: Leaderboard) -> Leaderboard:
         if len(group) < 2 or any(sum(column in row.cells for column in group) > 1 for row in board.candidates):
             into |= {column: (column, "") for column in group}
             continue
-        one = replace(group[0], label=group[0].task, protocol_sha256="")
+        one = replace(
+            group[0], label=group[0].task + (f" [{group[0].split}]" if group[0].split else ""), protocol_sha256=""
+        )
         for column in group:
             letter = next(letters)
             into[column] = one, letter

@@ -11,6 +11,7 @@ import numpy as np
 from transferbench import state
 from transferbench.checkpoints import Candidate
 from transferbench.data import Carries, LabeledImages
+from transferbench.data.dataset import Dataset
 from transferbench.features.extraction import FeatureSet, Report, extract
 from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.probing.cost import BOTH, PLAIN, JobCost
@@ -45,23 +46,17 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """The two splits a protocol uses."""
-
-    train: LabeledImages
-    test: LabeledImages
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What a task found: scores, and files worth keeping by name (predictions, curves, spectra).
 
     The artifact `predictions` of a classifier is an npz with `labels` and `predictions`, one class each a test image:
-    it is what `mean_per_class` is measured on, and what two candidates are compared by.
+    it is what `mean_per_class` is measured on, and what two candidates are compared by. A task on a part of the
+    training images says in `images` how many those really were, by score, or under "" for all scores.
     """
 
     scores: tuple[Score, ...]
     artifacts: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

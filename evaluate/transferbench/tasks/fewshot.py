@@ -61,12 +61,15 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Mean over draws in the data set's metric, named `top1@n` for n images a class, and the spread of draws, `std@n`.
 
+    A class may have fewer: `images` says how many they are together.
+
     Artifact: predictions of each draw, and those of the first as `predictions`.
     """
     train = bench.features(candidate, dataset.train, config)
     test = bench.features(candidate, dataset.test, config)
     metric, classes = dataset.test.info.metric, len(dataset.train.info.classes)
     scores: list[Score] = []
+    images: dict[str, int] = {}
     kept = {"labels": test.labels}
     for shots in sorted({config.shots, *config.others}):
         drawn = [per_class(train.labels, shots, seed * config.draws + draw) for draw in range(config.draws)]
@@ -76,11 +79,12 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         how = {"n": len(test.labels), "seeded": leaves_out(train.labels, shots)}
         for name in [*main, f"{metric}@{shots}"]:
             scores.append(Score(metric=name, value=statistics.fmean(values), **how))
+            images[name] = len(drawn[0])
         if config.draws > 1:
             scores.append(Score(metric=f"std@{shots}", value=statistics.stdev(values), higher_is_better=False, **how))
         kept |= {"predictions": found[0]} if main else {}
         kept[f"shots{shots}"] = np.stack(found)
-    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)})
+    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)}, images)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
     shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
-    return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", shown)})
+    artifacts = {"predictions": bench.keep("predictions.npz", shown)}
+    return Outcome(tuple(scores), artifacts, {"": len(labels)} if config.per_class else {})
 
 
 def vote(labels: Int64[np.ndarray, "m k"], weights: Float64[np.ndarray, "m k"], classes: int) -> Int64[np.ndarray, "m"]:

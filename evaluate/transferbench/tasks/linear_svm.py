@@ -82,14 +82,14 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         lambda chosen: float(np.nanmean(_precisions(scores[chosen], targets[chosen], 11))), len(test)
     )
     n, converged = len(test), np.mean([done for _, done in fitted])
-    found = (
+    values = (
         Score(metric="map11", value=100 * precisions.mean(), n=n, bootstrap=(100 * bounds[0], 100 * bounds[1])),
         Score(metric="map", value=100 * _precisions(scores, targets, None).mean(), n=n),
         Score(metric="converged", value=100 * float(converged), n=n),
     )
     costs = np.array([model.C for model, _ in fitted])
     kept = {"targets": targets, "scores": scores, "precisions": precisions, "costs": costs}
-    return Outcome(found, {"predictions": bench.keep("predictions.npz", kept)})
+    return Outcome(values, {"predictions": bench.keep("predictions.npz", kept)})
 
 
 def _require_enough(
@@ -125,11 +125,11 @@ def _fit(
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = [
+        fits = [
             cross_val_score(each, features, shown, cv=config.folds, scoring="average_precision").mean()
             for each in machines
         ]
-        best = machines[int(np.argmax(found))].fit(features, shown)
+        best = machines[int(np.argmax(fits))].fit(features, shown)
     return best, int(best.n_iter_) < config.max_iterations
 
 
@@ -137,9 +137,9 @@ def _precisions(
     scores: Float64[np.ndarray, "m c"], targets: Int8[np.ndarray, "m c"], points: int | None
 ) -> Float64[np.ndarray, "c"]:
     """Each class's average precision over the images for which it can be told; NaN where none of them shows it."""
-    found = np.full(scores.shape[1], np.nan)
+    precisions = np.full(scores.shape[1], np.nan)
     for c in range(scores.shape[1]):
         told = targets[:, c] >= 0
         if (targets[told, c] == 1).any():
-            found[c] = average_precision(scores[told, c], targets[told, c] == 1, points)
-    return found
+            precisions[c] = average_precision(scores[told, c], targets[told, c] == 1, points)
+    return precisions

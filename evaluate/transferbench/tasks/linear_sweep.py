@@ -97,13 +97,13 @@ def _table(
     """The accuracy of every setting on the images set apart, trained on the others; shared among the processes."""
     here, grid = bench.runtime, list(product(config.lrs, config.weight_decays))
     mine = grid[here.rank :: here.world_size]
-    found: dict[Setting, float] = {}
+    accuracies: dict[Setting, float] = {}
     if mine:
         others = np.setdiff1d(np.arange(len(plain.labels)), apart)
         heads = _trained(inputs.only(others), mine, config, seed, bench)
         held_out = on_device(plain.features[apart], here), torch.from_numpy(plain.labels[apart]).to(here.device)
-        found = dict(zip(mine, heads.accuracies(*held_out), strict=True))
-    everywhere = {setting: top1 for part in here.gather_objects(found) for setting, top1 in part.items()}
+        accuracies = dict(zip(mine, heads.accuracies(*held_out), strict=True))
+    everywhere = {setting: top1 for part in here.gather_objects(accuracies) for setting, top1 in part.items()}
     return {setting: everywhere[setting] for setting in grid}
 
 

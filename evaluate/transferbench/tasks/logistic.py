@@ -110,7 +110,7 @@ def scored(
     fit: Fit, train: FeatureSet, features: np.ndarray, classes: int, runtime: Runtime
 ) -> Float64[np.ndarray, "n c"]:
     """Scores of all classes; a class without training images gets the lowest there is."""
-    found = fit.logits(on_device(features, runtime)).cpu().numpy()
+    computed = fit.logits(on_device(features, runtime)).cpu().numpy()
     logits = np.full((len(features), classes), np.finfo(np.float64).min)
-    logits[:, np.unique(train.labels)] = found
+    logits[:, np.unique(train.labels)] = computed
     return logits

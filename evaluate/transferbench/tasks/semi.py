@@ -1,6 +1,7 @@
 """Fine-tuning: backbone and classifier trained together on a part of the labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,7 +95,8 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, and of the best epoch as the papers report it."""
     train = labeled(dataset.train, config.percent, seed)
-    return trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
+    found = trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
+    return replace(found, images={"": len(train)})
 
 
 def labeled(train: LabeledImages, percent: int, seed: int) -> LabeledImages:

@@ -47,8 +47,8 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """The measures as scores, the spectrum as an artifact. Constant features have every rank 0. Nothing is random."""
-    found = bench.features(candidate, dataset.test, config)
-    features, labels = found.features, found.labels
+    extracted = bench.features(candidate, dataset.test, config)
+    features, labels = extracted.features, extracted.labels
     spread_evenly = np.unique(np.linspace(0, len(features) - 1, min(config.paired, len(features))).astype(np.int64))
     deviations = metrics.centered(features)
     values = metrics.eigenvalues(deviations)

@@ -103,6 +103,7 @@ def test_mean_pooling_is_over_patches_alone() -> None:
         ("vit", {"dim": 64, "heads": 1, "depth": 2, "patch_size": 4, "image_size": 32}),
         ("vit", {"dim": 128, "heads": 2, "depth": 1, "registers": 4}),
         ("vit", {"dim": 128, "heads": 2, "depth": 1, "registers": 4, "position_for_prefix": False}),
+        ("vit", {"dim": 64, "heads": 1, "depth": 1, "registers": 12, "image_size": 64}),
         ("vit", {"dim": 128, "heads": 2, "depth": 1, "class_token": False, "pooling": "mean"}),
         ("vit", {"dim": 192, "heads": 3, "depth": 2, "mlp": "swiglu", "mlp_ratio": 1000 / 192, "qkv_bias": False}),
     ],

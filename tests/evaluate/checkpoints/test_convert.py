@@ -272,7 +272,17 @@ def test_detectron2_gets_bare_names_without_counters_and_gives_the_features_back
     theirs.load_state_dict(tree["model"], strict=True)
     assert difference(ours, theirs, images(64)) <= CLOSE
     stride = arguments.get("stride_in_1x1", False)
-    assert f"MODEL.RESNETS.STRIDE_IN_1X1 {stride}" in done.built
+    said = dict(setting.removeprefix("MODEL.RESNETS.").split() for setting in done.built.split(", "))
+    groups, block = arguments.get("groups", 1), theirs.res2[0]
+    inner = block.conv1.out_channels // groups if arguments["depth"] >= 50 else 64
+    assert said == {
+        "DEPTH": str(arguments["depth"]),
+        "STRIDE_IN_1X1": str(stride),
+        "NUM_GROUPS": str(groups),
+        "WIDTH_PER_GROUP": str(inner),
+        "STEM_OUT_CHANNELS": str(theirs.stem.conv1.out_channels),
+        "RES2_OUT_CHANNELS": str([*block.children()][-1].out_channels),
+    }
     again = load(tmp_path / "out.pth", overrides=[f"stride_in_1x1={str(stride).lower()}"])
     assert difference(ours, again.backbone, images()) == 0
 
@@ -378,6 +388,7 @@ def test_the_encoder_and_what_the_person_says_are_honored(tmp_path: Path) -> Non
         ("torchvision", "resnet", {"depth": 10, "stem": "cifar"}, "stem=cifar"),
         ("torchvision", "resnet", {"depth": 10, "width": 0.5}, "width=0.5"),
         ("torchvision", "resnet", {"depth": 10, "same_padding": True}, "same_padding=True"),
+        ("torchvision", "resnet", {"depth": 10, "pre_pad": 1}, "pre_pad=1"),
         ("torchvision", "vit", {**VIT, "registers": 1}, "registers=1"),
         ("torchvision", "vit", {**VIT, "pooling": "mean"}, "pooling=mean"),
         ("timm", "resnet", {"depth": 10, "stem": "cifar", "pre_pad": 1}, "pre_pad=1 .*stem=cifar"),

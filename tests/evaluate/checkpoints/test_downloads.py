@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 import torchvision
 from huggingface_hub import errors
 from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import transferbench
@@ -204,6 +206,15 @@ def test_a_network_with_the_same_names_that_computes_other_features_is_refused(n
     hub["model.safetensors"] = saved(timm.create_model(name))
     with pytest.raises(UserError, match="gives other features than the library's own network"):
         load(f"timm:{name}")
+
+
+@pytest.mark.parametrize(("pooled", "norm_last"), [("token", False), ("avg", False), ("avg", True)])
+def test_what_timm_built_says_the_epsilon_of_the_norm_that_it_has(pooled: str, norm_last: bool) -> None:
+    more = {"img_size": 16, "embed_dim": 32, "depth": 1, "num_heads": 4, "num_classes": 0}
+    layer = partial(nn.LayerNorm, eps=0.25)
+    built = VisionTransformer(**more, global_pool=pooled, fc_norm=norm_last, norm_layer=layer)
+    said = ("heads=4", "norm_eps=0.25", f"pooling={'token' if pooled == 'token' else 'mean'}")
+    assert LIBRARIES.load("timm").arguments(built) == said
 
 
 def test_what_the_person_says_has_the_last_word(hub: Files) -> None:

@@ -20,6 +20,7 @@ from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.save import save
 from transferbench.cli import printing
+from transferbench.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -261,7 +262,35 @@ def test_a_folder_of_smoke_runs_alone_says_what_it_leaves_out(evaluate: Run, che
     evaluate("knn", checkpoint, "--data", imgs, "--out", "res", "--limit", "4", "--no-control", *SMALL)
     code, out, _ = evaluate("table", "res")
     assert code == 0
-    assert out.splitlines()[:2] == ["Nothing to rank.", "Left out: 1 limited."]
+    assert out.splitlines() == [
+        "Nothing to rank.",
+        "Left out: 1 limited.",
+        "Results of smoke runs (--limit) are shown with --limited.",
+        "Nothing was written.",
+    ]
+    assert sorted(path.name for path in Path("res").iterdir() if path.is_file()) == []
+    assert "--limited" in evaluate("report", "res")[2]
+    evaluate("table", "res", "--limited")
+    assert Path("res/leaderboard.csv").stat().st_size
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("boom"), UserError("Mend me.")], ids=["bug", "mendable"])
+def test_what_cannot_be_forecast_fails_alone_and_a_plan_of_it_ends_as_it_does(
+    evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def broken(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("transferbench.tasks.spectrum.cost", broken, raising=False)
+    path = Path("two.yaml")
+    path.write_text("jobs: [{task: spectrum}, {task: knn, settings: {ks: [1], k: 1}}]")
+    command = ("all", checkpoint, "--data", imgs, "--suite", path, "--no-control", "--workers", "0", "--device", "cpu")
+    code, out, err = evaluate(*command, "--plan")
+    assert (code, "1 job(s), about" in out, str(error) in err) == (1 if "boom" in str(error) else 2, True, True)
+    code, out, err = evaluate(*command, "--out", "res")
+    assert code == (1 if "boom" in str(error) else 2)
+    found = [each for _, each in records.read_all(Path("res")) if isinstance(each, records.Record)]
+    assert {(each.task, each.status) for each in found} == {("spectrum", "failed"), ("knn", "ok")}
 
 
 def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs: Path):
@@ -280,6 +309,11 @@ def test_a_long_run_is_announced_with_its_plan(evaluate: Run, checkpoint: Path, 
     assert "0 job(s), about 0 s" in evaluate(*arguments)[1]
     monkeypatch.setattr(printing, "LONG", 1e9)
     assert "job(s), about" not in evaluate(*arguments, "--again")[1]
+
+
+def test_a_split_that_is_not_there_ends_with_2_and_names_those_that_are(evaluate: Run, checkpoint: Path, imgs: Path):
+    code, _, err = evaluate("knn", checkpoint, "--data", imgs, "--split", "test", *SMALL)
+    assert (code, err.strip()) == (2, "imgs cannot be judged on a split 'test'. Expected one of: val.")
 
 
 def test_a_suite_that_names_its_data_sets_needs_no_data(evaluate: Run, checkpoint: Path):

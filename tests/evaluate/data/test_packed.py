@@ -76,7 +76,7 @@ def test_a_shards_fingerprint_follows_its_content(tmp_path: Path):
     assert webdataset.open_split(where, "train").fingerprint != before
 
 
-@pytest.mark.parametrize("label", ["", "dog", "-1"])
+@pytest.mark.parametrize("label", ["", "dog", "-2"])
 def test_shards_that_hold_something_else_are_refused_by_name(tmp_path: Path, label: str):
     where = shards(tmp_path / "packed")
     shard(where / "x-train-000002.tar", {"0009": (9, label)})
@@ -94,7 +94,9 @@ def test_an_image_without_a_class_is_refused(tmp_path: Path):
         info = tarfile.TarInfo("lonely.jpg")
         info.size = 0
         archive.addfile(info)
-    with pytest.raises(UserError, match=r"1 keys have no image or no class number \(from 0\), first 'lonely'"):
+    with pytest.raises(
+        UserError, match=r"1 keys have no image or no class number \(from 0, or -1 for none\), first 'lonely'"
+    ):
         webdataset.open_split(tmp_path, "train")
 
 

@@ -74,6 +74,13 @@ def test_a_split_that_was_never_annotated_is_refused(tmp_path: Path):
         opened(root)
 
 
+def test_a_file_name_that_no_file_can_have_is_told_as_absent(tmp_path: Path):
+    for name in ("a" * 300, "a\0b", "../../none.png", ""):
+        edit(coco(tmp_path), lambda t, name=name: t["images"][1].update(file_name=name), "val")
+        with pytest.raises(UserError, match="1 of the 3 images of"):
+            opened(tmp_path)
+
+
 def test_an_object_without_a_usable_mask_is_left_out_of_training_and_the_set_is_not_refused(tmp_path: Path):
     objects = [annotation(1, 10, 7, segmentation=[[1, 2, 3, 4]]), annotation(2, 10, 3), annotation(3, 77, 3)]
     images = opened(coco(tmp_path, [*objects, annotation(4, 500, 7, segmentation=[[1, 2, 3, 4]])]), "train")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from transferbench.backbones import build
 from transferbench.checkpoints import digest
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
@@ -128,9 +129,34 @@ def test_weights_and_every_training_flag_are_left_alone(tiny_candidate, tiny_ima
 def test_features_that_are_not_finite_are_refused_and_not_kept(tiny_candidate, tiny_images, tmp_path):
     with torch.no_grad():
         tiny_candidate.backbone.conv1.weight.fill_(float("nan"))
-    with pytest.raises(UserError, match="not finite for 6 image"):
+    with pytest.raises(
+        UserError, match=r"not finite for 6 image.s. among the first 6 looked at of tiny/train, .*'train-0'"
+    ):
         extract(tiny_candidate, tiny_images(6), tmp_path, HERE, 0)
     assert list((tmp_path / "features").iterdir()) == []
+
+
+@pytest.mark.parametrize("asked", ["float32", FeatureSpec(layer="layer3")], ids=["output", "layer"])
+def test_kept_features_of_another_width_are_refused(asked, tiny_candidate, tiny_images, tmp_path):
+    extract(tiny_candidate, tiny_images(6), tmp_path, HERE, 0, asked)
+    arguments = {**tiny_candidate.card.architecture.arguments, "width": 0.25}
+    wide = build(tiny_candidate.card.architecture.model_copy(update={"arguments": arguments})).eval()
+    impostor = dataclasses.replace(tiny_candidate, backbone=wide)
+    with pytest.raises(UserError, match=r"npy holds (64|32) features an image for tiny, which gives (128|64)"):
+        extract(impostor, tiny_images(6), tmp_path, HERE, 0, asked)
+
+
+def test_features_that_hold_for_one_call_are_kept_apart_and_go_with_it(tiny_candidate, tiny_images, tmp_path):
+    extract(tiny_candidate, tiny_images(6), tmp_path, HERE, 0)
+    before = sorted(tmp_path.rglob("*"))
+    moody = dataclasses.replace(tiny_candidate, is_repeatable=False)
+    with features.cache_of(moody, tmp_path, HERE) as folder:
+        assert folder != tmp_path
+        extract(moody, tiny_images(6), folder, HERE, 0)
+        assert list(folder.rglob("*.npy"))
+    assert sorted(tmp_path.rglob("*")) == before
+    with features.cache_of(tiny_candidate, tmp_path, HERE) as folder:
+        assert folder == tmp_path
 
 
 def test_processes_share_the_batches_each_once(monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transferbench import neighbors
 from transferbench.errors import UserError
 from transferbench.neighbors import chosen, exact, proposals, search
+from transferbench.neighbors.requirements import require_searchable
 from transferbench.neighbors.space import Space
 
 ENGINES = [
@@ -106,6 +107,62 @@ def test_k_up_to_and_beyond_the_bank(k, engine):
     found = search(bank, queries, k, "euclidean", engine)
     assert found.indices.shape == (3, min(k, 12))
     np.testing.assert_array_equal(found.indices, literal(bank, queries, min(k, 12), "euclidean")[1])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("metric", METRICS)
+def test_all_rows_are_the_neighbors_when_k_is_their_number(metric, engine):
+    rows, queries = draw("duplicated", 300, 5, 3)
+    found = search(rows, queries, 300, metric, engine)
+    np.testing.assert_array_equal(found.indices, literal(rows, queries, 300, metric)[1])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_is_one_error_that_counts_the_images_of_each_split(odd, metric, engine):
+    bank, queries = draw("plain", 30, 6)
+    bank[[4, 7], 2] = odd
+    with pytest.raises(UserError, match=r"2 of 30 training images, the first of them number 4, counted from 0\. Exp"):
+        search(bank, queries, 5, metric, engine)
+    queries[5] = odd
+    with pytest.raises(UserError, match=r"2 of 30 training images.*; 1 of 6 test images.* number 5"):
+        search(bank, queries, 5, metric, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("bank", "k", "reason"),
+    [
+        (np.ones((4, 3), np.float32), 0, "asked for 0 neighbors"),
+        (np.ones((0, 3), np.float32), 1, "0 training images"),
+        (np.full((4, 3), 1e-50), 1, "leave float32's range: 4 of 4 training images"),
+    ],
+    ids=["k", "empty", "too small"],
+)
+def test_what_no_engine_can_search_is_said_alike(bank, k, reason, engine):
+    with pytest.raises(UserError, match=reason):
+        search(bank, np.ones((2, 3), np.float32), k, "euclidean", engine)
+
+
+def test_rows_of_two_widths_are_refused():
+    with pytest.raises(UserError, match="2 features each for test images with 3"):
+        require_searchable(np.ones((4, 2)), np.ones((2, 3)), 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_smallest_numbers_are_ranked(engine):
+    bank, queries = (x * np.float32(1e-42) for x in draw("plain", 40, 5))
+    found = search(bank, queries, 4, "euclidean", engine)
+    np.testing.assert_array_equal(found.indices, literal(bank, queries, 4, "euclidean")[1])
+
+
+def test_more_rows_than_faiss_gives_are_found_by_torch(monkeypatch):
+    monkeypatch.setitem(proposals.FAISS_MOST, "cpu", 35)
+    monkeypatch.setattr(proposals, "_scan_faiss", None)
+    monkeypatch.setattr(neighbors, "chosen", lambda engine, device: "faiss")
+    bank, queries = draw("plain", 60, 3)
+    np.testing.assert_array_equal(search(bank, queries, 5, "cosine").indices, literal(bank, queries, 5, "cosine")[1])
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -132,3 +132,22 @@ def test_the_plan_is_told_cheapest_first_with_its_sum():
     assert [line.split()[2] for line in lines[:2]] == ["knn", "linear"]
     assert ["3 s" in lines[0], "2.0 h" in lines[1], "1,024 MiB" in lines[1]] == [True] * 3
     assert lines[2].startswith("2 job(s), about 2.0 h here")
+
+
+def test_a_job_that_cannot_be_forecast_is_told_and_the_others_are_estimated(
+    shelf, tiny_candidate, tmp_path, monkeypatch
+):
+    def broken(*arguments):
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(TASKS.load("spectrum"), "cost", broken, raising=False)
+    jobs = [job("spectrum"), job("knn"), job("knn", "absent")]
+    assert [each.task for each in plan.ordered(jobs, shelf)] == ["spectrum", "knn", "knn"]
+    problems = plan.problems_of(jobs, shelf)
+    assert list(problems) == [0]
+    assert problems[0].strip().endswith("ZeroDivisionError: boom")
+    found = plan.forecast(jobs[:2], tiny_candidate, shelf, bench(tmp_path))
+    assert [bool(each.problem) for each in found] == [True, False]
+    lines = plan.lines(found)
+    assert lines[1].split()[-3:] == ["failed:", "ZeroDivisionError:", "boom"]
+    assert lines[2].startswith("1 job(s)")

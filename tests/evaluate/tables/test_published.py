@@ -109,6 +109,7 @@ def test_a_result_made_in_the_same_way_lies_in_a_band(value: float, tolerance: f
         {"task": "linear_small"},
         {"method": "mae"},
         {"limit": 1000},
+        {"split": "val"},
     ],
     ids=str,
 )

@@ -175,3 +175,10 @@ def test_lines_say_result_failure_and_skip():
     crash = a_record(status="failed", error="Traceback (most recent call last):\n  x\nValueError: bad")
     assert tables.line(crash).endswith("failed: ValueError: bad")
     assert tables.line(a_record(status="skipped", error="No data.\nGet it.")).endswith("skipped: No data.")
+
+
+@pytest.mark.parametrize("change", [{"limit": 9}, {"status": "failed", "scores": ()}], ids=["limited", "failed"])
+def test_a_table_without_results_is_not_written(change: dict[str, Any], tmp_path: Path):
+    found = [a_record(**change)]
+    assert tables.write(tmp_path, found, leaderboard(found)) == []
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import torch
 
 from transferbench import neighbors
 from transferbench.data.subsets import per_class
+from transferbench.errors import UserError
 from transferbench.neighbors import cache as keeping
 from transferbench.runtime import Runtime
 from transferbench.tasks import Bench, Dataset, knn
@@ -130,3 +131,29 @@ def test_images_that_are_easy_are_found(tiny_candidate, tiny_images, bench):
 def test_settings_that_contradict_each_other_are_refused(wrong):
     with pytest.raises(pydantic.ValidationError):
         knn.Config(**wrong)
+
+
+def test_features_that_are_not_finite_are_told_by_split_and_never_voted_with(
+    tiny_candidate, tiny_images, bench, monkeypatch
+):
+    dataset = Dataset(tiny_images(20), tiny_images(8, split="test"))
+    original = Bench.features
+
+    def features(*asked):
+        found = original(*asked)
+        rows = np.array(found.features)
+        rows[3] = np.nan
+        return dataclasses.replace(found, features=rows)
+
+    monkeypatch.setattr(Bench, "features", features)
+    with pytest.raises(UserError, match=r"1 of 20 training images.*; 1 of 8 test images"):
+        knn.run(tiny_candidate, dataset, knn.Config(), 0, bench)
+    assert not (bench.cache / "neighbours").exists()
+
+
+def test_damaged_neighbors_are_searched_again(tiny_candidate, tiny_images, bench):
+    dataset = Dataset(tiny_images(20), tiny_images(8, split="test"))
+    first = scores(knn.run(tiny_candidate, dataset, knn.Config(), 0, bench))
+    [path] = (bench.cache / "neighbours").iterdir()
+    path.write_bytes(path.read_bytes()[:200])
+    assert scores(knn.run(tiny_candidate, dataset, knn.Config(), 0, bench)) == first

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
-from transferbench.data.coco_format.values import EntryError, identifier, required, shown
+from transferbench.data.coco_format.values import EntryError, identifier, required, shown, text
 from transferbench.errors import UserError
 
 MOST = 20_000
@@ -48,4 +48,5 @@ def _category(entry: Any) -> tuple[int, str]:
     number = identifier(entry, "id")
     if isinstance(number, str) or not -LARGEST <= number < LARGEST:
         raise EntryError("has an id that is no whole number of 32 bits")
-    return number, str(required(entry, "name"))
+    name = required(entry, "name")
+    return number, str(name) if isinstance(name, int) else text(entry, "name")

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from transferbench.data.coco_format.values import EntryError, identifier, required, shown, side
+from transferbench.data.coco_format.values import EntryError, identifier, shown, side, text
 from transferbench.errors import UserError
 
 
@@ -48,7 +48,7 @@ def images_of(name: str, entries: list[Any], notes: list[str]) -> list[ImageEntr
     if repeated:
         notes.append(
             f"{name}: {len(repeated)} of the {len(entries)} image entries repeat another (first: image "
-            f"{repeated[0].id}) and are left out."
+            f"{shown(repeated[0].id)}) and are left out."
         )
     return list(found.values())
 
@@ -56,9 +56,6 @@ def images_of(name: str, entries: list[Any], notes: list[str]) -> list[ImageEntr
 def _image(entry: Any) -> ImageEntry:
     if not isinstance(entry, dict):
         raise EntryError(f"is {shown(entry)}; expected {{id, file_name, height, width}}")
-    file = required(entry, "file_name")
-    if not isinstance(file, str):
-        raise EntryError(f"has the file_name {shown(file)}; expected text")
-    key = identifier(entry, "id")
+    key, file = identifier(entry, "id"), text(entry, "file_name")
     is_text = isinstance(entry["id"], str)
     return ImageEntry(key, entry["id"] if is_text else key, file, (side(entry, "height"), side(entry, "width")))

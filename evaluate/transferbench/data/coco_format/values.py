@@ -33,6 +33,18 @@ def required(entry: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def text(entry: Mapping[str, Any], key: str) -> str:
+    """A name.
+
+    Raises:
+        EntryError: when it is no text, or none that can be written.
+    """
+    value = required(entry, key)
+    if not isinstance(value, str) or not value.encode(errors="ignore").decode() == value:
+        raise EntryError(f"has the {key} {shown(value)}; expected text")
+    return value
+
+
 def identifier(entry: Mapping[str, Any], key: str) -> int | str:
     """An id that equals others whether it is written as a number or as text: `7`, `7.0` and `"7"` are one.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.labels import differing
 from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree
 from transferbench.errors import UserError, unknown
 
@@ -31,12 +32,15 @@ def open_split(where: Path, split: str) -> LabeledImages:
     if not where.exists():
         raise UserError(f"There is no folder or zip at {where}. {LAYOUT}")
     tree = FolderTree(where) if where.is_dir() else ZipTree(where)
-    classes = {name: found for name in SPLITS if (found := tree.classes(name))}
+    classes = {name: names for name in SPLITS if (names := tree.classes(name))}
     if split not in classes:
         raise UserError(f"{where} has no images in {split}/CLASS/; {_seen(where, classes)}. {LAYOUT}")
+    others = [classes[name] for name in classes if name != "train"]
+    if split == "train" and others and classes["train"] not in others:
+        raise differing(where, {name: sorted(found) for name, found in classes.items()})
     info = DatasetInfo(
         name=where.resolve().name if where.is_dir() else where.stem,
-        classes=_common(where, classes),
+        classes=tuple(sorted(classes[split])),
         splits=tuple(classes),
         image_size=None,
         revision="local",
@@ -60,24 +64,10 @@ def _fingerprint(entries: list[ImageEntry]) -> str:
     return hashlib.sha256("".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode()).hexdigest()
 
 
-def _common(where: Path, classes: dict[str, set[str]]) -> tuple[str, ...]:
-    """The classes, if every split has the same."""
-    union = sorted(set().union(*classes.values()))
-    lacking = {split: [name for name in union if name not in found] for split, found in classes.items()}
-    faults = [
-        f"{split} lacks {', '.join(names[:5])}{' ...' * (len(names) > 5)}" for split, names in lacking.items() if names
-    ]
-    if faults:
-        raise UserError(
-            f"The splits of {where} differ in their classes: {'; '.join(faults)}. Expected the same in each."
-        )
-    return tuple(union)
-
-
 def _seen(where: Path, classes: dict[str, set[str]]) -> str:
     """What is there instead, in words."""
     if classes:
-        return "found " + ", ".join(f"{split}/ with {len(found)} classes" for split, found in classes.items())
+        return "found " + ", ".join(f"{split}/ with {len(names)} classes" for split, names in classes.items())
     if not where.is_dir():
         return "found no split in the zip"
     return f"found {', '.join(sorted(path.name for path in where.iterdir())[:5]) or 'an empty folder'}"

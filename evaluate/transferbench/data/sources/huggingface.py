@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.labels import Numbered, by_number, integers
 from transferbench.data.sources.parquet import IMAGE, LABEL, column
 from transferbench.data.trees import SPLITS, WORDS
 from transferbench.errors import UserError, unknown
@@ -49,8 +51,8 @@ def open_split(where: Path, split: str) -> LabeledImages:
             f"'hf:{where}' needs the package datasets, which is not installed: pip install datasets"
         ) from None
     try:
-        found = datasets.load_dataset(where.as_posix())
-        rows = {WORDS[str(name)]: found[name] for name in found if str(name) in WORDS}
+        splits = datasets.load_dataset(where.as_posix())
+        rows = {WORDS[str(name)]: splits[name] for name in splits if str(name) in WORDS}
         return _labeled(datasets, where, rows, split)
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(
@@ -62,19 +64,25 @@ def open_split(where: Path, split: str) -> LabeledImages:
 def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> LabeledImages:
     if split not in rows:
         raise ValueError(f"no split '{split}' among {', '.join(rows)}.")
-    names = rows[split].column_names
-    image, label = column(names, IMAGE), column(names, LABEL)
-    labels = np.asarray(rows[split][label], np.int64)
-    feature = rows[split].features[label]
-    classes = getattr(feature, "names", None) or map(
-        str, range(1 + max(int(np.max(part[label])) for part in rows.values()))
-    )
+    image = column(rows[split].column_names, IMAGE)
+    label = column(rows["train" if "train" in rows else split].column_names, LABEL)
+    names = tuple(getattr(rows[split].features.get(label), "names", None) or ())
+    found = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
+    labels, classes, notes = Numbered(found[split], names) if names else by_number(where.name, found, split)
     mark = hashlib.sha256(f"{where} {rows[split].info.splits[split].num_bytes}\n".encode() + labels.tobytes())
     return LabeledImages(
-        info=DatasetInfo(where.name, tuple(classes), tuple(rows), None, str(rows[split].info.version)),
+        info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version)),
         split=split,
         labels=labels,
         read=Reader(rows[split].cast_column(image, datasets.Image(decode=False)), image),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=mark.hexdigest(),
+        notes=notes,
     )
+
+
+def _labels(rows: Any, label: str, where: str) -> Int64[np.ndarray, "n"]:
+    """The labels of a split; -1 for the images of one without that column."""
+    if label not in rows.column_names:
+        return np.full(len(rows), -1, np.int64)
+    return integers(rows[label][:], f"{where}, column {label}")

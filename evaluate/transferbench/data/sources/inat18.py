@@ -31,4 +31,6 @@ def _annotated(where: Path, split: str) -> Listing:
     species = {entry["image_id"]: entry["category_id"] for entry in found["annotations"]}
     classes = {entry["id"]: str(entry["name"]) for entry in found["categories"]}
     files = [where / image["file_name"] for image in found["images"]]
-    return Listing(files, [species[image["id"]] for image in found["images"]], [classes[i] for i in sorted(classes)])
+    number = {category: label for label, category in enumerate(sorted(classes))}
+    labels = [number[species[image["id"]]] for image in found["images"]]
+    return Listing(files, labels, [classes[category] for category in number])

@@ -14,9 +14,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.labels import Numbered, by_number, integers, listed
 from transferbench.data.trees import SPLITS, files_by_split
 from transferbench.errors import UserError, unknown
 
@@ -67,38 +69,64 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 def column(names: list[str], known: tuple[str, ...]) -> str:
     """The first of the known names that is there."""
-    found = next((name for name in known if name in names), None)
-    if found is None:
+    held = next((name for name in known if name in names), None)
+    if held is None:
         raise ValueError(f"no column {' or '.join(known)} among {', '.join(names)}")
-    return found
+    return held
 
 
 def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabeledImages:
-    opened = [parquet.ParquetFile(path) for path in files[split]]
-    names = opened[0].schema_arrow.names
-    image, label = column(names, IMAGE), column(names, LABEL)
-    tables = [parquet.read_table(path, columns=[label]) for paths in files.values() for path in paths]
-    count = 1 + max(int(table[label].to_numpy().max()) for table in tables)
-    labels = np.concatenate([file.read([label])[label].to_numpy() for file in opened]).astype(np.int64)
+    every = {name: [parquet.ParquetFile(path) for path in paths] for name, paths in files.items()}
+    opened, name = every[split], where.resolve().name
+    image = column(opened[0].schema_arrow.names, IMAGE)
+    label = column(every["train" if "train" in every else split][0].schema_arrow.names, LABEL)
+    names = _names(opened, label)
+    found = {
+        part: _labels(each, label, f"{where}/{part}") for part, each in every.items() if part == split or not names
+    }
+    labels, classes, notes = Numbered(found[split], names) if names else by_number(name, found, split)
     groups = [(path, g) for path, file in zip(files[split], opened, strict=True) for g in range(file.num_row_groups)]
     about = [file.metadata.row_group(g) for file in opened for g in range(file.num_row_groups)]
     sizes = np.cumsum([0, *(group.num_rows for group in about)])
     mark = "".join(f"{group.num_rows} {group.total_byte_size}\n" for group in about).encode() + labels.tobytes()
     return LabeledImages(
-        info=DatasetInfo(where.resolve().name, _classes(opened[0], label, count), tuple(files), None, "local"),
+        info=DatasetInfo(name, classes, tuple(files), None, "local"),
         split=split,
         labels=labels,
         read=Reader(image, tuple(sizes[:-1].tolist()), tuple(groups)),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=hashlib.sha256(mark).hexdigest(),
+        notes=notes,
     )
 
 
-def _classes(file: Any, label: str, count: int) -> tuple[str, ...]:
-    """The classes' names from the features that `datasets` writes into a schema, else their numbers."""
-    noted = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-    names = noted.get("info", {}).get("features", {}).get(label, {}).get("names")
-    return tuple(names) if names and len(names) >= count else tuple(map(str, range(count)))
+def _labels(files: list[Any], label: str, where: str) -> Int64[np.ndarray, "n"]:
+    """The labels in some files; -1 for the images of a file without that column, as tests are given out."""
+    return np.concatenate(
+        [
+            integers(file.read([label])[label].to_pylist(), f"{where}, column {label}")
+            if label in file.schema_arrow.names
+            else np.full(file.metadata.num_rows, -1, np.int64)
+            for file in files
+        ]
+    )
+
+
+def _names(files: list[Any], label: str) -> tuple[str, ...]:
+    """The classes' names from the features that `datasets` writes into a schema; empty where none of the files has any.
+
+    Raises:
+        ValueError: when the files of a split differ in them.
+    """
+    found: set[tuple[str, ...]] = set()
+    for file in files:
+        noted = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+        names = noted.get("info", {}).get("features", {}).get(label, {}).get("names")
+        found.add(tuple(names or ()))
+    if len(found) > 1:
+        told = "; ".join(listed(names) or "no names" for names in found)
+        raise ValueError(f"the files of one split name their classes differently: {told}")
+    return found.pop()
 
 
 def _encoded(path: Path, group: int, image: str) -> Any:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.labels import Numbered, by_number
 from transferbench.data.trees import SPLITS, files_by_split, is_image
 from transferbench.errors import UserError, unknown
 
@@ -57,46 +59,55 @@ def open_split(where: Path, split: str) -> LabeledImages:
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    found = {name: _members(shards) for name, shards in files_by_split(where, ".tar").items()}
-    if not found.get(split):
-        raise UserError(f"{where} has no shards of '{split}' with images; found {', '.join(found) or 'none'}. {LAYOUT}")
-    marks = (f"{member.name}\0{member.size}\0{member.label}\n" for member in found[split])
+    members = {name: _members(shards, name != "train") for name, shards in files_by_split(where, ".tar").items()}
+    if not members.get(split):
+        raise UserError(
+            f"{where} has no shards of '{split}' with images; found {', '.join(members) or 'none'}. {LAYOUT}"
+        )
+    every = {name: np.array([member.label for member in shard], np.int64) for name, shard in members.items()}
+    labels, classes, notes = _numbered(where, every, split)
+    marks = (f"{m.name}\0{m.size}\0{label}\n" for m, label in zip(members[split], labels.tolist(), strict=True))
     return LabeledImages(
-        info=DatasetInfo(where.resolve().name, _classes(where, found), tuple(found), None, "local"),
+        info=DatasetInfo(where.resolve().name, classes, tuple(members), None, "local"),
         split=split,
-        labels=np.array([member.label for member in found[split]], np.int64),
-        read=Reader(tuple(found[split])),
-        names=[f"{split}/{member.name}" for member in found[split]],
+        labels=labels,
+        read=Reader(tuple(members[split])),
+        names=[f"{split}/{member.name}" for member in members[split]],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
+        notes=notes,
     )
 
 
-def _classes(where: Path, found: dict[str, list[TarMember]]) -> tuple[str, ...]:
-    """Their names where a file gives them, else their numbers."""
-    count = 1 + max(member.label for members in found.values() for member in members)
+def _numbered(where: Path, every: dict[str, Int64[np.ndarray, "n"]], split: str) -> Numbered:
+    """The labels of a split and its classes, by their names where a file gives them, else by their numbers."""
     listing = where / "classnames.txt"
-    names = tuple(listing.read_text().splitlines()) if listing.is_file() else tuple(map(str, range(count)))
+    if not listing.is_file():
+        return by_number(where.resolve().name, every, split)
+    names, count = tuple(listing.read_text().splitlines()), 1 + int(np.concatenate(list(every.values())).max())
     if len(names) < count:
         raise UserError(
             f"{listing} names {len(names)} classes, but the shards have {count}. Expected one name a class."
         )
-    return names
+    return Numbered(every[split], names)
 
 
-def _members(shards: list[Path]) -> list[TarMember]:
+def _members(shards: list[Path], is_judged: bool) -> list[TarMember]:
     """The images of some shards."""
-    found: list[TarMember] = []
+    members: list[TarMember] = []
     for shard in shards:
         try:
-            found += _indexed(shard, shard.stat().st_mtime_ns)
+            members += _indexed(shard, shard.stat().st_mtime_ns, is_judged)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise UserError(f"{shard} cannot be read as a shard of images: {error}. {LAYOUT}") from None
-    return found
+    return members
 
 
 @cache
-def _indexed(shard: Path, changed: int) -> tuple[TarMember, ...]:
-    """The images of a shard in the order of their names, read once for as long as the file does not change."""
+def _indexed(shard: Path, changed: int, is_judged: bool) -> tuple[TarMember, ...]:
+    """The images of a shard in the order of their names, read once for as long as the file does not change.
+
+    Those of a judged shard without any class have none, as tests are given out.
+    """
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, int] = {}
     with tarfile.open(shard) as archive:
@@ -108,9 +119,12 @@ def _indexed(shard: Path, changed: int) -> tuple[TarMember, ...]:
             elif info.isfile() and file.endswith(".cls"):
                 content = archive.extractfile(info)
                 labels[key] = int(content.read()) if content else -1
-    lacking = sorted(images.keys() ^ {key for key, label in labels.items() if label >= 0})
+    labels = dict.fromkeys(images, -1) if is_judged and not labels else labels
+    lacking = sorted(images.keys() ^ {key for key, label in labels.items() if label >= -1})
     if lacking:
-        raise ValueError(f"{len(lacking)} keys have no image or no class number (from 0), first '{lacking[0]}'")
+        raise ValueError(
+            f"{len(lacking)} keys have no image or no class number (from 0, or -1 for none), first '{lacking[0]}'"
+        )
     return tuple(
         TarMember(info.name, labels[key], shard, info.offset_data, info.size) for key, info in sorted(images.items())
     )
