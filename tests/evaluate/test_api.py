@@ -237,8 +237,8 @@ SEEDS = Suite(name="s", jobs=(SuiteEntry(task="knn", settings={"ks": [3], "k": 3
 
 def test_seeds_run_what_depends_on_them_beside_a_random_network_each(checkpoint: Callable[[int], Path], tmp_path: Path):
     file, out = checkpoint(0), tmp_path / "out"
-    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
     found = transferbench.evaluate(file, SEEDS, "tiny", out=out, seeds=(0, 1, 2))
+    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
     runs = [(r.candidate, r.task, r.seed, r.card.origin.seed) for r in found]
     few = [("intl-tiny", "fewshot", seed, 0) for seed in (0, 1, 2)]
     control = [
