@@ -140,7 +140,7 @@ def _passed(network: Backbone, images: Tensor, dtype: torch.dtype | None = None,
     def note(found: Any) -> None:
         for each in _tensors(found):
             numbers.append((str(list(each.shape)), _projected(each)))
-            precisions.add(each.dtype)
+            precisions.update([each.dtype] if each.is_floating_point() else [])
 
     hooks = [part.register_forward_hook(lambda part, given, found: note(found)) for part in _parts(network)]
     flags = {part: part.training for part in network.modules()}
@@ -157,7 +157,7 @@ def _passed(network: Backbone, images: Tensor, dtype: torch.dtype | None = None,
             hook.remove()
         for part, flag in flags.items():
             part.training = flag
-    return _Pass(features.detach().cpu().double(), numbers, precisions == {torch.float64}, is_random)
+    return _Pass(features.detach().cpu().double(), numbers, precisions <= {torch.float64}, is_random)
 
 
 def _parts(network: nn.Module) -> list[nn.Module]:
@@ -171,10 +171,11 @@ def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _tensors(found: Any) -> Iterator[Tensor]:
-    """The tensors of real numbers in what a part returned."""
+    """The tensors in what a part returned, as real numbers."""
     if isinstance(found, Tensor):
-        if found.is_floating_point() and found.layout == torch.strided:
-            yield found.detach()
+        if found.layout == torch.strided:
+            plain = found.detach().dequantize() if found.is_quantized else found.detach()
+            yield torch.view_as_real(plain) if plain.is_complex() else plain
     elif isinstance(found, dict):
         yield from (tensor for each in found.values() for tensor in _tensors(each))
     elif isinstance(found, list | tuple):

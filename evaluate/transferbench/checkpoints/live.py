@@ -36,11 +36,20 @@ class Live(Backbone):
         """Those of a backbone; of any other module none are known."""
         return self.module.stages(images) if isinstance(self.module, Backbone) else {}
 
-    @property
     def digest(self) -> str:
-        """Who the module is: its weights, its class, how many features it gives, and what it computes."""
-        weights = digest(self.module.state_dict())
-        known = {"weights": weights, "computes": self.behavior.mark, **self.architecture.arguments}
+        """Who the module is: its weights, its class, how many features it gives, and what it computes.
+
+        Raises:
+            UserError: when its state is not of tensors alone, as a quantized module's.
+        """
+        state = self.module.state_dict()
+        odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
+        if odd:
+            raise UserError(
+                f"The module's state holds '{odd[0]}', a {type(state[odd[0]]).__name__}. Expected tensors alone: a "
+                "quantized module cannot be judged; hand over the one that it was made from."
+            )
+        known = {"weights": digest(state), "computes": self.behavior.mark, **self.architecture.arguments}
         return settings.sha256(known)
 
 

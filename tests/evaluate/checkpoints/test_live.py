@@ -64,6 +64,8 @@ ALIKE = {
     "another channel": lambda: Function(lambda x: x.mean((2, 3))[:, [1, 0, 2]]),
     "wide": lambda: Function(lambda x: F.adaptive_avg_pool2d(x, 2).flatten(1)),
     "constant": lambda: Function(lambda x: x.mean((2, 3)) * 0),
+    "the brightest": lambda: Function(lambda x: x.flatten(2).argmax(2)),
+    "the darkest": lambda: Function(lambda x: x.flatten(2).argmin(2)),
     "linear": lambda: Linear(same),
     "squared": lambda: Linear(torch.square),
     "positive": lambda: Linear(torch.relu),
@@ -179,3 +181,15 @@ def test_a_network_of_ours_is_who_its_weights_are_as_long_as_it_computes_what_it
 def test_a_module_that_cannot_be_run_is_refused_with_what_it_was_given() -> None:
     with pytest.raises(UserError, match=r"cannot be run on images \[.*3, 8, 8\]: RuntimeError.*preprocess="):
         wrap(nn.Sequential(nn.Flatten(), nn.Linear(5, 8)), "mine", PLACE)
+
+
+def test_a_quantized_module_is_refused() -> None:
+    class Quantized(nn.Module):
+        def get_extra_state(self) -> object:
+            return torch.qint8
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3))
+
+    with pytest.raises(UserError, match=r"state holds '_extra_state', a dtype.*quantized"):
+        wrap(Quantized(), "mine", PLACE)
