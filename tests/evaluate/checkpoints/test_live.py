@@ -160,19 +160,23 @@ def test_a_network_of_ours_is_who_its_weights_are_as_long_as_it_computes_what_it
     assert candidate.card.architecture == whole.architecture
 
     class Other(type(whole)):
-        def stages(self, images: Tensor) -> dict[str, Tensor]:
-            return {name: -found for name, found in super().stages(images).items()}
+        pass
 
     def changed(how: str) -> Backbone:
         network = build(RESNET)
+        stages = network.stages
         if how == "class":
             network.__class__ = Other
+        elif how == "stages":
+            network.stages = lambda images: {name: -found for name, found in stages(images).items()}
+        elif how == "tokens":
+            network.num_prefix_tokens = 1
         else:
             network.layer4.register_forward_hook(lambda part, given, found: found * 2)
         return network
 
-    found: list[Candidate] = [wrap(changed(how), "mine", PLACE) for how in ("hook", "class")]
-    assert len({candidate.digest, *(each.digest for each in found)}) == 3
+    found: list[Candidate] = [wrap(changed(how), "mine", PLACE) for how in ("hook", "class", "stages", "tokens")]
+    assert len({candidate.digest, *(each.digest for each in found)}) == 5
     assert {each.card.architecture.family for each in found} == {"module"}
     with torch.no_grad():
         assert set(found[1].backbone.eval().stages(torch.zeros(1, 3, 8, 8))) >= {"stem", "layer4"}
