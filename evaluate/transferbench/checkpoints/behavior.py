@@ -49,10 +49,10 @@ class Behavior:
     def notes(self) -> list[str]:
         """What a reader of its results has to know."""
         told = {
-            "two passes over the same images differ, or draw random numbers: no feature is kept for another call, and no "
-            "result of this one is taken up again": self.is_repeatable,
-            "it does not compute in float64 throughout, or not the same in float32: another kind of processor may count "
-            "it as another model": self.is_portable,
+            "two passes over the same images differ, or draw random numbers: no feature is kept for another call, and "
+            "no result of this one is taken up again": self.is_repeatable,
+            "it does not compute in float64 throughout, or not the same in float32: another kind of processor may "
+            "count it as another model": self.is_portable,
         }
         return [text for text, is_well in told.items() if not is_well]
 
