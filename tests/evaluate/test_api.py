@@ -226,6 +226,9 @@ def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
     assert "KeyError: 'bbox'" in (found[0].error or "")
     (alone,) = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), "broken", control=False)
     assert alone.status == "failed"
+    asked = api.EvaluationRequest([checkpoint(0)], ["broken", "tiny"], SPECTRUM.only("knn"), control=False)
+    plan = api.prepare(asked, api.Execution(Runtime(torch.device("cpu")))).plan()
+    assert [(each.job.data, "KeyError" in each.problem) for each in plan] == [("broken", True), ("tiny", False)]
     assert transferbench.evaluate(Resized(1), SPECTRUM, ["broken", "tiny"])[-1].status == "ok"
     with pytest.raises(UserError, match="broken cannot be opened: KeyError: 'bbox'"):
         transferbench.evaluate(Resized(1), SPECTRUM, "broken")

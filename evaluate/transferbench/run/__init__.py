@@ -169,12 +169,14 @@ def run(
 
 
 def pending(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, output: Output | None) -> list[Job]:
-    """The jobs that `run` would run: their data is here and their result is not."""
+    """The jobs that `run` would run, or try to: their data is here and their result is not."""
     finished = output.finished() if output else {}
     left: list[Job] = []
     for job in jobs:
         begun = _begun(job, candidate, datasets)
-        if not isinstance(begun, Hindrance) and _blank(job, candidate, begun, {}).identity not in finished:
+        if isinstance(begun, Hindrance):
+            left += [job] if begun.status == "failed" else []
+        elif _blank(job, candidate, begun, {}).identity not in finished:
             left.append(job)
     return left
 
