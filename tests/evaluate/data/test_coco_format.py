@@ -200,7 +200,7 @@ def test_run_lengths_are_kept_as_they_are_or_as_whole_numbers():
     assert first(segmentation=text)[0][0].mask == text
 
 
-@pytest.mark.parametrize("outlines", [[[1, 1, 2, 2]], [[4, 6, 24, 6, 9]], [[4, 6]], [[]], [4, 6], [[4, 6], [5, 7]]])
+@pytest.mark.parametrize("outlines", [[[1, 1, 2, 2]], [[4, 6, 24, 6, 9]], [[4, 6, 24, 6, 9, 9, 9]], [[4, 6]], [[]], [4, 6], [[4, 6], [5, 7]]])
 def test_outlines_without_three_corners_take_their_object_out_of_training_and_are_counted(outlines: list[Any]):
     file = changed(lambda t: t["annotations"][0].update(segmentation=outlines))
     packed = file.objects()
