@@ -5,6 +5,7 @@ fingerprint is a sha256 over the sorted paths with each file's size, and in a zi
 """
 
 import hashlib
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.labels import differing
-from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree
+from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree, is_image
 from transferbench.errors import UserError, unknown
 
 HELP = "your own: give the path of a folder or zip that holds train/CLASS/* and val/CLASS/* or test/CLASS/*"
@@ -45,7 +46,22 @@ def open_split(where: Path, split: str) -> LabeledImages:
         image_size=None,
         revision="local",
     )
-    return _labeled(tree, info, split)
+    images = _labeled(tree, info, split)
+    if split == "val" and "test" not in classes and _has_loose_test(where):
+        images = replace(
+            images, notes=(f"{info.name}: the images in test/ have no folders of classes: val is judged.",)
+        )
+    return images
+
+
+def _has_loose_test(where: Path) -> bool:
+    """Whether images lie in test/ itself, as they do where labels are withheld."""
+    if where.is_dir():
+        names = [f"test/{path.name}" for path in (where / "test").glob("*")]
+    else:
+        with zipfile.ZipFile(where) as archive:
+            names = archive.namelist()
+    return any(Path(name).parent.name == "test" and is_image(Path(name).name) for name in names)
 
 
 def _labeled(tree: Tree, info: DatasetInfo, split: str) -> LabeledImages:
