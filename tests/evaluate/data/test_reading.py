@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import tarfile
 import warnings
 import zipfile
@@ -233,8 +234,13 @@ def test_two_folders_for_a_split_are_refused(tmp_path: Path):
 
 
 def test_zips_of_two_sets_and_members_that_stand_there_twice_are_refused(tmp_path: Path):
-    written(tmp_path / "both/a"), written(tmp_path / "both/b")
+    for place in ("both/a", "both/b"):
+        written(tmp_path / place)
     with pytest.raises(UserError, match="'a/train' and 'b/train' both stand for train"):
+        opened(coloured.zipped(tmp_path / "both"))
+    for place in ("both/a/val", "both/b/train"):
+        shutil.rmtree(tmp_path / place)
+    with pytest.raises(UserError, match="a and b hold splits of different data sets"):
         opened(coloured.zipped(tmp_path / "both"))
     where = coloured.zipped(written(tmp_path / "set"))
     with zipfile.ZipFile(where, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):

@@ -188,6 +188,6 @@ def _incomplete(key: str, members: Mapping[str, tarfile.TarInfo]) -> str:
 def _label(archive: tarfile.TarFile, info: tarfile.TarInfo) -> int:
     content = archive.extractfile(info)
     text = content.read(LABEL + 1).strip() if content else b""
-    if not re.fullmatch(rb"-1|[0-9]{1,18}", text):
+    if not re.fullmatch(rb"-1|[0-9]{1,19}", text) or int(text) >= 2**63:
         raise ValueError(f"{info.name} holds {text[:20]!r}; expected the number of a class, from 0, or -1 for none")
     return int(text)
