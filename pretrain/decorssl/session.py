@@ -20,7 +20,7 @@ from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from transferbench import plugins, renamed, runtime, state
 from transferbench.data import LabeledImages, open_split
-from transferbench.data.dataset import open_test
+from transferbench.data.dataset import Opener, open_test
 from transferbench.data.subsets import limited
 from transferbench.runtime.signals import StopSignal
 
@@ -62,8 +62,13 @@ def folder_of(recipe: Recipe) -> Path:
 
 def training_images(recipe: Recipe, root: Path) -> LabeledImages:
     """The images that a recipe pretrains on, with `root` as the folder of data sets."""
-    images = open_split(recipe.data, recipe.split, root)
+    images = opener(recipe, root)(recipe.split)
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
+
+
+def opener(recipe: Recipe, root: Path) -> Opener:
+    """Opens a split of the recipe's data set."""
+    return lambda split: open_split(recipe.data, split, root).ranged(recipe.image_range)
 
 
 def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, here: runtime.Runtime, say: Say) -> int:
@@ -104,7 +109,7 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
     watched = options.knn_every and is_main and (images.labels >= 0).any()
-    test = open_test(lambda split: open_split(recipe.data, split, root), images.info) if watched else None
+    test = open_test(opener(recipe, root), images.info) if watched else None
     for note in test.notes if test else ():
         say(note)
     monitor = Monitor(training, test, options.knn_every)
@@ -117,7 +122,9 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
         say(pace.table([pace.read(folder)]))
     family = recipe.backbone.family
     allowed = f" --code {family}" if plugins.is_outside(family) else ""
-    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{allowed}")
+    ranged = "".join(f" {value:.10g}" for value in recipe.image_range or ())
+    asked = f" --image-range{ranged}" * bool(ranged)
+    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{asked}{allowed}")
     return 0
 
 

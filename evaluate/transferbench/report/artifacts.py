@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from PIL import Image
 
+from transferbench.data import decoding
 from transferbench.records import Record
 from transferbench.report.charts import MissingError
 
@@ -59,8 +60,8 @@ def pictures(record: Record, folder: Path) -> Image.Image:
         MissingError: when it was not kept, or is not what was.
     """
     try:
-        return Image.open(io.BytesIO(_content(record, "pictures", folder))).convert("RGB")
-    except OSError:
+        return decoding.checked(decoding.opened(_content(record, "pictures", folder))).convert("RGB")
+    except decoding.UNREADABLE:
         raise MissingError(f"{_what(record)}: its pictures cannot be read.", again(record)) from None
 
 
