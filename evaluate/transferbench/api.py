@@ -46,6 +46,7 @@ class EvaluationRequest:
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         seeds: each job runs once with each; one that no seed changes runs once.
         split: judge on this split, `val` or `test`; None takes each data set's own.
+        image_range: the values that are black and white in images of more than 8 bits a channel.
         control: add random-initialized networks of each architecture, one for each seed.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
@@ -62,6 +63,7 @@ class EvaluationRequest:
     seeds: Sequence[int] = (0,)
     limit: int | None = None
     split: str | None = None
+    image_range: Sequence[int | float] | None = None
     control: bool = True
     encoder: str | None = None
     stated: Sequence[str] = ()
@@ -141,6 +143,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
     split: str | None = None,
+    image_range: Sequence[int | float] | None = None,
     control: bool = True,
     preprocess: Preprocess | None = None,
     overrides: Sequence[str] = (),
@@ -157,6 +160,7 @@ def evaluate(
         seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
         split: judge on this split, `val` or `test`; None takes each data set's own.
+        image_range: the values that are black and white in images of more than 8 bits a channel, such as (0, 65535).
         control: add random-initialized networks of each architecture, one for each seed.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
@@ -173,6 +177,7 @@ def evaluate(
         seeds=seeds,
         limit=limit,
         split=split,
+        image_range=image_range,
         control=control,
         preprocess=preprocess,
     )
@@ -192,7 +197,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    datasets = DatasetCache(execution.data, request.split)
+    datasets = DatasetCache(execution.data, request.split, request.image_range)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.data)
     jobs = ordered(jobs, datasets)

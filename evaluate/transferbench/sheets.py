@@ -19,6 +19,11 @@ from transferbench.tasks import TASKS
 HEADS = ("name", "type and range", "default", "meaning")
 RESOLVED = ("name", "type and range", "default", "value", "", "meaning")
 DIFFERS = "*"
+IMAGES = (
+    "Images: RGB of 8 bits a channel as their files hold them; an orientation noted in EXIF is not applied, as in "
+    "torchvision's ImageFolder."
+)
+"""What classification does with the files of a data set."""
 MAIN = (
     "SOLVER.IMS_PER_BATCH",
     "SOLVER.MAX_ITER",
@@ -124,7 +129,9 @@ def _of_task(name: str) -> Sheet:
     version = (
         f"Version {task.VERSION}; the backbone {'stays frozen' if task.FROZEN else 'is trained too'}; main score: "
     )
-    text = "\n".join(filter(None, (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.")))
+    images = "" if "boxes" in getattr(task, "LABELS", ()) else IMAGES
+    told = (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.", images)
+    text = "\n".join(filter(None, told))
     grids = [declared(rows(config))]
     if config.PRESETS:
         lines = tuple(line for each in config.PRESETS for line in _preset(config, each))

@@ -20,7 +20,7 @@ from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from transferbench import plugins, renamed, runtime, state
 from transferbench.data import DatasetInfo, LabeledImages, open_split
-from transferbench.data.dataset import open_test
+from transferbench.data.dataset import Opener, open_test
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.runtime.signals import StopSignal
@@ -77,7 +77,7 @@ def training_images(recipe: Recipe, root: Path) -> LabeledImages:
         UserError: when there are none, naming the splits that there are.
     """
     try:
-        images = open_split(recipe.data, recipe.split, root)
+        images = opener(recipe, root)(recipe.split)
     except UserError as error:
         raise UserError(f"{error}{_other_splits(recipe, root)}") from None
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
@@ -95,6 +95,11 @@ def _other_splits(recipe: Recipe, root: Path) -> str:
         f"\nThe recipe {recipe.name} trains on the split '{recipe.split}', which {recipe.data} does not have (it has: "
         f"{', '.join(splits)}). Add --set split=train."
     )
+
+
+def opener(recipe: Recipe, root: Path) -> Opener:
+    """Opens a split of the recipe's data set."""
+    return lambda split: open_split(recipe.data, split, root).ranged(recipe.image_range)
 
 
 def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, here: runtime.Runtime, say: Say) -> int:
@@ -136,7 +141,7 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
     watched = options.knn_every and is_main and (images.labels >= 0).any()
-    test = open_test(lambda split: open_split(recipe.data, split, root), images.info) if watched else None
+    test = open_test(opener(recipe, root), images.info) if watched else None
     for note in test.notes if test else ():
         say(note)
     monitor = Monitor(training, test, options.knn_every)
@@ -149,9 +154,11 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
         say(pace.table([pace.read(folder)]))
     family = recipe.backbone.family
     allowed = f" --code {family}" if plugins.is_outside(family) else ""
+    ranged = "".join(f" {value:.10g}" for value in recipe.image_range or ())
+    asked = f" --image-range{ranged}" * bool(ranged)
     lacking = _lacking(training.images.info)
     data = "LABELED" if lacking else recipe.data
-    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {data}{allowed}")
+    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {data}{asked}{allowed}")
     if lacking:
         say(f"LABELED: a folder or zip with train/CLASS/* and val/CLASS/*; {recipe.data} has no {lacking}.")
     return 0

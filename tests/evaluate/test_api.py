@@ -248,6 +248,9 @@ def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
     assert "KeyError: 'bbox'" in (found[0].error or "")
     (alone,) = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), "broken", control=False)
     assert alone.status == "failed"
+    asked = api.EvaluationRequest([checkpoint(0)], ["broken", "tiny"], SPECTRUM.only("knn"), control=False)
+    plan = api.prepare(asked, api.Execution(Runtime(torch.device("cpu")))).plan()
+    assert [(each.job.data, "KeyError" in each.problem) for each in plan] == [("broken", True), ("tiny", False)]
     assert transferbench.evaluate(Resized(1), SPECTRUM, ["broken", "tiny"])[-1].status == "ok"
     with pytest.raises(UserError, match="broken cannot be opened: KeyError: 'bbox'"):
         transferbench.evaluate(Resized(1), SPECTRUM, "broken")
@@ -259,8 +262,8 @@ SEEDS = Suite(name="s", jobs=(SuiteEntry(task="knn", settings={"ks": [3], "k": 3
 
 def test_seeds_run_what_depends_on_them_beside_a_random_network_each(checkpoint: Callable[[int], Path], tmp_path: Path):
     file, out = checkpoint(0), tmp_path / "out"
-    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
     found = transferbench.evaluate(file, SEEDS, "tiny", out=out, seeds=(0, 1, 2))
+    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
     runs = [(r.candidate, r.task, r.seed, r.card.origin.seed) for r in found]
     few = [("intl-tiny", "fewshot", seed, 0) for seed in (0, 1, 2)]
     control = [

@@ -51,6 +51,7 @@ def test_a_task_is_shown_with_type_range_default_and_meaning(evaluate: Run):
     assert cells(out, "k") == ["k", "int >= 1", "20", "k of the main score"]
     assert cells(out, "vote")[1:3] == ["majority | weighted", "weighted"]
     assert cells(out, "per_class")[1:3] == ["int >= 1 | none", "none"]
+    assert "an orientation noted in EXIF is not applied" in out
     assert cells(out, "wmse5")[1] == "ks=[5], k=5, metric=euclidean, vote=majority"
     assert out.splitlines()[-2:] == ["evaluate knn FILE --set knn.k=5", "evaluate knn FILE --set knn.preset=wmse5"]
 

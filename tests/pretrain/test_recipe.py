@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from decorssl import recipe as recipes
+from decorssl import session
+from decorssl.bad_images import BadImageReplacer
+from decorssl.cli.options import Choice
 from transferbench.errors import UserError
 
 
@@ -111,3 +116,26 @@ def test_bases_that_go_round_in_a_circle_are_refused(tmp_path: Path) -> None:
     path.write_text(f"base: {path}\nsummary: round\n")
     with pytest.raises(UserError, match="its own base"):
         recipes.read(path)
+
+
+def test_a_stated_image_range_is_part_of_a_recipe_and_the_usual_one_leaves_no_trace(recipe_file: Path) -> None:
+    base = recipes.read(recipe_file)
+    assert "image_range" not in base.model_dump()
+    stated = recipes.read(recipe_file, ["image_range=[0, 65535.0]"])
+    assert stated.model_dump()["image_range"] == (0, 65535)
+    assert stated.sha256 != base.sha256
+
+
+def test_16_bits_are_trained_on_by_the_stated_range(recipe_file: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i, name in enumerate(("a", "b")):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.fromarray(np.full((8, 8), 257 * (50 + i), np.uint16)).save(tmp_path / split / name / "0.png")
+    asked = [f"data={tmp_path}/", "limit=null"]
+    with pytest.raises(UserError, match="--image-range LOW HIGH"):
+        BadImageReplacer(session.training_images(recipes.read(recipe_file, asked), tmp_path), 5, tmp_path).images.image(
+            0
+        )
+    asked += Choice(image_range=(0.0, 65535.0)).overrides()
+    found = session.training_images(recipes.read(recipe_file, asked), tmp_path)
+    assert [found.pixels(i).max() for i in range(2)] == [50, 51]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from transferbench.cli import printing
-from transferbench.cli.files import SOURCE
+from transferbench.cli.files import RANGE, SOURCE
 
 RUN = "What to run"
 PLACE = "How it runs (does not change the result)"
@@ -42,6 +42,10 @@ def evaluate_all(
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Judge on val or test, not the data set's own split.", rich_help_panel=RUN)
+    ] = None,
+    image_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help=RANGE, metavar="LOW HIGH", rich_help_panel=RUN),
     ] = None,
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Add a random-init row.", rich_help_panel=RUN)
@@ -81,6 +85,7 @@ def evaluate_all(
             seeds=range(seeds),
             limit=limit,
             split=split,
+            image_range=image_range,
             control=control,
             encoder=encoder,
             stated=as_ or [],

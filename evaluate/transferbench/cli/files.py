@@ -9,6 +9,7 @@ from transferbench.cli import printing
 from transferbench.errors import unknown
 from transferbench.listing import facts, listings
 
+RANGE = "The values of black and white in images of more than 8 bits a channel."
 SOURCE = "A checkpoint's file, or a name: torchvision:NAME, timm:NAME or hf:ORG/NAME."
 
 
@@ -76,16 +77,17 @@ def shrink(
         int, typer.Option(min=8, help="Pixels of the shorter side; smaller images are kept as they are.")
     ] = 256,
     quality: Annotated[int, typer.Option(min=1, max=95, help="JPEG quality, on PIL's scale.")] = 95,
+    image_range: Annotated[tuple[float, float] | None, typer.Option(help=RANGE, metavar="LOW HIGH")] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-j", min=0, help="Processes.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
 ) -> None:
     """Copy a data set with smaller images, which decode faster; records treat the copy as another data set."""
     from transferbench import runtime
-    from transferbench.data import open_split, shrinking
+    from transferbench.data import looked_at, open_split, shrinking
     from transferbench.data.dataset import open_dataset
 
     root, processes = data_root or runtime.data_root(), runtime.worker_count() if workers is None else workers
-    opened = open_dataset(lambda split: open_split(data, split, root))
+    opened = open_dataset(lambda split: looked_at(open_split(data, split, root).ranged(image_range)))
     print("\n".join(opened.notes), end="\n" * bool(opened.notes))
     splits = [opened.train, opened.test]
     copies = shrinking.shrink(splits, out, shrinking.Shape(size, quality), processes)

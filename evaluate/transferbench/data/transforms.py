@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from transferbench import renamed
+from transferbench.data import decoding
 from transferbench.settings import Settings
 
 F: Any = functional
@@ -52,9 +53,14 @@ class EvaluationTransform:
     preprocess: Preprocess
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> tuple[Float[Tensor, "3 h w"]]:
-        """The image as one tensor, in a tuple; `rng` is not used."""
+        """The image as one tensor, in a tuple; `rng` is not used.
+
+        Raises:
+            ImageSizeError: for an image so narrow that it would be resized to too many pixels.
+        """
         settings = self.preprocess
         if settings.size is not None:
+            _require_bearable(image.width, image.height, settings.size)
             image = F.resize(image, [settings.size], _mode(settings))
         return (normalized(F.center_crop(image, [settings.crop]), settings),)
 
@@ -124,6 +130,12 @@ def normalized(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h
     values = F.to_tensor(image) * preprocess.input_range if preprocess.input_range != 1 else F.to_tensor(image)
     values = values.flip(0) if preprocess.channel_order == "bgr" else values
     return F.normalize(values, list(preprocess.mean), list(preprocess.std))
+
+
+def _require_bearable(width: int, height: int, size: int) -> None:
+    """Whether an image can be resized so that its shorter side has `size` pixels, before it is."""
+    scale = size / min(width, height)
+    decoding.require_bearable(int(width * scale), int(height * scale), "would be resized to")
 
 
 def _mode(preprocess: Preprocess) -> InterpolationMode:

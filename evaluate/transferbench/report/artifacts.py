@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64
 from PIL import Image
 
 from transferbench.checkpoints import CONTROL
-from transferbench.data import SOURCES
+from transferbench.data import SOURCES, decoding
 from transferbench.plugins import is_outside
 from transferbench.records import Record
 from transferbench.report.charts import MissingError
@@ -67,8 +67,8 @@ def pictures(record: Record, folder: Path) -> Image.Image:
         MissingError: when it was not kept, or is not what was.
     """
     try:
-        return Image.open(io.BytesIO(_content(record, "pictures", folder))).convert("RGB")
-    except OSError:
+        return decoding.checked(decoding.opened(_content(record, "pictures", folder))).convert("RGB")
+    except decoding.UNREADABLE:
         raise MissingError(f"{_what(record)}: its pictures cannot be read.", again(record)) from None
 
 

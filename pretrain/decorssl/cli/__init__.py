@@ -83,14 +83,14 @@ class Commands(TyperGroup):
 
     def _place(self, args: list[str]) -> int:
         """Where the command's name stands: in front, or behind options of a run with their values."""
-        with_value = {
-            option: not getattr(param, "is_flag", False)
+        values = {
+            option: 0 if getattr(param, "is_flag", False) else param.nargs
             for param in self.commands[METHOD].params
             for option in param.opts
         }
         at = 0
-        while at < len(args) and args[at].partition("=")[0] in with_value:
-            at += 1 + with_value.get(args[at], False)
+        while at < len(args) and args[at].partition("=")[0] in values:
+            at += 1 + values.get(args[at], 0)
         return at if at < len(args) else 0
 
 

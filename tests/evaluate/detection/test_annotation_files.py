@@ -8,7 +8,7 @@ from annotated import annotation, coco, colored, edit, on_their_objects, picture
 from PIL import Image
 
 from transferbench.data import LabeledImages, open_split
-from transferbench.detection.targets.views import decoded
+from transferbench.detection.targets.views import decoded, training_sample
 from transferbench.errors import UserError
 
 
@@ -86,6 +86,10 @@ def test_an_object_without_a_usable_mask_is_left_out_of_training_and_the_set_is_
     images = opened(coco(tmp_path, [*objects, annotation(4, 500, 7, segmentation=[[1, 2, 3, 4]])]), "train")
     assert images.boxes.learnable(True).tolist() == images.boxes.learnable(False).tolist() == [0, 2]
     assert not len(images.boxes.unmasked(False))
+    for with_masks in (True, False):
+        objects = training_sample(images, 0, (30, 40), False, with_masks).objects
+        assert objects is not None
+        assert objects.labels.tolist() == [0]
     assert "2 of the 4 objects have no outline of three corners (first: annotation 1)" in images.notes[0]
 
 
