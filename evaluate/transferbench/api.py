@@ -13,7 +13,6 @@ from transferbench import records, renamed
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, wrap
-from transferbench.data import SOURCES
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
@@ -231,14 +230,7 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
             chosen = dict.fromkeys(request.data, suites.load(name))
     if request.task:
         chosen = {data: each.only(request.task) for data, each in chosen.items()}
-    elif not request.only:
-        chosen = {data: each if _is_known(data, each) else each.on_own_images() for data, each in chosen.items()}
-    return suites.chosen(chosen, request.only, request.skip)
-
-
-def _is_known(data: str, suite: Suite) -> bool:
-    """Whether embedded jobs stay: the data are the package's, or the suite is not."""
-    return data.replace("-", "_") in SOURCES.names() or suite.name not in suites.names()
+    return suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field
 
 from transferbench.addressing import addressed, unreachable
+from transferbench.data import SOURCES
 from transferbench.errors import UserError, unknown
 from transferbench.origins import Origin
 from transferbench.plugins import beside, is_outside
@@ -94,8 +95,10 @@ class Suite(Settings):
         """The data sets that its jobs name: what it runs on when none is asked for."""
         return tuple(dict.fromkeys(name for entry in self.jobs for name in entry.data))
 
-    def on_own_images(self) -> "Suite":
-        """The jobs that run on the data asked for; all where no other is there."""
+    def on(self, data: str) -> "Suite":
+        """The jobs for these data: for images of one's own, none that a suite of the package runs on embedded ones."""
+        if data.replace("-", "_") in SOURCES.names() or self.name not in names():
+            return self
         kept = tuple(entry for entry in self.jobs if not entry.embedded)
         return self.model_copy(update={"jobs": kept or self.jobs})
 
@@ -105,8 +108,12 @@ class Suite(Settings):
         return self.model_copy(update={"jobs": kept or (SuiteEntry(task=name),)})
 
 
-def chosen(of: Mapping[str, Suite], only: Collection[str] = (), skip: Collection[str] = ()) -> dict[str, Suite]:
+def chosen(
+    of: Mapping[str, Suite], only: Collection[str] = (), skip: Collection[str] = (), is_asked_for: bool = False
+) -> dict[str, Suite]:
     """The suite of each data set with the jobs of these names only (ids or tasks), and without those to skip.
+
+    Where no names are given and the jobs are not `is_asked_for` otherwise, those that do not fit the data are left out.
 
     Raises:
         UserError: for a name that no job has, or when no job is left.
@@ -115,9 +122,10 @@ def chosen(of: Mapping[str, Suite], only: Collection[str] = (), skip: Collection
     for name in (*only, *skip):
         if not any(entry.answers_to(name) for suite in of.values() for entry in suite.jobs):
             raise unknown("job", name, known)
+    fitting = of if only or is_asked_for else {data: suite.on(data) for data, suite in of.items()}
     kept = {
         data: suite.model_copy(update={"jobs": tuple(entry for entry in suite.jobs if entry.is_among(only, skip))})
-        for data, suite in of.items()
+        for data, suite in fitting.items()
     }
     if not any(suite.jobs for suite in kept.values()):
         raise UserError(f"No job is left. Jobs: {', '.join(known)}.")

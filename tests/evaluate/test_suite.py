@@ -146,5 +146,6 @@ def test_jobs_are_kept_and_skipped_by_id_and_by_task():
 def test_own_images_leave_out_what_runs_on_embedded_ones_unless_nothing_else_is_there():
     quick = suite.load("quick")
     assert "detect" in [entry.id for entry in quick.jobs]
-    assert [entry.id for entry in quick.on_own_images().jobs] == [e.id for e in quick.jobs if e.id != "detect"]
-    assert [entry.id for entry in quick.only("detect").on_own_images().jobs] == ["detect"]
+    assert [entry.id for entry in quick.on("./mine").jobs] == [e.id for e in quick.jobs if e.id != "detect"]
+    assert quick.on("tiny-imagenet") == quick
+    assert [entry.id for entry in quick.only("detect").on("./mine").jobs] == ["detect"]
