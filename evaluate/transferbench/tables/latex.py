@@ -56,7 +56,8 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
         for i, line in enumerate(lines)
         for part in ([r"\midrule"] if i and kinds[i] == "candidate" != kinds[i - 1] else []) + [line]
     ]
-    said = " ".join([text for text in (caption, *grid.notes) if text])
+    title = caption if caption.endswith((".", "!", "?", ":")) or not grid.notes or not caption else f"{caption}."
+    said = " ".join([text for text in (title, *grid.notes) if text])
     entries = zip(*(line.entries for line in grid.lines), strict=True)
     columns = "l" * len(grid.stub) + "".join(map(_column, entries))
     return "\n".join(
@@ -73,7 +74,7 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\caption{{{tex(said)}}}",
+            *([rf"\caption{{{tex(said)}}}"] if said else []),
             *([rf"\label{{{label}}}"] if label else []),
             r"\end{table}",
             "",
