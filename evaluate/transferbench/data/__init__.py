@@ -125,7 +125,7 @@ class LabeledImages:
         Raises:
             UserError: naming the file that cannot be decoded.
         """
-        return self._decoded(index, lambda image: decoding.upright(image).convert("RGB"))
+        return self._decoded(index, lambda image: image.convert("RGB"), turns=True)
 
     def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The pixels of `image`, sooner.
@@ -146,9 +146,11 @@ class LabeledImages:
         except decoding.UNREADABLE as error:
             raise self.unreadable(index, error) from None
 
-    def _decoded(self, index: int, how: Callable[[Image.Image], T]) -> T:
+    def _decoded(self, index: int, how: Callable[[Image.Image], T], turns: bool = False) -> T:
         try:
-            return how(decoding.plain(decoding.checked(self.read(index)), self.info.image_range))
+            image = decoding.checked(self.read(index))
+            orientation = decoding.orientation(image) if turns else 1  # what is scaled to 8 bits has none
+            return how(decoding.turned(decoding.plain(image, self.info.image_range), orientation))
         except decoding.UNREADABLE as error:
             raise self.unreadable(index, error) from None
 

@@ -143,10 +143,9 @@ def orientation(image: Image.Image) -> int:
     return found if found in TURNS else 1
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says, as Detectron2 reads images."""
-    turn = TURNS.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image of an EXIF orientation upright, as Detectron2 reads images."""
+    return image if orientation == 1 else image.transpose(TURNS[orientation])
 
 
 def _has_deep_color(image: Image.Image) -> bool:

@@ -118,7 +118,8 @@ def test_another_split_shares_no_column_with_the_usual_one(where: Path, tmp_path
     assert usual.protocol_sha256 != other.protocol_sha256
     assert len(list((tmp_path / "out/records").glob("*.json"))) == 2
     # The same images under both names: only the split tells the two apart.
-    same = other.model_copy(update={"data_fingerprint": usual.data_fingerprint}).sealed()
+    same = {"data_fingerprint": usual.data_fingerprint, "candidate": "another", "digest": "0" * 64}
+    same = other.model_copy(update=same).sealed()
     for choice in (tables.Choice(), tables.Choice(merged=True)):
         board = tables.leaderboard([usual, same], choice)
         assert len(board.columns) == 2
