@@ -42,9 +42,10 @@ def notes(recipe: Recipe, steps_per_epoch: int) -> list[str]:
 
 def _smaller_batch(recipe: Recipe, images: int, processes: int) -> str:
     """A batch of at most so many images that the method takes, with a smaller sub-batch where it needs one."""
-    sizes = [2**i for i in range(images.bit_length() - 1, 0, -1) if 2**i % processes == 0]
-    has_parts = "w_size" in recipe.settings
-    for in_parts in (False, True) if has_parts else (False,):
+    sizes = [processes * 2**i for i in range(images.bit_length(), 0, -1) if processes * 2**i <= images]
+    if not sizes:
+        return f"Train on {2 * processes} images at least, two for each process."
+    for in_parts in (False, True) if "w_size" in recipe.settings else (False,):
         for size in sizes:
             parts = {"w_size": size // processes} if in_parts else {}
             changed = recipe.model_copy(update={"batch_size": size, "settings": {**recipe.settings, **parts}})
@@ -52,10 +53,8 @@ def _smaller_batch(recipe: Recipe, images: int, processes: int) -> str:
                 also = f" --set settings.w_size={parts['w_size']}" if parts else ""
                 whole = " --set micro_batch_size=null" if size % (recipe.micro_batch_size or 1) else ""
                 return f"Use --set batch_size={size}{also}{whole}."
-    first = recipe.model_copy(update={"batch_size": sizes[0]}) if sizes else recipe
-    return f"Use a batch_size of at most {images}. With {first.batch_size} {recipe.method} then says: " + str(
-        _refusal(first, processes)
-    )
+    refusal = _refusal(recipe.model_copy(update={"batch_size": sizes[0]}), processes)
+    return f"Use a batch_size of at most {images}. With {sizes[0]} {recipe.method} then says: {refusal}"
 
 
 def _refusal(recipe: Recipe, processes: int) -> str | None:

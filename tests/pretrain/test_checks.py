@@ -30,6 +30,8 @@ def refused(recipe: Recipe, images: int, processes: int = 1) -> str:
         ("cwrgp-stl10", 100, 1, ["batch_size=64"]),
         ("cwrgp-stl10", 100, 2, ["batch_size=64", "settings.w_size=32"]),
         ("wmse-cifar10", 200, 1, ["batch_size=128"]),
+        ("intl-cifar10", 60, 3, ["batch_size=48"]),
+        ("cwrgp-stl10", 60, 3, ["batch_size=48", "settings.w_size=16"]),
     ],
 )
 def test_the_advice_for_a_batch_of_more_images_than_there_are_is_a_batch_that_the_method_takes(
@@ -39,6 +41,13 @@ def test_the_advice_for_a_batch_of_more_images_than_there_are_is_a_batch_that_th
     said = refused(read(name).model_copy(update=changes), images, processes)
     assert re.findall(r"--set (\S+\d)", said) == advice
     check(read(name, advice).model_copy(update=changes), images, on(processes))
+
+
+@pytest.mark.parametrize(("images", "processes", "least"), [(1, 1, 2), (5, 3, 6)])
+def test_too_few_images_for_any_batch_are_refused(images: int, processes: int, least: int) -> None:
+    assert refused(read("intl-cifar10"), images, processes).endswith(
+        f"Train on {least} images at least, two for each process."
+    )
 
 
 def test_where_no_smaller_batch_works_the_method_says_why() -> None:
