@@ -74,6 +74,8 @@ def test_a_schedule_for_a_longer_run_is_told_with_what_fits() -> None:
     found = re.findall(r"--set '?(\S+=(?:\[[^]]*\]|\d+))", f"{warmup} {drops}")
     assert found == ["optim.warmup_steps=1", "optim.drops_before_end=[6, 3]"]
     assert notes(read("cwrgp-stl10", ["epochs=12", *found]), 1) == []
+    assert notes(read("cwrgp-stl10", ["epochs=51"]), 100) == []
+    assert "drops 50 epochs before the end, but the run has 50" in notes(read("cwrgp-stl10", ["epochs=50"]), 100)[0]
     (one,) = notes(read("cwrgp-stl10", ["epochs=40", "optim.warmup_steps=2"]), 1)
     assert "drops 50 epochs before the end, but the run has 40: it begins at 20 %" in one
 

@@ -16,6 +16,7 @@ from decorssl import runlog, session, states
 from decorssl.loop import Step
 from decorssl.recipe import Recipe, read
 from transferbench import state
+from transferbench.checkpoints.inspect import inspect
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime.signals import SIGNALS, StopSignal
@@ -203,6 +204,8 @@ def test_other_data_without_the_recipes_split_are_trained_on_train_unless_a_spli
     overrides: list[str], split: str, tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        assert split == "train"
+        assert f"data={data}" in overrides, "the recipe's own data have its split"
         images = tiny_images(4)
         splits = ("train", "test", "train+unlabeled") if data == "stl10" else ("train", "test")
         return replace(images, info=replace(images.info, splits=splits))
@@ -227,12 +230,15 @@ def test_a_run_says_which_images_it_leaves_out_and_what_is_lacking_to_be_judged(
     recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "open_split", lambda *_: tiny_images(12, classes=1))
-    said, short = list[str](), recipe.model_copy(update={"epochs": 1, "data": "./nolab"})
+    named = {"name": "intl-digits", "summary": read("intl-digits").summary}
+    said, short = list[str](), recipe.model_copy(update={**named, "epochs": 1, "data": "./nolab"})
     long = short.model_copy(update={"optim": recipe.optim.model_copy(update={"warmup_epochs": 2})})
     assert not session.run(long, tmp_path / "run", False, replace(PLACE, knn_every=0, watch_every=0), said.append)
     text = "\n".join(said)
     assert "12 images of tiny (8 an epoch: the last incomplete batch is dropped), 1 epochs" in text
     assert "Warm-up takes 2 steps, but the run has 1" in text
+    assert f"{named['summary']}; changed: " in text
+    assert inspect(tmp_path / "run" / runlog.BACKBONE).origin.recipe == "intl-digits (changed)"
     assert "--data LABELED\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*; ./nolab has no labels." in text
 
 
