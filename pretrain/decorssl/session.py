@@ -140,7 +140,10 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     if training.done:
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
-    watched = options.knn_every and is_main and (images.labels >= 0).any()
+    lacking = _lacking(images.info)
+    if lacking and options.knn_every:
+        say(f"k-NN accuracy is not measured: {recipe.data} has no {lacking}.")
+    watched = options.knn_every and is_main and not lacking and (images.labels >= 0).any()
     test = open_test(opener(recipe, root), images.info) if watched else None
     for note in test.notes if test else ():
         say(note)
@@ -156,7 +159,6 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     allowed = f" --code {family}" if plugins.is_outside(family) else ""
     ranged = "".join(f" {value:.10g}" for value in recipe.image_range or ())
     asked = f" --image-range{ranged}" * bool(ranged)
-    lacking = _lacking(training.images.info)
     data = "LABELED" if lacking else recipe.data
     say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {data}{asked}{allowed}")
     if lacking:

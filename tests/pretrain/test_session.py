@@ -229,13 +229,18 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(recipe: Recipe, t
 def test_a_run_says_which_images_it_leaves_out_and_what_is_lacking_to_be_judged(
     recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "open_split", lambda *_: tiny_images(12, classes=1))
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        assert split == "train"
+        return tiny_images(12, classes=1)
+
+    monkeypatch.setattr(session, "open_split", open_split)
     named = {"name": "intl-digits", "summary": read("intl-digits").summary}
     said, short = list[str](), recipe.model_copy(update={**named, "epochs": 1, "data": "./nolab"})
     long = short.model_copy(update={"optim": recipe.optim.model_copy(update={"warmup_epochs": 2})})
-    assert not session.run(long, tmp_path / "run", False, replace(PLACE, knn_every=0, watch_every=0), said.append)
+    assert not session.run(long, tmp_path / "run", False, replace(PLACE, watch_every=0), said.append)
     text = "\n".join(said)
     assert "12 images of tiny (8 an epoch: the last incomplete batch is dropped), 1 epochs" in text
+    assert "k-NN accuracy is not measured: ./nolab has no labels." in text
     assert "Warm-up takes 2 steps, but the run has 1" in text
     assert f"{named['summary']}; changed: " in text
     assert inspect(tmp_path / "run" / runlog.BACKBONE).origin.recipe == "intl-digits (changed)"
