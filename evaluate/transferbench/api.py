@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from transferbench import records, renamed
+from transferbench import records, renamed, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, wrap
@@ -224,6 +224,7 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
+    stopping.check()
     if isinstance(model, nn.Module):
         return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
     name, equals, path = str(model).partition("=")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from transferbench import records
+from transferbench import records, stopping
 from transferbench.checkpoints import Candidate, digest
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
@@ -299,6 +300,17 @@ def test_ctrl_c_leaves_the_finished_records_whole_and_the_unfinished_work(stage:
         list(stage.run(stage.jobs("fine", "long")))
     assert [each.label for each in stage.kept()] == ["fine"]
     assert [path.read_text() for path in stage.bench.scratch.glob("*/state")] == ["half way"]
+
+
+def test_an_error_after_a_stop_is_the_stop_and_no_failure(stage: Stage):
+    def torn(candidate: Candidate, bench: Bench) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("connection closed by peer")
+
+    stage.task("torn", StandIn(torn))
+    with pytest.raises(stopping.Interrupted), stopping.listening():
+        list(stage.run(stage.jobs("torn")))
+    assert stage.kept() == []
 
 
 def test_only_the_main_process_writes(stage: Stage):

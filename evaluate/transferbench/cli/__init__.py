@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, evaluating, files, showing, tabulating
+from transferbench.cli import comparing, evaluating, files, printing, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
@@ -60,6 +60,11 @@ class Commands(TyperGroup):
         command = copy.copy(super().get_command(ctx, cmd_name)) or self._of_task(ctx, cmd_name)
         command.params = [*command.params, *(param for param in self.params if param.name == "code")]
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a signal ends it between two steps."""
+        with printing.stoppable("What is finished is kept; run the same command again to continue."):
+            return super().invoke(ctx)
 
     def _of_task(self, ctx: Any, name: str) -> Any:
         """The command `all` with its option `--task` set."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from transferbench import settings, state
+from transferbench import settings, state, stopping
 from transferbench.data import LabeledImages
 from transferbench.data.loading import on_start
 from transferbench.errors import UserError
@@ -46,6 +46,7 @@ def shrink(splits: Sequence[LabeledImages], out: Path, shape: Shape, workers: in
                 raise result
             done += 1
             yield done
+            stopping.check()
 
 
 class _Work(Dataset[int | Exception]):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from transferbench import errors, settings, state
+from transferbench import errors, settings, state, stopping
 from transferbench.checkpoints import Card, LoadReport
 from transferbench.settings import Settings
 
@@ -232,6 +232,7 @@ def uncollected() -> Iterator[None]:
 def _read_below(folder: Path, path: Path) -> list[tuple[Path, Record | ValueError]]:
     if path.name == LEADERBOARD or {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
         return []
+    stopping.check()
     try:
         return [(path, read(path))]
     except FileNotFoundError:

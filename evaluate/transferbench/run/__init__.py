@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from transferbench import records, renamed, runtime
+from transferbench import records, renamed, runtime, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.data import open_split
 from transferbench.data.dataset import open_dataset
@@ -150,6 +150,7 @@ def run(
     environment = {**runtime.environment(), "device": str(here.device), "processes": here.world_size}
     finished = here.gather_objects(output.finished() if output and here.is_main else {})[0]
     for number, job in enumerate(jobs):
+        stopping.check()
         begun = _begun(job, candidate, datasets)
         told_by = [each for each in here.gather_objects(begun if isinstance(begun, Hindrance) else None) if each]
         if told_by or isinstance(begun, Hindrance):

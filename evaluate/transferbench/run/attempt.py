@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferbench import records
+from transferbench import records, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.errors import told
 from transferbench.records import Record, Score
@@ -98,6 +98,7 @@ def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
             raise TypeError(f"'{job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
         outcome = with_seeding(outcome, said)
     except Exception as error:
+        stopping.check()  # one that a stop led to, such as another process that left, is no failure
         outcome = told(error)
     if weights:
         backbone.load_state_dict(weights)

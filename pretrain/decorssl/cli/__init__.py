@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
+from transferbench.cli import printing
 from transferbench.errors import UserError, unknown
 from transferbench.plugins import Registry, is_outside
 
@@ -64,6 +65,11 @@ class Commands(TyperGroup):
         """As ever; options of a method may stand before its name."""
         at = self._place(args)
         return super().parse_args(ctx, [args[at], *args[:at], *args[at + 1 :]] if at else args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a signal ends it between two steps."""
+        with printing.stoppable("Run the same command with --resume to continue."):
+            return super().invoke(ctx)
 
     def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:
         """A copy of a hidden command with its option `--name` set."""

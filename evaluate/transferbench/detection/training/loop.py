@@ -19,8 +19,9 @@ from transferbench.detection.targets.samples import Sample
 from transferbench.detection.training import failures, loader, optimization, out_of_memory, precise_bn
 from transferbench.runtime import Runtime, drawn_seed
 from transferbench.runtime.gradients import average_gradients
-from transferbench.runtime.signals import Interrupted, StopSignal
+from transferbench.runtime.signals import StopSignal
 from transferbench.runtime.sync_batchnorm import synchronize
+from transferbench.stopping import Interrupted
 
 SAVED_EVERY = 300
 """Seconds of work that may be lost when the process is killed; an interruption loses none."""
