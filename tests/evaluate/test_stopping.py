@@ -32,7 +32,7 @@ class Closing:
 
 
 def test_a_signal_inside_a_destructor_is_seen_at_the_next_step() -> None:
-    with pytest.raises(Interrupted) as stop, stopping.listening():
+    with pytest.raises(Interrupted) as stop, stopping.listening():  # noqa: PT012
         Closing()
         stopping.check()
     assert stop.value.number == signal.SIGTERM
@@ -52,7 +52,7 @@ def test_a_signal_while_loader_processes_close_is_seen_afterwards(
 
     monkeypatch.setattr(iterator, "_shutdown_workers", closing)
     seen = []
-    with pytest.raises(Interrupted) as stop, stopping.listening():
+    with pytest.raises(Interrupted) as stop, stopping.listening():  # noqa: PT012
         transform = evaluation(tiny_candidate.card.preprocess)
         seen += [len(batch.labels) for batch in batches(tiny_images(6), transform, in_order(6, 3), workers=1)]
         stopping.check()
@@ -73,7 +73,7 @@ def test_what_no_step_takes_up_is_raised_after_a_while_and_raised_again(monkeypa
 
 
 def test_a_stop_that_a_loop_was_told_of_is_known_to_what_comes_after_it() -> None:
-    with pytest.raises(Interrupted), stopping.listening():
+    with pytest.raises(Interrupted), stopping.listening():  # noqa: PT012
         with StopSignal() as stop:
             signal.raise_signal(signal.SIGTERM)
             stopping.check()
@@ -111,12 +111,12 @@ def test_a_stop_at_every_step_in_turn_leads_to_equal_numbers(
         check()
 
     monkeypatch.setattr(stopping, "check", check_after_a_signal)
-    for stops in range(60):
-        steps[0], found = 0, []
+    found: list[Record] = []
+    while not found and stops < 60:
+        steps[0] = 0
         with contextlib.suppress(Interrupted), stopping.listening():
             found = judged(tmp_path / "stopped")
-        if found:
-            break
+        stops += not found
     assert stops > 8
     assert [record.scores for record in found] == expected
     assert np.all([record.status == "ok" for record in found])

@@ -1,9 +1,8 @@
 """A job tried on a candidate: what its task found, or the error that kept it from that, as a record."""
 
 import math
-import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,12 @@ def failed(blank: Record, error: str) -> Record:
 
 
 def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Record:
-    """Run the task and fill in the record, whatever happens. Unfinished work stays in the scratch folder."""
-    here, scratch = bench.runtime, bench.scratch / pending_job.blank.identity[:16]
-    scratch.mkdir(parents=True, exist_ok=True)
+    """Run the task and fill in the record, whatever happens. Unfinished work stays in the bench's scratch folder."""
+    here = bench.runtime
     if here.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(here.device)
     started = time.perf_counter()
-    outcome = _outcome(pending_job, replace(bench, scratch=scratch))
+    outcome = _outcome(pending_job, bench)
     found = _found(outcome, pending_job, folder) if here.is_main and isinstance(outcome, Outcome) else {}
     seconds = time.perf_counter() - started
     errors = [text for each in (outcome, found) for text in here.gather_objects(each if isinstance(each, str) else "")]
@@ -51,9 +49,6 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
     kept: Any = here.gather_objects(found)[0]
-    here.barrier()
-    if here.is_main:
-        shutil.rmtree(scratch)
     return pending_job.blank.model_copy(update={**measured, **status, **kept})
 
 
