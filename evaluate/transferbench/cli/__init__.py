@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from transferbench.cli import comparing, evaluating, files, printing, showing, tabulating
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, of_disk, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
 
@@ -132,9 +132,12 @@ app.command(epilog=POINTER)(files.doctor)
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
+    """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
     try:
         app()
-    except UserError as error:
-        print(error, file=sys.stderr)
+    except (UserError, OSError) as error:
+        known = error if isinstance(error, UserError) else of_disk(error)
+        if known is None:
+            raise
+        print(known, file=sys.stderr)
         sys.exit(2)

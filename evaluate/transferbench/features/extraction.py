@@ -191,7 +191,7 @@ def _compute(
     for indices, features in stream(candidate, images, runtime, workers, wanted, left):
         seen += len(indices)
         _require_finite(features, candidate, images, indices, seen)
-        work.put(int(indices[0]) // BATCH, indices.numpy(), features.cpu().numpy())
+        work.put(int(indices[0]) // BATCH, int(indices[0]), features.cpu().numpy())
         if report is not None:
             done += len(indices)
             report(done, int(sizes.sum()))

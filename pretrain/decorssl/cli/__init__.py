@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
 from transferbench.cli import printing
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, of_disk, unknown
 from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
@@ -123,9 +123,12 @@ app.command(epilog=POINTER)(listing.times)
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
+    """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
     try:
         app()
-    except UserError as error:
-        print(error, file=sys.stderr)
+    except (UserError, OSError) as error:
+        known = error if isinstance(error, UserError) else of_disk(error)
+        if known is None:
+            raise
+        print(known, file=sys.stderr)
         sys.exit(2)
