@@ -31,6 +31,7 @@ evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate shrink imagenet small --size 256     a copy that decodes faster
 evaluate ls                                   tasks, suites, data, formats
 evaluate show knn                             every setting of a task
+evaluate cache --prune --older 30             frees what was not used for long
 evaluate doctor                               what works on this machine
 """
 POINTER = "`evaluate show TASK` prints every setting: type, range, default, meaning; `show SUITE` those of its jobs."
@@ -128,6 +129,7 @@ app.command(epilog=POINTER)(files.shrink)
 app.command(epilog=POINTER)(files.ls)
 app.command(epilog=POINTER)(showing.show)
 app.command(epilog=POINTER)(files.download)
+app.command(epilog=POINTER)(files.cache)
 app.command(epilog=POINTER)(files.doctor)
 
 

@@ -21,6 +21,7 @@ from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
+from transferbench.features.pruning import touch
 from transferbench.features.resumable_array import ResumableArray, claimed
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
@@ -73,6 +74,7 @@ def extract(
         runtime.barrier()
     found = np.load(path, mmap_mode="r")
     if is_cached:
+        touch(path.with_suffix(".json"))
         _require_width(path, found.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
     return FeatureSet(found, images.labels)
 
