@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from transferbench import records, renamed
+from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, wrap
@@ -193,6 +193,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     Raises:
         UserError: for settings, files, or when none of the data sets is here.
     """
+    _require_room(execution)
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
@@ -211,6 +212,15 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     found = [problems_of(each.jobs, datasets) for each in assignments]
     problems = {(i, number): text for i, each in enumerate(found) for number, text in each.items()}
     return Evaluation(assignments, tuple(notes), execution, datasets, problems)
+
+
+def _require_room(execution: Execution) -> None:
+    """Refuse folders that nothing could be kept in; a cache that can only be read may hold all there is to read."""
+    if execution.out:
+        for name in ("", records.RECORDS, records.ARTIFACTS, records.UNFINISHED):
+            state.require_writable(execution.out / name)
+    if not execution.cache.is_dir():
+        state.require_writable(execution.cache, "--cache")
 
 
 def _agreed(candidate: Candidate, runtime: Runtime) -> Candidate:
@@ -235,6 +245,7 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
+    stopping.check()
     if isinstance(model, nn.Module):
         return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
     name, equals, path = str(model).partition("=")

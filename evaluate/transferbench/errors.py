@@ -1,8 +1,18 @@
 """The error that a user can fix, and suggestions for misspelled names."""
 
 import difflib
+import errno
+import shutil
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNUSABLE = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
+"""What a disk answers that is full, and one that cannot be written to or read where it was tried."""
 
 
 class UserError(Exception):
@@ -24,9 +34,29 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     return UserError(f"Unknown {kind} '{word}'.{nearest(word, names)} Known: {', '.join(names) or 'none'}.")
 
 
+def of_disk(error: Exception) -> UserError | None:
+    """What a person can mend where a disk is full or cannot be used; None of any other error."""
+    if not isinstance(error, OSError) or error.errno not in (*FULL, *UNUSABLE):
+        return None
+    place = str(error.filename or "a file")
+    if error.errno not in FULL:
+        return UserError(f"Cannot use {place}: {error.strerror}. Choose another folder, or mend its permissions.")
+    room = f" {_free(Path(place)) / 2**20:.1f} MiB are free there." if error.filename else ""
+    return UserError(
+        f"Cannot write {place}: {error.strerror}.{room} Free some space or choose another folder, and run the same "
+        "command again: what is finished is kept."
+    )
+
+
+def _free(path: Path) -> int:
+    """Bytes that are free where a file would be."""
+    return shutil.disk_usage(next(each for each in path.absolute().parents if each.is_dir())).free
+
+
 def told(error: Exception) -> str:
-    """What a record says of an error: the bare message of a `UserError`, of a bug its traceback."""
-    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    """What a record says of an error: the bare message of what a person can mend, of a bug its traceback."""
+    known = error if isinstance(error, UserError) else of_disk(error)
+    return str(known) if known else "".join(traceback.format_exception(error))
 
 
 def is_bug(text: str) -> bool:

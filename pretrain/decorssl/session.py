@@ -11,7 +11,7 @@ from signal import Signals
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, runlog
+from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, run_lock, runlog
 from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
@@ -120,6 +120,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
     folder.mkdir(parents=True, exist_ok=True)
     asked = options.log if here.is_main else ()
     with (
+        run_lock.held(folder, here),
         curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
         runlog.open_run(folder, training, sinks, options.keep_states, say) as log,
     ):

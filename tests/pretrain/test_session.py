@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decorssl import runlog, session, states
+from decorssl import run_lock, runlog, session, states
 from decorssl.loop import Step
 from decorssl.recipe import Recipe, read
-from transferbench import state
+from transferbench import locks, state
 from transferbench.checkpoints.inspect import inspect
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
@@ -131,6 +131,37 @@ def test_a_signal_during_the_last_step_does_not_keep_a_run_from_its_end(
     monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
     assert run(tmp_path, []) == 0
     assert (tmp_path / runlog.BACKBONE).is_file()
+
+
+def test_a_second_live_run_in_a_folder_is_refused_with_host_and_process_of_the_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, said = runlog.RunLog.add, list[str]()
+
+    def add_and_stop(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        second = locks.take(tmp_path / run_lock.FILE)
+        assert second is None, "it is this run's"
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runlog.RunLog, "add", add_and_stop)
+        assert run(tmp_path, said) == signal.SIGTERM
+    assert not (tmp_path / run_lock.FILE).exists()
+    other = locks.take(tmp_path / run_lock.FILE)
+    assert other is not None
+    other.note({"host": "gpu07", "pid": 4711, "job": "12", "since": "noon"})
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"process 4711 on host gpu07, since noon\..*remove .*\.lock"):
+        run(tmp_path, said)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(UserError, match="4711"):
+        run(tmp_path, said)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert run(tmp_path, said) == 0, "the job was queued again, so its first start has ended"
+    other.release()
 
 
 def test_a_truncated_newest_state_costs_a_few_steps_and_changes_nothing(run: Run, tmp_path: Path) -> None:

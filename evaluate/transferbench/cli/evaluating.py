@@ -1,15 +1,16 @@
 """`evaluate all` and `evaluate TASK`: checkpoints judged."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferbench.cli import printing
 from transferbench.cli.files import RANGE, SOURCE
+
+if TYPE_CHECKING:
+    from transferbench.records import Record
 
 RUN = "What to run"
 PLACE = "How it runs (does not change the result)"
@@ -73,40 +74,43 @@ def evaluate_all(
     if slurm:
         _queue(checkpoints, out, slurm)
         return
-    with _interruptible():
-        request = api.EvaluationRequest(
-            models=checkpoints,
-            data=data or [],
-            suite=suite,
-            task=task,
-            only=_named(only),
-            skip=_named(skip),
-            overrides=set_ or [],
-            seeds=range(seeds),
-            limit=limit,
-            split=split,
-            image_range=image_range,
-            control=control,
-            encoder=encoder,
-            stated=as_ or [],
-        )
-        loaders = runtime.worker_count() if workers is None else workers
-        runtime.share_cores(loaders)
-        execution = api.Execution(
-            runtime.start(device),
-            out,
-            again,
-            data_root or runtime.data_root(),
-            cache or runtime.cache_root(),
-            loaders,
-        )
-        try:
-            work = api.prepare(request, execution)
-            if printing.planned(work, execution.runtime.is_main, plan):
-                return
-            done = printing.watched(work, execution.runtime.is_main)
-        finally:
-            runtime.stop()
+    request = api.EvaluationRequest(
+        models=checkpoints,
+        data=data or [],
+        suite=suite,
+        task=task,
+        only=_named(only),
+        skip=_named(skip),
+        overrides=set_ or [],
+        seeds=range(seeds),
+        limit=limit,
+        split=split,
+        image_range=image_range,
+        control=control,
+        encoder=encoder,
+        stated=as_ or [],
+    )
+    loaders = runtime.worker_count() if workers is None else workers
+    runtime.share_cores(loaders)
+    execution = api.Execution(
+        runtime.start(device),
+        out,
+        again,
+        data_root or runtime.data_root(),
+        cache or runtime.cache_root(),
+        loaders,
+    )
+    done: list[Record] = []
+    try:
+        work = api.prepare(request, execution)
+        if printing.planned(work, execution.runtime.is_main, plan):
+            return
+        printing.watched(work, execution.runtime.is_main, done)
+    except KeyboardInterrupt:
+        printing.finished(done, execution.runtime.is_main)
+        raise
+    finally:
+        runtime.stop()
     printing.conclude(done, out, execution.runtime.is_main)
 
 
@@ -122,16 +126,3 @@ def _queue(checkpoints: list[str], out: Path, request: str) -> None:
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
     work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
     print(slurm.submit(work, slurm.read(request), out / "slurm"))
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """A signal inside the block ends the program with 128 and its number (Ctrl-C: 130), and says how to go on."""
-    from transferbench.runtime.signals import Interrupted, interruptible
-
-    try:
-        with interruptible():
-            yield
-    except KeyboardInterrupt as error:
-        print("\nStopped. Finished records are kept; run the same command again to continue.", file=sys.stderr)
-        raise typer.Exit(128 + error.number if isinstance(error, Interrupted) else 130) from None

@@ -1,4 +1,4 @@
-"""Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, doctor."""
+"""Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, cache, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from transferbench.cli import printing
-from transferbench.errors import unknown
+from transferbench.errors import UserError, unknown
 from transferbench.listing import facts, listings
 
 RANGE = "The values of black and white in images of more than 8 bits a channel."
@@ -96,15 +96,36 @@ def shrink(
     print(f"The copy is in {out}. Use it by its path: --data {out}/")
 
 
+def cache(
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached features.")] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Free what --older and --size say.")] = False,
+    older: Annotated[float | None, typer.Option(min=0, help="Free what was not used for so many days.")] = None,
+    size: Annotated[float | None, typer.Option(min=0, help="Free the least recently used beyond so many GiB.")] = None,
+) -> None:
+    """Say how large the cache of features is; free some of it, which is then computed again when it is needed."""
+    from transferbench import runtime
+    from transferbench.features import pruning
+
+    folder = cache or runtime.cache_root()
+    if prune != (older is not None or size is not None):
+        raise UserError("To free some of the cache say how much: --prune with --older DAYS, --size GIB or both.")
+    if prune:
+        gone = pruning.prune(folder, older, None if size is None else int(size * 2**30))
+        print(f"freed {pruning.total(gone) / 2**20:,.1f} MiB: {len(gone)} extracted or searched")
+    left = pruning.entries(folder)
+    print(f"{folder}: {len(left)} extracted or searched, {pruning.total(left) / 2**20:,.1f} MiB")
+
+
 def doctor(
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of records.")] = Path("results"),
 ) -> None:
     """Check this machine, and print the command that fixes each problem."""
     from transferbench import doctor as examination
     from transferbench import runtime
 
-    checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root())
+    checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root(), out)
     for check in checks:
         print(f"{check.status:9} {check.name:14} {check.found}")
         if check.status != "ok" and check.mend:

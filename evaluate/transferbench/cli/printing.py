@@ -1,11 +1,15 @@
 """What is printed while checkpoints are evaluated, and afterwards."""
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from transferbench import stopping
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,13 +44,13 @@ def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
     return is_all
 
 
-def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
-    """Run the work, printing what was read and each result as it comes."""
+def watched(work: "Evaluation", is_main: bool, found: "list[Record]") -> None:
+    """Run the work, printing what was read and each result as it comes, which is added to `found`."""
     from transferbench import records, tables
 
     for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
         print(text, flush=True)
-    started, found = records.now(), []
+    started = records.now()
     names = [f"{candidate.name} {job.data} {job.id}" for candidate, jobs in work.assignments for job in jobs]
     with progress_bar(is_main) as progress:
         bar = progress.add_task(names[0], total=len(names))
@@ -55,7 +59,6 @@ def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
             if is_main:
                 print(tables.line(record, is_old=record.written < started), flush=True)
             progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
-    return found
 
 
 def progress_bar(is_main: bool = True) -> "Progress":
@@ -81,6 +84,32 @@ def counted(steps: Iterable[int], total: int, what: str) -> Iterator[int]:
         for done in steps:
             progress.update(task, completed=done)
             yield done
+
+
+@contextmanager
+def stoppable(told: str) -> Iterator[None]:
+    """A signal inside the block ends the program between two steps with 128 and its number; `told` says how to go on.
+
+    Ctrl-C is 130.
+    """
+    try:
+        with stopping.listening():
+            yield
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, stopping.Interrupted) else signal.SIGINT
+        print(f"\nStopped. {told}", file=sys.stderr)
+        raise typer.Exit(128 + number) from None
+
+
+def finished(found: "list[Record]", is_main: bool) -> None:
+    """Print the leaderboard of what a stopped call has finished, if anything."""
+    from transferbench import tables
+
+    done = [record for record in found if record.status == "ok"]
+    if is_main and done:
+        with stopping.polled():
+            print("\nFinished before the stop:")
+            show(tables.leaderboard(done, tables.Choice(limited=True)))
 
 
 def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:

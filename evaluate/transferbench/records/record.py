@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from transferbench import errors, settings, state
+from transferbench import errors, locks, settings, state, stopping
 from transferbench.checkpoints import Card, LoadReport
 from transferbench.settings import Settings
 
@@ -182,10 +182,23 @@ def path_of(folder: Path, record: Record) -> Path:
 
 
 def write(folder: Path, record: Record) -> Path:
-    """Write a record, sealed, atomically; the same experiment overwrites itself and nothing else."""
+    """Write a record, sealed, atomically; the same experiment overwrites itself and nothing else.
+
+    A finished one stays where the new one is not, whichever process wrote it.
+    """
     path = path_of(folder, record)
-    state.write_json(path, record.sealed().model_dump(mode="json"))
+    with locks.alone(path.with_name(f".{path.name}.lock")):
+        if record.status == "ok" or not _is_finished(path):
+            state.write_json(path, record.sealed().model_dump(mode="json"))
     return path
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether the file holds a whole record of a task that came to its end."""
+    try:
+        return read(path).status == "ok"
+    except (OSError, ValueError):
+        return False
 
 
 def read(path: Path) -> Record:
@@ -232,6 +245,7 @@ def uncollected() -> Iterator[None]:
 def _read_below(folder: Path, path: Path) -> list[tuple[Path, Record | ValueError]]:
     if path.name == LEADERBOARD or {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
         return []
+    stopping.check()
     try:
         return [(path, read(path))]
     except FileNotFoundError:

@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
-from transferbench.errors import UserError, unknown
+from transferbench.cli import printing
+from transferbench.errors import UserError, of_disk, unknown
 from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
@@ -65,6 +66,11 @@ class Commands(TyperGroup):
         at = self._place(args)
         return super().parse_args(ctx, [args[at], *args[:at], *args[at + 1 :]] if at else args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a signal ends it between two steps."""
+        with printing.stoppable("Run the same command with --resume to continue."):
+            return super().invoke(ctx)
+
     def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:
         """A copy of a hidden command with its option `--name` set."""
         command: Any = copy.copy(super().get_command(ctx, hidden))
@@ -117,9 +123,12 @@ app.command(epilog=POINTER)(listing.times)
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
+    """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
     try:
         app()
-    except UserError as error:
-        print(error, file=sys.stderr)
+    except (UserError, OSError) as error:
+        known = error if isinstance(error, UserError) else of_disk(error)
+        if known is None:
+            raise
+        print(known, file=sys.stderr)
         sys.exit(2)

@@ -185,9 +185,10 @@ def test_a_signal_ends_with_its_number_and_says_how_to_go_on(
     monkeypatch.setattr("transferbench.tasks.knn.run", stopped)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
-        code, _, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
+        code, out, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert "imgs RankMe" in out.partition("Finished before the stop:")[2]
     assert code == expected
     assert "run the same command again to continue" in err
     assert len(list(Path("results/records").glob("*.json"))) == 1, "spectrum came before"

@@ -146,7 +146,15 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path: Path):
     assert loop.train(again, images, setting, 0, ground(tmp_path / "b", seen.append)) == curve
     assert seen[0] > 2
     assert same(whole, again)
-    assert not list((tmp_path / "b").iterdir())
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    setting, images = recipe("SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()"), scenes()
+    first, second = detector(setting), detector(setting)
+    curve = loop.train(first, images, setting, 0, ground(tmp_path))
+    monkeypatch.setattr(Detector, "losses", lambda *anything: pytest.fail("trained or settled again"))
+    assert loop.train(second, images, setting, 0, ground(tmp_path)) == curve
+    assert same(first, second)
 
 
 def test_unfinished_work_of_another_seed_or_recipe_is_not_taken_up(tmp_path: Path):
