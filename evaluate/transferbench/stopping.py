@@ -91,7 +91,7 @@ def _ask(number: int, frame: FrameType | None) -> None:
     if not _flag.number:
         _flag.number, _flag.at, _flag.stop = number, time.monotonic(), _flag.stop + 1
         # The low level, for `threading` takes locks that this handler may have been called in the middle of.
-        _thread.start_new_thread(_remind, (_flag.stop, threading.main_thread().ident))
+        _thread.start_new_thread(_remind, (_flag.stop,))
     elif _flag.is_overdue:
         _flag.is_overdue = False
         check()
@@ -99,9 +99,10 @@ def _ask(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _remind(stop: int, main: int) -> None:
+def _remind(stop: int) -> None:
     """Send the signal again and again while the program has not ended for it."""
-    while True:
+    main = threading.main_thread().ident
+    while main is not None:
         time.sleep(GRACE)
         if not _flag.number or _flag.stop != stop:
             return

@@ -21,6 +21,7 @@ from transferbench.checkpoints.save import save
 from transferbench.cli import main
 from transferbench.data import LabeledImages
 from transferbench.features.extraction import extract
+from transferbench.features.resumable_array import ResumableArray
 from transferbench.runtime import Runtime
 
 HERE = Runtime(torch.device("cpu"))
@@ -54,6 +55,13 @@ def test_without_room_for_its_features_an_extraction_does_not_begin(
     assert str(caught.value.filename).startswith(str(tmp_path / "features"))
     assert list((tmp_path / "features").iterdir()) == []
     assert np.isfinite(extract(tiny_candidate, tiny_images(24), tmp_path, HERE, 0).features).all()
+
+
+def test_the_room_for_features_is_taken_before_they_are_computed(tmp_path: Path) -> None:
+    work = ResumableArray(tmp_path / "x")
+    work.prepare((300, 100), 2)
+    assert (tmp_path / "x").stat().st_blocks * 512 >= 300 * 100 * 4
+    assert np.load(tmp_path / "x").tolist() == np.zeros((300, 100)).tolist()
 
 
 def test_a_disk_that_fills_while_rows_are_written_is_an_error_and_what_is_done_stays(

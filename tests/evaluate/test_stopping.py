@@ -1,6 +1,7 @@
 """A signal is never lost: whatever the program is doing, the next step's end sees the flag."""
 
 import contextlib
+import ctypes
 import signal
 import time
 from collections.abc import Callable
@@ -31,9 +32,11 @@ class Closing:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_signal_inside_a_destructor_is_seen_at_the_next_step() -> None:
+@pytest.mark.parametrize("lossy", [Closing, ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGTERM))])
+def test_a_signal_where_exceptions_are_lost_is_seen_at_the_next_step(lossy: Callable[[], object]) -> None:
+    """In a destructor, and in a function that compiled code calls."""
     with pytest.raises(Interrupted) as stop, stopping.listening():  # noqa: PT012
-        Closing()
+        lossy()
         stopping.check()
     assert stop.value.number == signal.SIGTERM
     assert stopping.asked() == 0, "the flag is lowered where the program ends"

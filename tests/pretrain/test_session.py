@@ -118,6 +118,27 @@ def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically
     assert ended.read_bytes() == unbroken.read_bytes()
 
 
+@pytest.mark.slow
+def test_a_signal_after_every_step_in_turn_changes_no_bit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path / "unbroken", []) == 0
+    add, steps = runlog.RunLog.add, list[int]()
+
+    def add_and_signal(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        steps.append(step.index)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
+    while stopped := run(tmp_path / "stopped", [], 60.0):
+        assert stopped == signal.SIGTERM
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) > 3
+    ended, unbroken = (tmp_path / name / runlog.BACKBONE for name in ("stopped", "unbroken"))
+    assert ended.read_bytes() == unbroken.read_bytes()
+
+
 def test_a_signal_during_the_last_step_does_not_keep_a_run_from_its_end(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferbench import stopping
 from transferbench.cli import printing
 from transferbench.cli.files import RANGE, SOURCE
 
@@ -106,7 +107,7 @@ def evaluate_all(
         if printing.planned(work, execution.runtime.is_main, plan):
             return
         printing.watched(work, execution.runtime.is_main, done)
-    except KeyboardInterrupt:
+    except stopping.Interrupted:
         printing.finished(done, execution.runtime.is_main)
         raise
     finally:

@@ -32,7 +32,7 @@ class TorchvisionEngine:
         trial = self.trial
         return loop.train(self.detector, trial.train, trial.recipe, trial.seed, replace(self.ground, watch=watch))
 
-    def weights(self) -> dict[str, Tensor]:
+    def trained_weights(self) -> dict[str, Tensor]:
         """See `trial.Engine`; without counters of steps."""
         held = {name: each for name, each in self.detector.state_dict().items() if not name.endswith(COUNTER)}
         names = to_detectron2(held)

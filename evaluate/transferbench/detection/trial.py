@@ -42,7 +42,7 @@ class Engine(Protocol):
         """Train to the recipe's end, from where it was stopped if it was; the learning curve."""
         ...
 
-    def weights(self) -> dict[str, Tensor]:
+    def trained_weights(self) -> dict[str, Tensor]:
         """The detector's tensors as they are by now, by Detectron2's names."""
         ...
 

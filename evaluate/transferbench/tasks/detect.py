@@ -150,7 +150,7 @@ def _kept_weights(engine: Engine, recipe: DetectionRecipe, bench: Bench) -> dict
     """The trained detector as a file, with its recipe in the header."""
     path = bench.scratch / "weights.safetensors"
     if bench.runtime.is_main:
-        state.save_tensors(path, engine.weights(), ("recipe", recipe.model_dump_json()))
+        state.save_tensors(path, engine.trained_weights(), ("recipe", recipe.model_dump_json()))
     return {"weights": path}
 
 

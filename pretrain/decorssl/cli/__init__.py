@@ -68,7 +68,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a signal ends it between two steps."""
-        with printing.stoppable("Run the same command with --resume to continue."):
+        with printing.stoppable("Run the same command again to continue, a training with --resume."):
             return super().invoke(ctx)
 
     def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:

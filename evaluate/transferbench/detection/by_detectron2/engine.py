@@ -69,7 +69,7 @@ class Detectron2Engine:
                 raise failures.not_finite(recipe, trainer.iter + 1, said) from None
         return trainer.progress.curve
 
-    def weights(self) -> dict[str, torch.Tensor]:
+    def trained_weights(self) -> dict[str, torch.Tensor]:
         """See `trial.Engine`."""
         assert self.trainer is not None
         return getattr(self.trainer.model, "module", self.trainer.model).state_dict()
