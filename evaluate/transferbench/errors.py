@@ -1,8 +1,12 @@
 """The error that a user can fix, and suggestions for misspelled names."""
 
 import difflib
+import re
 import traceback
 from collections.abc import Iterable
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, those that turn the direction of writing, and what no file or XML can hold."""
 
 
 class UserError(Exception):
@@ -22,6 +26,14 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a list of names."""
     names = sorted(known)
     return UserError(f"Unknown {kind} '{word}'.{nearest(word, names)} Known: {', '.join(names) or 'none'}.")
+
+
+def printable(text: str) -> str:
+    """The text with characters that steer a terminal, break XML or turn the writing around as their numbers.
+
+    Lines stay lines: newlines and tabs are left.
+    """
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def told(error: Exception) -> str:

@@ -38,7 +38,9 @@ def kind(path: Path) -> str:
 def _head(path: Path) -> bytes:
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise UserError(f"{path} is a pipe, socket or device; expected a checkpoint file. Write it into a file first.")
+            raise UserError(
+                f"{path} is a pipe, socket or device; expected a checkpoint file. Write it into a file first."
+            )
         with path.open("rb") as file:
             return file.read(512)
     except FileNotFoundError:

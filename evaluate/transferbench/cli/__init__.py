@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, evaluating, files, showing, tabulating
+from transferbench.cli import comparing, evaluating, files, printing, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
@@ -131,5 +131,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(error, file=sys.stderr)
+        printing.say(error, file=sys.stderr)
         sys.exit(2)

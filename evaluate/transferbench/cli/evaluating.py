@@ -103,7 +103,7 @@ def _queue(checkpoints: list[str], out: Path, request: str) -> None:
 
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
     work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
-    print(slurm.submit(work, slurm.read(request), out / "slurm"))
+    printing.say(slurm.submit(work, slurm.read(request), out / "slurm"))
 
 
 @contextmanager
@@ -115,5 +115,5 @@ def _interruptible() -> Iterator[None]:
         with interruptible():
             yield
     except KeyboardInterrupt as error:
-        print("\nStopped. Finished records are kept; run the same command again to continue.", file=sys.stderr)
+        printing.say("\nStopped. Finished records are kept; run the same command again to continue.", file=sys.stderr)
         raise typer.Exit(128 + error.number if isinstance(error, Interrupted) else 130) from None

@@ -22,7 +22,7 @@ def inspect_(
     from transferbench.checkpoints.inspect import inspect
 
     for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
-        print(f"{name:13} {value}")
+        printing.say(f"{name:13} {value}")
 
 
 def convert(
@@ -37,10 +37,12 @@ def convert(
     from transferbench.checkpoints.convert import convert as write
 
     done = write(file, out, to, (encoder, as_ or []), force)
-    print(f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}")
-    print(f"built by {done.built}")
+    printing.say(
+        f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}"
+    )
+    printing.say(f"built by {done.built}")
     for note in done.notes:
-        print(f"note: {note}")
+        printing.say(f"note: {note}")
 
 
 def ls(
@@ -53,9 +55,9 @@ def ls(
     if kind is not None and kind not in known:
         raise unknown("kind", kind, known)
     for name in [kind] if kind else known:
-        print(name)
+        printing.say(name)
         for entry, summary in known[name]():
-            print(f"  {entry:16} {summary}")
+            printing.say(f"  {entry:16} {summary}")
 
 
 def download(
@@ -66,7 +68,7 @@ def download(
     from transferbench import runtime
     from transferbench.data import download as fetch
 
-    print(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
+    printing.say(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
 
 
 def shrink(
@@ -86,12 +88,12 @@ def shrink(
 
     root, processes = data_root or runtime.data_root(), runtime.worker_count() if workers is None else workers
     opened = open_dataset(lambda split: open_split(data, split, root))
-    print("\n".join(opened.notes), end="\n" * bool(opened.notes))
+    printing.say("\n".join(opened.notes), end="\n" * bool(opened.notes))
     splits = [opened.train, opened.test]
     copies = shrinking.shrink(splits, out, shrinking.Shape(size, quality), processes)
     for _ in printing.counted(copies, sum(map(len, splits)), "images"):
         pass
-    print(f"The copy is in {out}. Use it by its path: --data {out}/")
+    printing.say(f"The copy is in {out}. Use it by its path: --data {out}/")
 
 
 def doctor(
@@ -104,8 +106,8 @@ def doctor(
 
     checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root())
     for check in checks:
-        print(f"{check.status:9} {check.name:14} {check.found}")
+        printing.say(f"{check.status:9} {check.name:14} {check.found}")
         if check.status != "ok" and check.mend:
-            print(f"{'':24} -> {check.mend}")
+            printing.say(f"{'':24} -> {check.mend}")
     if any(check.is_broken for check in checks):
         raise typer.Exit(1)

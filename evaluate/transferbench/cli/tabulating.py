@@ -93,11 +93,11 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
     )
     printing.show(board, form)
     for path in tables.write(place, there.records, board, form) if place else ():
-        print(f"wrote {path}")
+        printing.say(f"wrote {path}")
     if not board.columns:
-        print("Nothing was written.")
+        printing.say("Nothing was written.")
     elif place is None:
-        print("Nothing was written: name a folder with --out FOLDER.")
+        printing.say("Nothing was written: name a folder with --out FOLDER.")
 
 
 def report(
@@ -122,7 +122,7 @@ def report(
     with _opened(printing.places(folders, in_)) as there:
         made = reports.build(there, choice, sources)
     for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
-        print(f"wrote {path}")
+        printing.say(f"wrote {path}")
 
 
 def published_(
@@ -133,4 +133,4 @@ def published_(
     """List the numbers that papers report, with their sources."""
     from transferbench.listing import published
 
-    print("\n".join(published(method, data, task)))
+    printing.say("\n".join(published(method, data, task)))

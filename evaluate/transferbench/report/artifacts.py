@@ -3,14 +3,13 @@
 import hashlib
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from PIL import Image
 
-from transferbench.records import Record
+from transferbench.records import Record, arrays
 from transferbench.report.charts import MissingError
 
 
@@ -20,10 +19,13 @@ def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], I
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    arrays = _arrays(record, "predictions", folder)
-    if not {"labels", "predictions"} <= set(arrays):
-        raise MissingError(f"{_what(record)}: its predictions do not hold one class per image.", again(record))
-    return arrays["labels"], arrays["predictions"]
+    found = _arrays(record, "predictions", folder)
+    try:
+        return arrays.classes(found)
+    except ValueError:
+        raise MissingError(
+            f"{_what(record)}: its predictions do not hold one class per image.", again(record)
+        ) from None
 
 
 def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
@@ -32,10 +34,10 @@ def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    arrays = _arrays(record, "spectrum", folder)
-    if "eigenvalues" not in arrays:
+    values = _arrays(record, "spectrum", folder).get("eigenvalues", np.zeros(0))
+    if values.ndim != 1 or values.dtype.kind != "f" or not len(values) or not np.isfinite(values).all():
         raise MissingError(f"{_what(record)}: its spectrum holds no eigenvalues.", again(record))
-    return np.sort(arrays["eigenvalues"])[::-1]
+    return np.sort(values)[::-1]
 
 
 def curve(record: Record, folder: Path) -> list[dict[str, float]]:
@@ -48,7 +50,7 @@ def curve(record: Record, folder: Path) -> list[dict[str, float]]:
     try:
         lines = [json.loads(line) for line in content.decode().splitlines()]
         return [{str(k): float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError, OverflowError):
         raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
 
 
@@ -73,9 +75,8 @@ def again(record: Record, task: str = "") -> str:
 
 def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        return arrays.arrays(_content(record, name, folder))
+    except ValueError:
         raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, printable, unknown
 from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
@@ -121,5 +121,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         sys.exit(2)
