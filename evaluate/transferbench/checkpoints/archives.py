@@ -95,9 +95,7 @@ class Archive:
             while left and (piece := file.read(min(left, PIECE))):
                 found, left = zlib.crc32(piece, found), left - len(piece)
         if self.has_checksums and found != self.members[self.root + name].CRC:
-            raise UserError(
-                f"{self.path} was damaged: '{self.root}{name}' does not match the checksum that it was saved with. {AGAIN}"
-            )
+            raise UserError(f"{self.path} was damaged: '{self.root}{name}' does not match its checksum. {AGAIN}")
 
     def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
         """A storage as a flat tensor, the same one each time."""

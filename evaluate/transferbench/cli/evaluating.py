@@ -126,4 +126,4 @@ def _queue(checkpoints: list[str], out: Path, request: str) -> None:
 
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
     work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
-    print(slurm.submit(work, slurm.read(request), out / "slurm"))
+    printing.say(slurm.submit(work, slurm.read(request), out / "slurm"))

@@ -1,4 +1,4 @@
-"""The data set that a record names: records come from anywhere, so their names open nothing but what belongs to them."""
+"""The data set that a record names: records come from anywhere, and a name in one opens no path and no code."""
 
 from pathlib import Path
 

@@ -24,6 +24,10 @@ RATIO = (3 / 4, 4 / 3)
 """Width over height of a random crop: torchvision's default, as in every linear protocol (docs/protocols.md#linear)."""
 
 
+LARGEST_SIDE = 8192
+"""Pixels of a side that images are resized or cropped to."""
+
+
 class Preprocess(Settings):
     """From an image to the tensor the backbone was trained on."""
 
@@ -32,9 +36,12 @@ class Preprocess(Settings):
     )
     std: tuple[float, float, float] = Field(default=IMAGENET_STD, description="of each channel, divided by")
     size: int | None = Field(
-        default=256, description="resize the shorter side to this many pixels; none leaves the image"
+        default=256,
+        ge=1,
+        le=LARGEST_SIDE,
+        description="resize the shorter side to this many pixels; none leaves the image",
     )
-    crop: int = Field(default=224, ge=1, description="side of the central crop, pixels")
+    crop: int = Field(default=224, ge=1, le=LARGEST_SIDE, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
     channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
     input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")

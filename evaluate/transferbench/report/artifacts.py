@@ -1,10 +1,8 @@
 """Artifacts of records, read back only if they are unchanged."""
 
 import hashlib
-import io
 import json
 import shlex
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from PIL import Image
 from transferbench.checkpoints import CONTROL
 from transferbench.data import SOURCES, decoding
 from transferbench.plugins import is_outside
-from transferbench.records import Record
+from transferbench.records import Record, arrays
 from transferbench.report.charts import MissingError
 
 BOXES = "digit-scenes"
@@ -28,10 +26,13 @@ def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], I
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    arrays = _arrays(record, "predictions", folder)
-    if not {"labels", "predictions"} <= set(arrays):
-        raise MissingError(f"{_what(record)}: its predictions do not hold one class per image.", again(record))
-    return arrays["labels"], arrays["predictions"]
+    found = _arrays(record, "predictions", folder)
+    try:
+        return arrays.classes(found)
+    except ValueError:
+        raise MissingError(
+            f"{_what(record)}: its predictions do not hold one class per image.", again(record)
+        ) from None
 
 
 def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
@@ -40,10 +41,10 @@ def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    arrays = _arrays(record, "spectrum", folder)
-    if "eigenvalues" not in arrays:
+    values = _arrays(record, "spectrum", folder).get("eigenvalues", np.zeros(0))
+    if values.ndim != 1 or values.dtype.kind != "f" or not len(values) or not np.isfinite(values).all():
         raise MissingError(f"{_what(record)}: its spectrum holds no eigenvalues.", again(record))
-    return np.sort(arrays["eigenvalues"])[::-1]
+    return np.sort(values)[::-1]
 
 
 def curve(record: Record, folder: Path) -> list[dict[str, float]]:
@@ -56,7 +57,7 @@ def curve(record: Record, folder: Path) -> list[dict[str, float]]:
     try:
         lines = [json.loads(line) for line in content.decode().splitlines()]
         return [{str(k): float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError, OverflowError):
         raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
 
 
@@ -102,9 +103,8 @@ def _data(record: Record) -> str:
 
 def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        return arrays.arrays(_content(record, name, folder))
+    except ValueError:
         raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
 
 

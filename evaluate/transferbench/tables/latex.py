@@ -1,7 +1,9 @@
 r"""A grid as LaTeX: a `table` whose numbers siunitx aligns, and a document around it that compiles as it stands."""
 
+from collections.abc import Iterable
 from itertools import groupby
 
+from transferbench.errors import printable
 from transferbench.tables.grid import Grid, GridEntry
 
 TEX = str.maketrans(
@@ -48,9 +50,9 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
         for start, (name, width) in zip(starts, spans, strict=True)
         if name
     ]
-    above = [" & ".join([*("" for _ in grid.stub), *groups]) + r" \\", "".join(rules)] if rules else []
+    above = [_row([*("" for _ in grid.stub), *groups]), "".join(rules)] if rules else []
     kinds = [line.kind for line in grid.lines]
-    lines = [" & ".join([*map(tex, line.stub), *map(_cell, line.entries)]) + r" \\" for line in grid.lines]
+    lines = [_row([*map(tex, line.stub), *map(_cell, line.entries)]) for line in grid.lines]
     body = [
         part
         for i, line in enumerate(lines)
@@ -69,7 +71,7 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             *above,
-            " & ".join([*map(tex, grid.stub), *(f"{{{tex(name)}}}" for _, name in grid.heads)]) + r" \\",
+            _row([*map(tex, grid.stub), *(f"{{{tex(name)}}}" for _, name in grid.heads)]),
             r"\midrule",
             *body,
             r"\bottomrule",
@@ -83,8 +85,14 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
 
 
 def tex(text: str) -> str:
-    """The text with what TeX would take for commands made harmless."""
-    return text.translate(TEX)
+    """The text in one line, with what TeX would take for commands made harmless."""
+    return printable(" ".join(text.split())).translate(TEX)
+
+
+def _row(cells: Iterable[str]) -> str:
+    r"""A line of the table. What begins with `[` or `*` would be an option of the `\\` or the rule before it."""
+    line = " & ".join(cells)
+    return ("{}" if line.lstrip().startswith(("[", "*")) else "") + line + r" \\"
 
 
 def _column(entries: tuple[GridEntry, ...]) -> str:

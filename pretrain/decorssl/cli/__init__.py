@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
 from transferbench.cli import printing
-from transferbench.errors import UserError, of_disk, unknown
+from transferbench.errors import UserError, of_disk, printable, unknown
 from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
@@ -130,5 +130,5 @@ def main() -> None:
         known = error if isinstance(error, UserError) else of_disk(error)
         if known is None:
             raise
-        print(known, file=sys.stderr)
+        print(printable(str(known)), file=sys.stderr)
         sys.exit(2)

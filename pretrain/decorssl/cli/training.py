@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decorssl.cli.options import FOLDER, PLACE, RECIPE, Choice, Placed, spread
-from transferbench.errors import UserError
+from transferbench.errors import UserError, printable
 
 if TYPE_CHECKING:
     from decorssl.recipe import Recipe
@@ -72,7 +72,7 @@ def study(
 
 def say(message: str) -> None:
     """Print without buffering."""
-    print(message, flush=True)
+    print(printable(message), flush=True)
 
 
 def _end(stopped: int) -> None:
