@@ -139,14 +139,14 @@ def candidates(tensors: Shapes) -> list[Architecture]:
         complete(Architecture(family=name, arguments=arguments))
         for name, family in FAMILIES.all()
         for arguments in family.propose(tensors)
-        if _is_possible(family, arguments)
+        if _is_possible(family.Arguments, arguments)
     ]
 
 
-def _is_possible(family: Family, arguments: Mapping[str, Any]) -> bool:
+def _is_possible(model: type[Settings], arguments: Mapping[str, Any]) -> bool:
     """Whether the family takes such arguments: shapes may lead to any."""
     try:
-        family.Arguments.model_validate(dict(arguments))
+        model.model_validate(dict(arguments))
     except ValueError:
         return False
     return True
