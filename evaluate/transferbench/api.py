@@ -39,10 +39,13 @@ class EvaluationRequest:
         data: data sets by name or path; none takes those that the suite names, else the digits.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
+        only: run only the jobs of these names (ids or tasks); none names all.
+        skip: leave out the jobs of these names.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         seeds: each job runs once with each; one that no seed changes runs once.
         split: judge on this split, `val` or `test`; None takes each data set's own.
+        image_range: the values that are black and white in images of more than 8 bits a channel.
         control: add random-initialized networks of each architecture, one for each seed.
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
@@ -53,10 +56,13 @@ class EvaluationRequest:
     data: Sequence[str] = ()
     suite: Suite | str | Path | None = None
     task: str | None = None
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
     overrides: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     limit: int | None = None
     split: str | None = None
+    image_range: Sequence[int | float] | None = None
     control: bool = True
     encoder: str | None = None
     stated: Sequence[str] = ()
@@ -136,6 +142,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
     split: str | None = None,
+    image_range: Sequence[int | float] | None = None,
     control: bool = True,
     preprocess: Preprocess | None = None,
     overrides: Sequence[str] = (),
@@ -152,6 +159,7 @@ def evaluate(
         seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
         split: judge on this split, `val` or `test`; None takes each data set's own.
+        image_range: the values that are black and white in images of more than 8 bits a channel, such as (0, 65535).
         control: add random-initialized networks of each architecture, one for each seed.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
         overrides: `JOB.KEY=VALUE`, as `--set` on the command line.
@@ -168,6 +176,7 @@ def evaluate(
         seeds=seeds,
         limit=limit,
         split=split,
+        image_range=image_range,
         control=control,
         preprocess=preprocess,
     )
@@ -188,7 +197,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
-    datasets = DatasetCache(execution.data, request.split)
+    datasets = DatasetCache(execution.data, request.split, request.image_range)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.data)
     jobs = ordered(jobs, datasets)
@@ -229,7 +238,9 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
             chosen = dict.fromkeys(request.data, stated)
         case name:
             chosen = dict.fromkeys(request.data, suites.load(name))
-    return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
+    if request.task:
+        chosen = {data: each.only(request.task) for data, each in chosen.items()}
+    return suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:

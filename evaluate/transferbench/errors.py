@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 import shutil
 import traceback
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ UNUSABLE = (
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 )
 """What a disk answers that is full, and one that cannot be written to or read where it was tried."""
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, those that turn the direction of writing, and what no file or XML can hold."""
 
 
 class UserError(Exception):
@@ -51,6 +55,14 @@ def of_disk(error: Exception) -> UserError | None:
 def _free(path: Path) -> int:
     """Bytes that are free where a file would be."""
     return shutil.disk_usage(next(each for each in path.absolute().parents if each.is_dir())).free
+
+
+def printable(text: str) -> str:
+    """The text with characters that steer a terminal, break XML or turn the writing around as their numbers.
+
+    Lines stay lines: newlines and tabs are left.
+    """
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def told(error: Exception) -> str:

@@ -9,12 +9,14 @@ from PIL import Image
 
 from decorssl.loop import Step, Training
 from transferbench import state
-from transferbench.data import LabeledImages
+from transferbench.data import LabeledImages, UnstatedRangeError
 from transferbench.errors import UserError
 
 
 class BadImageReplacer:
     """A data set in which the next image that can be decoded stands in for one that cannot.
+
+    One whose range of values is to be stated is no such image: there may be many, and none is damaged.
 
     `limit` is how many such images are borne with; with 0 the first is an error. Which image stands in depends on the
     data set alone. Loader processes share the marks of what was found; the list is kept in the run's folder.
@@ -52,6 +54,8 @@ class BadImageReplacer:
         place = index % len(self.source)
         try:
             return self.source.image(place)
+        except UnstatedRangeError:
+            raise
         except UserError:
             self._marks[place] = 1
             self._checked(self._marks)

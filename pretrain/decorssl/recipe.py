@@ -1,12 +1,12 @@
 """A recipe: everything that decides the weights a pretraining run ends with."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_serializer
 
 from decorssl.heads import Projector
 from decorssl.methods import METHODS
@@ -51,6 +51,9 @@ class Recipe(Settings):
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     data: str = Field("digits", description="a data set's name or path")
     split: str = Field("train", description="split to pretrain on; STL-10 also has train+unlabeled")
+    image_range: tuple[float, float] | None = Field(
+        None, description="values of black and white in images of more than 8 bits a channel"
+    )
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
     backbone: Architecture = Field(description="network to pretrain")
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
@@ -73,6 +76,11 @@ class Recipe(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the backbone and projector")
     seed: int = Field(0, ge=0, description="seed of initial weights, image order and views")
     targets: tuple[ExpectedScore, ...] = Field((), description="published or measured scores")
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without what later versions added, where it has its default: runs keep their hash."""
+        return {name: value for name, value in plain(self).items() if name != "image_range" or value is not None}
 
     @field_validator("growth")
     @classmethod
@@ -208,11 +216,18 @@ def for_method(method: str, data: str) -> str:
     name = f"{method}-{Path(data).stem}"
     if name in names():
         return name
-    own = names(method)
-    known = (
-        f"Choose one to start from with --recipe: {', '.join(own)}." if own else "Write one and name it with --recipe."
-    )
+    own, there = names(method), [each for each in names() if each.endswith(f"-{Path(data).stem}")]
+    base = next(iter(sorted(there, key=lambda each: not each.startswith("intl-"))), "intl-digits")
+    known = f"Choose one to start from with --recipe: {', '.join(own)}." if own else with_settings_of(base, method)
     raise UserError(f"{method} has no recipe for the data set '{data}'. {known}")
+
+
+def with_settings_of(base: str, method: str) -> str:
+    """How to train a method with the recipe of another."""
+    return (
+        f"To try {method} with another recipe's settings, write my.yaml and add --recipe my.yaml:\n"
+        f"  base: {base}\n  summary: {method} with the settings of {base}\n  method: {method}"
+    )
 
 
 __getattr__ = renamed.names_of(__name__)

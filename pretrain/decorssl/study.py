@@ -13,7 +13,7 @@ from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from decorssl.study_results import StudyResult, Verdict
 from transferbench import runtime, settings, state
-from transferbench.data import open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.dataset import open_test
 from transferbench.errors import UserError
 from transferbench.settings import Settings
@@ -118,7 +118,11 @@ def _measured(
 
 def _finding(study: Study, label: str, claim: Verdict | None, training: Training, root: Path) -> StudyResult:
     each = training.recipe
-    test = open_test(lambda split: open_split(each.data, split, root), training.images.info)
+
+    def opened(split: str) -> LabeledImages:
+        return open_split(each.data, split, root).ranged(each.image_range)
+
+    test = open_test(opened, training.images.info)
     embedded, features = monitor.embeddings(training, monitor.probe(training))
     return StudyResult(
         label,

@@ -18,10 +18,13 @@ from transferbench.data import LabeledImages
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.records import Record
+from transferbench.run import DatasetCache
 from transferbench.runtime import Runtime
 from transferbench.suite import Suite, SuiteEntry
 
 SPECTRUM = Suite(name="s", jobs=(SuiteEntry(task="spectrum"), SuiteEntry(task="knn", settings={"ks": [3], "k": 3})))
+
+SCENES = SuiteEntry(task="detect", embedded="digit-scenes")
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +154,25 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "jobs"),
+    [
+        ({}, ["spectrum", "knn"]),
+        ({"data": ("digits",)}, ["spectrum", "knn", "detect"]),
+        ({"only": ("knn", "detect")}, ["knn", "detect"]),
+        ({"task": "detect"}, ["detect"]),
+        ({"skip": ("spectrum",)}, ["knn"]),
+        ({"suite": Suite(name="mine", jobs=(*SPECTRUM.jobs, SCENES))}, ["spectrum", "knn", "detect"]),
+    ],
+    ids=str,
+)
+def test_images_of_ones_own_leave_out_embedded_ones_unless_they_are_asked_for(changed: dict[str, Any], jobs: list[str]):
+    quick = Suite(name="quick", jobs=(*SPECTRUM.jobs, SCENES))
+    fine = {"models": (), "data": ("./mine",), "suite": quick}
+    (of,) = api._suites(api.EvaluationRequest(**(fine | changed)), DatasetCache(Path())).values()
+    assert [entry.id for entry in of.jobs] == jobs
+
+
 def test_one_absent_data_set_among_others_is_skipped(checkpoint: Callable[[int], Path]):
     found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), ["imagenet", "tiny"], control=False)
     assert [(record.dataset, record.status) for record in found] == [("imagenet", "skipped"), ("tiny", "ok")]
@@ -226,6 +248,9 @@ def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
     assert "KeyError: 'bbox'" in (found[0].error or "")
     (alone,) = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), "broken", control=False)
     assert alone.status == "failed"
+    asked = api.EvaluationRequest([checkpoint(0)], ["broken", "tiny"], SPECTRUM.only("knn"), control=False)
+    plan = api.prepare(asked, api.Execution(Runtime(torch.device("cpu")))).plan()
+    assert [(each.job.data, "KeyError" in each.problem) for each in plan] == [("broken", True), ("tiny", False)]
     assert transferbench.evaluate(Resized(1), SPECTRUM, ["broken", "tiny"])[-1].status == "ok"
     with pytest.raises(UserError, match="broken cannot be opened: KeyError: 'bbox'"):
         transferbench.evaluate(Resized(1), SPECTRUM, "broken")
@@ -237,8 +262,8 @@ SEEDS = Suite(name="s", jobs=(SuiteEntry(task="knn", settings={"ks": [3], "k": 3
 
 def test_seeds_run_what_depends_on_them_beside_a_random_network_each(checkpoint: Callable[[int], Path], tmp_path: Path):
     file, out = checkpoint(0), tmp_path / "out"
-    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
     found = transferbench.evaluate(file, SEEDS, "tiny", out=out, seeds=(0, 1, 2))
+    alone = transferbench.evaluate(file, SEEDS, "tiny", out=out)
     runs = [(r.candidate, r.task, r.seed, r.card.origin.seed) for r in found]
     few = [("intl-tiny", "fewshot", seed, 0) for seed in (0, 1, 2)]
     control = [

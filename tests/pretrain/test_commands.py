@@ -47,6 +47,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     [
         ["intl", "--data", "cifar10", "--set", "epochs=3", "--seed", "2", "--resume", "--knn-every", "0"],
         ["--data", "cifar10", "--resume", "--knn-every=0", "intl", "--set", "epochs=3", "--seed", "2"],
+        [
+            "--image-range",
+            "0",
+            "9",
+            "intl",
+            "--data=cifar10",
+            "--set=epochs=3",
+            "--seed=2",
+            "--resume",
+            "--knn-every=0",
+        ],
         ["--seed", "2", "intl", "--recipe", "intl-cifar10", "--set=epochs=3", "--resume", "--knn-every", "0"],
     ],
 )
@@ -93,6 +104,7 @@ def test_a_study_has_seeds_and_a_folder(pretrain: Run, asked: dict[str, Any]) ->
         (["colapse"], "Did you mean 'collapse'?"),
         (["METHOD"], "Unknown command or method 'METHOD'"),
         (["intl", "--recipe", "wmse-cifar10"], "The recipe wmse-cifar10 is for the method wmse, not for intl."),
+        (["intl", "--recipe", "wmse-cifar10"], "  base: wmse-cifar10\n  summary: intl with the settings of"),
         (["intl", "cifar10"], "Unexpected argument 'cifar10'"),
         (["intl", "--nope"], "--nope"),
         (["--resume"], "--resume"),
@@ -146,6 +158,7 @@ def test_a_recipe_is_shown_with_every_value_it_resolves_to(name: str, pretrain: 
     assert set(shown) == set(leaves(recipe.model_dump())) - {"name", "summary", "targets", "views"} | {
         "preprocess.channel_order",
         "preprocess.input_range",
+        "image_range",
     }
     assert shown["optim.lr"][2:4] == ("required", f"{recipe.optim.lr:g}")
     assert shown["backbone.arguments.depth"][3] == str(recipe.backbone.arguments["depth"])

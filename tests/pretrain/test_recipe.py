@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from decorssl import recipe as recipes
+from decorssl import session
+from decorssl.bad_images import BadImageReplacer
+from decorssl.cli.options import Choice
 from transferbench.errors import UserError
 
 
@@ -65,6 +70,18 @@ def test_data_without_a_recipe_names_the_recipes() -> None:
         recipes.for_method("intl", "/somewhere/birds.zip")
 
 
+def test_a_method_without_a_recipe_is_told_one_that_can_be_written_and_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no recipe for the data set 'digits'") as caught:
+        recipes.for_method("barlow_twins", "digits")
+    assert "barlow_twins-cifar10" in str(caught.value)
+    with pytest.raises(UserError, match="has no recipe for the data set 'cifar10'") as caught:
+        recipes.for_method("zca", "cifar10")
+    own = tmp_path / "my.yaml"
+    own.write_text(str(caught.value).partition(":\n")[2])
+    read = recipes.read(own)
+    assert (read.method, read.data, read.epochs) == ("zca", "cifar10", recipes.read("intl-cifar10").epochs)
+
+
 def test_the_recipe_hash_leaves_out_the_seed(recipe_file: Path) -> None:
     base = recipes.read(recipe_file)
     assert base.sha256 == recipes.read(recipe_file, ["seed=7"]).sha256
@@ -99,3 +116,26 @@ def test_bases_that_go_round_in_a_circle_are_refused(tmp_path: Path) -> None:
     path.write_text(f"base: {path}\nsummary: round\n")
     with pytest.raises(UserError, match="its own base"):
         recipes.read(path)
+
+
+def test_a_stated_image_range_is_part_of_a_recipe_and_the_usual_one_leaves_no_trace(recipe_file: Path) -> None:
+    base = recipes.read(recipe_file)
+    assert "image_range" not in base.model_dump()
+    stated = recipes.read(recipe_file, ["image_range=[0, 65535.0]"])
+    assert stated.model_dump()["image_range"] == (0, 65535)
+    assert stated.sha256 != base.sha256
+
+
+def test_16_bits_are_trained_on_by_the_stated_range(recipe_file: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i, name in enumerate(("a", "b")):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.fromarray(np.full((8, 8), 257 * (50 + i), np.uint16)).save(tmp_path / split / name / "0.png")
+    asked = [f"data={tmp_path}/", "limit=null"]
+    with pytest.raises(UserError, match="--image-range LOW HIGH"):
+        BadImageReplacer(session.training_images(recipes.read(recipe_file, asked), tmp_path), 5, tmp_path).images.image(
+            0
+        )
+    asked += Choice(image_range=(0.0, 65535.0)).overrides()
+    found = session.training_images(recipes.read(recipe_file, asked), tmp_path)
+    assert [found.pixels(i).max() for i in range(2)] == [50, 51]

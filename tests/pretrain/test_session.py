@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from decorssl import run_lock, runlog, session, states
 from decorssl.loop import Step
-from decorssl.recipe import Recipe
+from decorssl.recipe import Recipe, read
 from transferbench import locks, state
+from transferbench.checkpoints.inspect import inspect
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
 from transferbench.runtime.signals import SIGNALS, StopSignal
@@ -239,3 +241,66 @@ def test_who_is_in_a_hurry_loses_only_the_state_being_written(
     assert time.monotonic() - began < 30
     written.set()
     assert states.paths(tmp_path / "run")[0].name == "state-00000003.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "split"),
+    [
+        (["data=./mine"], "train"),
+        (["data=stl10"], "train+unlabeled"),
+        (["data=./mine", "split=test"], "test"),
+        (["epochs=3"], "train+unlabeled"),
+    ],
+)
+def test_other_data_without_the_recipes_split_are_trained_on_train_unless_a_split_is_asked_for(
+    overrides: list[str], split: str, tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        assert split == "train"
+        assert f"data={data}" in overrides, "the recipe's own data have its split"
+        images = tiny_images(4)
+        splits = ("train", "test", "train+unlabeled") if data == "stl10" else ("train", "test")
+        return replace(images, info=replace(images.info, splits=splits))
+
+    monkeypatch.setattr(session, "open_split", open_split)
+    assert session.with_split(read("cwrgp-stl10", overrides), overrides, PLACE).split == split
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(recipe: Recipe, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "train" / name / "0.png")
+    asked = recipe.model_copy(update={"data": str(tmp_path), "split": "train+unlabeled"})
+    with pytest.raises(UserError, match=r"does not have \(it has: train\)\. Add --set split=train\."):
+        session.training_images(asked, tmp_path)
+    with pytest.raises(UserError) as caught:
+        session.training_images(asked.model_copy(update={"data": str(tmp_path / "none")}), tmp_path)
+    assert "--set" not in str(caught.value)
+
+
+def test_a_run_says_which_images_it_leaves_out_and_what_is_lacking_to_be_judged(
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        assert split == "train"
+        return tiny_images(12, classes=1)
+
+    monkeypatch.setattr(session, "open_split", open_split)
+    named = {"name": "intl-digits", "summary": read("intl-digits").summary}
+    said, short = list[str](), recipe.model_copy(update={**named, "epochs": 1, "data": "./nolab"})
+    long = short.model_copy(update={"optim": recipe.optim.model_copy(update={"warmup_epochs": 2})})
+    assert not session.run(long, tmp_path / "run", False, replace(PLACE, watch_every=0), said.append)
+    text = "\n".join(said)
+    assert "12 images of tiny (8 an epoch: the last incomplete batch is dropped), 1 epochs" in text
+    assert "k-NN accuracy is not measured: ./nolab has no labels." in text
+    assert "Warm-up takes 2 steps, but the run has 1" in text
+    assert f"{named['summary']}; changed: " in text
+    assert inspect(tmp_path / "run" / runlog.BACKBONE).origin.recipe == "intl-digits (changed)"
+    assert "--data LABELED\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*; ./nolab has no labels." in text
+
+
+def test_data_that_can_be_judged_are_named(tiny_images: Callable[..., LabeledImages]) -> None:
+    info = tiny_images(4).info
+    assert session._lacking(info) == ""
+    assert session._lacking(replace(info, splits=("train",))) == "test images"
+    assert session._lacking(replace(info, classes=("boat",), carries="boxes")) == ""

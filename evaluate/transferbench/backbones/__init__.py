@@ -1,5 +1,6 @@
 """The networks under test: one family a file, each able to build itself and to recognize itself by shapes."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ LIVE = "module"
 COUNTER = "num_batches_tracked"
 """How the names of a batch norm's step counter end."""
 
+MOST_BESIDE = 1 << 28
+"""Values that a network may compute beside its weights when it is built (attention masks), which no file holds."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -36,13 +40,15 @@ class Architecture(Settings):
     def name(self) -> str:
         """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`; of a live module, its class.
 
-        A family outside this package is not imported for it: records are read where its code is not.
+        A family outside this package is not imported for it: records are read where its code is not, and where its
+        arguments are of another version.
         """
         if self.family == LIVE:
-            return str(self.arguments["class"])
-        if plugins.is_outside(self.family) or not FAMILIES.has(self.family):
-            return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
-        return FAMILIES.registered(self.family).describe(self.arguments)
+            return str(self.arguments.get("class", LIVE))
+        if not plugins.is_outside(self.family) and FAMILIES.has(self.family):
+            with contextlib.suppress(ValueError, LookupError, TypeError, ArithmeticError):
+                return FAMILIES.registered(self.family).describe(self.arguments)
+        return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
 
 
 class Backbone(nn.Module):
@@ -99,7 +105,10 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
     full = complete(architecture)
     family: Family = FAMILIES.registered(full.family)
     with seeded(seed), torch.device(device):
-        backbone = family.build(family.Arguments.model_validate(full.arguments))
+        try:
+            backbone = family.build(family.Arguments.model_validate(full.arguments))
+        except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
+            raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
     backbone.architecture = full
     return backbone
 
@@ -107,7 +116,11 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
 @cache
 def _shapes_of(key: str) -> dict[str, tuple[int, ...]]:
     backbone = build(Architecture.model_validate_json(key), device="meta")
-    return shapes(backbone.state_dict())
+    found = backbone.state_dict()
+    beside = sum(buffer.numel() for name, buffer in backbone.named_buffers() if name not in found)
+    if beside > MOST_BESIDE:
+        raise UserError(f"{backbone.architecture.name} would take {beside:,} values beside its weights: not built.")
+    return shapes(found)
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -126,7 +139,17 @@ def candidates(tensors: Shapes) -> list[Architecture]:
         complete(Architecture(family=name, arguments=arguments))
         for name, family in FAMILIES.all()
         for arguments in family.propose(tensors)
+        if _is_possible(family, arguments)
     ]
+
+
+def _is_possible(family: Family, arguments: Mapping[str, Any]) -> bool:
+    """Whether the family takes such arguments: shapes may lead to any."""
+    try:
+        family.Arguments.model_validate(dict(arguments))
+    except ValueError:
+        return False
+    return True
 
 
 def assumptions(architecture: Architecture) -> list[str]:

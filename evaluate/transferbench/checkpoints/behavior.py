@@ -48,18 +48,13 @@ class Behavior:
     @property
     def notes(self) -> list[str]:
         """What a reader of its results has to know."""
-        found = []
-        if not self.is_repeatable:
-            found.append(
-                "two passes over the same images differ, or draw random numbers: no feature is kept for another call, "
-                "and no result of this one is taken up again"
-            )
-        if not self.is_portable:
-            found.append(
-                "it does not compute in float64 throughout, or not the same in float32: another kind of processor may "
-                "count it as another model"
-            )
-        return found
+        told = {
+            "two passes over the same images differ, or draw random numbers: no feature is kept for another call, and "
+            "no result of this one is taken up again": self.is_repeatable,
+            "it does not compute in float64 throughout, or not the same in float32: another kind of processor may "
+            "count it as another model": self.is_portable,
+        }
+        return [text for text, is_well in told.items() if not is_well]
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,11 @@ def observed(network: Backbone, crop: int) -> Behavior:
     Raises:
         UserError: when it cannot be run on images, or gives no features.
     """
-    images = fixed_images(crop)
+    with _evaluating(network):
+        return _observed(network, fixed_images(crop))
+
+
+def _observed(network: Backbone, images: Tensor) -> Behavior:
     try:
         _passed(network if any(map(is_lazy, network.parameters())) else _twin(network), images[:1])
         twin = _twin(network)
@@ -116,7 +115,8 @@ def observed(network: Backbone, crop: int) -> Behavior:
 def computes_alike(first: Backbone, second: Backbone, crop: int) -> bool:
     """Whether two networks, with their parts, make the same of the fixed images up to rounding."""
     images = fixed_images(crop)
-    one, other = (_passed(_twin(network), images).numbers for network in (first, second))
+    with _evaluating(first), _evaluating(second):
+        one, other = (_passed(_twin(network), images).numbers for network in (first, second))
     return [shape for shape, _ in one] == [shape for shape, _ in other] and np.allclose(
         [number for _, number in one], [number for _, number in other], 1e-4, 1e-6, equal_nan=True
     )
@@ -132,7 +132,7 @@ def fixed_images(crop: int) -> Float[Tensor, "3 3 h w"]:
 
 
 def _passed(network: Backbone, images: Tensor, dtype: torch.dtype | None = None, seed: int = 0) -> _Pass:
-    """One pass in eval mode, without gradients, on images in the precision of the parameters where none is stated."""
+    """One pass without gradients, on images in the precision of the parameters where none is stated."""
     device, own = _place(network)
     numbers: list[tuple[str, float]] = []
     precisions: set[torch.dtype] = set()
@@ -140,11 +140,9 @@ def _passed(network: Backbone, images: Tensor, dtype: torch.dtype | None = None,
     def note(found: Any) -> None:
         for each in _tensors(found):
             numbers.append((str(list(each.shape)), _projected(each)))
-            precisions.add(each.dtype)
+            precisions.update([each.dtype] if each.is_floating_point() else [])
 
     hooks = [part.register_forward_hook(lambda part, given, found: note(found)) for part in _parts(network)]
-    flags = {part: part.training for part in network.modules()}
-    network.eval()
     try:
         with torch.no_grad(), _seeded(seed):
             images = images.to(device, dtype or own)
@@ -155,9 +153,7 @@ def _passed(network: Backbone, images: Tensor, dtype: torch.dtype | None = None,
     finally:
         for hook in hooks:
             hook.remove()
-        for part, flag in flags.items():
-            part.training = flag
-    return _Pass(features.detach().cpu().double(), numbers, precisions == {torch.float64}, is_random)
+    return _Pass(features.detach().cpu().double(), numbers, precisions <= {torch.float64}, is_random)
 
 
 def _parts(network: nn.Module) -> list[nn.Module]:
@@ -171,10 +167,11 @@ def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _tensors(found: Any) -> Iterator[Tensor]:
-    """The tensors of real numbers in what a part returned."""
+    """The tensors in what a part returned, as real numbers."""
     if isinstance(found, Tensor):
-        if found.is_floating_point() and found.layout == torch.strided:
-            yield found.detach()
+        if found.layout == torch.strided:
+            plain = found.detach().dequantize() if found.is_quantized else found.detach()
+            yield torch.view_as_real(plain) if plain.is_complex() else plain
     elif isinstance(found, dict):
         yield from (tensor for each in found.values() for tensor in _tensors(each))
     elif isinstance(found, list | tuple):
@@ -219,6 +216,18 @@ def _on_cpu(network: Backbone, images: Tensor, first: _Pass) -> _Pass | None:
         return _passed(_twin(network).to("cpu"), images)
     except Exception:
         return None
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode, of the network itself: what was put into a copy of it may call the original."""
+    flags = {part: part.training for part in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, flag in flags.items():
+            part.training = flag
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Live(Backbone):
         self.module = module
         self.behavior = observed(self, crop)
         self.width = self.behavior.width
+        self.num_prefix_tokens = _prefix(module)
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         self.architecture = Architecture(family=LIVE, arguments={"class": kind, "width": self.width})
 
@@ -36,11 +37,25 @@ class Live(Backbone):
         """Those of a backbone; of any other module none are known."""
         return self.module.stages(images) if isinstance(self.module, Backbone) else {}
 
-    @property
     def digest(self) -> str:
-        """Who the module is: its weights, its class, how many features it gives, and what it computes."""
-        weights = digest(self.module.state_dict())
-        known = {"weights": weights, "computes": self.behavior.mark, **self.architecture.arguments}
+        """Who the module is: its weights, its class, how many features it gives, and what it computes.
+
+        Raises:
+            UserError: when its state is not of tensors alone, as a quantized module's.
+        """
+        state = self.module.state_dict()
+        odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
+        if odd:
+            raise UserError(
+                f"The module's state holds '{odd[0]}', a {type(state[odd[0]]).__name__}. Expected tensors alone: a "
+                "quantized module cannot be judged; hand over the one that it was made from."
+            )
+        known = {
+            "prefix tokens": self.num_prefix_tokens,
+            "weights": digest(state),
+            "computes": self.behavior.mark,
+            **self.architecture.arguments,
+        }
         return settings.sha256(known)
 
 
@@ -51,11 +66,17 @@ def is_of_a_family(module: nn.Module, crop: int) -> bool:
         return False
     like = backbones.build(architecture)
     states = [backbones.shapes(each.state_dict()) for each in (module, like)]
-    if states[0] != states[1] or _kinds(module) != _kinds(like):
+    if states[0] != states[1] or _kinds(module) != _kinds(like) or _prefix(module) != _prefix(like):
         return False
     like.load_state_dict(module.state_dict())
     first = next(module.parameters())
     return computes_alike(module, like.to(first.device, first.dtype), crop)
+
+
+def _prefix(module: nn.Module) -> int:
+    """How many of its tokens are no patches, as ours and timm's modules say."""
+    found = getattr(module, "num_prefix_tokens", 0)
+    return found if isinstance(found, int) else 0
 
 
 def _kinds(module: nn.Module) -> list[tuple[str, type]]:

@@ -72,8 +72,8 @@ def wrap(module: nn.Module, name: str, preprocess: Preprocess) -> Candidate:
     card = Card(architecture=backbone.architecture, preprocess=preprocess)
     report = _report(LIVE, module).model_copy(update={"assumed": backbone.behavior.notes})
     if backbone.behavior.is_repeatable:
-        return Candidate(name, backbone, card, backbone.digest, report)
-    alone = hashlib.sha256(f"{backbone.digest} {os.urandom(16).hex()}".encode()).hexdigest()
+        return Candidate(name, backbone, card, backbone.digest(), report)
+    alone = hashlib.sha256(f"{backbone.digest()} {os.urandom(16).hex()}".encode()).hexdigest()
     return Candidate(name, backbone, card, alone, report, is_repeatable=False)
 
 

@@ -8,12 +8,25 @@ from torch import Tensor
 from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import unused_tensors
+from transferbench.checkpoints.containers import shards
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Network
 from transferbench.checkpoints.tensor_accounting import TensorAccount
 from transferbench.errors import UserError
 
 SHOWN = 8
+REPEATED = 1 << 26
+"""Values of a network that may share their places in the file."""
+
+
+def require_bearable(path: Path, weights: Weights) -> None:
+    """Refuse a network that would take more memory than its file explains: its tensors repeat what the file holds."""
+    values, held = sum(map(Tensor.numel, weights.values())), sum(file.stat().st_size for file in shards(path))
+    if values > max(held, REPEATED):
+        raise UserError(
+            f"{path} holds {held:,} bytes, and the tensors of its network {values:,} values: they repeat each other. "
+            f"Expected a file as large as its weights, or at most {REPEATED:,} values."
+        )
 
 
 def completed(path: Path, weights: Weights, architecture: Architecture) -> tuple[Weights, list[str]]:
@@ -66,7 +79,7 @@ def classifier(network: Network, accounted: TensorAccount) -> int:
     """The classes of a classifier that lies beside the network and nothing else of a training; 0 without one."""
     if not accounted.dropped.keys() <= PRETRAINING:
         return 0
-    names = accounted.dropped.get(unused_tensors.CLASSIFIER, [])
+    names = set(accounted.dropped.get(unused_tensors.CLASSIFIER, ()))
     tensors = [t for n, t in network.state.tensors.items() if network.state.written[n] in names and t.ndim == 2]
     classes = tensors[0].shape[0] if tensors else 0
     return 0 if classes in NO_CLASSES else classes

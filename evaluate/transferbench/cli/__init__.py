@@ -141,5 +141,5 @@ def main() -> None:
         known = error if isinstance(error, UserError) else of_disk(error)
         if known is None:
             raise
-        print(known, file=sys.stderr)
+        printing.say(known, file=sys.stderr)
         sys.exit(2)

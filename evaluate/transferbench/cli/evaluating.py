@@ -8,7 +8,7 @@ import typer
 
 from transferbench import stopping
 from transferbench.cli import printing
-from transferbench.cli.files import SOURCE
+from transferbench.cli.files import RANGE, SOURCE
 
 if TYPE_CHECKING:
     from transferbench.records import Record
@@ -30,6 +30,12 @@ def evaluate_all(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the expected time and memory, and stop.", rich_help_panel=RUN)
     ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Only these jobs of the suite: knn,semi-10.", rich_help_panel=RUN)
+    ] = None,
+    skip: Annotated[
+        str | None, typer.Option(help="Without these jobs of the suite: detect,linear.", rich_help_panel=RUN)
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Run with seeds 0 to N-1 whatever depends on one.", rich_help_panel=RUN)
     ] = 1,
@@ -38,6 +44,10 @@ def evaluate_all(
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Judge on val or test, not the data set's own split.", rich_help_panel=RUN)
+    ] = None,
+    image_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help=RANGE, metavar="LOW HIGH", rich_help_panel=RUN),
     ] = None,
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Add a random-init row.", rich_help_panel=RUN)
@@ -70,10 +80,13 @@ def evaluate_all(
         data=data or [],
         suite=suite,
         task=task,
+        only=_named(only),
+        skip=_named(skip),
         overrides=set_ or [],
         seeds=range(seeds),
         limit=limit,
         split=split,
+        image_range=image_range,
         control=control,
         encoder=encoder,
         stated=as_ or [],
@@ -102,10 +115,15 @@ def evaluate_all(
     printing.conclude(done, out, execution.runtime.is_main)
 
 
+def _named(names: str | None) -> list[str]:
+    """Names written with commas between them."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:
     """Submit this command to SLURM, once for each checkpoint."""
     from transferbench.runtime import slurm
 
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
     work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
-    print(slurm.submit(work, slurm.read(request), out / "slurm"))
+    printing.say(slurm.submit(work, slurm.read(request), out / "slurm"))

@@ -9,6 +9,7 @@ from transferbench.cli import printing
 from transferbench.errors import UserError, unknown
 from transferbench.listing import facts, listings
 
+RANGE = "The values of black and white in images of more than 8 bits a channel."
 SOURCE = "A checkpoint's file, or a name: torchvision:NAME, timm:NAME or hf:ORG/NAME."
 
 
@@ -22,7 +23,7 @@ def inspect_(
     from transferbench.checkpoints.inspect import inspect
 
     for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
-        print(f"{name:13} {value}")
+        printing.say(f"{name:13} {value}")
 
 
 def convert(
@@ -37,10 +38,12 @@ def convert(
     from transferbench.checkpoints.convert import convert as write
 
     done = write(file, out, to, (encoder, as_ or []), force)
-    print(f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}")
-    print(f"built by {done.built}")
+    printing.say(
+        f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}"
+    )
+    printing.say(f"built by {done.built}")
     for note in done.notes:
-        print(f"note: {note}")
+        printing.say(f"note: {note}")
 
 
 def ls(
@@ -53,9 +56,9 @@ def ls(
     if kind is not None and kind not in known:
         raise unknown("kind", kind, known)
     for name in [kind] if kind else known:
-        print(name)
+        printing.say(name)
         for entry, summary in known[name]():
-            print(f"  {entry:16} {summary}")
+            printing.say(f"  {entry:16} {summary}")
 
 
 def download(
@@ -66,7 +69,7 @@ def download(
     from transferbench import runtime
     from transferbench.data import download as fetch
 
-    print(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
+    printing.say(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
 
 
 def shrink(
@@ -76,22 +79,23 @@ def shrink(
         int, typer.Option(min=8, help="Pixels of the shorter side; smaller images are kept as they are.")
     ] = 256,
     quality: Annotated[int, typer.Option(min=1, max=95, help="JPEG quality, on PIL's scale.")] = 95,
+    image_range: Annotated[tuple[float, float] | None, typer.Option(help=RANGE, metavar="LOW HIGH")] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-j", min=0, help="Processes.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
 ) -> None:
     """Copy a data set with smaller images, which decode faster; records treat the copy as another data set."""
     from transferbench import runtime
-    from transferbench.data import open_split, shrinking
+    from transferbench.data import looked_at, open_split, shrinking
     from transferbench.data.dataset import open_dataset
 
     root, processes = data_root or runtime.data_root(), runtime.worker_count() if workers is None else workers
-    opened = open_dataset(lambda split: open_split(data, split, root))
-    print("\n".join(opened.notes), end="\n" * bool(opened.notes))
+    opened = open_dataset(lambda split: looked_at(open_split(data, split, root).ranged(image_range)))
+    printing.say("\n".join(opened.notes), end="\n" * bool(opened.notes))
     splits = [opened.train, opened.test]
     copies = shrinking.shrink(splits, out, shrinking.Shape(size, quality), processes)
     for _ in printing.counted(copies, sum(map(len, splits)), "images"):
         pass
-    print(f"The copy is in {out}. Use it by its path: --data {out}/")
+    printing.say(f"The copy is in {out}. Use it by its path: --data {out}/")
 
 
 def cache(
@@ -109,9 +113,9 @@ def cache(
         raise UserError("To free some of the cache say how much: --prune with --older DAYS, --size GIB or both.")
     if prune:
         gone = pruning.prune(folder, older, None if size is None else size * 2**30)
-        print(f"freed {pruning.total(gone) / 2**20:,.1f} MiB: {len(gone)} extracted or searched")
+        printing.say(f"freed {pruning.total(gone) / 2**20:,.1f} MiB: {len(gone)} extracted or searched")
     left = pruning.entries(folder)
-    print(f"{folder}: {len(left)} extracted or searched, {pruning.total(left) / 2**20:,.1f} MiB")
+    printing.say(f"{folder}: {len(left)} extracted or searched, {pruning.total(left) / 2**20:,.1f} MiB")
 
 
 def doctor(
@@ -125,8 +129,8 @@ def doctor(
 
     checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root(), out)
     for check in checks:
-        print(f"{check.status:9} {check.name:14} {check.found}")
+        printing.say(f"{check.status:9} {check.name:14} {check.found}")
         if check.status != "ok" and check.mend:
-            print(f"{'':24} -> {check.mend}")
+            printing.say(f"{'':24} -> {check.mend}")
     if any(check.is_broken for check in checks):
         raise typer.Exit(1)

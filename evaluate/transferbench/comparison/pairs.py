@@ -17,7 +17,7 @@ from transferbench.intervals import Comparison, Interval
 from transferbench.records import Record
 from transferbench.records.collection import StoredRecord
 from transferbench.records.experiments import place
-from transferbench.records.subjects import computations
+from transferbench.records.subjects import computations, values_of
 
 ROUNDING = 1e-6
 """Points by which a value and the predictions it was measured on may disagree."""
@@ -118,15 +118,23 @@ def _seeds(record: Record) -> tuple[int, int]:
 
 
 def _paired(ours: Sequence[StoredRecord], theirs: Sequence[StoredRecord]) -> Pairs:
-    """Runs of equal seeds; one run each is a pair whatever its seed. Empty where the seeds are not the same."""
+    """Runs of equal seeds; one run each is a pair whatever its seed. Empty where the seeds are not the same.
+
+    So it is where a control's network was measured several times, which then count as one.
+    """
     if len(ours) == len(theirs) == 1:
         return ((ours[0], theirs[0]),)
+    if any(
+        len(values_of([each.record for each in side], side[0].record.primary)) < len(side) for side in (ours, theirs)
+    ):
+        return ()
     mine, other = ([_seeds(each.record) for each in side] for side in (ours, theirs))
     return tuple(zip(ours, theirs, strict=True)) if mine == other and len(set(mine)) == len(mine) else ()
 
 
 def _line(ours: Sequence[StoredRecord], theirs: Sequence[StoredRecord], pairs: Pairs) -> ComparedExperiment:
-    first, second = ([_value(each.record) for each in side] for side in (ours, theirs))
+    metric = theirs[0].record.primary
+    first, second = (values_of([each.record for each in side], metric) for side in (ours, theirs))
     record = theirs[0].record
     score = record.score(record.primary)
     assert score is not None, "_by_experiment keeps no record without its main score"
@@ -174,8 +182,3 @@ def _counted(line: ComparedExperiment, pairs: Pairs) -> ComparedExperiment:
 def _tested(line: ComparedExperiment, found: Comparison) -> ComparedExperiment:
     low, high = (100 * bound for bound in found.interval)
     return replace(line, test="McNemar, exact", interval=(low, high), p_value=found.p_value)
-
-
-def _value(record: Record) -> float:
-    score = record.score(record.primary)
-    return score.value if score else float("nan")

@@ -7,12 +7,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Int8, Int64, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from transferbench import plugins, renamed
 from transferbench.data import decoding
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import layout
+from transferbench.data.decoding import Range
 from transferbench.data.labels import checked
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, unknown
@@ -24,6 +25,11 @@ SOURCES = plugins.Registry("transferbench.data.sources", "data set", ("open_spli
 STORED = ("folder", "huggingface", "parquet", "webdataset")
 """The sources for any data set in a known layout, named by its path."""
 
+LOCAL = "local"
+"""The revision of a data set that lies in a folder or file of one's own."""
+LOOKED_AT = 3
+"""Images of such a one that are looked at before the others."""
+
 Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
 """What a data set is reported in: accuracy, the mean of the classes' accuracies, for several labels an image the mean
 over classes of VOC2007's 11-point average precision, or, for annotated objects, the average precision of boxes."""
@@ -33,12 +39,17 @@ Carries = Literal["one label", "several labels", "boxes"]
 """What an image of a data set carries: one class, a verdict on each class, or annotated objects."""
 
 
+class UnstatedRangeError(UserError):
+    """An image of more than 8 bits a channel, of which a person has to say what is black and white."""
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """What is known of a data set before any image is read.
 
     Attributes:
         unseen: of how many classes there is no image: chance is not over them.
+        image_range: the values that are black and white in images of more than 8 bits a channel, where they are known.
     """
 
     name: str
@@ -49,6 +60,7 @@ class DatasetInfo:
     metric: Metric = "top1"
     carries: Carries = "one label"
     unseen: int = 0
+    image_range: Range | None = None
 
     @property
     def chance(self) -> float | None:
@@ -113,7 +125,7 @@ class LabeledImages:
         Raises:
             UserError: naming the file that cannot be decoded.
         """
-        return self._decoded(index, lambda image: decoding.upright(image).convert("RGB"))
+        return self._decoded(index, lambda image: image.convert("RGB"), turns=True)
 
     def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The pixels of `image`, sooner.
@@ -123,15 +135,50 @@ class LabeledImages:
         """
         return self._decoded(index, decoding.pixels)
 
-    def _decoded(self, index: int, how: Callable[[Image.Image], T]) -> T:
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height as the file states them.
+
+        Raises:
+            UserError: naming the file that is no image, or too large.
+        """
         try:
-            return how(self.read(index))
-        except (OSError, ValueError, SyntaxError) as error:
-            why = "in no format that PIL reads" if isinstance(error, UnidentifiedImageError) else error
-            raise UserError(
-                f"Cannot decode image '{self.names[index]}' of {self.info.name}/{self.split}: {why}. "
-                "Repair or remove the file."
-            ) from None
+            return decoding.checked(self.read(index)).size
+        except decoding.UNREADABLE as error:
+            raise self.unreadable(index, error) from None
+
+    def _decoded(self, index: int, how: Callable[[Image.Image], T], turns: bool = False) -> T:
+        try:
+            image = decoding.checked(self.read(index))
+            orientation = decoding.orientation(image) if turns else 1  # what is scaled to 8 bits has none
+            return how(decoding.turned(decoding.plain(image, self.info.image_range), orientation))
+        except decoding.UNREADABLE as error:
+            raise self.unreadable(index, error) from None
+
+    def unreadable(self, index: int, error: Exception) -> UserError:
+        """What is said of an image that cannot be decoded or is too large."""
+        name = f"'{self.names[index]}' of {self.info.name}/{self.split}"
+        text = f"Cannot decode image {name}: {decoding.told(error)}."
+        if isinstance(error, decoding.ImageRangeError):
+            return UnstatedRangeError(text)
+        return UserError(f"{text} Repair or remove the file.")
+
+    def ranged(self, image_range: Sequence[int | float] | None) -> "LabeledImages":
+        """The same images with these values as black and white where they have more than 8 bits a channel.
+
+        The fingerprint and the revision change with the range, for the pixels do; without one nothing does.
+
+        Raises:
+            UserError: for a range that is none.
+        """
+        import hashlib
+
+        if image_range is None:
+            return self
+        low, high = decoding.proper(image_range)
+        said = f"image range {low:.10g} to {high:.10g}"
+        info = replace(self.info, image_range=(low, high), revision=f"{self.info.revision}, {said}")
+        mark = hashlib.sha256(f"{self.fingerprint} image range {low!r} {high!r}".encode()).hexdigest()
+        return replace(self, info=info, fingerprint=mark)
 
     def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabeledImages":
         """The images at `indices`, in that order; `why` becomes part of the fingerprint."""
@@ -183,6 +230,18 @@ def open_split(data: str, split: str, root: Path) -> LabeledImages:
     images = _opened(data, split, root)
     where = f"{images.info.name}/{images.split}"
     return replace(images, labels=checked(images.labels, images.info.classes, where))
+
+
+def looked_at(images: LabeledImages) -> LabeledImages:
+    """The images, a few of which are decoded if the set is one's own: a damaged or unusual one is refused at once.
+
+    Raises:
+        UserError: naming an image that cannot be decoded.
+    """
+    if images.info.revision.startswith(LOCAL) and images.info.carries == "one label":
+        for index in range(min(LOOKED_AT, len(images))):
+            images.pixels(index)
+    return images
 
 
 def _opened(data: str, split: str, root: Path) -> LabeledImages:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from transferbench.data.trees import FileReader, MemberReader, ZipMember
+from transferbench.data.trees import FileReader
+from transferbench.data.zips import MemberReader, ZipMember
 from transferbench.errors import UserError
 
 COCO = re.compile(r"(^|/)(annotations/[^/]+|instances_[^/]*|_annotations\.coco)\.json$")
 VOC = re.compile(r"(^|/)ImageSets/Main/[^/]+\.txt$")
+LARGEST = 1 << 33
+"""Bytes of an annotation file in a zip at most."""
 PLACES = {
     COCO: ("instances_*.json", "_annotations.coco.json", "*/instances_*.json", "*/_annotations.coco.json",
            "annotations/*.json", "*/annotations/*.json"),
@@ -68,6 +71,8 @@ class Bundle:
             if self.root.is_dir():
                 return (self.root / name).read_bytes()
             with zipfile.ZipFile(self.root) as archive:
+                if (stated := archive.getinfo(name).file_size) > LARGEST:
+                    raise OSError(f"the zip states {stated:,} bytes, and more than {LARGEST:,} are not unpacked")
                 return archive.read(name)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"Cannot read {name} in {self.root}: {error}.") from None

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from transferbench.data import Carries, DatasetInfo, LabeledImages, Metric
 from transferbench.data.labels import integers
-from transferbench.data.trees import FileReader, is_image
+from transferbench.data.trees import FileReader, is_hidden, is_image
 from transferbench.errors import UserError, unknown
 
 
@@ -96,7 +96,7 @@ def from_folders(root: Path, inside: str = "", classes: Sequence[str] | None = N
     Raises:
         OSError: when a class has no folder or no image in it.
     """
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir()) if classes is None else classes
+    names = _folders(root) if classes is None else classes
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
@@ -107,3 +107,7 @@ def from_folders(root: Path, inside: str = "", classes: Sequence[str] | None = N
         files += here
         labels += [label] * len(here)
     return Listing(files, labels, names)
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name))

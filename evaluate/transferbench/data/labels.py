@@ -38,8 +38,9 @@ def integers(values: Any, what: str) -> Int64[np.ndarray, "n"]:
 
 
 def _is_integer(value: object) -> bool:
-    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return is_whole and -(2**63) <= value < 2**63
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def _short(value: object) -> str:

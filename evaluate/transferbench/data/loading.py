@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transferbench import stopping
 from transferbench.data import LabeledImages
+from transferbench.data.decoding import ImageSizeError
 from transferbench.errors import UserError
 
 T = TypeVar("T")
@@ -188,7 +189,11 @@ class OneByOne:
         return Batch(views, torch.from_numpy(self.images.labels[plan.indices]), torch.from_numpy(plan.indices))
 
     def _sample(self, epoch: int, index: int) -> Sequence[Tensor]:
-        return self.transform(self.images.image(index), generator(self.seed, epoch, index))
+        image = self.images.image(index)
+        try:
+            return self.transform(image, generator(self.seed, epoch, index))
+        except ImageSizeError as error:
+            raise self.images.unreadable(index, error) from None
 
 
 class _Planned(Dataset[Any]):

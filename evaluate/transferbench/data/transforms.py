@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from transferbench import renamed
+from transferbench.data import decoding
 from transferbench.settings import Settings
 
 F: Any = functional
@@ -23,6 +24,10 @@ RATIO = (3 / 4, 4 / 3)
 """Width over height of a random crop: torchvision's default, as in every linear protocol (docs/protocols.md#linear)."""
 
 
+LARGEST_SIDE = 8192
+"""Pixels of a side that images are resized or cropped to."""
+
+
 class Preprocess(Settings):
     """From an image to the tensor the backbone was trained on."""
 
@@ -31,9 +36,12 @@ class Preprocess(Settings):
     )
     std: tuple[float, float, float] = Field(default=IMAGENET_STD, description="of each channel, divided by")
     size: int | None = Field(
-        default=256, description="resize the shorter side to this many pixels; none leaves the image"
+        default=256,
+        ge=1,
+        le=LARGEST_SIDE,
+        description="resize the shorter side to this many pixels; none leaves the image",
     )
-    crop: int = Field(default=224, ge=1, description="side of the central crop, pixels")
+    crop: int = Field(default=224, ge=1, le=LARGEST_SIDE, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
     channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
     input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")
@@ -52,9 +60,14 @@ class EvaluationTransform:
     preprocess: Preprocess
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> tuple[Float[Tensor, "3 h w"]]:
-        """The image as one tensor, in a tuple; `rng` is not used."""
+        """The image as one tensor, in a tuple; `rng` is not used.
+
+        Raises:
+            ImageSizeError: for an image so narrow that it would be resized to too many pixels.
+        """
         settings = self.preprocess
         if settings.size is not None:
+            _require_bearable(image.width, image.height, settings.size)
             image = F.resize(image, [settings.size], _mode(settings))
         return (normalized(F.center_crop(image, [settings.crop]), settings),)
 
@@ -124,6 +137,12 @@ def normalized(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h
     values = F.to_tensor(image) * preprocess.input_range if preprocess.input_range != 1 else F.to_tensor(image)
     values = values.flip(0) if preprocess.channel_order == "bgr" else values
     return F.normalize(values, list(preprocess.mean), list(preprocess.std))
+
+
+def _require_bearable(width: int, height: int, size: int) -> None:
+    """Whether an image can be resized so that its shorter side has `size` pixels, before it is."""
+    scale = size / min(width, height)
+    decoding.require_bearable(int(width * scale), int(height * scale), "would be resized to")
 
 
 def _mode(preprocess: Preprocess) -> InterpolationMode:

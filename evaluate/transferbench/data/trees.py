@@ -1,13 +1,10 @@
-"""Images laid out as SPLIT/CLASS/IMAGE, in a folder or in a zip: what is there, and how to read one."""
+"""What names of files say of splits and images, and images laid out as SPLIT/CLASS/IMAGE in a folder."""
 
-import io
 import os
 import re
-import struct
-import zipfile
-import zlib
+import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from transferbench.data import decoding
 from transferbench.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -32,29 +30,42 @@ class ImageEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class FolderTree:
-    """Images in a folder."""
+    """Images in a folder. What is hidden (`.ipynb_checkpoints`) is passed over.
+
+    Raises:
+        UserError: naming two folders for one split, a link that leads nowhere or back to where it lies, or what is no
+            file.
+    """
 
     root: Path
 
     def classes(self, split: str) -> set[str]:
         """The class folders of a split that hold an image."""
-        folder = self.root / split
-        found = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
-        return {name for name in found if any(files for _, files in _images_below(folder / name))}
+        return self._classes(self._folders[split]) if split in self._folders else set()
 
     def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""
-        folder = self.root / split
+        folder = self.root / self._folders[split]
         return sorted(
-            ImageEntry((parent / file).relative_to(folder).as_posix(), (parent / file).stat().st_size)
+            ImageEntry(path.relative_to(folder).as_posix(), _file_size(path))
             for name in self.classes(split)
-            for parent, files in _images_below(folder / name)
-            for file in files
+            for path in _images_below(folder / name, (self.root, folder))
         )
 
     def reader(self, split: str, names: list[str]) -> "FileReader":
         """A function that opens image i, in any process."""
-        return FileReader(self.root / split, tuple(names))
+        return FileReader(self.root / self._folders[split], tuple(names))
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        """The folder of each split that has images."""
+        named = [entry.name for entry in _visible(self.root) if entry.name.lower() in WORDS and _is_folder(entry)]
+        return one_each((WORDS[name.lower()], name) for name in sorted(named) if self._classes(name))
+
+    def _classes(self, folder: str) -> set[str]:
+        above = self.root / folder
+        found = [entry.name for entry in _visible(above) if _is_folder(entry)]
+        return {name for name in found if any(_images_below(above / name, (self.root, above)))}
 
 
 @dataclass(frozen=True)
@@ -66,102 +77,39 @@ class FileReader:
 
     def __call__(self, index: int) -> Image.Image:
         """Image `index`, opened and not decoded; the file is closed."""
-        return Image.open(io.BytesIO((self.root / self.names[index]).read_bytes()))
-
-
-@dataclass(frozen=True)
-class ZipTree:
-    """Images in a zip, at its top or inside one folder.
-
-    Raises:
-        UserError: when the file is no whole zip, or is encrypted or compressed in a way other than deflate.
-    """
-
-    path: Path
-
-    def classes(self, split: str) -> set[str]:
-        """The class folders of a split that hold an image."""
-        return {name.partition("/")[0] for name in self._members[split]}
-
-    def entries(self, split: str) -> list[ImageEntry]:
-        """The images in class folders of a split, sorted by path."""
-        return sorted(ImageEntry(name, info.file_size, info.CRC) for name, info in self._members[split].items())
-
-    def reader(self, split: str, names: list[str]) -> "MemberReader":
-        """A function that opens image i, in any process."""
-        members = self._members[split]
-        return MemberReader(self.path, tuple(ZipMember.of(members[name]) for name in names))
-
-    @cached_property
-    def _members(self) -> dict[str, dict[str, zipfile.ZipInfo]]:
-        """Split -> path below it -> member. A folder around everything is looked into when no split is at the top."""
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                images = [info for info in archive.infolist() if is_image(info.filename.rpartition("/")[2])]
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{self.path} cannot be read as a zip ({error}). Download or pack it again.") from None
-        unreadable = [i for i in images if i.flag_bits & 1 or i.compress_type not in (0, zipfile.ZIP_DEFLATED)]
-        if unreadable:
-            raise UserError(
-                f"{self.path}: {len(unreadable)} images (first: {unreadable[0].filename}) are encrypted or neither "
-                "stored nor deflated. Pack the zip again without a password, with plain `zip -r`."
-            )
-        return _by_split(images, 0) or _by_split(images, 1) or defaultdict(dict)
-
-
-Tree = FolderTree | ZipTree
-
-
-class ZipMember(NamedTuple):
-    """Where a zip member lies and what it must unpack to."""
-
-    offset: int
-    stored: int
-    deflated: bool
-    crc: int
-
-    @classmethod
-    def of(cls, info: zipfile.ZipInfo) -> "ZipMember":
-        """What a zip's directory says of a member."""
-        return cls(info.header_offset, info.compress_size, info.compress_type == zipfile.ZIP_DEFLATED, info.CRC)
-
-
-@dataclass(frozen=True)
-class MemberReader:
-    """Opens the i-th of some zip members. Each call opens the file for itself: processes share no file offset."""
-
-    path: Path
-    members: tuple[ZipMember, ...]
-
-    def __call__(self, index: int) -> Image.Image:
-        """Image `index`, opened and not decoded."""
-        return Image.open(io.BytesIO(self._unpacked(self.members[index])))
-
-    def _unpacked(self, member: ZipMember) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(member.offset)
-            header = file.read(30)  # PKWARE APPNOTE 4.3.7: the lengths of name and extra field close the fixed part
-            if len(header) < 30 or not header.startswith(b"PK\3\4"):
-                raise OSError("the zip has changed since it was opened, or is damaged here")
-            file.seek(sum(struct.unpack("<26x2H", header)), os.SEEK_CUR)
-            content = file.read(member.stored)
-        try:
-            content = zlib.decompress(content, -15) if member.deflated else content
-        except zlib.error as error:
-            raise OSError(f"damaged in the zip: {error}") from None
-        if zlib.crc32(content) != member.crc:
-            raise OSError("damaged in the zip: the checksum does not match")
-        return content
+        return decoding.opened((self.root / self.names[index]).read_bytes())
 
 
 def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
-    """The files in a folder or one below it that have a split's name in theirs, else in their folder's, sorted."""
+    """The files in a folder or one below it that have a split's name in theirs, else in their folder's, sorted.
+
+    Raises:
+        UserError: naming the folders where files of one split, or files that are named by split, lie in several: they
+            are several data sets, such as the configurations of one on the hub.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted([*where.glob(f"*{suffix}"), *where.glob(f"*/*{suffix}")]):
-        for text in (path.stem, path.parent.name if path.parent != where else ""):
-            if split := split_of(text):
-                found[split].append(path)
-                break
+        inside = path.parent.name if path.parent != where else ""
+        if is_hidden(path.name) or is_hidden(inside):
+            continue
+        if split := split_of(path.stem) or split_of(inside):
+            found[split].append(path)
+    folders = {path.parent for paths in found.values() for path in paths}
+    sets = [folder for folder in folders if folder == where or not split_of(folder.name)]
+    several = next((kept for paths in found.values() if len(kept := {path.parent for path in paths}) > 1), sets)
+    if len(several) > 1:
+        named = " and ".join(str(folder) for folder in sorted(several))
+        raise UserError(
+            f"{named} hold {suffix} files of different data sets, or of parts of one. Expected one data set in {where} "
+            "and all files of a split in one folder. Name the folder that is meant with --data, or move files together."
+        )
+    for paths in found.values():
+        series = {re.sub(r"\d+(-of-\d+)$", r"*\1", path.stem) for path in paths if re.search(r"\d-of-\d+$", path.stem)}
+        if len(series) > 1:
+            raise UserError(
+                f"{paths[0].parent} holds {' and '.join(sorted(series))}: files of different data sets, or of one "
+                "packed twice. Expected one: move the others away."
+            )
     return {split: found[split] for split in SPLITS if split in found}
 
 
@@ -175,19 +123,73 @@ def is_image(file: str) -> bool:
     return file.lower().endswith(SUFFIXES) and not file.startswith(".")
 
 
-def _images_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder at or below `folder` that holds images, with their names."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        if images := [file for file in files if is_image(file)]:
-            yield Path(parent), images
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is hidden, as what notebooks, caches and other systems leave is."""
+    return name.startswith(".") and name not in (".", "..")
 
 
-def _by_split(images: list[zipfile.ZipInfo], depth: int) -> dict[str, dict[str, zipfile.ZipInfo]]:
-    """Images as split -> path below it -> member, where the split is the path's part number `depth`."""
-    found: dict[str, dict[str, zipfile.ZipInfo]] = defaultdict(dict)
-    for info in images:
-        *above, rest = info.filename.split("/", depth + 1)
-        if len(above) > depth and above[depth] in SPLITS and "/" in rest and "__MACOSX" not in above:
-            found[above[depth]][rest] = info
-    return found
+def is_visible_image(path: str) -> bool:
+    """Whether a path in an archive is an image that lies in no hidden folder."""
+    *folders, file = path.split("/")
+    return is_image(file) and not any(is_hidden(folder) or folder == "__MACOSX" for folder in folders)
+
+
+def one_each(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Split -> what it is found in, which must be one."""
+    chosen: dict[str, str] = {}
+    for split, name in found:
+        if chosen.setdefault(split, name) != name:
+            raise UserError(
+                f"'{chosen[split]}' and '{name}' both stand for {split}. Expected one: rename or remove the other."
+            )
+    return chosen
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be read: {error.strerror}.") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one."""
+    return stat.S_ISDIR(_status(entry.path).st_mode) if entry.is_symlink() else entry.is_dir()
+
+
+def _status(path: str | Path) -> os.stat_result:
+    """What is at the end of a path."""
+    try:
+        return os.stat(path)  # noqa: PTH116  (a million times)
+    except OSError as error:
+        if os.path.islink(path):  # noqa: PTH114
+            raise UserError(
+                f"{path} is a link to {os.readlink(path)}, which leads to nothing that can be read "  # noqa: PTH115
+                f"({error.strerror}). Mend or remove it."
+            ) from None
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _file_size(path: Path) -> int:
+    found = _status(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path} has the name of an image, and is no file. Rename or remove it.")
+    return found.st_size
+
+
+def _images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """The images at or below `folder`, through links too; `above` are the folders that it lies in."""
+    left = [(folder, above)]
+    while left:
+        folder, above = left.pop()
+        if folder.is_symlink() and (back := next((each for each in above if each.samefile(folder)), None)):
+            raise UserError(
+                f"{folder} is a link back to {back}, in which it lies: its images would be found without end. Remove "
+                "the link."
+            )
+        for entry in _visible(folder):
+            path = folder / entry.name
+            if _is_folder(entry):
+                left.append((path, (*above, folder)))
+            elif is_image(entry.name):
+                yield path

@@ -21,6 +21,7 @@ from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
+from transferbench.features import repeats
 from transferbench.features.pruning import touch
 from transferbench.features.resumable_array import ResumableArray, claimed
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
@@ -56,7 +57,7 @@ def extract(
     Several processes share the images, each taking a contiguous range of the same batches, and write into one file;
     `cache` must be a folder that all of them see. What was computed before a call was stopped or killed is found again
     by the next one, and the result is the same to the bit, by however many processes. The backbone runs in eval mode
-    and gets its training flags back.
+    and gets its training flags back. A `RepeatedFeaturesWarning` tells where most images have the same features.
 
     Raises:
         UserError: for an image that cannot be decoded, a layer that is not there, features that are not finite, or kept
@@ -76,6 +77,8 @@ def extract(
     if is_cached:
         touch(path.with_suffix(".json"))
         _require_width(path, found.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
+    if runtime.is_main:
+        repeats.warn(found, candidate.name, f"{images.info.name}/{images.split}")
     return FeatureSet(found, images.labels)
 
 

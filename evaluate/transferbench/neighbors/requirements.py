@@ -58,7 +58,7 @@ def _bad(rows: Matrix) -> Int64[np.ndarray, "_"]:
 
 def _fits(rows: Matrix) -> Bool[np.ndarray, "_"]:
     """Of each row whether its numbers are within the bounds; NaN is not."""
-    highest, lowest = rows.max(1), rows.min(1)
+    highest, lowest = (found.astype(np.float64) for found in (rows.max(1), rows.min(1)))
     found = (highest < LARGEST) & (lowest > -LARGEST)
     if rows.dtype == np.float64:
         most = np.maximum(highest, -lowest)

@@ -1,6 +1,7 @@
 """Whose results: which records are of one network, stand in one row, and are of the same computation."""
 
 import contextlib
+import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cache
@@ -80,6 +81,15 @@ def computations(found: Iterable[Record], metric: str) -> list[Record]:
         networks[record.digest, network(record.card)][record.seed] = record
     kept = {id(record) for seeds in networks.values() for record in _apart(list(seeds.values()), metric)}
     return [record for record in listed if id(record) in kept]
+
+
+def values_of(runs: Iterable[Record], metric: str) -> list[float]:
+    """A score of one subject's computations: a value a run; of a control a value a network, the mean of its runs."""
+    values: dict[object, list[float]] = defaultdict(list)
+    for i, record in enumerate(runs):
+        if score := record.score(metric):
+            values[record.digest if is_control(record) else i].append(score.value)
+    return [statistics.fmean(each) for each in values.values()]
 
 
 def _apart(seeds: Sequence[Record], metric: str) -> Iterable[Record]:

@@ -62,7 +62,8 @@ def result(record: Record) -> Result:
 
 def _data(record: Record) -> list[tuple[str, str]]:
     """What is unusual about the data."""
-    return [("split", record.split)] * bool(record.split) + [("data", note) for note in record.notes]
+    split = [("split", record.split)] if record.split else []
+    return split + [("data", note) for note in record.notes]
 
 
 def weights(records: Sequence[Record]) -> list[Facts]:

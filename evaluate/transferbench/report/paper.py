@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from transferbench import state
+from transferbench.data.decoding import opened
 from transferbench.errors import UserError
 from transferbench.report.charts import Chart, Figure, Gallery, Matrix, Pictures, Series
 from transferbench.report.layout import Places, layout
@@ -141,12 +140,12 @@ def _gallery(found: Gallery, sheet: "Sheet") -> None:
     for line, (query, near) in zip(grid, found.lines, strict=True):
         for place, (axes, each) in enumerate(zip(line, (query, *near), strict=False)):
             mark = ("" if place == 0 else "✓ " if each.is_right else "✗ ") + each.label
-            axes.imshow(Image.open(io.BytesIO(each.content)))
+            axes.imshow(opened(each.content))
             axes.set_title(_plain(mark), fontsize=5, pad=2)
 
 
 def _pictures(found: Pictures, sheet: "Sheet") -> None:
-    image = Image.open(io.BytesIO(found.content))
+    image = opened(found.content)
     sheet.set_size_inches(WIDE, WIDE * image.height / image.width)
     axes = sheet.subplots()
     axes.imshow(image)

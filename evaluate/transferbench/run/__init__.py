@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from transferbench import records, renamed, runtime, stopping
 from transferbench.checkpoints import Candidate
-from transferbench.data import open_split
+from transferbench.data import LabeledImages, looked_at, open_split
 from transferbench.data.dataset import open_dataset
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError, summary, told
@@ -24,10 +24,14 @@ LIMIT_SEED = 0
 
 
 class DatasetCache:
-    """The data sets of one call, each opened once; `split` is the judged one, by default each data set's own."""
+    """The data sets of one call, each opened once.
 
-    def __init__(self, root: Path, split: str | None = None) -> None:
-        self.root, self.split = root, split
+    `split` is the judged one, by default each data set's own; `image_range` what is black and white in images of more
+    than 8 bits a channel.
+    """
+
+    def __init__(self, root: Path, split: str | None = None, image_range: Sequence[int | float] | None = None) -> None:
+        self.root, self.split, self.image_range = root, split, image_range
         self._opened: dict[tuple[str, int | None], Dataset] = {}
         self._broken: dict[tuple[str, int | None], tuple[Exception, TracebackType | None]] = {}
 
@@ -104,7 +108,11 @@ class DatasetCache:
         if limit is not None:
             whole = self.take(data)
             return Dataset(limited(whole.train, limit, LIMIT_SEED), limited(whole.test, limit, LIMIT_SEED))
-        return open_dataset(lambda split: open_split(data, split, self.root), self.split)
+
+        def opened(split: str) -> LabeledImages:
+            return looked_at(open_split(data, split, self.root).ranged(self.image_range))
+
+        return open_dataset(opened, self.split)
 
 
 @dataclass(frozen=True)
@@ -188,12 +196,14 @@ def _kept(record: Record, output: Output | None, here: runtime.Runtime) -> Recor
 
 
 def pending(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, output: Output | None) -> list[Job]:
-    """The jobs that `run` would run: their data is here and their result is not."""
+    """The jobs that `run` would run, or try to: their data is here and their result is not."""
     finished = output.finished() if output else {}
     left: list[Job] = []
     for job in jobs:
         begun = _begun(job, candidate, datasets)
-        if not isinstance(begun, Hindrance) and _blank(job, candidate, begun, {}).identity not in finished:
+        if isinstance(begun, Hindrance):
+            left += [job] if begun.status == "failed" else []
+        elif _blank(job, candidate, begun, {}).identity not in finished:
             left.append(job)
     return left
 

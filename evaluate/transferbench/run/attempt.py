@@ -12,6 +12,7 @@ from torch import Tensor
 from transferbench import records, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.errors import told
+from transferbench.features import repeats
 from transferbench.records import Record, Score
 from transferbench.records.artifacts import keep
 from transferbench.runtime.memory import peak_mb
@@ -40,11 +41,13 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
     if here.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(here.device)
     started = time.perf_counter()
-    outcome = _outcome(pending_job, bench)
+    with repeats.heard() as texts:
+        outcome = _outcome(pending_job, bench)
     found = _found(outcome, pending_job, folder) if here.is_main and isinstance(outcome, Outcome) else {}
     seconds = time.perf_counter() - started
     errors = [text for each in (outcome, found) for text in here.gather_objects(each if isinstance(each, str) else "")]
-    measured = {"seconds": seconds, "peak_memory_mb": peak_mb(here.device), "written": records.now()}
+    notes = pending_job.blank.notes + tuple(here.gather_objects(texts)[0])
+    measured = {"notes": notes, "seconds": seconds, "peak_memory_mb": peak_mb(here.device), "written": records.now()}
     if any(errors):
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}

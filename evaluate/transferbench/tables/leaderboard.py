@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from transferbench.errors import unknown
 from transferbench.records import Record
-from transferbench.records.subjects import computations, is_control, network, subject, words_apart
+from transferbench.records.subjects import computations, is_control, network, subject, values_of, words_apart
 from transferbench.tables.board import Cell, Column, Kind, Leaderboard, Row
 from transferbench.tables.choice import ORDERS, Choice, filtered, score_names
 from transferbench.tables.columns import column_of, columns_of
@@ -99,15 +99,11 @@ def _row(group: Sequence[Record], columns: dict[Column, Column], choice: Choice)
 
 
 def _cell(found: Sequence[Record], metric: str) -> Cell:
-    """What one row's results of one protocol come to; of a control each network counts once, with its mean."""
+    """What one row's results of one protocol come to."""
     runs = computations(found, metric)
-    values: dict[object, list[float]] = defaultdict(list)
-    for i, record in enumerate(runs):
-        if score := record.score(metric):
-            values[record.digest if is_control(record) else i].append(score.value)
-    means = [statistics.fmean(each) for each in values.values()]
-    std = statistics.stdev(means) if len(means) > 1 else None
-    return Cell(statistics.fmean(means), std, len(means), records=tuple(runs))
+    values = values_of(runs, metric)
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Cell(statistics.fmean(values), std, len(values), records=tuple(runs))
 
 
 def _named_apart(rows: Sequence[tuple[Sequence[Record], Row]]) -> list[Row]:

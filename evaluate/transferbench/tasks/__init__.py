@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from transferbench import intervals, plugins, renamed
 from transferbench.checkpoints import Candidate
 from transferbench.data import Carries, DatasetInfo, LabeledImages
+from transferbench.data.dataset import Dataset
 from transferbench.errors import UserError
 from transferbench.metrics import mean_per_class, top_k_hits, wilson
 from transferbench.probing.cost import JobCost
@@ -18,7 +19,6 @@ from transferbench.settings import Settings
 from transferbench.tasks._contract import (
     Bench,
     Counting,
-    Dataset,
     Forecasting,
     Labeled,
     Outcome,

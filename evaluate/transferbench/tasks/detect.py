@@ -140,8 +140,6 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         "recipe.json": recipe.model_dump_json(indent=2) + "\n",
         "pictures.png": pictures.sheet(test, last),
     }
-    if notes := (*train.notes, *test.notes):
-        kept["data_notes.txt"] = "".join(f"{note}\n" for note in notes)
     if engine.loaded is not None:
         kept["loaded.json"] = json.dumps(asdict(engine.loaded)) + "\n"
     written = {name.partition(".")[0]: bench.keep(name, each) for name, each in kept.items()}

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
 from transferbench.cli import printing
-from transferbench.errors import UserError, of_disk, unknown
+from transferbench.errors import UserError, of_disk, printable, unknown
 from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
@@ -89,14 +89,14 @@ class Commands(TyperGroup):
 
     def _place(self, args: list[str]) -> int:
         """Where the command's name stands: in front, or behind options of a run with their values."""
-        with_value = {
-            option: not getattr(param, "is_flag", False)
+        values = {
+            option: 0 if getattr(param, "is_flag", False) else param.nargs
             for param in self.commands[METHOD].params
             for option in param.opts
         }
         at = 0
-        while at < len(args) and args[at].partition("=")[0] in with_value:
-            at += 1 + with_value.get(args[at], False)
+        while at < len(args) and args[at].partition("=")[0] in values:
+            at += 1 + values.get(args[at], 0)
         return at if at < len(args) else 0
 
 
@@ -130,5 +130,5 @@ def main() -> None:
         known = error if isinstance(error, UserError) else of_disk(error)
         if known is None:
             raise
-        print(known, file=sys.stderr)
+        print(printable(str(known)), file=sys.stderr)
         sys.exit(2)

@@ -25,6 +25,14 @@ class Choice:
         str | None,
         typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.", rich_help_panel=RECIPE),
     ] = None
+    image_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="The values of black and white in images of more than 8 bits a channel.",
+            metavar="LOW HIGH",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a setting, such as optim.lr=0.1.", rich_help_panel=RECIPE),
@@ -35,7 +43,8 @@ class Choice:
 
     def overrides(self, seed: int | None = None) -> list[str]:
         """The settings that are changed."""
-        given = {"data": self.data or None, "seed": seed}
+        stated = None if self.image_range is None else list(self.image_range)
+        given = {"data": self.data or None, "image_range": stated, "seed": seed}
         return [*(self.set_ or []), *(f"{name}={value}" for name, value in given.items() if value is not None)]
 
 

@@ -64,6 +64,8 @@ ALIKE = {
     "another channel": lambda: Function(lambda x: x.mean((2, 3))[:, [1, 0, 2]]),
     "wide": lambda: Function(lambda x: F.adaptive_avg_pool2d(x, 2).flatten(1)),
     "constant": lambda: Function(lambda x: x.mean((2, 3)) * 0),
+    "the brightest": lambda: Function(lambda x: x.flatten(2).argmax(2)),
+    "the darkest": lambda: Function(lambda x: x.flatten(2).argmin(2)),
     "linear": lambda: Linear(same),
     "squared": lambda: Linear(torch.square),
     "positive": lambda: Linear(torch.relu),
@@ -158,19 +160,23 @@ def test_a_network_of_ours_is_who_its_weights_are_as_long_as_it_computes_what_it
     assert candidate.card.architecture == whole.architecture
 
     class Other(type(whole)):
-        def stages(self, images: Tensor) -> dict[str, Tensor]:
-            return {name: -found for name, found in super().stages(images).items()}
+        pass
 
     def changed(how: str) -> Backbone:
         network = build(RESNET)
+        stages = network.stages
         if how == "class":
             network.__class__ = Other
+        elif how == "stages":
+            network.stages = lambda images: {name: -found for name, found in stages(images).items()}
+        elif how == "tokens":
+            network.num_prefix_tokens = 1
         else:
             network.layer4.register_forward_hook(lambda part, given, found: found * 2)
         return network
 
-    found: list[Candidate] = [wrap(changed(how), "mine", PLACE) for how in ("hook", "class")]
-    assert len({candidate.digest, *(each.digest for each in found)}) == 3
+    found: list[Candidate] = [wrap(changed(how), "mine", PLACE) for how in ("hook", "class", "stages", "tokens")]
+    assert len({candidate.digest, *(each.digest for each in found)}) == 5
     assert {each.card.architecture.family for each in found} == {"module"}
     with torch.no_grad():
         assert set(found[1].backbone.eval().stages(torch.zeros(1, 3, 8, 8))) >= {"stem", "layer4"}
@@ -179,3 +185,15 @@ def test_a_network_of_ours_is_who_its_weights_are_as_long_as_it_computes_what_it
 def test_a_module_that_cannot_be_run_is_refused_with_what_it_was_given() -> None:
     with pytest.raises(UserError, match=r"cannot be run on images \[.*3, 8, 8\]: RuntimeError.*preprocess="):
         wrap(nn.Sequential(nn.Flatten(), nn.Linear(5, 8)), "mine", PLACE)
+
+
+def test_a_quantized_module_is_refused() -> None:
+    class Quantized(nn.Module):
+        def get_extra_state(self) -> object:
+            return torch.qint8
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3))
+
+    with pytest.raises(UserError, match=r"state holds '_extra_state', a dtype.*quantized"):
+        wrap(Quantized(), "mine", PLACE)

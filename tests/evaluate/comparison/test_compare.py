@@ -309,3 +309,14 @@ def test_what_a_task_says_of_its_seed_decides_how_often_a_run_counts(evaluate: R
             judged(out, "same", [1, 2], seed=seed, scores=(score,))
         judged(out, "other", [1])
         assert lines(evaluate("compare", "same", "other", "--in", out)[1])[0][3] == printed
+
+
+def test_a_controls_number_is_that_of_the_table(evaluate: Run, tmp_path: Path):
+    out = tmp_path / "results"
+    placed(out, "r18", 10, a_network(18), "r18")
+    for seed, wrong in enumerate((40, 50)):
+        placed(out, "random-init", wrong, a_network(18, method="random-init", seed=0), "18 0", seed=seed)
+    controlled(out, 18, 75, seed=1)
+    _, printed, _ = evaluate("compare", "r18", "random-init")
+    assert lines(printed)[0][4] == "40.00 (2)"
+    assert "40.00 ± 21.21" in evaluate("table", out)[1]

@@ -232,3 +232,18 @@ def test_a_computation_repeated_under_several_seeds_is_one_run_and_has_no_sigma(
     assert code == 0, "no spread over seeds that change nothing is no band of width 0"
     assert "65.00 -> 64.90" in out
     assert "tolerance; one seed" in out
+
+
+def test_a_control_is_held_to_the_random_networks_that_both_have(evaluate: Run):
+    control = evaluated_control(0, 60.0)
+    kept("base", control)
+    kept("new", control, evaluated_control(1, 40.0), evaluated_control(2, 50.0))
+    assert evaluate("gate", "new", "--against", "base")[0] == 0
+    kept("other", evaluated_control(1, 40.0))
+    assert evaluate("gate", "other", "--against", "base")[0] == 1, "none is the same"
+
+
+def evaluated_control(drawn_by: int, value: float) -> Record:
+    report = a_record().load_report.model_copy(update={"format": "random-init"})
+    card = a_network(method="random-init", seed=drawn_by)
+    return called(value, f"drawn by {drawn_by}", card, name="random-init", load_report=report)

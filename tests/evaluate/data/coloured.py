@@ -116,7 +116,7 @@ def judged(data: Path | str, task: str = "knn", settings: Sequence[str] = ("knn.
     from transferbench.data.transforms import Preprocess
     from transferbench.suite import Suite, SuiteEntry
 
-    suite = Suite(name="one", jobs=(SuiteEntry(task=task),))
+    suite = Suite.model_validate({"name": "one", "jobs": [SuiteEntry(task=task)]})
     # The tiny fit of a few images is what is checked, and no control beside it.
     how = {"preprocess": Preprocess(size=None, crop=SIDE), "control": False, **asked}
     data = data if isinstance(data, str) or data.is_file() else f"{data}/"
@@ -135,7 +135,11 @@ def knn(data: str, root: Path) -> float:
 
     candidate = wrap(network(), "coloured", Preprocess(size=None, crop=SIDE))
     bench = Bench(Runtime(torch.device("cpu")), root / "cache", root / "scratch")
-    return run(candidate, DatasetCache(root).take(data), Config(k=5, ks=()), 0, bench).scores[0].value
+    return (
+        run(candidate, DatasetCache(root).take(data), Config.model_validate({"k": 5, "ks": ()}), 0, bench)
+        .scores[0]
+        .value
+    )
 
 
 def top1(record: "Record") -> float:

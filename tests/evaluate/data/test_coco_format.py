@@ -89,6 +89,7 @@ def test_what_is_wrong_with_images_and_categories_is_named(change: Callable[[dic
         ({"bbox": [4, NAN, 20, 15]}, "NaN in its bbox; expected finite"),
         ({"bbox": [4, 6, INFINITE, 15]}, "Infinity in its bbox"),
         ({"bbox": [4, None, 20, 15]}, "null in its bbox"),
+        ({"bbox": [True, 6, 20, 15]}, "true in its bbox"),
         ({"bbox": [24, 6, -20, 15]}, "not negative"),
         ({"bbox": [0, 0, 1e308, 1e308]}, "far outside its image of 40 x 30"),
         ({"category_id": None}, "has no category_id"),
@@ -200,7 +201,9 @@ def test_run_lengths_are_kept_as_they_are_or_as_whole_numbers():
     assert first(segmentation=text)[0][0].mask == text
 
 
-@pytest.mark.parametrize("outlines", [[[1, 1, 2, 2]], [[4, 6, 24, 6, 9]], [[4, 6]], [[]], [4, 6], [[4, 6], [5, 7]]])
+@pytest.mark.parametrize(
+    "outlines", [[[1, 1, 2, 2]], [[4, 6, 24, 6, 9]], [[4, 6, 24, 6, 9, 9, 9]], [[4, 6]], [[]], [4, 6], [[4, 6], [5, 7]]]
+)
 def test_outlines_without_three_corners_take_their_object_out_of_training_and_are_counted(outlines: list[Any]):
     file = changed(lambda t: t["annotations"][0].update(segmentation=outlines))
     packed = file.objects()

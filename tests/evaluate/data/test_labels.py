@@ -98,6 +98,17 @@ def test_a_test_folder_that_is_no_test_is_refused_with_the_way_on(where: Path):
     assert top1(judged(packed, split="val")) == 75.0
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_test_folder_without_classes_is_passed_over_and_that_is_said(is_packed: bool, where: Path):
+    coloured.folder(where, "train", right(2))
+    coloured.folder(where, "val", right(2))
+    (where / "test").mkdir()
+    said = [DatasetCache(where).take(str(coloured.zipped(where)) if is_packed else f"{where}/").notes]
+    (where / "test/0.png").write_bytes(coloured.encoded(coloured.picture(0, 1)))
+    said += [DatasetCache(where).take(str(coloured.zipped(where)) if is_packed else f"{where}/").notes]
+    assert said == [(), ("set: the images in test/ have no folders of classes: val is judged.",)]
+
+
 def test_another_split_shares_no_column_with_the_usual_one(where: Path, tmp_path: Path):
     for split, images in (("train", right(6)), ("val", right(2)), ("test", [*right(2), (0, 1), (1, 2)])):
         parquet(where, split, images)
@@ -107,7 +118,8 @@ def test_another_split_shares_no_column_with_the_usual_one(where: Path, tmp_path
     assert usual.protocol_sha256 != other.protocol_sha256
     assert len(list((tmp_path / "out/records").glob("*.json"))) == 2
     # The same images under both names: only the split tells the two apart.
-    same = other.model_copy(update={"data_fingerprint": usual.data_fingerprint}).sealed()
+    same = {"data_fingerprint": usual.data_fingerprint, "candidate": "another", "digest": "0" * 64}
+    same = other.model_copy(update=same).sealed()
     for choice in (tables.Choice(), tables.Choice(merged=True)):
         board = tables.leaderboard([usual, same], choice)
         assert len(board.columns) == 2

@@ -269,7 +269,7 @@ def expected() -> float:
 
 def _pixels(content: bytes) -> np.ndarray:
     image = np.asarray(Image.open(io.BytesIO(content)), np.float32) / 255
-    return ((image - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1)
+    return ((image - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)).transpose(2, 0, 1)
 
 
 @pytest.mark.parametrize("lay", LAYOUTS, ids=lambda lay: lay.__name__)

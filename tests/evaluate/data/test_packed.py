@@ -6,6 +6,7 @@ import pickle
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_shards_are_read_in_the_order_of_their_names_in_any_process(tmp_path: Pa
 
 def test_shards_may_lie_in_folders_and_name_their_classes(tmp_path: Path):
     shard(tmp_path / "packed/train/0.tar", {"a": (1, "1")})
-    shard(tmp_path / "packed/test/0.tar", {"b": (2, "0")}, "webp.png")
+    shard(tmp_path / "packed/test/0.tar", {"b": (2, "0")}, "WEBP")
     (tmp_path / "packed/classnames.txt").write_text("sea horse\neel\n")
     found = open_split(str(tmp_path / "packed"), "test", tmp_path)
     assert found.info.classes == ("sea horse", "eel")
@@ -94,9 +95,7 @@ def test_an_image_without_a_class_is_refused(tmp_path: Path):
         info = tarfile.TarInfo("lonely.jpg")
         info.size = 0
         archive.addfile(info)
-    with pytest.raises(
-        UserError, match=r"1 keys have no image or no class number \(from 0, or -1 for none\), first 'lonely'"
-    ):
+    with pytest.raises(UserError, match=r"the key 'lonely' has no class number; its members: lonely\.jpg"):
         webdataset.open_split(tmp_path, "train")
 
 
@@ -183,3 +182,46 @@ def test_a_data_set_of_datasets(tmp_path: Path, monkeypatch):
         huggingface.open_split(tmp_path / "hub", "val")
     with pytest.raises(UserError, match="Expected the name of a data set"):
         huggingface.open_split(tmp_path / "nothing", "train")
+
+
+class Rows(list[dict[str, Any]]):
+    """A split as `datasets` gives it, as far as it is used."""
+
+    def __init__(self, split: str, rows: list[dict[str, Any]]) -> None:
+        super().__init__(rows)
+        self.split, self.column_names = split, ["image", "label"]
+        self.features: dict[str, Any] = {"label": None}
+        self.info = SimpleNamespace(splits={split: SimpleNamespace(num_bytes=7)}, version="1.0.0")
+
+    def __getitem__(self, key: Any) -> Any:
+        return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
+
+    def cast_column(self, *_: object) -> "Rows":
+        return self
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, *splits: str) -> None:
+    rows = [{"image": {"bytes": png(10 * i), "path": None}, "label": i} for i in range(3)]
+    found = {split: Rows(split, rows) for split in splits}
+    package = SimpleNamespace(load_dataset=lambda name: found, Image=lambda decode: None)
+    monkeypatch.setitem(sys.modules, "datasets", package)
+
+
+def test_a_hub_split_may_be_called_validation(tmp_path: Path, monkeypatch):
+    hub(monkeypatch, "train", "validation")
+    train, val = (open_split("hf:some/thing", split, tmp_path) for split in ("train", "val"))
+    assert (levels(val), val.labels.tolist(), val.info.test_split) == ([0, 10, 20], [0, 1, 2], "val")
+    assert train.info.splits == ("train", "val")
+    hub(monkeypatch, "train", "valid", "validation")
+    with pytest.raises(UserError, match="'valid' and 'validation' both stand for val"):
+        open_split("hf:some/thing", "train", tmp_path)
+
+
+def test_a_hub_image_that_is_not_there_is_named(tmp_path: Path, monkeypatch):
+    hub(monkeypatch, "train", "test")
+    test = open_split("hf:some/thing", "test", tmp_path)
+    test.read.rows[1] = {"image": {"bytes": None, "path": str(tmp_path / "gone.png")}, "label": 0}
+    test.read.rows[2] = {"image": None, "label": 0}
+    for index, told in ((1, r"no file at the path that stands for them: .*gone\.png"), (2, "there is no image")):
+        with pytest.raises(UserError, match=told):
+            test.image(index)

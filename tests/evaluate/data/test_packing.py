@@ -65,6 +65,12 @@ def test_questions_to_all_are_answered_as_one_by_one(seed: int):
     assert list(found.subset(np.array([7, 2])).objects) == [objects[7], objects[2]]
 
 
+def test_run_lengths_of_crowds_alone_leave_a_set_one_of_outlines():
+    crowd, outline = Annotation((0, 0, 1, 1), 0, CODE, crowd=True), Annotation((0, 0, 1, 1), 0, [[0, 0, 1, 0, 1, 1]])
+    assert not Packed([(crowd, outline)]).coded
+    assert Packed([(crowd, outline), (crowd._replace(crowd=False),)]).coded
+
+
 def test_nothing_at_all_can_be_packed():
     found = annotated([(), ()])
     assert list(found.objects) == [(), ()]

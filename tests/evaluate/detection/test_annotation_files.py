@@ -8,7 +8,8 @@ from annotated import annotation, coco, colored, edit, on_their_objects, picture
 from PIL import Image
 
 from transferbench.data import LabeledImages, open_split
-from transferbench.detection.targets.views import decoded
+from transferbench.detection.scoring import pictures
+from transferbench.detection.targets.views import decoded, training_sample
 from transferbench.errors import UserError
 
 
@@ -38,7 +39,18 @@ def test_images_are_turned_by_their_exif_orientation_as_by_detectron2(tmp_path: 
     exif[0x112] = tag
     for path in (root / "val2017").iterdir():
         Image.open(path).transpose(TURNS[tag]).save(path, exif=exif)
-    assert on_their_objects(opened(root)) == 6
+    images = opened(root)
+    assert on_their_objects(images) == 6
+    assert pictures.drawn(images, 0, []).size == (256, 192)  # an upright 80 x 60
+
+
+def test_an_image_of_16_bits_is_turned_too(tmp_path: Path):
+    path, exif = tmp_path / "c" / "val2017" / "000000000010.png", Image.Exif()
+    coco(tmp_path / "c")
+    exif[0x112] = 6
+    Image.new("I;16", (30, 40), 700).save(path, exif=exif)
+    images = opened(tmp_path / "c").ranged((0, 1000))
+    assert decoded(images, 0).size == (40, 30)
 
 
 def test_an_image_that_only_fits_unturned_is_refused_with_the_word(tmp_path: Path):
@@ -86,6 +98,10 @@ def test_an_object_without_a_usable_mask_is_left_out_of_training_and_the_set_is_
     images = opened(coco(tmp_path, [*objects, annotation(4, 500, 7, segmentation=[[1, 2, 3, 4]])]), "train")
     assert images.boxes.learnable(True).tolist() == images.boxes.learnable(False).tolist() == [0, 2]
     assert not len(images.boxes.unmasked(False))
+    for with_masks in (True, False):
+        objects = training_sample(images, 0, (30, 40), False, with_masks).objects
+        assert objects is not None
+        assert objects.labels.tolist() == [0]
     assert "2 of the 4 objects have no outline of three corners (first: annotation 1)" in images.notes[0]
 
 

@@ -45,7 +45,7 @@ def test_a_missing_annotation_file_is_named_with_what_is_there(tmp_path: Path):
     root = coco(tmp_path / "mine")
     (root / "annotations" / "instances_train2017.json").unlink()
     found = record(f"{root}/", candidate(), tmp_path / "out")
-    assert found.status == "skipped"
+    assert found.status == "failed"
     assert found.error is not None
     assert "has no annotation file for train; found: annotations/instances_val2017.json" in found.error
 

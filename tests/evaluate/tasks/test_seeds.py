@@ -24,19 +24,14 @@ def dataset(tiny_images) -> Dataset:
 @pytest.mark.parametrize(
     ("task", "settings", "said"),
     [
-        ("knn", {}, False),
         ("knn", {"per_class": 4}, True),
         ("knn", {"per_class": 5}, False),
         ("fewshot", {"shots": 5, "others": (4,)}, True),
-        ("fewshot", {"shots": 50, "others": (5,)}, False),
         ("fewshot", {"shots": 5, "others": ()}, False),
-        ("logistic", {}, False),
         ("logistic", {"choose_C": (1.0,)}, False),
         ("logistic", {"choose_C": (0.1, 1.0)}, True),
         ("semi_logistic", {"percent": 40}, True),
-        ("semi_logistic", {"percent": 100}, False),
         ("semi_logistic", {"percent": 99}, False),
-        ("spectrum", {}, False),
         ("linear_small", {}, True),
     ],
 )
@@ -49,7 +44,7 @@ def test_it_depends_on_settings_and_images(
     if "choose_C" in settings and said:
         return  # several C may give the same answers on images as easy as these
     bench, seen = Bench(Runtime(torch.device("cpu")), cache, tmp_path), set()
-    for seed in range(4 if said else 2):
+    for seed in range(3 if said else 2):
         found = plugin.run(tiny_candidate, dataset, config, seed, bench)
         kept = sorted((name, path.read_bytes()) for name, path in found.artifacts.items())
         seen.add(repr([(score.metric, score.value) for score in found.scores]) + repr(kept))

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from transferbench.comparison.experiments import cure, differences, nearest
-from transferbench.comparison.gate.matches import grouped, matches, names_apart, recipe
+from transferbench.comparison.gate.matches import alike, grouped, matches, names_apart, recipe
 from transferbench.errors import UserError
 from transferbench.records import Record, Score
 from transferbench.records.experiments import place
-from transferbench.records.subjects import computations, is_control
+from transferbench.records.subjects import computations, is_control, values_of
 
 State = Literal["ok", "better", "left", "missing"]
 ROUNDING = 1e-9
@@ -115,14 +115,14 @@ def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_mi
         named, matched = names_apart(groups), matches(groups, theirs.get(key, []))
         for group in groups:
             match = matched.get(id(group), [])
+            old_runs, new_runs = (group, []) if isinstance(match, str) else alike(group, match)
             metrics = [score.metric for score in group[0].scores] if band.every_score else [group[0].primary]
             for metric in metrics:
-                values = _values(match, metric) if not isinstance(match, str) else []
-                reason = match if isinstance(match, str) else ""
-                verdict = _judged(group, metric, values, band) if values else _missing(group, metric, found, out)
-                verdict = replace(verdict, candidate=named[id(group)], reason=reason or verdict.reason)
+                values = _values(new_runs, metric)
+                verdict = _judged(old_runs, metric, values, band) if values else _missing(group, metric, found, out)
+                reason = match if isinstance(match, str) else verdict.reason
                 passes = allow_missing if verdict.state == "missing" else not verdict.fails
-                verdicts.append(replace(verdict, fails=not passes))
+                verdicts.append(replace(verdict, candidate=named[id(group)], reason=reason, fails=not passes))
     return sorted(verdicts, key=lambda verdict: verdict.candidate)
 
 
@@ -162,4 +162,4 @@ def _blank(old: Sequence[Record], score: Score, state: State, fails: bool) -> Ve
 
 
 def _values(found: Sequence[Record], metric: str) -> list[float]:
-    return [score.value for record in computations(found, metric) if (score := record.score(metric))]
+    return values_of(computations(found, metric), metric)

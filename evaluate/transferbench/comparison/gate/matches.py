@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from transferbench.comparison.experiments import Compared, compared
 from transferbench.records import Record
-from transferbench.records.subjects import network, subject, words_apart
+from transferbench.records.subjects import is_control, network, subject, words_apart
 
 Group = list[Record]
 """The finished results of one subject in one experiment."""
@@ -61,6 +61,15 @@ CURE = "Give each a name of its own: NAME=FILE"
 
 def _called(groups: Sequence[Group]) -> list[str]:
     return [f"{each[0].candidate}@{word}" for each, word in zip(groups, words_apart(groups), strict=True)]
+
+
+def alike(old: Group, new: Group) -> tuple[Group, Group]:
+    """Both, of a control only the random networks that both have: others are no news of what was trained."""
+    shared = {record.digest for record in old} & {record.digest for record in new}
+    if not (shared and is_control(old[0])):
+        return old, new
+    first, second = ([record for record in group if record.digest in shared] for group in (old, new))
+    return first, second
 
 
 def names_apart(groups: Sequence[Group]) -> dict[int, str]:

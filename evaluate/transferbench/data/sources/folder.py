@@ -1,31 +1,33 @@
 """A folder or zip of your images, one sub-folder a class: ROOT/train/CLASS/* and ROOT/val/CLASS/* or ROOT/test/CLASS/*.
 
-Classes are numbered in alphabetical order, images sorted by path; files that are no images are passed over. The
+The folders may be called `valid` or `validation` and `training` too. Classes are numbered in alphabetical order, images
+sorted by path; files that are no images are passed over, and so are hidden folders (`.ipynb_checkpoints`). The
 fingerprint is a sha256 over the sorted paths with each file's size, and in a zip its CRC too; times do not enter it.
 """
 
 import hashlib
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data import LOOKED_AT, DatasetInfo, LabeledImages
 from transferbench.data.labels import differing
-from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, Tree, ZipTree
+from transferbench.data.trees import SPLITS, FolderTree, ImageEntry, is_image
+from transferbench.data.zips import Tree, ZipTree
 from transferbench.errors import UserError, unknown
 
 HELP = "your own: give the path of a folder or zip that holds train/CLASS/* and val/CLASS/* or test/CLASS/*"
 
 LAYOUT = "Expected ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE or ROOT/test/CLASS/IMAGE, in a folder or a zip."
-LOOKED_AT = 3  # images whose size is read on opening
 
 
 def open_split(where: Path, split: str) -> LabeledImages:
     """One split of the images at `where`; the data set is called by the folder's or zip's name.
 
     Raises:
-        UserError: when there is no such split in this layout, the splits' classes differ, or a first image is corrupt.
+        UserError: when there is no such split in this layout, the splits' classes differ, or a first image is none.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
@@ -45,7 +47,22 @@ def open_split(where: Path, split: str) -> LabeledImages:
         image_size=None,
         revision="local",
     )
-    return _labeled(tree, info, split)
+    images = _labeled(tree, info, split)
+    if split == "val" and "test" not in classes and _has_loose_test(where):
+        images = replace(
+            images, notes=(f"{info.name}: the images in test/ have no folders of classes: val is judged.",)
+        )
+    return images
+
+
+def _has_loose_test(where: Path) -> bool:
+    """Whether images lie in test/ itself, as they do where labels are withheld."""
+    if where.is_dir():
+        names = [f"test/{path.name}" for path in (where / "test").glob("*")]
+    else:
+        with zipfile.ZipFile(where) as archive:
+            names = archive.namelist()
+    return any(Path(name).parent.name == "test" and is_image(Path(name).name) for name in names)
 
 
 def _labeled(tree: Tree, info: DatasetInfo, split: str) -> LabeledImages:
@@ -55,13 +72,15 @@ def _labeled(tree: Tree, info: DatasetInfo, split: str) -> LabeledImages:
     names = [entry.name for entry in entries]
     read = tree.reader(split, names)
     images = LabeledImages(info, split, labels, read, [f"{split}/{name}" for name in names], _fingerprint(entries))
-    sizes = {images.image(i).size for i in range(min(LOOKED_AT, len(images)))}
+    sizes = {images.size(i) for i in range(min(LOOKED_AT, len(images)))}
     width, height = sizes.pop()
     return images if sizes or width != height else replace(images, info=replace(info, image_size=width))
 
 
 def _fingerprint(entries: list[ImageEntry]) -> str:
-    return hashlib.sha256("".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode(errors="surrogateescape")
+    ).hexdigest()
 
 
 def _seen(where: Path, classes: dict[str, set[str]]) -> str:

@@ -5,7 +5,6 @@ package states of the split's size.
 """
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data import DatasetInfo, LabeledImages, decoding
 from transferbench.data.labels import Numbered, by_number, integers
-from transferbench.data.sources.parquet import IMAGE, LABEL, column
-from transferbench.data.trees import SPLITS, WORDS
+from transferbench.data.sources.parquet import IMAGE, LABEL, column, content_of
+from transferbench.data.trees import SPLITS, WORDS, one_each
 from transferbench.errors import UserError, unknown
 
 HELP = "any on the hub: hf:OWNER/NAME (needs the package datasets; without a network only what is cached)"
@@ -32,8 +31,8 @@ class Reader:
 
     def __call__(self, index: int) -> Image.Image:
         """Decode image `index`."""
-        value = self.rows[index][self.column]
-        return Image.open(io.BytesIO(value["bytes"]) if value["bytes"] else value["path"])
+        content = content_of(self.rows[index][self.column], Path())
+        return decoding.opened(content.read_bytes() if isinstance(content, Path) else content)
 
 
 def open_split(where: Path, split: str) -> LabeledImages:
@@ -52,7 +51,8 @@ def open_split(where: Path, split: str) -> LabeledImages:
         ) from None
     try:
         splits = datasets.load_dataset(where.as_posix())
-        rows = {WORDS[str(name)]: splits[name] for name in splits if str(name) in WORDS}
+        chosen = one_each((WORDS[str(name)], str(name)) for name in splits if str(name) in WORDS)
+        rows = {split: splits[name] for split, name in chosen.items()}
         return _labeled(datasets, where, rows, split)
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(
@@ -69,7 +69,8 @@ def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> La
     names = tuple(getattr(rows[split].features.get(label), "names", None) or ())
     found = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
     labels, classes, notes = Numbered(found[split], names) if names else by_number(where.name, found, split)
-    mark = hashlib.sha256(f"{where} {rows[split].info.splits[split].num_bytes}\n".encode() + labels.tobytes())
+    size = rows[split].info.splits[str(rows[split].split)].num_bytes
+    mark = hashlib.sha256(f"{where} {size}\n".encode() + labels.tobytes())
     return LabeledImages(
         info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version)),
         split=split,

@@ -29,7 +29,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 def listed(where: Path, split: str, classes: list[str] | None = None) -> Listing:
     """The images of a split, of all classes or some."""
-    flat = sorted((where / split).glob("*.JPEG")) if split == "val" else []
+    flat = sorted((where / split).glob("[!.]*.JPEG")) if split == "val" else []
     if not flat:
         return from_folders(where / split, classes=classes)
     wnids = _truth(where / DEVKIT)

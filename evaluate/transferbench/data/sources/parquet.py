@@ -1,11 +1,12 @@
 """Parquet files in the Hugging Face image layout: a column of images with their encoded bytes, a column of labels.
 
 A file belongs to the split in its name or in its folder's (`train-00000-of-00002.parquet`, `x-test.parquet`), and files
-are taken in the order of their names. The fingerprint is a sha256 over the sizes of their row groups and the labels.
+are taken in the order of their names. A row without bytes names its image's file, by a path from the root or from the
+parquet file's folder. The fingerprint is a sha256 over the sizes of the row groups, those of named files, and the
+labels.
 """
 
 import hashlib
-import io
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data import DatasetInfo, LabeledImages, decoding
 from transferbench.data.labels import Numbered, by_number, integers, listed
 from transferbench.data.trees import SPLITS, files_by_split
 from transferbench.errors import UserError, unknown
@@ -25,13 +26,15 @@ from transferbench.errors import UserError, unknown
 HELP = "your own: give the path of a folder of parquet files, train-*.parquet and test-*.parquet (needs pyarrow)"
 
 LAYOUT = "Expected parquet files named by split, with a column of images (a struct with `bytes`) and one of labels."
-IMAGE = ("image", "img", "jpg", "png", "webp")
+IMAGE = ("image", "img", "jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif")
 LABEL = ("label", "labels", "fine_label", "cls")
 """What the columns may be called."""
+LARGEST = 2**36
+"""Bytes of the images of a row group at most, which are unpacked together."""
 KEPT = 2**30
 """About how many bytes of row groups a process holds: of a larger split, images in a random order are slow to read."""
 
-_held: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+_held: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,10 @@ class Reader:
     def __call__(self, index: int) -> Image.Image:
         """Decode image `index`."""
         place = int(np.searchsorted(self.starts, index, side="right")) - 1
-        value = _encoded(*self.groups[place], self.column)[index - self.starts[place]].as_py()
-        return Image.open(io.BytesIO(value["bytes"] if isinstance(value, dict) else value))
+        path, group = self.groups[place]
+        found = _encoded(path, group, self.column)[index - self.starts[place]].as_py()
+        content = content_of(found, path.parent)
+        return decoding.opened(content.read_bytes() if isinstance(content, Path) else content)
 
 
 def open_split(where: Path, split: str) -> LabeledImages:
@@ -63,7 +68,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     parquet = _pyarrow()
     try:
         return _labeled(parquet, where, files, split)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise UserError(f"The parquet files in {where} cannot be read: {error}. {LAYOUT}") from None
 
 
@@ -73,6 +78,24 @@ def column(names: list[str], known: tuple[str, ...]) -> str:
     if held is None:
         raise ValueError(f"no column {' or '.join(known)} among {', '.join(names)}")
     return held
+
+
+def content_of(value: Any, folder: Path) -> bytes | Path:
+    """The encoded bytes in a cell, or the file that it names, with paths that begin in `folder`.
+
+    Raises:
+        ValueError: for an empty cell, or a path at which there is no file.
+    """
+    if not isinstance(value, dict):
+        value = {"bytes": value}
+    if (content := value.get("bytes")) is not None:
+        return content
+    if not (named := value.get("path")):
+        raise ValueError("there is no image, neither bytes nor a path")
+    path = folder / named
+    if not path.is_file():
+        raise ValueError(f"there are no bytes, and no file at the path that stands for them: {path}")
+    return path
 
 
 def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabeledImages:
@@ -89,6 +112,7 @@ def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], spl
     about = [file.metadata.row_group(g) for file in opened for g in range(file.num_row_groups)]
     sizes = np.cumsum([0, *(group.num_rows for group in about)])
     mark = "".join(f"{group.num_rows} {group.total_byte_size}\n" for group in about).encode() + labels.tobytes()
+    mark += "".join(f"{size}\n" for path, group in groups for size in _linked(path, group, image)).encode()
     return LabeledImages(
         info=DatasetInfo(name, classes, tuple(files), None, "local"),
         split=split,
@@ -129,13 +153,51 @@ def _names(files: list[Any], label: str) -> tuple[str, ...]:
     return found.pop()
 
 
+def _linked(path: Path, group: int, image: str) -> list[int]:
+    """The sizes of the files that a row group names instead of holding them.
+
+    Raises:
+        ValueError: for a row with no image at all, a file that is not there, or a column that holds something else.
+    """
+    file = _pyarrow().ParquetFile(path)
+    about = file.metadata.row_group(group)
+    parts = {part.path_in_schema: part for part in map(about.column, range(about.num_columns))}
+    held, kind = parts.get(f"{image}.bytes", parts.get(image)), file.schema_arrow.field(image).type
+    if not _holds_images(kind):
+        raise ValueError(
+            f"the column {image} of {path} holds {kind}, and images are expected: encoded bytes, or a struct of "
+            "`bytes` and `path`"
+        )
+    if held and held.total_uncompressed_size > LARGEST:
+        raise ValueError(f"a row group of {path} states {held.total_uncompressed_size:,} bytes, more than {LARGEST:,}")
+    if held and held.statistics and held.statistics.null_count == 0:
+        return []
+    sizes: list[int] = []
+    for row, value in enumerate(file.read_row_group(group, [image])[image]):
+        try:
+            content = content_of(value.as_py(), path.parent)
+        except ValueError as error:
+            raise ValueError(f"row {row} of row group {group} of {path}: {error}") from None
+        sizes += [content.stat().st_size] if isinstance(content, Path) else []
+    return sizes
+
+
+def _holds_images(kind: Any) -> bool:
+    """Whether a column's type is that of bytes, or of a struct of bytes and path; either may be null throughout."""
+    is_struct = str(kind).startswith("struct")
+    parts = {field.name: str(field.type) for field in kind} if is_struct else {"bytes": str(kind)}
+    encoded, named = (parts.get(part, "null").removeprefix("large_") for part in ("bytes", "path"))
+    return encoded in ("binary", "null") and named in ("string", "null") and (encoded, named) != ("null", "null")
+
+
 def _encoded(path: Path, group: int, image: str) -> Any:
     """The column of images of a row group."""
-    if (path, group) not in _held:
-        _held[path, group] = _pyarrow().ParquetFile(path).read_row_group(group, [image])[image]
+    key = path, group, path.stat().st_mtime_ns
+    if key not in _held:
+        _held[key] = _pyarrow().ParquetFile(path).read_row_group(group, [image])[image]
         while len(_held) > 1 and sum(column.nbytes for column in _held.values()) > KEPT:
             _held.popitem(last=False)
-    return _held[path, group]
+    return _held[key]
 
 
 def _pyarrow() -> ModuleType:

@@ -1,13 +1,17 @@
 """Shards of images, read without the webdataset package: tars whose members KEY.jpg and KEY.cls are image and class.
 
 A shard belongs to the split in its name or in its folder's (`train-000.tar`, `test/0.tar`), and shards and members are
-taken in the order of their names. `classnames.txt`, one a line, names the classes. The fingerprint is a sha256 over
-the members' names and sizes and over the labels.
+taken in the order of their names. As in webdataset itself a key ends at the first dot of a file's name, all after it is
+the extension, and its letter case does not matter: `KEY.seg.png` has the extension `seg.png` and is not judged.
+`classnames.txt`, one a line, names the classes. The fingerprint is a sha256 over the members' names and sizes and over
+the labels.
 """
 
 import hashlib
-import io
+import re
 import tarfile
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,14 +21,16 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data import DatasetInfo, LabeledImages, decoding
 from transferbench.data.labels import Numbered, by_number
-from transferbench.data.trees import SPLITS, files_by_split, is_image
+from transferbench.data.trees import SPLITS, SUFFIXES, files_by_split, is_hidden
 from transferbench.errors import UserError, unknown
 
 HELP = "your own: give the path of a folder of shards, train-*.tar and val-*.tar or test-*.tar"
 
-LAYOUT = "Expected tars named by split, with members KEY.jpg (or .png, .webp ...) and KEY.cls."
+LABEL = 64
+"""Bytes of a class number at most."""
+LAYOUT = "Expected tars named by split, not compressed, with members KEY.jpg (or .png, .webp ...) and KEY.cls."
 
 
 class TarMember(NamedTuple):
@@ -35,6 +41,20 @@ class TarMember(NamedTuple):
     shard: Path
     offset: int
     size: int
+
+
+class Index(NamedTuple):
+    """The images of some shards, and the other members that look like one: how many, and the first."""
+
+    images: tuple[TarMember, ...]
+    passed_over: int = 0
+    first: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know."""
+        said = f"{self.passed_over} members such as {self.first} are not judged: an image is KEY.jpg, .png, ..."
+        return (said,) if self.passed_over else ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,7 @@ class Reader:
         member = self.members[index]
         with member.shard.open("rb") as file:
             file.seek(member.offset)
-            return Image.open(io.BytesIO(file.read(member.size)))
+            return decoding.opened(file.read(member.size))
 
 
 def open_split(where: Path, split: str) -> LabeledImages:
@@ -59,22 +79,21 @@ def open_split(where: Path, split: str) -> LabeledImages:
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    members = {name: _members(shards, name != "train") for name, shards in files_by_split(where, ".tar").items()}
-    if not members.get(split):
-        raise UserError(
-            f"{where} has no shards of '{split}' with images; found {', '.join(members) or 'none'}. {LAYOUT}"
-        )
-    every = {name: np.array([member.label for member in shard], np.int64) for name, shard in members.items()}
+    indices = {name: _members(shards, name != "train") for name, shards in files_by_split(where, ".tar").items()}
+    found = {name: index.images for name, index in indices.items() if index.images}
+    if split not in found:
+        raise UserError(f"{where} has no shards of '{split}' with images; found {', '.join(found) or 'none'}. {LAYOUT}")
+    every = {name: np.array([member.label for member in members], np.int64) for name, members in found.items()}
     labels, classes, notes = _numbered(where, every, split)
-    marks = (f"{m.name}\0{m.size}\0{label}\n" for m, label in zip(members[split], labels.tolist(), strict=True))
+    marks = (f"{m.name}\0{m.size}\0{label}\n" for m, label in zip(found[split], labels.tolist(), strict=True))
     return LabeledImages(
-        info=DatasetInfo(where.resolve().name, classes, tuple(members), None, "local"),
+        info=DatasetInfo(where.resolve().name, classes, tuple(found), None, "local"),
         split=split,
         labels=labels,
-        read=Reader(tuple(members[split])),
-        names=[f"{split}/{member.name}" for member in members[split]],
+        read=Reader(found[split]),
+        names=[f"{split}/{member.name}" for member in found[split]],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
-        notes=notes,
+        notes=(*notes, *indices[split].notes),
     )
 
 
@@ -91,40 +110,84 @@ def _numbered(where: Path, every: dict[str, Int64[np.ndarray, "n"]], split: str)
     return Numbered(every[split], names)
 
 
-def _members(shards: list[Path], is_judged: bool) -> list[TarMember]:
-    """The images of some shards."""
-    members: list[TarMember] = []
+def _members(shards: list[Path], is_judged: bool) -> Index:
+    """What some shards hold."""
+    found: list[Index] = []
     for shard in shards:
         try:
-            members += _indexed(shard, shard.stat().st_mtime_ns, is_judged)
+            found.append(_indexed(shard, shard.stat().st_mtime_ns, is_judged))
         except (tarfile.TarError, OSError, ValueError) as error:
             raise UserError(f"{shard} cannot be read as a shard of images: {error}. {LAYOUT}") from None
-    return members
+    first = next((each.first for each in found if each.first), "")
+    return Index(
+        tuple(image for each in found for image in each.images), sum(each.passed_over for each in found), first
+    )
 
 
 @cache
-def _indexed(shard: Path, changed: int, is_judged: bool) -> tuple[TarMember, ...]:
+def _indexed(shard: Path, changed: int, is_judged: bool) -> Index:
     """The images of a shard in the order of their names, read once for as long as the file does not change.
 
     Those of a judged shard without any class have none, as tests are given out.
     """
-    images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, int] = {}
-    with tarfile.open(shard) as archive:
+    samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)
+    with tarfile.open(shard, "r:") as archive:
         for info in archive:
             folder, slash, file = info.name.rpartition("/")
-            key = folder + slash + file.partition(".")[0]
-            if info.isfile() and is_image(file):
-                images[key] = info
-            elif info.isfile() and file.endswith(".cls"):
-                content = archive.extractfile(info)
-                labels[key] = int(content.read()) if content else -1
-    labels = dict.fromkeys(images, -1) if is_judged and not labels else labels
-    lacking = sorted(images.keys() ^ {key for key, label in labels.items() if label >= -1})
-    if lacking:
-        raise ValueError(
-            f"{len(lacking)} keys have no image or no class number (from 0, or -1 for none), first '{lacking[0]}'"
-        )
-    return tuple(
-        TarMember(info.name, labels[key], shard, info.offset_data, info.size) for key, info in sorted(images.items())
-    )
+            key, dot, extension = file.partition(".")
+            if not info.isfile() or not (key and dot) or any(map(is_hidden, folder.split("/"))):
+                continue
+            other = samples[folder + slash + key].setdefault(extension.lower(), info)
+            if other is not info:
+                raise ValueError(_twice(other, info))
+        has_labels = any(extension.endswith("cls") for members in samples.values() for extension in members)
+        return _matched(archive, shard, samples, not has_labels and is_judged)
+
+
+def _matched(
+    archive: tarfile.TarFile, shard: Path, samples: Mapping[str, Mapping[str, tarfile.TarInfo]], is_unlabeled: bool
+) -> Index:
+    """Images with their classes."""
+    found: list[TarMember] = []
+    others: list[str] = []
+    for key, members in sorted(samples.items()):
+        image, label = _image(members), members.get("cls")
+        others += [info.name for extension, info in members.items() if _looks_like_image(extension) and info != image]
+        if image and (label or is_unlabeled):
+            number = _label(archive, label) if label else -1
+            found.append(TarMember(image.name, number, shard, image.offset_data, image.size))
+        elif image or any(_looks_like_image(extension) or extension.endswith("cls") for extension in members):
+            raise ValueError(_incomplete(key, members))
+    return Index(tuple(found), len(others), next(iter(others), ""))
+
+
+def _image(members: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """The one image of a key."""
+    images = [info for extension, info in members.items() if f".{extension}" in SUFFIXES]
+    if len(images) > 1:
+        raise ValueError(_twice(*images[:2]))
+    return images[0] if images else None
+
+
+def _twice(first: tarfile.TarInfo, second: tarfile.TarInfo) -> str:
+    return f"the members {first.name} and {second.name} stand under one key, and one image and one class are expected"
+
+
+def _looks_like_image(extension: str) -> bool:
+    return f".{extension}".endswith(SUFFIXES)
+
+
+def _incomplete(key: str, members: Mapping[str, tarfile.TarInfo]) -> str:
+    """What is said of a key without an image or a class."""
+    lacking = "image" if "cls" in members else "class number" if _image(members) else "image and no class number"
+    names = ", ".join([info.name for info in members.values()][:4])
+    dotted = " (a key ends at the first dot: rename members whose key has one)"
+    return f"the key '{key}' has no {lacking}; its members: {names}{dotted if any('.' in e for e in members) else ''}"
+
+
+def _label(archive: tarfile.TarFile, info: tarfile.TarInfo) -> int:
+    content = archive.extractfile(info)
+    text = content.read(LABEL + 1).strip() if content else b""
+    if not re.fullmatch(rb"-1|[0-9]{1,19}", text) or int(text) >= 2**63:
+        raise ValueError(f"{info.name} holds {text[:20]!r}; expected the number of a class, from 0, or -1 for none")
+    return int(text)

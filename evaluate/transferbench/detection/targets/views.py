@@ -1,6 +1,6 @@
 """From an annotated image to what a detector takes: resized as Detectron2 resizes, flipped, empty objects left out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -114,7 +114,9 @@ def objects(
     if masks == "outlines":
         return Objects(boxes, labels, polygons=[_outlines(each.mask, scale[:2], to[1], flips) for each in kept])
     if masks == "bitmaps":
-        codes = [rle.encode(each) for each, is_one in zip(bitmaps, is_kept, strict=True) if is_one]
+        codes: list[Mapping[str, Any]] = [
+            rle.encode(each) for each, is_one in zip(bitmaps, is_kept, strict=True) if is_one
+        ]
         return Objects(boxes, labels, rles=codes)
     return Objects(boxes, labels)
 
