@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -67,6 +67,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+@runtime_checkable
 class Family(Protocol):
     """What a file in this folder offers."""
 
@@ -139,14 +140,14 @@ def candidates(tensors: Shapes) -> list[Architecture]:
         complete(Architecture(family=name, arguments=arguments))
         for name, family in FAMILIES.all()
         for arguments in family.propose(tensors)
-        if _is_possible(family, arguments)
+        if _is_possible(family.Arguments, arguments)
     ]
 
 
-def _is_possible(family: Family, arguments: Mapping[str, Any]) -> bool:
+def _is_possible(model: type[Settings], arguments: Mapping[str, Any]) -> bool:
     """Whether the family takes such arguments: shapes may lead to any."""
     try:
-        family.Arguments.model_validate(dict(arguments))
+        model.model_validate(dict(arguments))
     except ValueError:
         return False
     return True

@@ -20,8 +20,6 @@ APART = "/"
 DEEPEST = 32
 """Mappings inside mappings that are entered."""
 LONGEST_NAME = 1024
-LAST = chr(0x10FFFF)
-"""No character comes after it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class StateDict:
         if not prefix:
             return list(self.tensors)
         first = bisect_left(self._sorted, (prefix,))
-        last = bisect_left(self._sorted, (prefix + LAST,), first)
+        last = bisect_left(self._sorted, (prefix[:-1] + chr(ord(prefix[-1]) + 1),), first)
         return [name for _, name in sorted((at, name) for name, at in self._sorted[first:last])]
 
     @cached_property

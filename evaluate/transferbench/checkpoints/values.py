@@ -8,7 +8,6 @@ from torch import Tensor
 from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import unused_tensors
-from transferbench.checkpoints.containers import shards
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Network
 from transferbench.checkpoints.tensor_accounting import TensorAccount
@@ -20,13 +19,23 @@ REPEATED = 1 << 26
 
 
 def require_bearable(path: Path, weights: Weights) -> None:
-    """Refuse a network that would take more memory than its file explains: its tensors repeat what the file holds."""
-    values, held = sum(map(Tensor.numel, weights.values())), sum(file.stat().st_size for file in shards(path))
+    """Refuse a network that would take more memory than the file explains: its tensors repeat what the file holds."""
+    values, held = sum(map(Tensor.numel, weights.values())), _held(weights)
     if values > max(held, REPEATED):
         raise UserError(
-            f"{path} holds {held:,} bytes, and the tensors of its network {values:,} values: they repeat each other. "
-            f"Expected a file as large as its weights, or at most {REPEATED:,} values."
+            f"{path}: the tensors of its network have {values:,} values and lie in {held:,} bytes: they repeat each "
+            f"other. Expected a byte a value, or at most {REPEATED:,} values."
         )
+
+
+def _held(weights: Weights) -> int:
+    """Bytes of memory that some tensors lie in, those that several share counted once."""
+    storages = [tensor.untyped_storage() for tensor in weights.values()]
+    total = end = 0
+    for first, size in sorted((storage.data_ptr(), storage.nbytes()) for storage in storages):
+        total += max(0, first + size - max(first, end))
+        end = max(end, first + size)
+    return total
 
 
 def completed(path: Path, weights: Weights, architecture: Architecture) -> tuple[Weights, list[str]]:

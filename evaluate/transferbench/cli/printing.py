@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
 
-def say(text: object, end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
+def say(text: object, end: str = "\n", file: Any = None, flush: bool = False) -> None:
     """Print text, in which names from files steer no terminal."""
     print(printable(str(text)), end=end, file=file, flush=flush)
 

@@ -39,7 +39,12 @@ def markdown(grid: Grid) -> str:
 
 def plain(text: str) -> str:
     """Text in one line of Markdown, with what would begin a cell, emphasis, code, a link or HTML made harmless."""
-    return MARKED.sub(r"\\\g<0>", printable(" ".join(text.split())))
+    return MARKED.sub(r"\\\g<0>", _line(text))
+
+
+def _line(text: str) -> str:
+    """The text in one line that steers nothing."""
+    return printable(" ".join(text.split()))
 
 
 def html(grid: Grid, caption: str = "") -> str:
@@ -72,19 +77,19 @@ def html(grid: Grid, caption: str = "") -> str:
 
 def terminal(grid: Grid) -> Table:
     """The table for rich to print."""
-    notes = Text("\n".join(map(printable, grid.notes)), "table.caption")
+    notes = Text("\n".join(map(_line, grid.notes)), "table.caption")
     table = Table(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
     for _ in grid.stub:
         table.add_column("")
     for group, name in grid.heads:
-        table.add_column(Text(printable(f"{group}\n{name}")), justify="right")
+        table.add_column(Text(f"{_line(group)}\n{_line(name)}"), justify="right")
     styles = {"": "", "best": "bold", "second": "underline"}
     for line in grid.lines:
         cells = [
-            Text(printable(f"{entry.text}{entry.marks} {entry.spread}".strip()), styles[entry.style])
+            Text(_line(f"{entry.text}{entry.marks} {entry.spread}".strip()), styles[entry.style])
             for entry in line.entries
         ]
         table.add_row(
-            *(Text(printable(name)) for name in line.stub), *cells, style="" if line.kind == "candidate" else "dim"
+            *(Text(_line(name)) for name in line.stub), *cells, style="" if line.kind == "candidate" else "dim"
         )
     return table
