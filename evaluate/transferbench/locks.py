@@ -53,7 +53,12 @@ def take(path: Path) -> Hold | None:
     while path not in _held:  # to close a file a second time would end every hold that this process has on it
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            file = path.open("a+")
+            try:
+                file = path.open("a+")
+            except PermissionError:
+                if path.exists():  # another person's
+                    return None
+                raise
             if not _is_ours(file):
                 file.close()
                 return None

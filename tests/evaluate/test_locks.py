@@ -58,3 +58,16 @@ def test_a_note_that_is_none_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("[1]")
     assert locks.holder(tmp_path / "lock") == {}
     assert locks.holder(tmp_path / "no") == {}
+
+
+def test_a_lock_file_of_another_person_is_taken_and_a_folder_of_theirs_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "theirs").touch()
+    monkeypatch.setattr(Path, "open", refused)
+    assert locks.take(tmp_path / "theirs") is None
+    with pytest.raises(PermissionError, match="new"):
+        locks.take(tmp_path / "new")

@@ -112,7 +112,7 @@ def cache(
     if prune != (older is not None or size is not None):
         raise UserError("To free some of the cache say how much: --prune with --older DAYS, --size GIB or both.")
     if prune:
-        gone = pruning.prune(folder, older, None if size is None else int(size * 2**30))
+        gone = pruning.prune(folder, older, None if size is None else size * 2**30)
         printing.say(f"freed {pruning.total(gone) / 2**20:,.1f} MiB: {len(gone)} extracted or searched")
     left = pruning.entries(folder)
     printing.say(f"{folder}: {len(left)} extracted or searched, {pruning.total(left) / 2**20:,.1f} MiB")

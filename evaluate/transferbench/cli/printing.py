@@ -109,11 +109,11 @@ def stoppable(told: str) -> Iterator[None]:
 
 def finished(found: "list[Record]", is_main: bool) -> None:
     """Print the leaderboard of what a stopped call has finished, if anything."""
-    from transferbench import tables
-
     done = [record for record in found if record.status == "ok"]
     if is_main and done:
         with stopping.polled():
+            from transferbench import tables
+
             print("\nFinished before the stop:")
             show(tables.leaderboard(done, tables.Choice(limited=True)))
 

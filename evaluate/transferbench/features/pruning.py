@@ -36,7 +36,7 @@ def entries(cache: Path) -> list[CacheEntry]:
     return sorted(found, key=lambda entry: (entry.used, entry.paths))
 
 
-def prune(cache: Path, older: float | None, most: int | None, now: float | None = None) -> list[CacheEntry]:
+def prune(cache: Path, older: float | None, most: float | None, now: float | None = None) -> list[CacheEntry]:
     """Remove what was not used for more than `older` days, then the least recently used beyond `most` bytes.
 
     What was used within the hour stays, whatever its size. Returns what went.

@@ -82,7 +82,7 @@ def test_too_little_memory_is_told_with_the_settings_to_lower(
     assert "memory with one test image of 64 pixels" in said
     assert "INPUT.MIN_SIZE_TEST" in said
     monkeypatch.setattr(Detector, "losses", full)
-    said = failure(coco(tmp_path / "mine"), tmp_path / "out")
+    said = failure(coco(tmp_path / "mine"), tmp_path / "other")
     assert "memory with 4 images per iteration" in said
     assert "detect.batch_size" in said
     assert "INPUT.MIN_SIZE_TRAIN" in said

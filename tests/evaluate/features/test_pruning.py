@@ -50,14 +50,14 @@ def test_what_is_computed_at_once_is_one_entry_and_the_least_recently_used_is_fi
     [
         (25.0, None, [55, 200, 1000, 400]),
         (0.0, None, [400]),
-        (None, 1500, [1000, 400]),
-        (None, 0, [400]),
-        (15.0, 1400, [1000, 400]),
+        (None, 1500.0, [1000, 400]),
+        (None, 0.0, [400]),
+        (15.0, 1400.0, [1000, 400]),
         (None, None, [110, 55, 200, 1000, 400]),
     ],
 )
 def test_pruning_is_by_age_and_by_size_and_leaves_what_is_in_use(
-    older: float | None, most: int | None, left: list[int], full_cache: Path
+    older: float | None, most: float | None, left: list[int], full_cache: Path
 ) -> None:
     gone = pruning.prune(full_cache, older, most, NOW)
     assert [entry.size for entry in pruning.entries(full_cache)] == left
@@ -73,7 +73,7 @@ def test_features_that_are_used_again_are_not_the_oldest(
         os.utime(path, (NOW, NOW))
     extract(tiny_candidate, tiny_images(6), tmp_path, HERE, 0)
     assert pruning.entries(tmp_path)[0].used > NOW
-    assert pruning.prune(tmp_path, 0.0, 0) == []
+    assert pruning.prune(tmp_path, 0.0, 0.0) == []
 
 
 def test_the_command_and_the_doctor_say_sizes(
@@ -84,6 +84,7 @@ def test_the_command_and_the_doctor_say_sizes(
         code, _, err = evaluate("cache", "--cache", full_cache, *words)
         assert code == 2
         assert "--prune with --older DAYS" in err
+    assert evaluate("cache", "--cache", full_cache, "--prune", "--size", "inf")[1].startswith("freed 0.0 MiB: 0 ")
     code, out, _ = evaluate("cache", "--cache", full_cache, "--prune", "--older", 1)
     assert code == 0
     assert out == f"freed 0.0 MiB: 5 extracted or searched\n{full_cache}: 0 extracted or searched, 0.0 MiB\n"
