@@ -80,15 +80,18 @@ def by_number(name: str, every: Mapping[str, Int64[np.ndarray, "n"]], split: str
     Labels count them, so that none is larger than there are images; those below 0 stay what they are.
 
     Raises:
-        UserError: for a split with numbers that no training image has.
+        UserError: for a split whose numbers are those of the training images and 1, or less 1.
     """
-    taught, strange = _occurring(every.get("train", every[split])), _occurring(every[split])
-    strange = np.setdiff1d(strange, taught)
-    if len(strange) and len(taught):
+    taught, shown = (_occurring(each) for each in (every.get("train", every[split]), every[split]))
+    if (
+        len(taught)
+        and len(shown)
+        and (shift := int(shown[0] - taught[0])) == shown[-1] - taught[-1]
+        and abs(shift) == 1
+    ):
         raise UserError(
-            f"{name}/{split} has the class number(s) {listed([str(each) for each in strange])}, which no "
-            f"training image has. Expected those of training images: {listed([str(each) for each in taught])}. Number "
-            "both alike, or leave those images out."
+            f"{name}/{split} numbers its classes {shown[0]} to {shown[-1]}, and the training images {taught[0]} to "
+            f"{taught[-1]}: one counts from 1 where the other counts from 0. Number both alike."
         )
     numbers, labels = np.unique(np.concatenate(list(every.values()))), every[split]
     numbers = numbers[numbers >= 0]

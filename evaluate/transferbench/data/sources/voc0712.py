@@ -112,7 +112,10 @@ def _parts(bundle: Bundle, split: str) -> tuple[Sequence[Part], bool]:
     for part in ("train",) if split == "train" and is_val_judged else PARTS[split]:
         if part in there:
             return there[part], False
-    raise UserError(f"{bundle.root} has no list of images for {split}; found: {', '.join(lists) or 'none'}. {LAYOUT}")
+    apart = " Where val is judged, those to train on are in train.txt: trainval.txt holds both." * is_val_judged
+    raise UserError(
+        f"{bundle.root} has no list of images for {split}; found: {', '.join(lists) or 'none'}. {LAYOUT}{apart}"
+    )
 
 
 def _holding(bundle: Bundle, folders: Sequence[str], part: str) -> list[Part]:
