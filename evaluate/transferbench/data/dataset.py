@@ -85,8 +85,9 @@ def _apart(train: LabeledImages, test: LabeledImages) -> Dataset:
             f"{len(common)} of the {len(test)} {test.split} images of {test.info.name} are training images too (first: "
             f"{common[0]}). Expected others to judge on: take them out of one list."
         )
-    labels = [images.boxes.packed.labels[~images.boxes.packed.crowd] for images in (train, test)]
-    return Dataset(train, _noted(test, *_untaught(train.info.classes, *labels, f"{test.info.name}/{test.split}")))
+    taught, judged = (images.boxes.packed.labels[~images.boxes.packed.crowd] for images in (train, test))
+    notes = _untaught(train.info.classes, taught, judged, f"{test.info.name}/{test.split}")
+    return Dataset(train, _noted(test, *notes))
 
 
 def _untaught(
@@ -94,10 +95,10 @@ def _untaught(
 ) -> list[str]:
     """What is said where classes are judged that no training label shows, or one class alone is."""
     numbers = np.unique(judged)
-    strange = [classes[i] for i in np.setdiff1d(numbers, taught) if i < len(classes)]
+    strange = [classes[int(i)] for i in np.setdiff1d(numbers, taught)]
     notes = [f"{place}: no training label is of {len(strange)} of its classes ({listed(strange)})."] if strange else []
     if len(numbers) == 1 < len(np.unique(taught)):
-        notes.append(f"{place}: all labels are of one class ({classes[numbers[0]]}), so that it tells little.")
+        notes.append(f"{place}: all labels are of one class ({classes[int(numbers[0])]}), so that it tells little.")
     return notes
 
 
