@@ -135,7 +135,7 @@ def test_a_report_and_a_comparison_open_the_split_that_was_judged(where: Path, t
     assert [library.dataset(record).test.split for record in (other, usual, other)] == ["val", "test", "val"]
     assert differences(usual, other)[0] == "the judged split the usual -> val"
     assert "--split val --out results" in cure(other, "a.pth", "results")
-    assert "--data set --split val --again" in again(other)
+    assert "--data PATH/set --split val --again" in again(other)
     assert "--split" not in cure(usual, "a.pth", "results") + again(usual)
 
 
