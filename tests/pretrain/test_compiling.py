@@ -27,11 +27,11 @@ def trained(recipe: Recipe, images: LabeledImages, mode: compiling.Mode, said: l
     return training
 
 
-def assert_same(one: Training, other: Training) -> None:
+def assert_same(one: Training, other: Training, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     first, second = one.learner.state_dict(), other.learner.state_dict()
     assert first.keys() == second.keys()
     for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(second[name], tensor, rtol=rtol, atol=atol, msg=name)
 
 
 @pytest.mark.parametrize("micro_batch_size", [pytest.param(None, marks=pytest.mark.slow), 4])
@@ -104,7 +104,8 @@ def test_a_mode_that_does_not_exist_is_refused() -> None:
 
 @pytest.mark.slow
 def test_machine_code_trains_as_torch_does(recipe: Recipe, tiny_images: Images) -> None:
-    said = list[str]()
-    found = trained(recipe, tiny_images(20), "default", said)
+    """Sums of machine code are in another order, and INTL's iterations enlarge that: 1e-3 with AVX-512."""
+    said, changed = list[str](), recipe.model_copy(update={"backbone": VIT})
+    compiled = trained(changed, tiny_images(20), "default", said)
     assert len(said) == 1
-    assert_same(trained(recipe, tiny_images(20), "off", []), found)
+    assert_same(trained(changed, tiny_images(20), "off", []), compiled, rtol=5e-3, atol=5e-3)
