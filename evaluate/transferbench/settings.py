@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import pydantic
 import yaml
 
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, elsewhere, unknown
 from transferbench.fields import Branches
 from transferbench.misfits import Misfit, explained
 from transferbench.origins import Origin
@@ -125,12 +125,15 @@ def merged(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> d
 def from_file(path: Path) -> dict[str, Any]:
     """The mapping a YAML or JSON file holds."""
     if not path.is_file():
-        raise UserError(f"No settings file at {path}.")
-    text = path.read_text()
+        raise UserError(elsewhere(path) or f"No settings file at {path}.")
+    kind = path.suffix.lstrip(".").upper() or "YAML"
     try:
+        text = path.read_text()
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as {path.suffix.lstrip('.').upper()}: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read as {kind}: it is nested too deeply for settings.") from None
+    except (yaml.YAMLError, ValueError) as error:  # of numbers and dates that are none, and of other encodings
+        raise UserError(f"{path} cannot be read as {kind}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold a mapping of settings, found {type(values).__name__}.")
     return values
@@ -154,7 +157,7 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         raise UserError(f"--set takes NAME=VALUE, for example optim.lr=0.1; found '{override}'.")
     try:
         return name.split("."), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return name.split("."), value
 
 

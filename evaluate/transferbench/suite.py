@@ -113,8 +113,8 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(name: str | Path) -> Suite:
-    """A suite by its name, or from a YAML file.
+def load(name: str | Path, above: tuple[Path, ...] = ()) -> Suite:
+    """A suite by its name, or from a YAML file; `above` are those that extend it.
 
     Raises:
         UserError: when there is no such suite, or with every misfit of the file.
@@ -124,12 +124,14 @@ def load(name: str | Path) -> Suite:
         if str(name) not in names():
             raise unknown("suite", str(name), names())
         path = FOLDER / f"{name}.yaml"
+    if path.resolve() in above:
+        raise UserError(f"The suite {path} extends itself, directly or through others.")
     suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=Origin((path,)))
     beside_it = [each.model_copy(update={"task": beside(each.task, path.parent)}) for each in suite.jobs]
     suite = suite.model_copy(update={"jobs": tuple(beside_it)})
     for i, entry in enumerate(suite.jobs):
         entry._origin = Origin((path,), under=("jobs", i, "settings"))
-    inherited = _extended(suite.extends, path).jobs if suite.extends else ()
+    inherited = _extended(suite.extends, path, above).jobs if suite.extends else ()
     overrides = addressed(suite.overrides, inherited)
     misfits = [line for override in overrides for line in unreachable(override, inherited)]
     jobs = tuple(entry.changed(overrides) for entry in inherited) + suite.jobs
@@ -141,9 +143,9 @@ def load(name: str | Path) -> Suite:
     return suite.model_copy(update={"jobs": jobs})
 
 
-def _extended(name: str, path: Path) -> Suite:
+def _extended(name: str, path: Path, above: tuple[Path, ...]) -> Suite:
     try:
-        return load(name)
+        return load(name, (*above, path.resolve()))
     except UserError as error:
         raise UserError(f"{path}, extends: {error}") from None
 

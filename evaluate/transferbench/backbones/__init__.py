@@ -23,6 +23,9 @@ LIVE = "module"
 COUNTER = "num_batches_tracked"
 """How the names of a batch norm's step counter end."""
 
+IMPOSSIBLE = (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+"""What torch and timm raise of arguments that are each in range and do not fit one another."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -98,8 +101,14 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
     """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
     full = complete(architecture)
     family: Family = FAMILIES.registered(full.family)
-    with seeded(seed), torch.device(device):
-        backbone = family.build(family.Arguments.model_validate(full.arguments))
+    try:
+        with seeded(seed), torch.device(device):
+            backbone = family.build(family.Arguments.model_validate(full.arguments))
+    except IMPOSSIBLE as error:
+        if plugins.is_outside(full.family):
+            raise
+        stated = ", ".join(f"{name}={value}" for name, value in full.arguments.items())
+        raise UserError(f"No {full.family} can be built with {stated}: {error}. Change what does not fit.") from None
     backbone.architecture = full
     return backbone
 
@@ -122,11 +131,18 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def candidates(tensors: Shapes) -> list[Architecture]:
     """Every architecture that some family proposes for tensors of these names and shapes."""
-    return [
-        complete(Architecture(family=name, arguments=arguments))
-        for name, family in FAMILIES.all()
-        for arguments in family.propose(tensors)
-    ]
+    proposed = [(name, each) for name, family in FAMILIES.all() for each in family.propose(tensors)]
+    return [architecture for name, each in proposed if (architecture := _possible(name, each))]
+
+
+def _possible(family: str, arguments: Mapping[str, Any]) -> Architecture | None:
+    """The architecture; None where no network can have such arguments, as misshapen tensors suggest them."""
+    try:
+        architecture = complete(Architecture(family=family, arguments=dict(arguments)))
+        expected_shapes(architecture)
+    except UserError:
+        return None
+    return architecture
 
 
 def assumptions(architecture: Architecture) -> list[str]:

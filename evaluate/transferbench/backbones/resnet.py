@@ -22,17 +22,17 @@ class Arguments(Settings):
     depth: Literal[10, 18, 26, 34, 50, 101, 152, 200] = Field(
         50, description="number of layers, as in ResNet-50; 50 and more have bottlenecks"
     )
-    width: float = Field(1.0, gt=0, description="multiplies the channels of the stem and of every stage")
-    groups: int = Field(1, ge=1, description="groups of the 3x3 convolutions (ResNeXt)")
+    width: float = Field(1.0, ge=1 / 64, le=64, description="multiplies the channels of the stem and of every stage")
+    groups: int = Field(1, ge=1, le=4096, description="groups of the 3x3 convolutions (ResNeXt)")
     width_per_group: int = Field(
-        64, ge=1, description="channels of a group in the first stage; 128 with one group is a wide ResNet"
+        64, ge=1, le=4096, description="channels of a group in the first stage; 128 with one group is a wide ResNet"
     )
     stem: Literal["imagenet", "cifar", "small_maxpool", "deep"] = Field(
         "imagenet", description="7x7 stride 2 and max-pool | 3x3 without | 3x3 with max-pool | three 3x3 and max-pool"
     )
-    conv1_padding: int | None = Field(None, ge=0, description="of the stem's convolution; none: half its kernel")
+    conv1_padding: int | None = Field(None, ge=0, le=64, description="of the stem's convolution; none: half its kernel")
     conv1_bias: bool = Field(False, description="the stem's convolution has a bias")
-    pre_pad: int = Field(0, ge=0, description="zero padding in front of the stem (INTL's CIFAR code pads by 1)")
+    pre_pad: int = Field(0, ge=0, le=64, description="zero padding in front of the stem (INTL's CIFAR code pads by 1)")
     same_padding: bool = Field(False, description="every layer pads as TensorFlow does, uneven at stride 2")
     stride_in_1x1: bool = Field(False, description="bottlenecks stride in their first convolution (MSRA, Caffe2)")
     avg_down: bool = Field(False, description="shortcuts average before a convolution without stride (ResNet-D)")

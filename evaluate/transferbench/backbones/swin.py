@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -15,17 +15,22 @@ from torch import Tensor, nn
 from transferbench.backbones import Backbone, Shapes
 from transferbench.settings import Settings
 
+Blocks = Annotated[int, Field(ge=1, le=256)]
+Heads = Annotated[int, Field(ge=1, le=1 << 13)]
+
 
 class Arguments(Settings):
     """What fixes a Swin transformer's computation."""
 
-    image_size: int = Field(224, ge=1, description="side of the images, pixels")
-    patch_size: int = Field(4, ge=1, description="side of a patch, pixels")
-    dim: int = Field(96, ge=1, description="channels of the first stage, doubled with each")
-    depths: tuple[int, ...] = Field((2, 2, 6, 2), description="blocks of each stage")
-    heads: tuple[int, ...] = Field((3, 6, 12, 24), description="attention heads of each stage")
-    window: int = Field(7, ge=1, description="side of an attention window, patches")
-    mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of an MLP over its inputs")
+    image_size: int = Field(224, ge=1, le=1 << 14, description="side of the images, pixels")
+    patch_size: int = Field(4, ge=1, le=1024, description="side of a patch, pixels")
+    dim: int = Field(96, ge=1, le=1 << 13, description="channels of the first stage, doubled with each")
+    depths: tuple[Blocks, ...] = Field((2, 2, 6, 2), min_length=1, max_length=8, description="blocks of each stage")
+    heads: tuple[Heads, ...] = Field(
+        (3, 6, 12, 24), min_length=1, max_length=8, description="attention heads of each stage"
+    )
+    window: int = Field(7, ge=1, le=256, description="side of an attention window, patches")
+    mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP over its inputs")
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
     norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalization")
 

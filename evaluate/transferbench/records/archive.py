@@ -6,6 +6,7 @@ import json
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -49,7 +50,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, Path(name))
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise UserError(f"{path} is not a whole archive: {error}. Make it again with `evaluate pack`.") from None
         yield Path(name)
 
@@ -82,7 +83,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
         manifest = json.loads(archive.read(MANIFEST))
         if manifest["format"] == FORMAT:
             return {str(name): str(hashed) for name, hashed in manifest["files"].items()}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         pass
     raise UserError(f"{path} is not an archive made by `evaluate pack`: it holds no {MANIFEST} that says '{FORMAT}'.")
 

@@ -195,8 +195,12 @@ def read(path: Path) -> Record:
         ValueError: when the file holds none, or one edited since it was written.
     """
     try:
-        values = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        values = json.loads(content)
+        if b"\\ud" in content.lower():
+            json.dumps(values, ensure_ascii=False).encode()  # half a character can stand in JSON, and nowhere else
         record = Record.model_validate(values)
+        _ = record.card.architecture.name  # of arguments that its family does not have there is none
         checksum = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
     except FileNotFoundError:
         raise

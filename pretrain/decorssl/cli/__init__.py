@@ -1,7 +1,6 @@
 """The `pretrain` command: its name, what it offers and its exit codes."""
 
 import copy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
+from transferbench.cli import ending
 from transferbench.errors import UserError, unknown
 from transferbench.plugins import Registry, is_outside
 
@@ -57,6 +57,8 @@ class Commands(TyperGroup):
         if command is not None and cmd_name not in (METHOD, STUDY):
             return command
         if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in METHODS.names():
+            if cmd_name.endswith((".yaml", ".yml", ".json")):
+                raise UserError(f"'{cmd_name}' is a recipe and no method: pretrain METHOD --recipe {cmd_name}")
             raise unknown("command or method", cmd_name, self.list_commands(ctx))
         return self._named(ctx, METHOD, cmd_name, "Methods")
 
@@ -118,8 +120,4 @@ app.command(epilog=POINTER)(listing.times)
 
 def main() -> None:
     """Run the command line; a UserError is printed without a traceback, with exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    ending.run(app)
