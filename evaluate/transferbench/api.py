@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from transferbench import records, renamed
+from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import load, wrap
@@ -39,6 +39,8 @@ class EvaluationRequest:
         data: data sets by name or path; none takes those that the suite names, else the digits.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
+        only: run only the jobs of these names (ids or tasks); none names all.
+        skip: leave out the jobs of these names.
         overrides: `JOB.KEY=VALUE`.
         limit: keep only so many images of each split (a smoke run, left out of leaderboards).
         seeds: each job runs once with each; one that no seed changes runs once.
@@ -54,6 +56,8 @@ class EvaluationRequest:
     data: Sequence[str] = ()
     suite: Suite | str | Path | None = None
     task: str | None = None
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
     overrides: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     limit: int | None = None
@@ -189,6 +193,7 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     Raises:
         UserError: for settings, files, or when none of the data sets is here.
     """
+    _require_room(execution)
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
     named = request.data or (stated.data if stated else ()) or (DATA,)
     request = replace(request, suite=stated, data=named)
@@ -209,6 +214,15 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     return Evaluation(assignments, tuple(notes), execution, datasets, problems)
 
 
+def _require_room(execution: Execution) -> None:
+    """Refuse folders that nothing could be kept in; a cache that can only be read may hold all there is to read."""
+    if execution.out:
+        for name in ("", records.RECORDS, records.ARTIFACTS, records.UNFINISHED):
+            state.require_writable(execution.out / name)
+    if not execution.cache.is_dir():
+        state.require_writable(execution.cache, "--cache")
+
+
 def _agreed(candidate: Candidate, runtime: Runtime) -> Candidate:
     """The candidate as the first process knows it: a live module's digest is computed by each."""
     mark, is_repeatable = runtime.gather_objects((candidate.digest, candidate.is_repeatable))[0]
@@ -224,11 +238,14 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
             chosen = dict.fromkeys(request.data, stated)
         case name:
             chosen = dict.fromkeys(request.data, suites.load(name))
-    return {data: each.only(request.task) for data, each in chosen.items()} if request.task else chosen
+    if request.task:
+        chosen = {data: each.only(request.task) for data, each in chosen.items()}
+    return suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
+    stopping.check()
     if isinstance(model, nn.Module):
         return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
     name, equals, path = str(model).partition("=")

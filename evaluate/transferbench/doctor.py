@@ -11,10 +11,11 @@ from typing import Literal
 
 import torch
 
-from transferbench import runtime
+from transferbench import records, runtime
 from transferbench.data import SOURCES, STORED, open_split
 from transferbench.detection import by_detectron2
 from transferbench.errors import UserError
+from transferbench.features import pruning
 
 PYTHON = (3, 11)
 
@@ -35,7 +36,7 @@ class Check:
         return self.is_required and self.status != "ok"
 
 
-def examine(data_root: Path, cache: Path) -> list[Check]:
+def examine(data_root: Path, cache: Path, out: Path = Path("results")) -> list[Check]:
     """Every check, in the order to mend them."""
     return [
         python(),
@@ -47,6 +48,7 @@ def examine(data_root: Path, cache: Path) -> list[Check]:
         package("detectron2", "detection with Detectron2 itself", by_detectron2.INSTALL),
         *data(data_root),
         writable(cache),
+        store(out),
     ]
 
 
@@ -143,4 +145,14 @@ def writable(cache: Path) -> Check:
         return Check(
             "cache", "missing", f"cannot write to {cache}: {error.strerror}", "export TRANSFERBENCH_CACHE=DIR", True
         )
-    return Check("cache", "ok", str(cache), is_required=True)
+    found = pruning.entries(cache)
+    size = f"{len(found)} extracted or searched, {pruning.total(found) / 2**20:,.1f} MiB"
+    return Check("cache", "ok", f"{cache}: {size}", is_required=True)
+
+
+def store(out: Path) -> Check:
+    """How much a folder of results holds, finished and not."""
+    count = sum(1 for _ in (out / records.RECORDS).rglob("*.json"))
+    artifacts, unfinished = (pruning.size_of(out / name) / 2**20 for name in (records.ARTIFACTS, records.UNFINISHED))
+    told = f", {artifacts:,.1f} MiB of artifacts, {unfinished:,.1f} MiB of unfinished work"
+    return Check("records", "ok", f"{out}: {count} records{told}")

@@ -5,9 +5,21 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import traceback
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNUSABLE = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
+"""What a disk answers that is full, and one that cannot be written to or read where it was tried."""
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, those that turn the direction of writing, and what no file or XML can hold."""
 
 
 class UserError(Exception):
@@ -29,11 +41,8 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     return UserError(f"Unknown {kind} '{word}'.{nearest(word, names)} Known: {', '.join(names) or 'none'}.")
 
 
-OF_PATHS = {
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG),
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EINVAL),
-}
-"""What the system answers when a path, its name or its disk is at fault and not the program."""
+OF_PATHS = (errno.ENOENT, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL)
+"""What the system answers when a path is at fault and neither its disk nor the program."""
 LOOP = "Symlink loop from "
 """What pathlib says when it resolves one."""
 LONGEST = 100
@@ -76,14 +85,37 @@ def require_of_hub(text: str, library: str) -> None:
         )
 
 
-def printable(name: str) -> str:
-    """A name that may come from a file's, in characters that every encoding of Unicode has."""
-    return name.encode(errors="backslashreplace").decode()
+def of_disk(error: Exception) -> UserError | None:
+    """What a person can mend where a disk is full or cannot be used; None of any other error."""
+    if not isinstance(error, OSError) or error.errno not in (*FULL, *UNUSABLE):
+        return None
+    place = str(error.filename or "a file")
+    if error.errno not in FULL:
+        return UserError(f"Cannot use {place}: {error.strerror}. Choose another folder, or mend its permissions.")
+    room = f" {_free(Path(place)) / 2**20:.1f} MiB are free there." if error.filename else ""
+    return UserError(
+        f"Cannot write {place}: {error.strerror}.{room} Free some space or choose another folder, and run the same "
+        "command again: what is finished is kept."
+    )
+
+
+def _free(path: Path) -> int:
+    """Bytes that are free where a file would be."""
+    return shutil.disk_usage(next(each for each in path.absolute().parents if each.is_dir())).free
+
+
+def printable(text: str) -> str:
+    """The text with characters that steer a terminal, break XML or turn the writing around as their numbers.
+
+    Lines stay lines: newlines and tabs are left.
+    """
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def told(error: Exception) -> str:
-    """What a record says of an error: the bare message of a `UserError`, of a bug its traceback."""
-    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    """What a record says of an error: the bare message of what a person can mend, of a bug its traceback."""
+    known = error if isinstance(error, UserError) else of_disk(error)
+    return str(known) if known else "".join(traceback.format_exception(error))
 
 
 def is_bug(text: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from transferbench.fields import Branches, suggestion
-from transferbench.origins import Origin
+from transferbench.origins import OPTION, Origin
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class Misfit:
 
 
 def explained(model: type[BaseModel], misfits: Sequence[Misfit], origin: Origin, branches: Branches) -> str:
-    """A line for each, below one that names the file."""
-    lines = [f"{len(misfits)} invalid setting(s) in {origin.name}:"]
-    for each in misfits:
-        where, place = ".".join(map(str, each.location)), origin.place(each.location)
+    """A line for each, below one that names the file, or the option where all were written there."""
+    places = [origin.place(each.location) for each in misfits]
+    lines = [f"{len(misfits)} invalid setting(s) in {OPTION if set(places) == {f' ({OPTION})'} else origin.name}:"]
+    for each, place in zip(misfits, places, strict=True):
+        where = ".".join(map(str, each.location))
         if each.kind == "extra_forbidden":
             lines.append(f"  {where}: no such setting.{suggestion(model, each.location, branches)}{place}")
         elif each.kind == "missing":

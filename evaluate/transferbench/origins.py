@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+OPTION = "--set"
 Location = Sequence[int | str]
 """The way to a value through mappings and lists."""
 
@@ -33,7 +34,7 @@ class Origin:
         """` (line 3)` of the first file, ` (FILE, line 3)` of another, ` (--set)`; empty where it is not known."""
         given = [override.partition("=")[0].split(".") for override in self.overrides]
         if any(list(map(str, location[: len(path)])) == path for path in given):
-            return " (--set)"
+            return f" ({OPTION})"
         for i, path in enumerate(self.files):
             line = line_of(path, [*self.under, *location])
             if line:

@@ -84,8 +84,8 @@ class Registry:
         """
         self.require_known(name)
         module = _NAMED.get((self.package, name))
-        if module is None and (allowed := _allowed(name)):
-            module = self._complete(name, allowed)
+        if module is None and (own := _allowed_as(name)):
+            module = self._complete(name, _NAMED["", own])
         return module or self._entry(name)
 
     def require_known(self, name: str) -> None:
@@ -98,8 +98,11 @@ class Registry:
 
     def has(self, name: str) -> bool:
         """Whether `registered` finds the name."""
-        named = (self.package, name) in _NAMED or _allowed(name) is not None
-        return named or name.replace("-", "_") in self.names()
+        return self.named(name) is not None or name.replace("-", "_") in self.names()
+
+    def named(self, name: str) -> str | None:
+        """The name under which a person has named what a file calls `name`; None where nobody has."""
+        return name if (self.package, name) in _NAMED else _allowed_as(name)
 
     def _entry(self, name: str) -> Any:
         entry = name.replace("-", "_")
@@ -148,11 +151,11 @@ def allow(name: str) -> None:
     _NAMED["", name] = _imported(name, "code")
 
 
-def _allowed(name: str) -> ModuleType | None:
-    """What `allow` has imported under this name, or of a file under its name without the folder."""
-    every = {own: module for (package, own), module in _NAMED.items() if not package and is_outside(name)}
-    same_file = (module for own, module in every.items() if name.endswith(".py") and recorded(own) == recorded(name))
-    return every.get(name) or next(same_file, None)
+def _allowed_as(name: str) -> str | None:
+    """Under which name `allow` has imported this, or of a file the one without the folder; None where it has not."""
+    every = [own for package, own in _NAMED if not package and is_outside(name)]
+    same_file = (own for own in every if name.endswith(".py") and recorded(own) == recorded(name))
+    return name if name in every else next(same_file, None)
 
 
 def _imported(name: str, kind: str) -> ModuleType:

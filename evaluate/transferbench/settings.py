@@ -80,6 +80,8 @@ class Settings(pydantic.BaseModel):
 
 
 Model = TypeVar("Model", bound=Settings)
+MOST_VALUES = 100_000
+"""In a settings file: a few lines of aliases can stand for billions."""
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -126,17 +128,35 @@ def from_file(path: Path) -> dict[str, Any]:
     """The mapping a YAML or JSON file holds."""
     if not path.is_file():
         raise UserError(elsewhere(path) or f"No settings file at {path}.")
-    kind = path.suffix.lstrip(".").upper() or "YAML"
     try:
         text = path.read_text()
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except RecursionError:
-        raise UserError(f"{path} cannot be read as {kind}: it is nested too deeply for settings.") from None
-    except (yaml.YAMLError, ValueError) as error:  # of numbers and dates that are none, and of other encodings
-        raise UserError(f"{path} cannot be read as {kind}: {error}") from None
+        values = json.loads(text) if path.suffix == ".json" else _from_yaml(path, text)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as {path.suffix.lstrip('.').upper() or 'YAML'}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold a mapping of settings, found {type(values).__name__}.")
     return values
+
+
+def _from_yaml(path: Path, text: str) -> Any:
+    """What a YAML file holds, unless its aliases, written out, would be more than anyone writes."""
+    loader = yaml.SafeLoader(text)
+    try:
+        top = loader.get_single_node()
+        waiting, count = [top], 0
+        while waiting and count <= MOST_VALUES:
+            node = waiting.pop()
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [part for each in parts for part in (each if isinstance(each, tuple) else (each,))]
+            count += len(parts)
+            waiting += parts
+        if count > MOST_VALUES:
+            raise UserError(f"{path} stands for more than {MOST_VALUES:,} values with its aliases written out.")
+        return loader.construct_document(top) if top else None
+    finally:
+        loader.dispose()
 
 
 def canonical_json(value: Settings | Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from transferbench.tasks import TASKS
 HEADS = ("name", "type and range", "default", "meaning")
 RESOLVED = ("name", "type and range", "default", "value", "", "meaning")
 DIFFERS = "*"
+QUICK = "quick"
 IMAGES = (
     "Images: RGB of 8 bits a channel as their files hold them; an orientation noted in EXIF is not applied, as in "
     "torchvision's ImageFolder."
@@ -130,7 +131,7 @@ def _of_task(name: str) -> Sheet:
         f"Version {task.VERSION}; the backbone {'stays frozen' if task.FROZEN else 'is trained too'}; main score: "
     )
     images = "" if "boxes" in getattr(task, "LABELS", ()) else IMAGES
-    told = (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.", images)
+    told = (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.", images, _in_quick(name))
     text = "\n".join(filter(None, told))
     grids = [declared(rows(config))]
     if config.PRESETS:
@@ -139,6 +140,21 @@ def _of_task(name: str) -> Sheet:
     sets = [f"{name}.preset={next(iter(config.PRESETS))}"] if config.PRESETS else []
     sets = [*([f"{name}.{first}"] if (first := example(config)) else []), *sets]
     return Sheet(f"Task {name}", text, tuple(grids), tuple(f"evaluate {name} FILE --set {each}" for each in sets))
+
+
+def _in_quick(name: str) -> str:
+    """What the task's jobs in the suite `quick` change of its defaults; empty where they change nothing."""
+    changed = [
+        f"{job.id}: {differing}"
+        for job in suite.load(QUICK).jobs
+        if job.task == name and (differing := _differing(job))
+    ]
+    if not changed:
+        return ""
+    return (
+        f"`evaluate {name} FILE` takes the settings of the data set's suite. Those of `{QUICK}`, which most data sets "
+        f"have, are not the defaults: {'; '.join(changed)}."
+    )
 
 
 def _preset(config: type[Settings], name: str) -> list[tuple[str, str, str]]:

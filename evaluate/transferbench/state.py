@@ -33,13 +33,24 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An `OSError` in the block that names no file, as a write to an open one, names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
         raise
 
 
@@ -130,16 +141,16 @@ def load(path: Path) -> Any:
     return _restore(json.loads(skeleton), tensors)
 
 
-def require_writable(folder: Path) -> None:
-    """Refuse, leaving nothing behind, a folder that could not be made or written to.
+def require_writable(folder: Path, option: str = "--out") -> None:
+    """Refuse, leaving nothing behind, a folder that could not be made or written to; `option` is what names it.
 
     Raises:
         UserError: naming the folder that is in the way.
     """
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         what = "cannot be written to" if nearest.is_dir() else "is not a folder"
-        raise UserError(f"Cannot write to {folder}: {nearest} {what}. Choose another --out.")
+        raise UserError(f"Cannot write to {folder}: {nearest} {what}. Choose another {option}.")
 
 
 def _broken(path: Path, why: str) -> BrokenStateError:

@@ -1,6 +1,6 @@
 """What a call runs: a suite of jobs, every setting of which is checked before the first job starts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field
 
 from transferbench.addressing import addressed, unreachable
+from transferbench.data import SOURCES
 from transferbench.errors import UserError, unknown
 from transferbench.origins import Origin
 from transferbench.plugins import beside, is_outside
@@ -42,6 +43,10 @@ class SuiteEntry(Settings):
     def answers_to(self, name: str) -> bool:
         """Whether `name` is this job's id or task (`-` and `_` are the same here)."""
         return name.replace("-", "_") in (self.id.replace("-", "_"), self.task.replace("-", "_"))
+
+    def is_among(self, only: Collection[str], skip: Collection[str]) -> bool:
+        """Whether this job is one of those named, all where none is, and none of those to skip."""
+        return (not only or any(map(self.answers_to, only))) and not any(map(self.answers_to, skip))
 
     def changed(self, overrides: Iterable[str]) -> "SuiteEntry":
         """This job with those of the overrides that reach it (`JOB.KEY=VALUE`) laid over its settings.
@@ -90,10 +95,41 @@ class Suite(Settings):
         """The data sets that its jobs name: what it runs on when none is asked for."""
         return tuple(dict.fromkeys(name for entry in self.jobs for name in entry.data))
 
+    def on(self, data: str) -> "Suite":
+        """The jobs for these data: for images of one's own, none that a suite of the package runs on embedded ones."""
+        if data.replace("-", "_") in SOURCES.names() or self.name not in names():
+            return self
+        kept = tuple(entry for entry in self.jobs if not entry.embedded)
+        return self.model_copy(update={"jobs": kept or self.jobs})
+
     def only(self, name: str) -> "Suite":
         """The jobs of one task, as this suite states them; the task's own defaults where it has none."""
         kept = tuple(entry for entry in self.jobs if entry.answers_to(name))
         return self.model_copy(update={"jobs": kept or (SuiteEntry(task=name),)})
+
+
+def chosen(
+    of: Mapping[str, Suite], only: Collection[str] = (), skip: Collection[str] = (), is_asked_for: bool = False
+) -> dict[str, Suite]:
+    """The suite of each data set with the jobs of these names only (ids or tasks), and without those to skip.
+
+    Where no names are given and the jobs are not `is_asked_for` otherwise, those that do not fit the data are left out.
+
+    Raises:
+        UserError: for a name that no job has, or when no job is left.
+    """
+    known = sorted({name for suite in of.values() for entry in suite.jobs for name in (entry.id, entry.task)})
+    for name in (*only, *skip):
+        if not any(entry.answers_to(name) for suite in of.values() for entry in suite.jobs):
+            raise unknown("job", name, known)
+    fitting = of if only or is_asked_for else {data: suite.on(data) for data, suite in of.items()}
+    kept = {
+        data: suite.model_copy(update={"jobs": tuple(entry for entry in suite.jobs if entry.is_among(only, skip))})
+        for data, suite in fitting.items()
+    }
+    if not any(suite.jobs for suite in kept.values()):
+        raise UserError(f"No job is left. Jobs: {', '.join(known)}.")
+    return {data: suite for data, suite in kept.items() if suite.jobs}
 
 
 @dataclass(frozen=True)
@@ -113,19 +149,24 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(name: str | Path, above: tuple[Path, ...] = ()) -> Suite:
-    """A suite by its name, or from a YAML file; `above` are those that extend it.
+def load(name: str | Path) -> Suite:
+    """A suite by its name, or from a YAML file.
 
     Raises:
         UserError: when there is no such suite, or with every misfit of the file.
     """
+    return _loaded(name, ())
+
+
+def _loaded(name: str | Path, above: tuple[Path, ...]) -> Suite:
+    """The suite, which the files `above` extend."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if str(name) not in names():
             raise unknown("suite", str(name), names())
         path = FOLDER / f"{name}.yaml"
     if path.resolve() in above:
-        raise UserError(f"The suite {path} extends itself, directly or through others.")
+        raise UserError(f"The suite {path} extends itself, directly or through others. Expected a chain that ends.")
     suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=Origin((path,)))
     beside_it = [each.model_copy(update={"task": beside(each.task, path.parent)}) for each in suite.jobs]
     suite = suite.model_copy(update={"jobs": tuple(beside_it)})
@@ -145,7 +186,7 @@ def load(name: str | Path, above: tuple[Path, ...] = ()) -> Suite:
 
 def _extended(name: str, path: Path, above: tuple[Path, ...]) -> Suite:
     try:
-        return load(name, (*above, path.resolve()))
+        return _loaded(name, (*above, path.resolve()))
     except UserError as error:
         raise UserError(f"{path}, extends: {error}") from None
 

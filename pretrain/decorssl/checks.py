@@ -11,7 +11,7 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
     if recipe.batch_size > images:
         raise UserError(
             f"batch_size {recipe.batch_size} is more than the {images} training images. "
-            f"Use --set batch_size={2 ** (images.bit_length() - 1)} or less."
+            f"{_smaller_batch(recipe, images, runtime.world_size)}"
         )
     if recipe.batch_size % (recipe.micro_batch_size or 1):
         raise UserError(
@@ -33,3 +33,64 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
     method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
     if recipe.precision == "auto":
         raise ValueError("precision 'auto' must be resolved before training")
+
+
+def notes(recipe: Recipe, steps_per_epoch: int) -> list[str]:
+    """What a schedule made for a longer run does in this one; empty when it fits."""
+    return [note for note in (_warmup_note(recipe, steps_per_epoch), _drops_note(recipe)) if note]
+
+
+def _smaller_batch(recipe: Recipe, images: int, processes: int) -> str:
+    """A batch of at most so many images that the method takes, with a smaller sub-batch where it needs one."""
+    sizes = [processes * 2**i for i in range(images.bit_length(), 0, -1) if processes * 2**i <= images]
+    if not sizes:
+        return f"Train on {2 * processes} images at least, two for each process."
+    for in_parts in (False, True) if "w_size" in recipe.settings else (False,):
+        for size in sizes:
+            parts = {"w_size": size // processes} if in_parts else {}
+            changed = recipe.model_copy(update={"batch_size": size, "settings": {**recipe.settings, **parts}})
+            if _refusal(changed, processes) is None:
+                also = f" --set settings.w_size={parts['w_size']}" if parts else ""
+                whole = " --set micro_batch_size=null" if size % (recipe.micro_batch_size or 1) else ""
+                return f"Use --set batch_size={size}{also}{whole}."
+    refusal = _refusal(recipe.model_copy(update={"batch_size": sizes[0]}), processes)
+    return f"Use a batch_size of at most {images}. With {sizes[0]} {recipe.method} then says: {refusal}"
+
+
+def _refusal(recipe: Recipe, processes: int) -> str | None:
+    """Why the method does not work with this batch; None when it does."""
+    try:
+        METHODS.load(recipe.method).check(recipe.config, recipe.batch_size // processes, recipe.projector.output)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _warmup_note(recipe: Recipe, steps_per_epoch: int) -> str | None:
+    optim, total = recipe.optim, recipe.epochs * steps_per_epoch
+    warmup = optim.warmup_length(steps_per_epoch)
+    if warmup <= total:
+        return None
+    reached = optim.rate(total - 1, steps_per_epoch, recipe.epochs, recipe.batch_size) / optim.peak(recipe.batch_size)
+    shorter = (
+        f"warmup_epochs={recipe.epochs / 10:g}" if optim.warmup_steps is None else f"warmup_steps={max(1, total // 10)}"
+    )
+    return (
+        f"Warm-up takes {warmup} steps, but the run has {total} ({steps_per_epoch} an epoch): the learning rate "
+        f"reaches {100 * reached:.2g} % of its value. Add --set optim.{shorter}, or train for more epochs."
+    )
+
+
+def _drops_note(recipe: Recipe) -> str | None:
+    drops, epochs = recipe.optim.drops_before_end, recipe.epochs
+    early = [each for each in drops if each >= epochs]
+    if recipe.optim.schedule != "drops" or not early:
+        return None
+    share = recipe.optim.drop_factor ** len(early)
+    scaled = [round(epochs * each / (2 * max(drops))) for each in drops]
+    fitting = ", ".join(str(each) for each in scaled if 0 < each < epochs)
+    return (
+        f"The learning rate drops {', '.join(map(str, early))} epochs before the end, but the run has {epochs}: it "
+        f"begins at {100 * share:.2g} % of its value. Add --set 'optim.drops_before_end=[{fitting}]', or train for "
+        "more epochs."
+    )

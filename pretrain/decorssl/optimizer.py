@@ -69,10 +69,14 @@ class OptimizerSettings(Settings):
         """The learning rate between warm-up and decay."""
         return self.lr * (batch_size / 256 if self.scale_with_batch else 1)
 
+    def warmup_length(self, steps_per_epoch: int) -> int:
+        """How many steps the warm-up takes."""
+        return round(self.warmup_epochs * steps_per_epoch) if self.warmup_steps is None else self.warmup_steps
+
     def rate(self, step: int, steps_per_epoch: int, epochs: int, batch_size: int) -> float:
         """The learning rate of a step (0-based)."""
         peak, epoch = self.peak(batch_size), step // steps_per_epoch
-        first = round(self.warmup_epochs * steps_per_epoch) if self.warmup_steps is None else self.warmup_steps
+        first = self.warmup_length(steps_per_epoch)
         if step < first:
             return peak * warmup(step, first, None if self.warmup_start is None else self.warmup_start / peak)
         if self.schedule == "drops":

@@ -80,10 +80,11 @@ def check_parts(batch: int, size: int) -> None:
         UserError: saying which numbers do not fit.
     """
     if batch % size:
+        fitting = max((each for each in range(2, size) if batch % each == 0), default=max(2, batch))
         raise UserError(
             f"Each process sees {batch} images per step, which cannot be split evenly into sub-batches of "
             f"settings.w_size={size}. Choose a batch_size (over all processes) that gives each process a multiple of "
-            "w_size."
+            f"w_size, or lower w_size: --set settings.w_size={fitting}."
         )
 
 

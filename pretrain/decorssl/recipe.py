@@ -216,13 +216,20 @@ def for_method(method: str, data: str) -> str:
     name = f"{method}-{Path(data).stem}"
     if name in names():
         return name
-    own = names(method)
-    known = (
-        f"Choose one to start from with --recipe: {', '.join(own)}." if own else "Write one and name it with --recipe."
-    )
+    own, there = names(method), [each for each in names() if each.endswith(f"-{Path(data).stem}")]
+    base = next(iter(sorted(there, key=lambda each: not each.startswith("intl-"))), "intl-digits")
+    known = f"Choose one to start from with --recipe: {', '.join(own)}." if own else with_settings_of(base, method)
     is_here = "/" not in data and Path(data).exists()
     here = f" It lies here and is named by its path: --data ./{data}." if is_here else ""
     raise UserError(elsewhere(data) or f"{method} has no recipe for the data set '{data}'.{here} {known}")
+
+
+def with_settings_of(base: str, method: str) -> str:
+    """How to train a method with the recipe of another."""
+    return (
+        f"To try {method} with another recipe's settings, write my.yaml and add --recipe my.yaml:\n"
+        f"  base: {base}\n  summary: {method} with the settings of {base}\n  method: {method}"
+    )
 
 
 __getattr__ = renamed.names_of(__name__)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from decorssl import recipe_changes
 from decorssl.curves import Curves, lines
 from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
@@ -70,10 +71,11 @@ class RunLog:
         self.save()
         path, training = self.folder / BACKBONE, self.training
         if training.runtime.is_main:
+            name = recipe_changes.name_of(training.recipe)
             if training.teacher:
-                teacher = card(training, f"{training.recipe.name} (teacher)")
+                teacher = card(training, f"{name} (teacher)")
                 save.save(self.folder / TEACHER, training.teacher.backbone.state_dict(), teacher)
-            save.save(path, training.encoder.backbone.state_dict(), card(training, training.recipe.name))
+            save.save(path, training.encoder.backbone.state_dict(), card(training, name))
         return path
 
     def _begin(self) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -11,7 +11,7 @@ from signal import Signals
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import capacity, compiling, curves, pace, runlog
+from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, run_lock, runlog
 from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
@@ -19,9 +19,10 @@ from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from transferbench import plugins, renamed, runtime, state
-from transferbench.data import LabeledImages, open_split
+from transferbench.data import DatasetInfo, LabeledImages, open_split
 from transferbench.data.dataset import Opener, open_test
 from transferbench.data.subsets import limited
+from transferbench.errors import UserError
 from transferbench.runtime.signals import StopSignal
 
 Say = Callable[[str], None]
@@ -60,10 +61,40 @@ def folder_of(recipe: Recipe) -> Path:
     return Path("runs") / f"{recipe.name}-seed{recipe.seed}"
 
 
+def with_split(recipe: Recipe, overrides: Sequence[str], options: RunOptions) -> Recipe:
+    """The recipe on the split `train` where other data were asked for that lack its split, and no split was."""
+    asked = {override.partition("=")[0] for override in overrides}
+    if recipe.split == "train" or "data" not in asked or "split" in asked:
+        return recipe
+    splits = open_split(recipe.data, "train", options.data_root or runtime.data_root()).info.splits
+    return recipe if recipe.split in splits else recipe.model_copy(update={"split": "train"})
+
+
 def training_images(recipe: Recipe, root: Path) -> LabeledImages:
-    """The images that a recipe pretrains on, with `root` as the folder of data sets."""
-    images = opener(recipe, root)(recipe.split)
+    """The images that a recipe pretrains on, with `root` as the folder of data sets.
+
+    Raises:
+        UserError: when there are none, naming the splits that there are.
+    """
+    try:
+        images = opener(recipe, root)(recipe.split)
+    except UserError as error:
+        raise UserError(f"{error}{_other_splits(recipe, root)}") from None
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
+
+
+def _other_splits(recipe: Recipe, root: Path) -> str:
+    """What to do where the recipe's split is lacking and `train` is there; empty where that is not the fault."""
+    try:
+        splits = () if recipe.split == "train" else open_split(recipe.data, "train", root).info.splits
+    except UserError:
+        return ""
+    if not splits or recipe.split in splits:
+        return ""
+    return (
+        f"\nThe recipe {recipe.name} trains on the split '{recipe.split}', which {recipe.data} does not have (it has: "
+        f"{', '.join(splits)}). Add --set split=train."
+    )
 
 
 def opener(recipe: Recipe, root: Path) -> Opener:
@@ -89,6 +120,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
     folder.mkdir(parents=True, exist_ok=True)
     asked = options.log if here.is_main else ()
     with (
+        run_lock.held(folder, here),
         curves.opened(folder, asked, recipe.model_dump(mode="json")) as sinks,
         runlog.open_run(folder, training, sinks, options.keep_states, say) as log,
     ):
@@ -103,12 +135,16 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     """Train, watch and leave the backbone."""
     recipe, images, folder = training.recipe, training.images, log.folder
     root = options.data_root or runtime.data_root()
-    plan = f"{len(images)} images of {images.info.name}, {recipe.epochs} epochs, {recipe.precision}"
-    say(f"{recipe.summary}\n{plan}, in {folder}")
+    say(f"{recipe_changes.described(recipe)}\n{_plan(training)}, in {folder}")
+    for note in checks.notes(recipe, training.steps_per_epoch):
+        say(note)
     if training.done:
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
-    watched = options.knn_every and is_main and (images.labels >= 0).any()
+    lacking = _lacking(images.info)
+    if lacking and options.knn_every:
+        say(f"k-NN accuracy is not measured: {recipe.data} has no {lacking}.")
+    watched = options.knn_every and is_main and not lacking and (images.labels >= 0).any()
     test = open_test(opener(recipe, root), images.info) if watched else None
     for note in test.notes if test else ():
         say(note)
@@ -124,8 +160,26 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     allowed = f" --code {family}" if plugins.is_outside(family) else ""
     ranged = "".join(f" {value:.10g}" for value in recipe.image_range or ())
     asked = f" --image-range{ranged}" * bool(ranged)
-    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {recipe.data}{asked}{allowed}")
+    data = "LABELED" if lacking else recipe.data
+    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {data}{asked}{allowed}")
+    if lacking:
+        say(f"LABELED: a folder or zip with train/CLASS/* and val/CLASS/*; {recipe.data} has no {lacking}.")
     return 0
+
+
+def _plan(training: Training) -> str:
+    """How many images are seen for how many epochs."""
+    recipe, images = training.recipe, training.images
+    seen = training.steps_per_epoch * recipe.batch_size
+    rest = f" ({seen} an epoch: the last incomplete batch is dropped)" if seen < len(images) else ""
+    return f"{len(images)} images of {images.info.name}{rest}, {recipe.epochs} epochs, {recipe.precision}"
+
+
+def _lacking(info: DatasetInfo) -> str:
+    """What a data set lacks to be judged on; empty when it lacks nothing."""
+    if info.carries == "one label" and len(info.classes) < 2:
+        return "labels"
+    return "" if info.test_split in info.splits else "test images"
 
 
 def _train(

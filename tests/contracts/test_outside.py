@@ -13,6 +13,7 @@ from transferbench.backbones import FAMILIES, Architecture
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.formats import FORMATS
 from transferbench.data import SOURCES, open_split
+from transferbench.data.located import located
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.plugins import Registry
@@ -172,9 +173,13 @@ def result(out: Path) -> None:
     import recorded
 
     card = Card(architecture=Architecture(family="harmless_mark.module", arguments={}), preprocess=Preprocess())
-    for dataset in ("harmless_mark.module", "harmless_mark/module.py"):
+    here = Path.cwd()
+    for dataset in (
+        *("harmless_mark.module", "harmless_mark/module.py", "harmless_mark/module.py/", "harmless_mark/module.py/."),
+        *(f"{here}/harmless_mark/module.py/", "../harmless_mark/module.py/"),
+    ):
         found = recorded.a_record(card=card, task="harmless_mark.module", dataset=dataset)
-        path = out / "records" / f"{len(dataset)}.json"
+        path = out / "records" / f"{abs(hash(dataset))}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found.model_dump(mode="json")))
 
@@ -184,7 +189,7 @@ def test_no_command_imports_what_a_file_names(mark: Path, monkeypatch: pytest.Mo
 
     file = checkpoint(Path("foreign.safetensors"))
     result(Path("results"))
-    assert len(list(records.read_all(Path("results/records")))) == 2
+    assert len(list(records.read_all(Path("results/records")))) == 6
     for line in (
         f"inspect {file}",
         f"knn {file} --no-control",
@@ -209,3 +214,39 @@ def test_data_sets_too_are_named_by_a_person(mark: Path):
     )
     for name in ("harmless_mark.source", "harmless_mark/source.py"):
         assert open_split(name, "test", Path()).info.name == "digits"
+
+
+def test_a_record_opens_what_lies_in_the_root_and_nothing_else(mark: Path, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    assert located("digits", tmp_path) == "digits"
+    assert located("photos", tmp_path) == str(tmp_path / "photos")
+    assert located("my.photos", tmp_path) == str(tmp_path / "my.photos")
+    for name in (
+        "",
+        ".",
+        "..",
+        "../photos",
+        "/etc",
+        "a/b",
+        "photos/",
+        "a\x00b",
+        "harmless_mark/module.py/",
+        "x/../digits",
+    ):
+        with pytest.raises(UserError, match=r"Expected a name and no path|name it on the command line"):
+            located(name, tmp_path)
+    assert not mark.exists()
+
+
+def test_a_file_of_the_same_name_as_the_named_one_is_not_imported(mark: Path, tmp_path: Path):
+    (tmp_path / "module.py").write_text("def open_split(where, split): raise AssertionError\n")
+    plugins.allow("module.py")
+    assert located("harmless_mark/module.py", tmp_path) == "module.py"
+    assert not mark.exists()
+
+
+def test_a_suite_that_extends_itself_is_told(mark: Path):
+    Path("a.yaml").write_text("extends: b.yaml\n")
+    Path("b.yaml").write_text("extends: ./a.yaml\n")
+    with pytest.raises(UserError, match="extends itself, directly or through others"):
+        suite.load("a.yaml")

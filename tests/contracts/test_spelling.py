@@ -24,6 +24,7 @@ EVERYWHERE = re.compile(
 
 STORED = {
     "evaluate/transferbench/data/subsets.py": {'"labelled"'},
+    "evaluate/transferbench/features/pruning.py": {'"neighbours"'},
     "evaluate/transferbench/neighbors/cache.py": {'"neighbours"'},
     "evaluate/transferbench/report/page.html": {"aria-labelledby"},
     "evaluate/transferbench/tasks/linear_svm.py": {"normalise: bool = Field", "config.normalise"},

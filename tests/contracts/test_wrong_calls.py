@@ -59,7 +59,7 @@ def problem(call: WrongCall, code: int, out: str, err: str) -> str:
     return f"{call}: not a word" if code and not (out + err).strip() else ""
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_a_wrong_call_ends_in_a_sentence(seed: int, whole: dict[str, Path], commands: dict[str, Run]):
     call = Maker(whole, seed).call(QUICK)
     assert problem(call, *commands[call.command](*call.words)) == ""
@@ -221,7 +221,6 @@ def test_what_is_stated_of_a_network_is_in_range(stated: str):
     ("family", "arguments"),
     [
         ("resnet", {"width": 1e30}),
-        ("resnet", {"width": 1e-9}),
         ("vit", {"depth": 10**9}),
         ("vit", {"dim": 10**12}),
         ("vit", {"dim": 7, "heads": 3}),

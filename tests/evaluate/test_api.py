@@ -18,10 +18,13 @@ from transferbench.data import LabeledImages
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.records import Record
+from transferbench.run import DatasetCache
 from transferbench.runtime import Runtime
 from transferbench.suite import Suite, SuiteEntry
 
 SPECTRUM = Suite(name="s", jobs=(SuiteEntry(task="spectrum"), SuiteEntry(task="knn", settings={"ks": [3], "k": 3})))
+
+SCENES = SuiteEntry(task="detect", embedded="digit-scenes")
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +152,25 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=reason):
         transferbench.evaluate(**(fine | wrong))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "jobs"),
+    [
+        ({}, ["spectrum", "knn"]),
+        ({"data": ("digits",)}, ["spectrum", "knn", "detect"]),
+        ({"only": ("knn", "detect")}, ["knn", "detect"]),
+        ({"task": "detect"}, ["detect"]),
+        ({"skip": ("spectrum",)}, ["knn"]),
+        ({"suite": Suite(name="mine", jobs=(*SPECTRUM.jobs, SCENES))}, ["spectrum", "knn", "detect"]),
+    ],
+    ids=str,
+)
+def test_images_of_ones_own_leave_out_embedded_ones_unless_they_are_asked_for(changed: dict[str, Any], jobs: list[str]):
+    quick = Suite(name="quick", jobs=(*SPECTRUM.jobs, SCENES))
+    fine = {"models": (), "data": ("./mine",), "suite": quick}
+    (of,) = api._suites(api.EvaluationRequest(**(fine | changed)), DatasetCache(Path())).values()
+    assert [entry.id for entry in of.jobs] == jobs
 
 
 def test_one_absent_data_set_among_others_is_skipped(checkpoint: Callable[[int], Path]):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from transferbench import records
+from transferbench import locks, records, stopping
 from transferbench.checkpoints import Candidate, digest
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
@@ -299,6 +300,60 @@ def test_ctrl_c_leaves_the_finished_records_whole_and_the_unfinished_work(stage:
         list(stage.run(stage.jobs("fine", "long")))
     assert [each.label for each in stage.kept()] == ["fine"]
     assert [path.read_text() for path in stage.bench.scratch.glob("*/state")] == ["half way"]
+
+
+def test_an_error_after_a_stop_is_the_stop_and_no_failure(stage: Stage):
+    def torn(candidate: Candidate, bench: Bench) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("connection closed by peer")
+
+    stage.task("torn", StandIn(torn))
+    with pytest.raises(stopping.Interrupted), stopping.listening():
+        list(stage.run(stage.jobs("torn")))
+    assert stage.kept() == []
+
+
+def test_a_finished_record_is_not_replaced_by_a_failed_one(stage: Stage):
+    stage.task("fine", StandIn())
+    (finished,) = stage.run(stage.jobs("fine"))
+    stage.task("fine", StandIn(explode))
+    (failed,) = stage.run(stage.jobs("fine"), again=True)
+    assert failed.status == "failed"
+    assert stage.kept() == [finished]
+    assert [path.suffix for path in stage.output.records.iterdir()] == [".json"]
+
+
+def test_where_another_process_works_on_the_same_job_its_folder_is_left_alone(stage: Stage):
+    theirs = []
+
+    def beside(candidate: Candidate, bench: Bench) -> None:
+        theirs.append(bench.scratch)
+
+    stage.task("fine", StandIn(beside))
+    list(stage.run(stage.jobs("fine")))
+    hold = locks.take(theirs[0] / ".lock")
+    assert hold is not None
+    (theirs[0] / "state").write_text("half way")
+    left = theirs[0].with_name(theirs[0].name + ".2")
+    left.mkdir()
+    (record,) = stage.run(stage.jobs("fine"), again=True)
+    assert record.status == "ok"
+    assert theirs[1] == theirs[0].with_name(theirs[0].name + ".1")
+    assert list(stage.bench.scratch.iterdir()) == [theirs[0]], "what dead processes left goes with the finished job"
+    assert (theirs[0] / "state").read_text() == "half way"
+    hold.release()
+    (record,) = stage.run(stage.jobs("fine"), again=True)
+    assert theirs[2] == theirs[0]
+    assert list(stage.bench.scratch.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_written_costs_no_unfinished_work(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    stage.task("fine", StandIn())
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", explode)
+        with pytest.raises(ZeroDivisionError):
+            list(stage.run(stage.jobs("fine")))
+    assert [path.read_text() for path in stage.bench.scratch.glob("*/note.txt")] == ["seed 0"]
 
 
 def test_only_the_main_process_writes(stage: Stage):

@@ -6,6 +6,7 @@ import pydantic
 import pytest
 from pydantic import Field
 
+from transferbench import settings
 from transferbench.errors import UserError
 from transferbench.settings import Settings, canonical_json, read, sha256
 
@@ -100,3 +101,15 @@ def test_equal_settings_have_equal_hashes_however_they_were_written():
     assert sha256(a) == sha256(b)
     assert sha256(a) != sha256(read(Example, {"epochs": 3}))
     assert canonical_json(Optim()) == '{"lr":0.1,"momentum":0.9}'
+
+
+@pytest.mark.parametrize("more", ["b: [*a, *a]", "b: &b [*b]", "b: {<<: [*m, *m]}"])
+def test_aliases_are_counted_each_time(more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"m: &m {{x: 1}}\na: &a [{', '.join('1' * 20)}]\n")
+    assert settings.from_file(path)["m"] == {"x": 1}
+    monkeypatch.setattr(settings, "MOST_VALUES", 30)
+    settings.from_file(path)
+    path.write_text(path.read_text() + more + "\n")
+    with pytest.raises(UserError, match="stands for more than 30 values with its aliases written out"):
+        settings.from_file(path)

@@ -184,3 +184,11 @@ def test_a_run_begun_under_the_old_name_goes_on(recipe_text: str, tmp_path: Path
     before = now.model_dump(mode="json")
     (tmp_path / runlog.RECIPE).write_text(json.dumps({"about": before.pop("summary"), **before}))
     runlog.check_folder(tmp_path, now, resume=True)
+
+
+def test_what_is_wrong_on_the_command_line_alone_is_no_files_fault():
+    with pytest.raises(UserError) as told:
+        plan({"digits": suite.load("quick").only("knn")}, ["knn.K=7"])
+    lines = str(told.value).splitlines()
+    assert lines[0] == "knn: 1 invalid setting(s) in --set:"
+    assert lines[1].startswith("  K: no such setting.")

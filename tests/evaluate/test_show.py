@@ -88,6 +88,13 @@ def test_the_examples_of_every_task_can_be_asked_for(name: str):
         assert plan({"digits": suite.Suite(name="s", jobs=(SuiteEntry(task=name),))}, [override])
 
 
+def test_a_task_says_where_the_suite_of_most_data_sets_differs_from_its_defaults():
+    assert "`evaluate linear FILE` takes" in sheet("linear").text
+    assert sheet("linear").text.endswith("are not the defaults: linear: epochs=15.")
+    assert "semi-1: epochs=15, percent=1; semi-10: epochs=15" in sheet("semi").text
+    assert "FILE" not in sheet("knn").text + sheet("fewshot").text
+
+
 @pytest.mark.parametrize("name", [name for name in TASKS.names() if TASKS.load(name).Config.PRESETS])
 def test_every_preset_is_shown_with_its_values_and_its_source(name: str):
     config = TASKS.load(name).Config
@@ -200,7 +207,7 @@ def test_a_report_takes_its_folders_by_in(evaluate: Run, monkeypatch: pytest.Mon
     class SeenError(Exception):
         """What the page would be made of."""
 
-    def build(there: Collection, choice: Any, sources: Any) -> Any:
+    def build(there: Collection, choice: Any, sources: Any, say: Any) -> Any:
         raise SeenError([record.candidate for record in there.records])
 
     monkeypatch.setattr(report, "build", build)

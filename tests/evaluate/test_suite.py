@@ -126,3 +126,26 @@ def test_a_suite_file_that_does_not_fit_says_why(tmp_path: Path, text: str, reas
 def test_a_misspelled_suite_is_met_with_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'quick'"):
         suite.load("quikc")
+
+
+def ids(of: dict[str, Suite]) -> dict[str, list[str]]:
+    return {data: [entry.id for entry in each.jobs] for data, each in of.items()}
+
+
+def test_jobs_are_kept_and_skipped_by_id_and_by_task():
+    of = {"a": SEMI, "b": SEMI.only("knn")}
+    assert ids(suite.chosen(of, ["semi_10"])) == {"a": ["semi-10"]}
+    assert ids(suite.chosen(of, ["knn", "semi"], ["semi-1"])) == {"a": ["knn", "semi-10"], "b": ["knn"]}
+    assert ids(suite.chosen(of, (), ["semi"])) == {"a": ["knn"], "b": ["knn"]}
+    with pytest.raises(UserError, match=r"Unknown job 'kmn'\. Did you mean 'knn'\?"):
+        suite.chosen(of, (), ["kmn"])
+    with pytest.raises(UserError, match=r"No job is left\. Jobs: knn, semi"):
+        suite.chosen(of, ["knn"], ["knn"])
+
+
+def test_own_images_leave_out_what_runs_on_embedded_ones_unless_nothing_else_is_there():
+    quick = suite.load("quick")
+    assert "detect" in [entry.id for entry in quick.jobs]
+    assert [entry.id for entry in quick.on("./mine").jobs] == [e.id for e in quick.jobs if e.id != "detect"]
+    assert quick.on("tiny-imagenet") == quick
+    assert [entry.id for entry in quick.only("detect").on("./mine").jobs] == ["detect"]

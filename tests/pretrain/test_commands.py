@@ -104,6 +104,7 @@ def test_a_study_has_seeds_and_a_folder(pretrain: Run, asked: dict[str, Any]) ->
         (["colapse"], "Did you mean 'collapse'?"),
         (["METHOD"], "Unknown command or method 'METHOD'"),
         (["intl", "--recipe", "wmse-cifar10"], "The recipe wmse-cifar10 is for the method wmse, not for intl."),
+        (["intl", "--recipe", "wmse-cifar10"], "  base: wmse-cifar10\n  summary: intl with the settings of"),
         (["intl", "cifar10"], "Unexpected argument 'cifar10'"),
         (["intl", "--nope"], "--nope"),
         (["--resume"], "--resume"),

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from decorssl import runlog, session, states
+from decorssl import run_lock, runlog, session, states
 from decorssl.loop import Step
-from decorssl.recipe import Recipe
-from transferbench import state
+from decorssl.recipe import Recipe, read
+from transferbench import locks, state
+from transferbench.checkpoints.inspect import inspect
 from transferbench.data import LabeledImages
+from transferbench.errors import UserError
 from transferbench.runtime.signals import SIGNALS, StopSignal
 
 Run = Callable[..., int]
@@ -115,6 +118,27 @@ def test_a_signal_ends_a_run_after_its_step_saved_and_it_goes_on_bit_identically
     assert ended.read_bytes() == unbroken.read_bytes()
 
 
+@pytest.mark.slow
+def test_a_signal_after_every_step_in_turn_changes_no_bit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path / "unbroken", []) == 0
+    add, steps = runlog.RunLog.add, list[int]()
+
+    def add_and_signal(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        steps.append(step.index)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
+    while stopped := run(tmp_path / "stopped", [], 60.0):
+        assert stopped == signal.SIGTERM
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) > 3
+    ended, unbroken = (tmp_path / name / runlog.BACKBONE for name in ("stopped", "unbroken"))
+    assert ended.read_bytes() == unbroken.read_bytes()
+
+
 def test_a_signal_during_the_last_step_does_not_keep_a_run_from_its_end(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +152,37 @@ def test_a_signal_during_the_last_step_does_not_keep_a_run_from_its_end(
     monkeypatch.setattr(runlog.RunLog, "add", add_and_signal)
     assert run(tmp_path, []) == 0
     assert (tmp_path / runlog.BACKBONE).is_file()
+
+
+def test_a_second_live_run_in_a_folder_is_refused_with_host_and_process_of_the_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, said = runlog.RunLog.add, list[str]()
+
+    def add_and_stop(log: runlog.RunLog, step: Step) -> None:
+        add(log, step)
+        second = locks.take(tmp_path / run_lock.FILE)
+        assert second is None, "it is this run's"
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runlog.RunLog, "add", add_and_stop)
+        assert run(tmp_path, said) == signal.SIGTERM
+    assert not (tmp_path / run_lock.FILE).exists()
+    other = locks.take(tmp_path / run_lock.FILE)
+    assert other is not None
+    other.note({"host": "gpu07", "pid": 4711, "job": "12", "since": "noon"})
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"process 4711 on host gpu07, since noon\..*remove .*\.lock"):
+        run(tmp_path, said)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(UserError, match="4711"):
+        run(tmp_path, said)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert run(tmp_path, said) == 0, "the job was queued again, so its first start has ended"
+    other.release()
 
 
 def test_a_truncated_newest_state_costs_a_few_steps_and_changes_nothing(run: Run, tmp_path: Path) -> None:
@@ -186,3 +241,66 @@ def test_who_is_in_a_hurry_loses_only_the_state_being_written(
     assert time.monotonic() - began < 30
     written.set()
     assert states.paths(tmp_path / "run")[0].name == "state-00000003.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "split"),
+    [
+        (["data=./mine"], "train"),
+        (["data=stl10"], "train+unlabeled"),
+        (["data=./mine", "split=test"], "test"),
+        (["epochs=3"], "train+unlabeled"),
+    ],
+)
+def test_other_data_without_the_recipes_split_are_trained_on_train_unless_a_split_is_asked_for(
+    overrides: list[str], split: str, tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        assert split == "train"
+        assert f"data={data}" in overrides, "the recipe's own data have its split"
+        images = tiny_images(4)
+        splits = ("train", "test", "train+unlabeled") if data == "stl10" else ("train", "test")
+        return replace(images, info=replace(images.info, splits=splits))
+
+    monkeypatch.setattr(session, "open_split", open_split)
+    assert session.with_split(read("cwrgp-stl10", overrides), overrides, PLACE).split == split
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(recipe: Recipe, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "train" / name / "0.png")
+    asked = recipe.model_copy(update={"data": str(tmp_path), "split": "train+unlabeled"})
+    with pytest.raises(UserError, match=r"does not have \(it has: train\)\. Add --set split=train\."):
+        session.training_images(asked, tmp_path)
+    with pytest.raises(UserError) as caught:
+        session.training_images(asked.model_copy(update={"data": str(tmp_path / "none")}), tmp_path)
+    assert "--set" not in str(caught.value)
+
+
+def test_a_run_says_which_images_it_leaves_out_and_what_is_lacking_to_be_judged(
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_split(data: str, split: str, root: Path) -> LabeledImages:
+        assert split == "train"
+        return tiny_images(12, classes=1)
+
+    monkeypatch.setattr(session, "open_split", open_split)
+    named = {"name": "intl-digits", "summary": read("intl-digits").summary}
+    said, short = list[str](), recipe.model_copy(update={**named, "epochs": 1, "data": "./nolab"})
+    long = short.model_copy(update={"optim": recipe.optim.model_copy(update={"warmup_epochs": 2})})
+    assert not session.run(long, tmp_path / "run", False, replace(PLACE, watch_every=0), said.append)
+    text = "\n".join(said)
+    assert "12 images of tiny (8 an epoch: the last incomplete batch is dropped), 1 epochs" in text
+    assert "k-NN accuracy is not measured: ./nolab has no labels." in text
+    assert "Warm-up takes 2 steps, but the run has 1" in text
+    assert f"{named['summary']}; changed: " in text
+    assert inspect(tmp_path / "run" / runlog.BACKBONE).origin.recipe == "intl-digits (changed)"
+    assert "--data LABELED\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*; ./nolab has no labels." in text
+
+
+def test_data_that_can_be_judged_are_named(tiny_images: Callable[..., LabeledImages]) -> None:
+    info = tiny_images(4).info
+    assert session._lacking(info) == ""
+    assert session._lacking(replace(info, splits=("train",))) == "test images"
+    assert session._lacking(replace(info, classes=("boat",), carries="boxes")) == ""

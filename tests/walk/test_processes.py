@@ -81,7 +81,7 @@ def test_fewer_processes_go_on_with_the_same_schedule_and_say_what_differs(
     assert run.returncode != 0
     assert "Stopped by SIGTERM and saved" in told
     shutil.copytree(folder, as_before)
-    done = processes.logged(folder)
+    done = len(processes.logged(folder))
     for out, count in ((as_before, before), (folder, after)):
         arguments = processes.command(recipe_path, out, *SHORT)
         told = processes.finished(processes.torchrun(["--standalone", f"--nproc-per-node={count}"], arguments))

@@ -23,9 +23,17 @@ def run_folder(pretrain: Command, recipe_path: Path, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="module")
-def results(evaluate: Command, run_folder: Path, digit_folder: Path) -> Path:
+def everything(run_folder: Path) -> list[str | Path]:
+    """Every job of `quick`: a suite of one's own keeps the embedded detector beside images of one's own."""
+    suite = run_folder.parent / "everything.yaml"
+    suite.write_text("extends: quick\n")
+    return [run_folder / "backbone.safetensors", "--suite", suite, *QUICK]
+
+
+@pytest.fixture(scope="module")
+def results(evaluate: Command, everything: list[str | Path], run_folder: Path, digit_folder: Path) -> Path:
     out = run_folder.parent / "results"
-    done = evaluate("all", run_folder / "backbone.safetensors", "--data", digit_folder, "--out", out, *QUICK)
+    done = evaluate("all", *everything, "--data", digit_folder, "--out", out)
     assert done.returncode == 0, done.stderr
     for word in ("walk", "random-init", "k-NN", "linear", "logistic", "RankMe", "1 %", "10 %"):
         assert word in done.stdout, done.stdout
@@ -55,9 +63,11 @@ def test_every_job_of_every_candidate_leaves_a_record(results: Path) -> None:
     assert ours["load_report"]["matched"] == 72
 
 
-def test_a_second_call_runs_nothing(results: Path, run_folder: Path, digit_folder: Path, evaluate: Command) -> None:
+def test_a_second_call_runs_nothing(
+    results: Path, everything: list[str | Path], digit_folder: Path, evaluate: Command
+) -> None:
     before = {path: path.read_bytes() for path in results.rglob("*.json")}
-    done = evaluate("all", run_folder / "backbone.safetensors", "--data", digit_folder, "--out", results, *QUICK)
+    done = evaluate("all", *everything, "--data", digit_folder, "--out", results)
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in results.rglob("*.json")} == before
 

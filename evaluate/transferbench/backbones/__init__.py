@@ -1,8 +1,9 @@
 """The networks under test: one family a file, each able to build itself and to recognize itself by shapes."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -23,8 +24,8 @@ LIVE = "module"
 COUNTER = "num_batches_tracked"
 """How the names of a batch norm's step counter end."""
 
-IMPOSSIBLE = (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-"""What torch and timm raise of arguments that are each in range and do not fit one another."""
+MOST_BESIDE = 1 << 28
+"""Values that a network may compute beside its weights when it is built (attention masks), which no file holds."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -39,13 +40,15 @@ class Architecture(Settings):
     def name(self) -> str:
         """A short name for tables, such as `resnet18` or `resnet50-w2-cifar`; of a live module, its class.
 
-        A family outside this package is not imported for it: records are read where its code is not.
+        A family outside this package is not imported for it: records are read where its code is not, and where its
+        arguments are of another version.
         """
         if self.family == LIVE:
-            return str(self.arguments["class"])
-        if plugins.is_outside(self.family) or not FAMILIES.has(self.family):
-            return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
-        return FAMILIES.registered(self.family).describe(self.arguments)
+            return str(self.arguments.get("class", LIVE))
+        if not plugins.is_outside(self.family) and FAMILIES.has(self.family):
+            with contextlib.suppress(ValueError, LookupError, TypeError, ArithmeticError):
+                return FAMILIES.registered(self.family).describe(self.arguments)
+        return " ".join([self.family, *(f"{name}={value}" for name, value in sorted(self.arguments.items()))])
 
 
 class Backbone(nn.Module):
@@ -64,6 +67,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+@runtime_checkable
 class Family(Protocol):
     """What a file in this folder offers."""
 
@@ -101,14 +105,11 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
     """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
     full = complete(architecture)
     family: Family = FAMILIES.registered(full.family)
-    try:
-        with seeded(seed), torch.device(device):
+    with seeded(seed), torch.device(device):
+        try:
             backbone = family.build(family.Arguments.model_validate(full.arguments))
-    except IMPOSSIBLE as error:
-        if plugins.is_outside(full.family):
-            raise
-        stated = ", ".join(f"{name}={value}" for name, value in full.arguments.items())
-        raise UserError(f"No {full.family} can be built with {stated}: {error}. Change what does not fit.") from None
+        except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
+            raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
     backbone.architecture = full
     return backbone
 
@@ -116,7 +117,11 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
 @cache
 def _shapes_of(key: str) -> dict[str, tuple[int, ...]]:
     backbone = build(Architecture.model_validate_json(key), device="meta")
-    return shapes(backbone.state_dict())
+    found = backbone.state_dict()
+    beside = sum(buffer.numel() for name, buffer in backbone.named_buffers() if name not in found)
+    if beside > MOST_BESIDE:
+        raise UserError(f"{backbone.architecture.name} would take {beside:,} values beside its weights: not built.")
+    return shapes(found)
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -131,18 +136,21 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def candidates(tensors: Shapes) -> list[Architecture]:
     """Every architecture that some family proposes for tensors of these names and shapes."""
-    proposed = [(name, each) for name, family in FAMILIES.all() for each in family.propose(tensors)]
-    return [architecture for name, each in proposed if (architecture := _possible(name, each))]
+    return [
+        complete(Architecture(family=name, arguments=arguments))
+        for name, family in FAMILIES.all()
+        for arguments in family.propose(tensors)
+        if _is_possible(family.Arguments, arguments)
+    ]
 
 
-def _possible(family: str, arguments: Mapping[str, Any]) -> Architecture | None:
-    """The architecture; None where no network can have such arguments, as misshapen tensors suggest them."""
+def _is_possible(model: type[Settings], arguments: Mapping[str, Any]) -> bool:
+    """Whether the family takes such arguments: shapes may lead to any."""
     try:
-        architecture = complete(Architecture(family=family, arguments=dict(arguments)))
-        expected_shapes(architecture)
-    except UserError:
-        return None
-    return architecture
+        model.model_validate(dict(arguments))
+    except ValueError:
+        return False
+    return True
 
 
 def assumptions(architecture: Architecture) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from transferbench.backbones import Shapes
 
+DEEPEST = 256
+"""Blocks of a network at most: four times those of any that was published."""
 HEADS = {1280: 16, 1408: 16, 1664: 16}
 """Of the widths whose published networks (H, g, G) have heads of other than 64 channels."""
 
@@ -24,7 +26,7 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     dim = _usual(shapes, r"blocks\.\d+\.norm[12]\.(weight|bias)", 0)
     hidden = _usual(shapes, r"blocks\.\d+\.mlp\.fc1\.(weight|bias)", 0)
-    if not blocks or not dim or not hidden:
+    if not blocks or not dim or not hidden or len(blocks) > DEEPEST:
         return []
     registers, last = shapes.get("reg_token", ()), shapes.get("norm.weight", shapes.get("norm.bias"))
     common = {

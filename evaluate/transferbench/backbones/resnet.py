@@ -22,7 +22,7 @@ class Arguments(Settings):
     depth: Literal[10, 18, 26, 34, 50, 101, 152, 200] = Field(
         50, description="number of layers, as in ResNet-50; 50 and more have bottlenecks"
     )
-    width: float = Field(1.0, ge=1 / 64, le=64, description="multiplies the channels of the stem and of every stage")
+    width: float = Field(1.0, gt=0, le=64, description="multiplies the channels of the stem and of every stage")
     groups: int = Field(1, ge=1, le=4096, description="groups of the 3x3 convolutions (ResNeXt)")
     width_per_group: int = Field(
         64, ge=1, le=4096, description="channels of a group in the first stage; 128 with one group is a wide ResNet"

@@ -15,21 +15,23 @@ from torch import Tensor, nn
 from transferbench.backbones import Backbone, Shapes
 from transferbench.settings import Settings
 
-Blocks = Annotated[int, Field(ge=1, le=256)]
-Heads = Annotated[int, Field(ge=1, le=1 << 13)]
+STAGES = 8
+"""Of a network at most; published ones have 4."""
 
 
 class Arguments(Settings):
     """What fixes a Swin transformer's computation."""
 
-    image_size: int = Field(224, ge=1, le=1 << 14, description="side of the images, pixels")
+    image_size: int = Field(224, ge=1, le=8192, description="side of the images, pixels")
     patch_size: int = Field(4, ge=1, le=1024, description="side of a patch, pixels")
-    dim: int = Field(96, ge=1, le=1 << 13, description="channels of the first stage, doubled with each")
-    depths: tuple[Blocks, ...] = Field((2, 2, 6, 2), min_length=1, max_length=8, description="blocks of each stage")
-    heads: tuple[Heads, ...] = Field(
-        (3, 6, 12, 24), min_length=1, max_length=8, description="attention heads of each stage"
+    dim: int = Field(96, ge=1, le=4096, description="channels of the first stage, doubled with each")
+    depths: tuple[Annotated[int, Field(ge=0, le=64)], ...] = Field(
+        (2, 2, 6, 2), max_length=STAGES, description="blocks of each stage"
     )
-    window: int = Field(7, ge=1, le=256, description="side of an attention window, patches")
+    heads: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+        (3, 6, 12, 24), max_length=STAGES, description="attention heads of each stage"
+    )
+    window: int = Field(7, ge=1, le=64, description="side of an attention window, patches")
     mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP over its inputs")
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
     norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalization")
@@ -91,6 +93,8 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     if not blocks or not tables:
         return []
     stages = max(stage for stage, _ in blocks) + 1
+    if stages > STAGES:
+        return []
     first = min(tables)
     window = (math.isqrt(tables[first][0]) + 1) // 2
     patch = next((s for n in ("patch_embed.proj.weight",) if len(s := shapes.get(n, ())) == 4), (96, 3, 4, 4))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from transferbench.backbones import Backbone
 from transferbench.backbones._vit_parts import ConvStem, Resampling, resampled
-from transferbench.backbones._vit_shapes import propose, usual_heads
+from transferbench.backbones._vit_shapes import DEEPEST, propose, usual_heads
 from transferbench.settings import Settings
 
 __all__ = ["Arguments", "ViT", "assumptions", "build", "describe", "propose"]
@@ -22,16 +22,16 @@ __all__ = ["Arguments", "ViT", "assumptions", "build", "describe", "propose"]
 class Arguments(Settings):
     """What fixes a vision transformer's computation."""
 
-    image_size: int = Field(224, ge=1, le=1 << 14, description="side of the images, pixels")
+    image_size: int = Field(224, ge=1, le=8192, description="side of the images, pixels")
     patch_size: int = Field(16, ge=1, le=1024, description="side of a patch, pixels")
-    dim: int = Field(384, ge=1, le=1 << 15, description="channels of a token")
-    depth: int = Field(12, ge=1, le=256, description="number of blocks")
-    heads: int = Field(6, ge=1, le=1 << 15, description="attention heads of a block")
+    dim: int = Field(384, ge=1, le=32_768, description="channels of a token")
+    depth: int = Field(12, ge=1, le=DEEPEST, description="number of blocks")
+    heads: int = Field(6, ge=1, le=1024, description="attention heads of a block")
     mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP over its inputs")
     mlp: Literal["gelu", "swiglu"] = Field("gelu", description="the activation; swiglu gates one half by the other")
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
     class_token: bool = Field(True, description="a learned token in front of the patches")
-    registers: int = Field(0, ge=0, le=4096, description="number of learned tokens beside the class token (DINOv2)")
+    registers: int = Field(0, ge=0, le=1024, description="number of learned tokens beside the class token (DINOv2)")
     position_for_prefix: bool = Field(True, description="the position embedding has an entry for the class token")
     resampling: Resampling = Field("antialias", description="of the position embedding for images of another size")
     conv_stem: bool = Field(False, description="MoCo v3's convolutions instead of one for each patch")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, model_serializer
+from pydantic import Field, field_validator, model_serializer
 from torch import Tensor, nn
 
 from transferbench.backbones import Architecture
@@ -45,6 +45,15 @@ class Card(Settings):
     architecture: Architecture
     preprocess: Preprocess
     origin: Origin = Origin()
+
+    @field_validator("schema_version")
+    @classmethod
+    def _is_known(cls, version: int) -> int:
+        if version != 1:
+            raise ValueError(
+                f"schema {version} of cards is not known here, only 1. Use a later version of transferbench"
+            )
+        return version
 
 
 class LoadReport(Settings):

@@ -2,12 +2,19 @@
 
 import mmap
 import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from transferbench.checkpoints.containers import AGAIN
 from transferbench.errors import UserError
+
+PIECE = 1 << 20
+"""Bytes of a file that are read at once."""
 
 
 def mapped(path: Path) -> mmap.mmap:
@@ -26,7 +33,12 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
-            self.members = {member.filename: member for member in archive.infolist()}
+            entries = archive.infolist()
+        self.members = {member.filename: member for member in entries}
+        if twice := [name for name, count in Counter(member.filename for member in entries).items() if count > 1]:
+            raise UserError(f"{path} holds '{twice[0]}' twice, and readers differ in which of them they take. {AGAIN}")
+        self.has_checksums = any(member.CRC for member in entries)
+        """torch writes 0 for all of them where it was told to save without."""
         if any(name.endswith("/constants.pkl") or "/code/" in name for name in self.members):
             raise UserError(
                 f"{path} is a TorchScript archive: reading it would run the code in it. "
@@ -49,6 +61,8 @@ class Archive:
                 "without limit. Save the checkpoint again with torch.save."
             )
         local = member.header_offset
+        if self.memory[local : local + 4] != b"PK\x03\x04":
+            raise EOFError(member.filename)
         names = int.from_bytes(self.memory[local + 26 : local + 28], "little")
         extra = int.from_bytes(self.memory[local + 28 : local + 30], "little")
         start = local + 30 + names + extra
@@ -57,9 +71,31 @@ class Archive:
         return start, member.file_size
 
     def content(self, name: str) -> bytes:
-        """A member's bytes."""
+        """A member's bytes, checked."""
         start, size = self.span(name)
+        self._check(name)
         return self.memory[start : start + size]
+
+    def check(self, tensors: Iterable[Tensor]) -> None:
+        """Hold the storages that some tensors lie in against their checksums.
+
+        Raises:
+            UserError: naming the member that is not what was written.
+        """
+        wanted = {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
+        for key, storage in self.storages.items():
+            if storage.numel() and storage.untyped_storage().data_ptr() in wanted:
+                self._check(f"data/{key}")
+
+    def _check(self, name: str) -> None:
+        """Read from the file and not from the mapped memory, which would then be kept."""
+        (start, left), found = self.span(name), 0
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while left and (piece := file.read(min(left, PIECE))):
+                found, left = zlib.crc32(piece, found), left - len(piece)
+        if self.has_checksums and found != self.members[self.root + name].CRC:
+            raise UserError(f"{self.path} was damaged: '{self.root}{name}' does not match its checksum. {AGAIN}")
 
     def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
         """A storage as a flat tensor, the same one each time."""

@@ -5,7 +5,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ EXACT = 5e-5
 """How far, relative to the largest feature, the module's own precision is from float64 where that is float32."""
 REPEATED = {True: 1e-6, False: 1e-4}
 """How far apart two passes may be, relative to the largest feature, on a CPU and elsewhere."""
+SEPARATE = 1e-2
+"""How far apart an image's features may be alone and among others: half precision rounds otherwise."""
 WEIGHTS = np.random.default_rng(1).uniform(-1, 1, 1021)
 
 
@@ -38,12 +40,14 @@ class Behavior:
         mark: sha256 of the rounded outputs of the module and of its parts.
         is_repeatable: whether two passes gave the same and drew no random number.
         is_portable: whether the outputs were had in float64, so that processors agree on the mark.
+        is_separate: whether an image has the same features alone and among others.
     """
 
     width: int
     mark: str
     is_repeatable: bool
     is_portable: bool
+    is_separate: bool = True
 
     @property
     def notes(self) -> list[str]:
@@ -53,6 +57,8 @@ class Behavior:
             "no result of this one is taken up again": self.is_repeatable,
             "it does not compute in float64 throughout, or not the same in float32: another kind of processor may "
             "count it as another model": self.is_portable,
+            "the features of an image depend on the others beside it, and so do all numbers: batch norm without "
+            "running statistics, or a module that mixes images": self.is_separate,
         }
         return [text for text, is_well in told.items() if not is_well]
 
@@ -77,6 +83,10 @@ class _Pass:
         first, second = (each.features.nan_to_num(1e30, 1e31, -1e31) for each in (self, other))
         return float((first - second).abs().max() / second.abs().max().clamp(min=1e-300))
 
+    def only(self, count: int) -> "_Pass":
+        """With the features of the first `count` images alone."""
+        return replace(self, features=self.features[:count])
+
 
 def observed(network: Backbone, crop: int) -> Behavior:
     """Put the fixed images through copies of a network, in its own precision twice and in float64.
@@ -90,7 +100,7 @@ def observed(network: Backbone, crop: int) -> Behavior:
 
 def _observed(network: Backbone, images: Tensor) -> Behavior:
     try:
-        _passed(network if any(map(is_lazy, network.parameters())) else _twin(network), images[:1])
+        alone = _passed(network if any(map(is_lazy, network.parameters())) else _twin(network), images[:1])
         twin = _twin(network)
         first, again = _passed(twin, images), _passed(twin, images, seed=1)
     except UserError:
@@ -104,10 +114,12 @@ def _observed(network: Backbone, images: Tensor) -> Behavior:
     is_exact = double is not None and own is not None and own.differs(double) < EXACT
     texts = [] if double is None else [double.text(DIGITS)]
     texts += [] if is_exact else [(own or first).text(FEW_DIGITS)]
+    is_repeatable = not first.is_random and again.differs(first) <= REPEATED[_place(network)[0].type == "cpu"]
     return Behavior(
         width=first.features.shape[1],
         mark=hashlib.sha256("own precision\n".join(texts).encode()).hexdigest(),
-        is_repeatable=not first.is_random and again.differs(first) <= REPEATED[_place(network)[0].type == "cpu"],
+        is_repeatable=is_repeatable,
+        is_separate=not is_repeatable or alone.differs(first.only(1)) <= SEPARATE,
         is_portable=is_exact and double is not None and double.is_double,
     )
 

@@ -37,6 +37,10 @@ def kind(path: Path) -> str:
 
 def _head(path: Path) -> bytes:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(
+                f"{path} is a pipe, socket or device; expected a checkpoint file. Write it into a file first."
+            )
         with path.open("rb") as file:
             return file.read(512)
     except FileNotFoundError:
@@ -65,8 +69,15 @@ def shards(path: Path) -> list[Path]:
 
 
 def named(index: Path) -> list[str]:
-    """The names of the shards in an index, each once."""
-    return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    """The names of the shards in an index, each once.
+
+    Raises:
+        UserError: when it is no such index.
+    """
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{index} is no index of shards ({type(error).__name__}: {error}). {AGAIN}") from None
 
 
 def _foreign(head: bytes) -> str:

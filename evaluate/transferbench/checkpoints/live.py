@@ -1,5 +1,6 @@
 """A network handed over as a live module: made to return one vector an image, and known by what it computes."""
 
+import torch
 from torch import Tensor, nn
 
 from transferbench import backbones, settings
@@ -25,13 +26,18 @@ class Live(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, `b d`."""
-        features = self.module(images)
-        if isinstance(features, Tensor) and features.ndim == 4:
-            return features.mean((2, 3))
-        if isinstance(features, Tensor) and features.ndim == 2:
-            return features
-        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise UserError(f"The module should return features, [batch, width] or [batch, c, h, w]; it returned {found}.")
+        features = self.module(images.to(_precision(self.module) or images.dtype))
+        if not isinstance(features, Tensor) or features.ndim not in (2, 4):
+            found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise UserError(
+                f"The module should return features, [batch, width] or [batch, c, h, w]; it returned {found}."
+            )
+        if len(features) != len(images) or features.is_complex():
+            raise UserError(
+                f"The module returned {list(features.shape)} of {features.dtype} for {len(images)} images. Expected "
+                "real features, one row an image."
+            )
+        return features.mean((2, 3)) if features.ndim == 4 else features
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Those of a backbone; of any other module none are known."""
@@ -71,6 +77,12 @@ def is_of_a_family(module: nn.Module, crop: int) -> bool:
     like.load_state_dict(module.state_dict())
     first = next(module.parameters())
     return computes_alike(module, like.to(first.device, first.dtype), crop)
+
+
+def _precision(module: nn.Module) -> torch.dtype | None:
+    """The precision of all parameters, in which images are handed over; None where they have none in common."""
+    found = {each.dtype for each in module.parameters() if each.is_floating_point()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _prefix(module: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +72,8 @@ def wrap(module: nn.Module, name: str, preprocess: Preprocess) -> Candidate:
     backbone = Live(module, preprocess.crop)
     card = Card(architecture=backbone.architecture, preprocess=preprocess)
     report = _report(LIVE, module).model_copy(update={"assumed": backbone.behavior.notes})
+    if not backbone.behavior.is_separate:
+        warnings.warn(f"{name}: {backbone.behavior.notes[-1]}.", stacklevel=2)
     if backbone.behavior.is_repeatable:
         return Candidate(name, backbone, card, backbone.digest(), report)
     alone = hashlib.sha256(f"{backbone.digest()} {os.urandom(16).hex()}".encode()).hexdigest()

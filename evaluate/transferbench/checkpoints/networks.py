@@ -7,15 +7,19 @@ from functools import cache, cached_property, lru_cache
 import torch
 
 from transferbench import backbones
+from transferbench.backbones import Shapes
 from transferbench.checkpoints import unused_tensors
 from transferbench.checkpoints.formats import FORMATS, EncoderSpec, Layout
 from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import APART, StateDict
+from transferbench.errors import UserError
 
 UNKNOWN = "unknown"
 SMALLEST = 10
 """No known network has fewer tensors."""
+MOST_NETWORKS = 64
+"""In one state dict: each that resembles a known one is compared with several of those."""
 UNUSED = "never used by the source's own forward pass"
 COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|(?:.*_)?k")
 """Words that mark the moving average, or the other one of a pair."""
@@ -59,8 +63,10 @@ class Network:
     def _numbered(self, local: str) -> str:
         """A name with its `*` replaced by the number that others of the same block have there."""
         before, star, after = local.partition("*")
+        if not star:
+            return local
         block = re.compile(rf"{re.escape(self.prefix + before)}(\d+){re.escape(after[: after.find('.', 1) + 1])}")
-        number = next((match[1] for name in self.state.tensors if star and (match := block.match(name))), star)
+        number = next((match[1] for name in self.state.tensors if (match := block.match(name))), star)
         return before + number + after
 
     def holds(self, name: str) -> bool:
@@ -73,8 +79,14 @@ class Network:
 
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
-        local = {n.removeprefix(self.prefix): tensor for n, tensor in self.state.tensors.items() if self.holds(n)}
+        begin, tensors = len(self.prefix), self.state.tensors
+        local = {name[begin:]: tensors[name] for name in self.state.below(self.prefix) if self.holds(name)}
         return {name: tensor for name, tensor in local.items() if _reason(self.naming, name) is None}
+
+    def shapes(self) -> Shapes:
+        """Shapes of the weights by their canonical names; no value is touched."""
+        empty = {name: torch.empty(tensor.shape, device="meta") for name, tensor in self.weights().items()}
+        return backbones.shapes(self.naming.rename(empty))
 
     @cached_property
     def storage(self) -> frozenset[int]:
@@ -108,6 +120,8 @@ def _in(state: StateDict) -> list[Network]:
     for prefix in sorted(by_prefix, key=len, reverse=True):
         label = prefix.strip(f".{APART}") or state.key or "backbone"
         nested = tuple(p for p, network in best.items() if network.misfits == 0 and p.startswith(prefix))
+        if len(best) > MOST_NETWORKS:
+            raise UserError(f"more than {MOST_NETWORKS} networks in one state dict. Save the one to be judged alone.")
         options = [Network(label, state, prefix, naming, 0, nested) for naming in by_prefix[prefix]]
         counted = [replace(each, misfits=count) for each in options if (count := _misfits(each)) is not None]
         if counted:
@@ -134,11 +148,9 @@ def headed(contents: Contents, states: list[StateDict]) -> list[Network]:
 
 def _misfits(network: Network) -> int | None:
     """How many tensors keep the network from being whole; None when it resembles nothing."""
-    weights = network.weights()
-    if len(weights) < SMALLEST:
+    if len(network.weights()) < SMALLEST:
         return None
-    shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in weights.items()}
-    ranked = backbones.ranked(backbones.shapes(network.naming.rename(shapes)))
+    ranked = backbones.ranked(network.shapes())
     return len(ranked[0][1]) if ranked else None
 
 

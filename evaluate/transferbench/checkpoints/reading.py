@@ -1,11 +1,9 @@
-"""The only unpickler: any checkpoint file as plain data and memory-mapped tensors, without executing anything in it."""
+"""Any checkpoint file as plain data and memory-mapped tensors, without executing anything in it."""
 
 import io
 import json
 import mmap
-import operator
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,21 +14,28 @@ from torch import Tensor
 
 from transferbench.checkpoints import containers
 from transferbench.checkpoints.archives import Archive, flat, mapped
-from transferbench.checkpoints.safe_globals import Allowed, Inert, NumpyArray, is_attack, meaning
+from transferbench.checkpoints.safe_globals import NumpyArray, require_keys
+from transferbench.checkpoints.unpickler import AttackError, Storage, Stored, Unpickler
 from transferbench.errors import UserError
 
-Storage = Callable[[torch.dtype, str, int], Tensor]
+
+def _unchecked(tensors: Iterable[Tensor]) -> None:
+    """A container without checksums."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A file once read. Tensors are views of the file, on the CPU; `inert` names what was not executed."""
+    """A file once read. Tensors are views of the file, on the CPU; `inert` names what was not executed.
+
+    `check` holds tensors against the checksums of the container, where it has some: a `UserError` for a damaged file.
+    """
 
     path: Path
     container: str
     tree: Any
     header: Mapping[str, str] = field(default_factory=dict)
     inert: tuple[str, ...] = ()
+    check: Callable[[Iterable[Tensor]], None] = _unchecked
 
 
 def read(path: Path) -> Contents:
@@ -51,7 +56,7 @@ def read(path: Path) -> Contents:
         return reader(path)
     except UserError:
         raise
-    except _AttackError as error:
+    except AttackError as error:
         raise UserError(
             f"{path} is malicious: its pickle names {error}, which no checkpoint needs. Nothing in it was executed. "
             "Do not open it with anything else, and tell whoever distributes it."
@@ -61,41 +66,6 @@ def read(path: Path) -> Contents:
             f"{path} looks like a checkpoint ({container}) but is truncated or damaged "
             f"({type(error).__name__}: {error}). {containers.AGAIN}"
         ) from None
-
-
-class _AttackError(Exception):
-    """A pickle names what only an attack needs."""
-
-
-class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
-    """Resolves every global through `inert.meaning`, so nothing outside that module is ever called.
-
-    The one in Python: in C, ten bytes that name a far memo slot take 64 GB.
-    """
-
-    def __init__(self, file: Any, storage: Storage | None = None) -> None:
-        super().__init__(file, encoding="latin1")
-        self._storage = storage
-        self.inert: set[str] = set()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if is_attack(module, name):
-            raise _AttackError(f"{module}.{name}")
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return Allowed(_stored)
-        meant = meaning(module, name)
-        if isinstance(meant, type) and issubclass(meant, Inert):
-            self.inert.add(meant.origin)
-        return meant
-
-    def persistent_load(self, pid: Any) -> Any:
-        if pid[0] == "module":
-            return pid[1]
-        if pid[0] != "storage" or self._storage is None or not isinstance(pid[1], torch.dtype):
-            raise pickle.UnpicklingError(f"unknown reference {pid[0]!r}")
-        whole = self._storage(pid[1], str(pid[2]), operator.index(pid[4]))
-        view = pid[5] if len(pid) > 5 else None
-        return whole if view is None else whole[view[1] : view[1] + view[2]]
 
 
 def _read_safetensors(path: Path) -> Contents:
@@ -117,12 +87,13 @@ def _read_zip(path: Path) -> Contents:
     archive = Archive(path)
     if archive.root + "byteorder" in archive.members and archive.content("byteorder") != b"little":
         raise UserError(f"{path} was written on a big-endian machine. Save it again on a little-endian one.")
-    unpickler = _Unpickler(io.BytesIO(archive.content("data.pkl")), archive.storage)
-    return _settled(path, "torch zip", unpickler.load(), unpickler)
+    pickled = archive.content("data.pkl")
+    unpickler = Unpickler(io.BytesIO(pickled), len(pickled), archive.storage, _stored)
+    return _settled(path, "torch zip", unpickler.load(), unpickler, archive.check)
 
 
 def _read_legacy(path: Path) -> Contents:
-    tree, unpickler = _legacy(mapped(path))
+    tree, unpickler = _legacy(mapped(path), _stored)
     return _settled(path, "torch legacy", tree, unpickler)
 
 
@@ -133,10 +104,14 @@ def _stored(content: bytes) -> Any:
     return _legacy(memory)[0]
 
 
-def _legacy(memory: mmap.mmap) -> tuple[Any, _Unpickler]:
+def _legacy(memory: mmap.mmap, stored: Stored | None = None) -> tuple[Any, Unpickler]:
     """torch before 1.6: three pickles of formalities, the tree, the storages' keys, then the storages one by one."""
+
+    def unpickler(storage: Storage | None = None) -> Unpickler:
+        return Unpickler(memory, len(memory), storage, stored)
+
     for _ in range(3):
-        _Unpickler(memory).load()
+        unpickler().load()
     tree_at = memory.tell()
     sizes: dict[str, tuple[torch.dtype, int]] = {}
 
@@ -144,10 +119,11 @@ def _legacy(memory: mmap.mmap) -> tuple[Any, _Unpickler]:
         sizes[key] = dtype, count
         return torch.empty(count, dtype=dtype, device="meta")
 
-    _Unpickler(memory, shape_only).load()
+    unpickler(shape_only).load()
     position_of: dict[str, int] = {}
-    keys = _Unpickler(memory).load()
+    keys = unpickler().load()
     position = memory.tell()
+    require_keys(keys)
     for key in keys:
         dtype, count = sizes[key]
         if int.from_bytes(memory[position : position + 8], "little") != count:
@@ -155,18 +131,26 @@ def _legacy(memory: mmap.mmap) -> tuple[Any, _Unpickler]:
         position_of[key] = position + 8
         position += 8 + count * dtype.itemsize
     memory.seek(tree_at)
-    unpickler = _Unpickler(memory, lambda dtype, key, count: flat(memory, dtype, position_of[key], count))
-    return unpickler.load(), unpickler
+    last = unpickler(lambda dtype, key, count: flat(memory, dtype, position_of[key], count))
+    return last.load(), last
 
 
 def _read_pickle(path: Path) -> Contents:
-    unpickler = _Unpickler(mapped(path))
+    memory = mapped(path)
+    unpickler = Unpickler(memory, len(memory), stored=_stored)
     return _settled(path, "pickle", unpickler.load(), unpickler)
 
 
-def _settled(path: Path, container: str, tree: Any, unpickler: _Unpickler) -> Contents:
+def _settled(
+    path: Path,
+    container: str,
+    tree: Any,
+    unpickler: Unpickler,
+    check: Callable[[Iterable[Tensor]], None] = _unchecked,
+) -> Contents:
     """The tree with numpy arrays made tensors, in place; it may be cyclic."""
     top = [tree]
+    made: dict[int, tuple[NumpyArray, Any]] = {}
     waiting: list[Any] = [top]
     seen: set[int] = set()
     while waiting:
@@ -176,7 +160,10 @@ def _settled(path: Path, container: str, tree: Any, unpickler: _Unpickler) -> Co
         seen.add(id(node))
         for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
             if isinstance(value, NumpyArray):
-                node[key] = value.tensor()
+                if id(value) not in made:
+                    unpickler.spend(value.data)
+                    made[id(value)] = value, value.tensor()
+                node[key] = made[id(value)][1]
             elif isinstance(value, dict | list):
                 waiting.append(value)
-    return Contents(path, container, top[0], {}, tuple(sorted(unpickler.inert)))
+    return Contents(path, container, top[0], {}, tuple(sorted(unpickler.inert)), check)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from transferbench import backbones, renamed
-from transferbench.backbones import Architecture
+from transferbench.backbones import Architecture, Shapes
 from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
@@ -14,11 +15,12 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
 from transferbench.checkpoints.tensor_accounting import TensorAccount, account
-from transferbench.checkpoints.values import classifier, completed, is_buffer
+from transferbench.checkpoints.values import classifier, completed, is_buffer, require_bearable
 from transferbench.errors import UserError, unknown
 
 SHOWN = 8
 """How many names an error lists."""
+MOST_EPOCHS = 1_000_000
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
 """Labels that `--encoder` takes for one another where the file has only one of them."""
 
@@ -47,13 +49,12 @@ def recognize(contents: Contents, encoder: str | None = None, overrides: Sequenc
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
     layout, overrides = stated_format(overrides)
-    states = state_dicts(contents.tree)
+    states, every = _networks(contents)
     if not states:
         raise UserError(
             f"{contents.path} holds no state dict but {instead(contents.tree)}. "
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
-    every = networks.found(states) or networks.headed(contents, states)
     refusals: list[UserError] = []
     for reading in _readings(contents, states, every, layout):
         try:
@@ -61,6 +62,14 @@ def recognize(contents: Contents, encoder: str | None = None, overrides: Sequenc
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
+
+
+def _networks(contents: Contents) -> tuple[list[StateDict], list[Network]]:
+    try:
+        states = state_dicts(contents.tree)
+        return states, (networks.found(states) or networks.headed(contents, states)) if states else []
+    except UserError as error:
+        raise UserError(f"{contents.path}: {error}") from None
 
 
 def _readings(
@@ -71,11 +80,12 @@ def _readings(
         if reading.layout.refusal:
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
     if not readings and not every:
-        names = [".".join((*state.path, name)) for state in states for name in state.written.values()]
-        few = ". They may be a head without its backbone" if len(names) < networks.SMALLEST else ""
+        count = sum(len(state.written) for state in states)
+        names = (".".join((*state.path, name)) for state in states for name in state.written.values())
+        few = ". They may be a head without its backbone" if count < networks.SMALLEST else ""
         raise UserError(
-            f"{contents.path}: no network of a known architecture among {len(names)} tensors: "
-            f"{_listed(names, 6)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
+            f"{contents.path}: no network of a known architecture among {count} tensors: "
+            f"{_listed([*islice(names, 6)], 6, count)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
         )
     if asked and not readings:
         raise UserError(
@@ -91,14 +101,11 @@ def _match(
     network = _chosen(contents, reading, every, encoder)
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
+    require_bearable(contents.path, accounted.kept)
+    contents.check(accounted.kept.values())
     weights = network.naming.rename(accounted.kept)
-    card = reading.layout.card(contents.header) if reading.layout.card else None
-    if card and not backbones.FAMILIES.has(card.architecture.family):
-        raise UserError(
-            f"{contents.path} is of the backbone family {card.architecture.family}, whose code is not part of this "
-            f"package. If you trust it, name it on the command line too: --code {card.architecture.family}"
-        )
-    architecture, problems = _fit(weights, network, card)
+    card = _stated_card(contents, reading) if reading.layout.card else None
+    architecture, problems = _fit(backbones.shapes(weights), network, card)
     if accounted.unexplained:
         problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
@@ -121,6 +128,22 @@ def _match(
         overridden=overridden,
     )
     return Match(weights, card, report, identity, reading.networks)
+
+
+def _stated_card(contents: Contents, reading: Interpretation) -> Card:
+    """The card in a file's header, of a network that can be built."""
+    assert reading.layout.card is not None, "only such layouts have one"
+    try:
+        card = reading.layout.card(contents.header)
+        if backbones.FAMILIES.has(card.architecture.family):
+            backbones.expected_shapes(card.architecture)
+            return card
+    except UserError as error:
+        raise UserError(f"{contents.path}: the card in its header: {error}") from None
+    raise UserError(
+        f"{contents.path} is of the backbone family {card.architecture.family}, whose code is not part of this "
+        f"package. If you trust it, name it on the command line too: --code {card.architecture.family}"
+    )
 
 
 def _card(
@@ -174,9 +197,7 @@ def _names(network: Network) -> set[str]:
     return {network.label, network.address, network.prefix, network.prefix.rstrip("."), network.state.key} - {""}
 
 
-def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Architecture | None, list[str]]:
-    shapes = backbones.shapes(weights)
-
+def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architecture | None, list[str]]:
     def note(name: str) -> str:
         written = network.spelled(name)
         return "" if written == [name] else f" (in the file: {', '.join(written)})"
@@ -195,10 +216,11 @@ def _fit(weights: Weights, network: Network, card: Card | None) -> tuple[Archite
 
 def _partial(other: Network, network: Network, accounted: TensorAccount) -> str:
     """What another network of the state dict lacks, when its tensors are unexplained for want of being whole."""
-    names = [name for name, full in other.state.written.items() if full in accounted.unexplained]
+    left = set(accounted.unexplained)
+    names = [name for name, full in other.state.written.items() if full in left]
     if other.state is not network.state or other.prefix == network.prefix or not any(map(other.holds, names)):
         return ""
-    lines = _fit(other.naming.rename(other.weights()), other, None)[1]
+    lines = _fit(other.shapes(), other, None)[1]
     return f"  '{other.label}' at {other.address} is not whole either. " + "".join(lines)
 
 
@@ -212,11 +234,13 @@ def _told(network: Network, accounted: TensorAccount) -> list[str]:
 
 def _epochs(file: File) -> int | None:
     epochs = file.top.get("epoch")
-    return epochs if isinstance(epochs, int) else None
+    return epochs if isinstance(epochs, int) and 0 <= epochs <= MOST_EPOCHS else None
 
 
-def _listed(names: list[str], shown: int = SHOWN) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+def _listed(names: list[str], shown: int = SHOWN, count: int = 0) -> str:
+    """The first names, and how many of the `count` there are (by default all) are left out."""
+    count = count or len(names)
+    more = f" and {count - shown} more" if count > shown else ""
     return ", ".join(names[:shown]) + more
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,32 @@ class Inert:
         """Swallow an item of a set-like object."""
 
 
+LARGEST_KEY = 1000
+"""Parts of a key: Python hashes a tuple part by part, and a few bytes can name one of billions."""
+
+
+def require_keys(keys: Iterable[Any]) -> None:
+    """Refuse keys that take long to hash: tuples of tuples of ...
+
+    Raises:
+        ValueError: for such a key.
+    """
+    for key in keys:
+        waiting, count = [key] if isinstance(key, tuple | frozenset) else [], 0
+        while waiting:
+            parts = waiting.pop()
+            count += len(parts)
+            if count > LARGEST_KEY:
+                raise ValueError(f"a key of more than {LARGEST_KEY} parts")
+            waiting += [part for part in parts if isinstance(part, tuple | frozenset)]
+
+
 class Mapping(dict[Any, Any]):
     """An OrderedDict, Counter, defaultdict or plain dict; attributes such as `_metadata` and factories are left out."""
 
     def __init__(self, *args: Any) -> None:
+        if args and isinstance(args[0], list | tuple):
+            require_keys(pair[0] for pair in args[0])
         super().__init__(args[0] if args and isinstance(args[0], dict | list | tuple) else ())
 
     def __setstate__(self, state: Any) -> None:
@@ -90,9 +112,10 @@ class NumpyType:
         Raises:
             ValueError: for dtypes of objects, records and the like.
         """
-        dtype = np.dtype(self.order + self.code)
+        said = (self.order, self.code)
+        dtype = np.dtype("".join(said) if all(isinstance(each, str) for each in said) else "V")
         if dtype.kind not in "biufc":
-            raise ValueError(f"an array of {self.code}")
+            raise ValueError(f"an array of {str(dtype)[:40]}")
         return dtype
 
 
@@ -104,6 +127,11 @@ class NumpyArray:
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
+
+    @property
+    def data(self) -> Any:
+        """The bytes."""
+        return self.state[4]
 
     def tensor(self) -> "Tensor | NumpyArray":
         """The array as a tensor of its own memory; the array itself where it does not hold numbers."""
@@ -128,15 +156,23 @@ class Allowed:
     def __call__(self, *args: Any) -> Any:  # noqa: D102
         return self._function(*args)
 
+    @property
+    def rebuilds(self) -> bool:
+        """Whether it makes a tensor of a storage, in place: nothing is copied."""
+        return self._function in (_tensor, _first)
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(name)
 
 
 LARGEST_EXPANDED = 1 << 28
 """Values of a tensor that repeats its storage: a few bytes could otherwise stand for terabytes."""
+MOST_AXES = 32
 
 
 def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
+    if len(size) > MOST_AXES or not all(isinstance(each, int) and 0 <= each < 1 << 63 for each in size):
+        raise ValueError(f"a tensor of {len(size)} axes, or of a size that is none")
     if math.prod(size) > max(storage.numel(), LARGEST_EXPANDED):
         raise ValueError(f"a tensor of {math.prod(size)} values in a storage of {storage.numel()}")
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
@@ -151,7 +187,7 @@ def _first(value: Any, *rest: Any) -> Any:
 
 
 def _from_type(function: Any, kind: Any, args: Any, *rest: Any) -> Any:
-    return function(*args) if isinstance(function, Allowed) else Inert()
+    return function(*args) if isinstance(function, Allowed) and function.rebuilds else Inert()
 
 
 def _scalar(kind: NumpyType, data: Any = b"") -> Any:
@@ -161,7 +197,7 @@ def _scalar(kind: NumpyType, data: Any = b"") -> Any:
 
 def _buffer(data: Any, kind: NumpyType, shape: Any, order: str) -> NumpyArray:
     array = NumpyArray()
-    array.__setstate__((1, shape, kind, order == "F", bytes(data)))
+    array.__setstate__((1, shape, kind, order == "F", data if isinstance(data, bytes) else memoryview(data).tobytes()))
     return array
 
 

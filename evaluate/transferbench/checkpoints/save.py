@@ -21,5 +21,6 @@ def save(path: Path, weights: Mapping[str, Tensor], card: Card) -> str:
 
 
 def stated_digest(header: Mapping[str, str]) -> str | None:
-    """The digest a file was written with, from its header; None for files that are not ours."""
-    return json.loads(header[HEADER])["digest"] if HEADER in header else None
+    """The digest a file was written with, from its header; None where it states none."""
+    stated = json.loads(header[HEADER]) if HEADER in header else {}
+    return stated.get("digest") if isinstance(stated, dict) else None

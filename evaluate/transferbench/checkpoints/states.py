@@ -1,6 +1,7 @@
 """The state dicts in a file: every mapping from names to tensors, wherever it lies."""
 
 import re
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,16 @@ from typing import Any
 from torch import Tensor
 
 from transferbench.checkpoints.safe_globals import Inert
+from transferbench.errors import UserError
 
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 RESERVED = re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 COUNTERS = ("n_averaged", "steps")
 APART = "/"
 """Begins the names that lack a wrapper."""
+DEEPEST = 32
+"""Mappings inside mappings that are entered."""
+LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,18 @@ class StateDict:
     def _lines(self) -> str:
         return "\n".join(self.tensors)
 
+    def below(self, prefix: str) -> list[str]:
+        """The names that begin with the prefix, in the file's order."""
+        if not prefix:
+            return list(self.tensors)
+        first = bisect_left(self._sorted, (prefix,))
+        last = bisect_left(self._sorted, (prefix[:-1] + chr(ord(prefix[-1]) + 1),), first)
+        return [name for _, name in sorted((at, name) for name, at in self._sorted[first:last])]
+
+    @cached_property
+    def _sorted(self) -> list[tuple[str, int]]:
+        return sorted((name, at) for at, name in enumerate(self.tensors))
+
     @property
     def key(self) -> str:
         """The last key on the way to it; empty for the file itself."""
@@ -47,6 +64,9 @@ def state_dicts(tree: Any) -> list[StateDict]:
     """Every state dict of a tree, nearest to the top first. The tree may be cyclic.
 
     Mappings whose keys are not names (optimizer states) and lists are not entered.
+
+    Raises:
+        UserError: for mappings nested deeper, or names longer, than any network's.
     """
     states: list[StateDict] = []
     waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), tree)])
@@ -57,11 +77,23 @@ def state_dicts(tree: Any) -> list[StateDict]:
             continue
         seen.add(id(node))
         named = {key: value for key, value in node.items() if isinstance(key, str)}
+        _require_usual(path, named)
         tensors = {key: value for key, value in named.items() if isinstance(value, Tensor)}
         if tensors:
             states.append(_unwrapped(path, tensors))
         waiting.extend(((*path, key), value) for key, value in named.items() if isinstance(value, dict))
     return states
+
+
+def _require_usual(path: tuple[str, ...], named: dict[str, Any]) -> None:
+    """Refuse what would take time or memory that grows faster than the file."""
+    parts = [key for key, value in named.items() if isinstance(value, Tensor | dict)]
+    if len(path) > DEEPEST and parts:
+        raise UserError(f"mappings are nested more than {DEEPEST} deep. Save the state dict alone.")
+    if long := next((key for key in parts if len(key) > LONGEST_NAME), None):
+        raise UserError(
+            f"a name of {len(long):,} characters ('{long[:40]}...') is no tensor's; at most {LONGEST_NAME:,}."
+        )
 
 
 def instead(tree: Any) -> str:
@@ -76,7 +108,7 @@ def instead(tree: Any) -> str:
 
 
 def _is_module(value: Any) -> bool:
-    return isinstance(value, Inert) and "_modules" in (value.state or {})
+    return isinstance(value, Inert) and isinstance(value.state, dict) and "_modules" in value.state
 
 
 def _unwrapped(path: tuple[str, ...], tensors: dict[str, Tensor]) -> StateDict:

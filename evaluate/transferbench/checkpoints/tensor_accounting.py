@@ -34,11 +34,12 @@ def account(network: Network, networks: list[Network]) -> TensorAccount:
             kept[name.removeprefix(network.prefix)] = network.state.tensors[name]
         else:
             waiting.append(name)
-    explained = {_place(t) for n, t in network.state.tensors.items() if n not in waiting} - {(0, ())}
-    for name in [name for name in waiting if _place(network.state.tensors[name]) in explained]:
-        dropped["another name of a tensor"].append(network.state.written[name])
-        waiting.remove(name)
-    return TensorAccount(kept, dict(dropped), [network.state.written[name] for name in waiting])
+    places = {name: _place(tensor) for name, tensor in network.state.tensors.items()}
+    explained = {places[name] for name in places.keys() - set(waiting)} - {(0, ())}
+    if others := [network.state.written[name] for name in waiting if places[name] in explained]:
+        dropped["another name of a tensor"] += others
+    unexplained = [network.state.written[name] for name in waiting if places[name] not in explained]
+    return TensorAccount(kept, dict(dropped), unexplained)
 
 
 def _reason(network: Network, name: str, whole: list[Network]) -> str | None:

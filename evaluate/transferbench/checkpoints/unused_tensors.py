@@ -15,6 +15,7 @@ class UnusedTensors:
     reason: str
 
 
+_WORD = re.compile(r"\w*")
 _WHOSE = r"(?:\w+_)?"
 _WHICH = r"(?:_\w+)?\d*"
 CLASSIFIER = "classifier"
@@ -65,6 +66,8 @@ def outside(name: str) -> str | None:
 
 
 def _meaning(word: str, name: str) -> str | None:
+    if not _WORD.fullmatch(word):  # which none of the patterns fits, and some take long to find out
+        return None
     meaning = next((reason for reason, pattern in _MEANINGS if pattern.fullmatch(word)), None)
     if meaning == PROJECTOR and PLAIN.fullmatch(name):
         return CLASSIFIER

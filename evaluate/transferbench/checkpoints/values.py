@@ -14,6 +14,28 @@ from transferbench.checkpoints.tensor_accounting import TensorAccount
 from transferbench.errors import UserError
 
 SHOWN = 8
+REPEATED = 1 << 26
+"""Values of a network that may share their places in the file."""
+
+
+def require_bearable(path: Path, weights: Weights) -> None:
+    """Refuse a network that would take more memory than the file explains: its tensors repeat what the file holds."""
+    values, held = sum(map(Tensor.numel, weights.values())), _held(weights)
+    if values > max(held, REPEATED):
+        raise UserError(
+            f"{path}: the tensors of its network have {values:,} values and lie in {held:,} bytes: they repeat each "
+            f"other. Expected a byte a value, or at most {REPEATED:,} values."
+        )
+
+
+def _held(weights: Weights) -> int:
+    """Bytes of memory that some tensors lie in, those that several share counted once."""
+    storages = [tensor.untyped_storage() for tensor in weights.values()]
+    total = end = 0
+    for first, size in sorted((storage.data_ptr(), storage.nbytes()) for storage in storages):
+        total += max(0, first + size - max(first, end))
+        end = max(end, first + size)
+    return total
 
 
 def completed(path: Path, weights: Weights, architecture: Architecture) -> tuple[Weights, list[str]]:
@@ -66,7 +88,7 @@ def classifier(network: Network, accounted: TensorAccount) -> int:
     """The classes of a classifier that lies beside the network and nothing else of a training; 0 without one."""
     if not accounted.dropped.keys() <= PRETRAINING:
         return 0
-    names = accounted.dropped.get(unused_tensors.CLASSIFIER, [])
+    names = set(accounted.dropped.get(unused_tensors.CLASSIFIER, ()))
     tensors = [t for n, t in network.state.tensors.items() if network.state.written[n] in names and t.ndim == 2]
     classes = tensors[0].shape[0] if tensors else 0
     return 0 if classes in NO_CLASSES else classes

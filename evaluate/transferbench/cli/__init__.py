@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, ending, evaluating, files, showing, tabulating
+from transferbench.cli import comparing, ending, evaluating, files, printing, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
@@ -32,6 +32,7 @@ evaluate convert a.pth b.pth --to torchvision the same weights, other names
 evaluate shrink imagenet small --size 256     a copy that decodes faster
 evaluate ls                                   tasks, suites, data, formats
 evaluate show knn                             every setting of a task
+evaluate cache --prune --older 30             frees what was not used for long
 evaluate doctor                               what works on this machine
 """
 POINTER = "`evaluate show TASK` prints every setting: type, range, default, meaning; `show SUITE` those of its jobs."
@@ -64,6 +65,11 @@ class Commands(TyperGroup):
         command = copy.copy(super().get_command(ctx, cmd_name)) or self._of_task(ctx, cmd_name)
         command.params = [*command.params, *(param for param in self.params if param.name == "code")]
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a signal ends it between two steps."""
+        with printing.stoppable("What is finished is kept; run the same command again to continue."):
+            return super().invoke(ctx)
 
     def _of_task(self, ctx: Any, name: str) -> Any:
         """The command `all` with its option `--task` set."""
@@ -136,9 +142,10 @@ app.command(epilog=POINTER)(files.shrink)
 app.command(epilog=POINTER)(files.ls)
 app.command(epilog=POINTER)(showing.show)
 app.command(epilog=POINTER)(files.download)
+app.command(epilog=POINTER)(files.cache)
 app.command(epilog=POINTER)(files.doctor)
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
+    """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
     ending.run(app)

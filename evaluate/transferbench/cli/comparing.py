@@ -30,10 +30,10 @@ def compare(
 
     with between(a, b, printing.places(in_)) as comparison:
         changed = images.changed(comparison, data_root or runtime.data_root())[:samples] if samples else []
-    print(texts.text(comparison, changed))
+    printing.say(texts.text(comparison, changed))
     if out:
         texts.write(out, comparison, changed)
-        print(f"\nwrote {out}")
+        printing.say(f"\nwrote {out}")
 
 
 def pack(
@@ -46,8 +46,8 @@ def pack(
     from transferbench import sharing
 
     for note in sharing.pack(out, printing.places(folders, in_), artifacts):
-        print(f"Note: {note}", file=sys.stderr)
-    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+        printing.say(f"Note: {note}", file=sys.stderr)
+    printing.say(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def gate(
@@ -70,7 +70,7 @@ def gate(
     ] = False,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML.")] = None,
 ) -> None:
-    """Compare new results with a baseline; exit 1 if a number is missing or worse than allowed."""
+    """Compare new results with a baseline; exit 1 if a number is missing or worse than allowed, or a record damaged."""
     from transferbench.comparison import gate as gates
     from transferbench.comparison.gate import texts
     from transferbench.records import collection
@@ -83,8 +83,9 @@ def gate(
     with collection.opened([against], without=places) as old, collection.opened(places, without=[against]) as checked:
         printing.unreadable(old, checked)
         verdicts = gates.gate(old.records, checked.records, band, allow_missing, str(places[0]))
-    print(texts.text(verdicts))
+        damaged = (*old.damaged, *checked.damaged)
+    printing.say(texts.text(verdicts, damaged))
     if junit:
-        texts.write_junit(junit, verdicts)
-    if any(verdict.fails for verdict in verdicts):
+        texts.write_junit(junit, verdicts, damaged)
+    if damaged or any(verdict.fails for verdict in verdicts):
         raise typer.Exit(1)

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 
-from transferbench.errors import UserError, of_a_path
+from transferbench.cli import printing
+from transferbench.errors import UserError, of_a_path, of_disk
 
 
 def run(command: Callable[[], None]) -> None:
@@ -14,15 +15,9 @@ def run(command: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files may hold what no encoding has
     try:
         command()
-    except UserError as error:
-        _end(str(error))
-    except (OSError, RuntimeError) as error:
-        told = of_a_path(error)
-        if told is None:
+    except (UserError, OSError, RuntimeError) as error:
+        known = error if isinstance(error, UserError) else of_disk(error) or of_a_path(error)
+        if known is None:
             raise
-        _end(told)
-
-
-def _end(text: str) -> None:
-    print(text, file=sys.stderr)
-    sys.exit(2)
+        printing.say(known, file=sys.stderr)
+        sys.exit(2)

@@ -1,15 +1,17 @@
 """`evaluate all` and `evaluate TASK`: checkpoints judged."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferbench import stopping
 from transferbench.cli import printing
 from transferbench.cli.files import RANGE, SOURCE
+
+if TYPE_CHECKING:
+    from transferbench.records import Record
 
 RUN = "What to run"
 PLACE = "How it runs (does not change the result)"
@@ -28,6 +30,12 @@ def evaluate_all(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the expected time and memory, and stop.", rich_help_panel=RUN)
     ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Only these jobs of the suite: knn,semi-10.", rich_help_panel=RUN)
+    ] = None,
+    skip: Annotated[
+        str | None, typer.Option(help="Without these jobs of the suite: detect,linear.", rich_help_panel=RUN)
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Run with seeds 0 to N-1 whatever depends on one.", rich_help_panel=RUN)
     ] = 1,
@@ -67,39 +75,49 @@ def evaluate_all(
     if slurm:
         _queue(checkpoints, out, slurm)
         return
-    with _interruptible():
-        request = api.EvaluationRequest(
-            models=checkpoints,
-            data=data or [],
-            suite=suite,
-            task=task,
-            overrides=set_ or [],
-            seeds=range(seeds),
-            limit=limit,
-            split=split,
-            image_range=image_range,
-            control=control,
-            encoder=encoder,
-            stated=as_ or [],
-        )
-        loaders = runtime.worker_count() if workers is None else workers
-        runtime.share_cores(loaders)
-        execution = api.Execution(
-            runtime.start(device),
-            out,
-            again,
-            data_root or runtime.data_root(),
-            cache or runtime.cache_root(),
-            loaders,
-        )
-        try:
-            work = api.prepare(request, execution)
-            if printing.planned(work, execution.runtime.is_main, plan):
-                return
-            done = printing.watched(work, execution.runtime.is_main)
-        finally:
-            runtime.stop()
+    request = api.EvaluationRequest(
+        models=checkpoints,
+        data=data or [],
+        suite=suite,
+        task=task,
+        only=_named(only),
+        skip=_named(skip),
+        overrides=set_ or [],
+        seeds=range(seeds),
+        limit=limit,
+        split=split,
+        image_range=image_range,
+        control=control,
+        encoder=encoder,
+        stated=as_ or [],
+    )
+    loaders = runtime.worker_count() if workers is None else workers
+    runtime.share_cores(loaders)
+    execution = api.Execution(
+        runtime.start(device),
+        out,
+        again,
+        data_root or runtime.data_root(),
+        cache or runtime.cache_root(),
+        loaders,
+    )
+    done: list[Record] = []
+    try:
+        work = api.prepare(request, execution)
+        if printing.planned(work, execution.runtime.is_main, plan):
+            return
+        printing.watched(work, execution.runtime.is_main, done)
+    except stopping.Interrupted:
+        printing.finished(done, execution.runtime.is_main)
+        raise
+    finally:
+        runtime.stop()
     printing.conclude(done, out, execution.runtime.is_main)
+
+
+def _named(names: str | None) -> list[str]:
+    """Names written with commas between them."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:
@@ -108,17 +126,4 @@ def _queue(checkpoints: list[str], out: Path, request: str) -> None:
 
     command, *arguments = slurm.arguments_left(sys.argv[1:], checkpoints)
     work = slurm.Work(f"evaluate {command}", "transferbench", [command, *arguments], checkpoints)
-    print(slurm.submit(work, slurm.read(request), out / "slurm"))
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """A signal inside the block ends the program with 128 and its number (Ctrl-C: 130), and says how to go on."""
-    from transferbench.runtime.signals import Interrupted, interruptible
-
-    try:
-        with interruptible():
-            yield
-    except KeyboardInterrupt as error:
-        print("\nStopped. Finished records are kept; run the same command again to continue.", file=sys.stderr)
-        raise typer.Exit(128 + error.number if isinstance(error, Interrupted) else 130) from None
+    printing.say(slurm.submit(work, slurm.read(request), out / "slurm"))

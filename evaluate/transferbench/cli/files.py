@@ -1,4 +1,4 @@
-"""Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, doctor."""
+"""Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, cache, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from transferbench.cli import printing
-from transferbench.errors import unknown
+from transferbench.errors import UserError, unknown
 from transferbench.listing import facts, listings
 
 RANGE = "The values of black and white in images of more than 8 bits a channel."
@@ -23,7 +23,7 @@ def inspect_(
     from transferbench.checkpoints.inspect import inspect
 
     for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
-        print(f"{name:13} {value}")
+        printing.say(f"{name:13} {value}")
 
 
 def convert(
@@ -38,10 +38,12 @@ def convert(
     from transferbench.checkpoints.convert import convert as write
 
     done = write(file, out, to, (encoder, as_ or []), force)
-    print(f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}")
-    print(f"built by {done.built}")
+    printing.say(
+        f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}"
+    )
+    printing.say(f"built by {done.built}")
     for note in done.notes:
-        print(f"note: {note}")
+        printing.say(f"note: {note}")
 
 
 def ls(
@@ -54,9 +56,9 @@ def ls(
     if kind is not None and kind not in known:
         raise unknown("kind", kind, known)
     for name in [kind] if kind else known:
-        print(name)
+        printing.say(name)
         for entry, summary in known[name]():
-            print(f"  {entry:16} {summary}")
+            printing.say(f"  {entry:16} {summary}")
 
 
 def download(
@@ -67,7 +69,7 @@ def download(
     from transferbench import runtime
     from transferbench.data import download as fetch
 
-    print(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
+    printing.say(f"{data} is at {fetch(data, data_root or runtime.data_root())}")
 
 
 def shrink(
@@ -88,26 +90,47 @@ def shrink(
 
     root, processes = data_root or runtime.data_root(), runtime.worker_count() if workers is None else workers
     opened = open_dataset(lambda split: looked_at(open_split(data, split, root).ranged(image_range)))
-    print("\n".join(opened.notes), end="\n" * bool(opened.notes))
+    printing.say("\n".join(opened.notes), end="\n" * bool(opened.notes))
     splits = [opened.train, opened.test]
     copies = shrinking.shrink(splits, out, shrinking.Shape(size, quality), processes)
     for _ in printing.counted(copies, sum(map(len, splits)), "images"):
         pass
-    print(f"The copy is in {out}. Use it by its path: --data {out}/")
+    printing.say(f"The copy is in {out}. Use it by its path: --data {out}/")
+
+
+def cache(
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached features.")] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Free what --older and --size say.")] = False,
+    older: Annotated[float | None, typer.Option(min=0, help="Free what was not used for so many days.")] = None,
+    size: Annotated[float | None, typer.Option(min=0, help="Free the least recently used beyond so many GiB.")] = None,
+) -> None:
+    """Say how large the cache of features is; free some of it, which is then computed again when it is needed."""
+    from transferbench import runtime
+    from transferbench.features import pruning
+
+    folder = cache or runtime.cache_root()
+    if prune != (older is not None or size is not None):
+        raise UserError("To free some of the cache say how much: --prune with --older DAYS, --size GIB or both.")
+    if prune:
+        gone = pruning.prune(folder, older, None if size is None else size * 2**30)
+        printing.say(f"freed {pruning.total(gone) / 2**20:,.1f} MiB: {len(gone)} extracted or searched")
+    left = pruning.entries(folder)
+    printing.say(f"{folder}: {len(left)} extracted or searched, {pruning.total(left) / 2**20:,.1f} MiB")
 
 
 def doctor(
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of records.")] = Path("results"),
 ) -> None:
     """Check this machine, and print the command that fixes each problem."""
     from transferbench import doctor as examination
     from transferbench import runtime
 
-    checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root())
+    checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root(), out)
     for check in checks:
-        print(f"{check.status:9} {check.name:14} {check.found}")
+        printing.say(f"{check.status:9} {check.name:14} {check.found}")
         if check.status != "ok" and check.mend:
-            print(f"{'':24} -> {check.mend}")
+            printing.say(f"{'':24} -> {check.mend}")
     if any(check.is_broken for check in checks):
         raise typer.Exit(1)

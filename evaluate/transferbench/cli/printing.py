@@ -1,11 +1,16 @@
 """What is printed while checkpoints are evaluated, and afterwards."""
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from transferbench import stopping
+from transferbench.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -21,6 +26,11 @@ LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
 
+def say(text: object, end: str = "\n", file: Any = None, flush: bool = False) -> None:
+    """Print text, in which names from files steer no terminal."""
+    print(printable(str(text)), end=end, file=file, flush=flush)
+
+
 def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
     """Print the plan when it is asked for or the run is long; whether it is all that was asked for.
 
@@ -31,31 +41,30 @@ def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
 
     estimates = work.plan() if is_main else []
     if is_main and (is_all or sum(each.seconds for each in estimates) >= LONG):
-        print("\n".join(plan.lines(estimates)), flush=True)
+        say("\n".join(plan.lines(estimates)), flush=True)
     failed = [each for each in estimates if each.problem]
     if is_all and failed:
         for each in failed:
-            print(f"\nFAILED {each.candidate} {each.job.data} {each.job.id}: {each.problem}", file=sys.stderr)
+            say(f"\nFAILED {each.candidate} {each.job.data} {each.job.id}: {each.problem}", file=sys.stderr)
         raise typer.Exit(1 if any(is_bug(each.problem) for each in failed) else 2)
     return is_all
 
 
-def watched(work: "Evaluation", is_main: bool) -> "list[Record]":
-    """Run the work, printing what was read and each result as it comes."""
+def watched(work: "Evaluation", is_main: bool, found: "list[Record]") -> None:
+    """Run the work, printing what was read and each result as it comes, which is added to `found`."""
     from transferbench import records, tables
 
     for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
-        print(text, flush=True)
-    started, found = records.now(), []
-    names = [f"{candidate.name} {job.data} {job.id}" for candidate, jobs in work.assignments for job in jobs]
+        say(text, flush=True)
+    started = records.now()
+    names = [printable(f"{candidate.name} {job.data} {job.id}") for candidate, jobs in work.assignments for job in jobs]
     with progress_bar(is_main) as progress:
         bar = progress.add_task(names[0], total=len(names))
         for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):
             found.append(record)
             if is_main:
-                print(tables.line(record, is_old=record.written < started), flush=True)
+                say(tables.line(record, is_old=record.written < started), flush=True)
             progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
-    return found
 
 
 def progress_bar(is_main: bool = True) -> "Progress":
@@ -69,7 +78,7 @@ def progress_bar(is_main: bool = True) -> "Progress":
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     return Progress(*columns, *times, disable=not (is_main and sys.stdout.isatty()), transient=True)
 
@@ -83,6 +92,32 @@ def counted(steps: Iterable[int], total: int, what: str) -> Iterator[int]:
             yield done
 
 
+@contextmanager
+def stoppable(told: str) -> Iterator[None]:
+    """A signal inside the block ends the program between two steps with 128 and its number; `told` says how to go on.
+
+    Ctrl-C is 130.
+    """
+    try:
+        with stopping.listening():
+            yield
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, stopping.Interrupted) else signal.SIGINT
+        print(f"\nStopped. {told}", file=sys.stderr)
+        raise typer.Exit(128 + number) from None
+
+
+def finished(found: "list[Record]", is_main: bool) -> None:
+    """Print the leaderboard of what a stopped call has finished, if anything."""
+    done = [record for record in found if record.status == "ok"]
+    if is_main and done:
+        with stopping.polled():
+            from transferbench import tables
+
+            print("\nFinished before the stop:")
+            show(tables.leaderboard(done, tables.Choice(limited=True)))
+
+
 def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
     """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after a user's error."""
     from transferbench import tables
@@ -90,9 +125,9 @@ def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
     failed = [record for record in found if record.status == "failed"]
     if is_main:
         show(tables.leaderboard(found, tables.Choice(limited=True)))
-        print(f"Records are in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown tables of them.")
+        say(f"Records are in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown tables of them.")
         for record in failed:
-            print(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
+            say(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)
     if failed:
         raise typer.Exit(1 if any(record.is_bug for record in failed) else 2)
 
@@ -105,11 +140,11 @@ def show(board: "Leaderboard", form: "Form | None" = None) -> None:
 
     laid = (form or tables.Form()).laid(board)
     if not board.columns:
-        print("\n".join(["Nothing to rank.", *laid.notes, *tables.cures(board)]))
+        say("\n".join(["Nothing to rank.", *laid.notes, *tables.cures(board)]))
     elif sys.stdout.isatty():
         Console().print(tables.terminal(laid))
     else:
-        print(tables.markdown(laid))
+        say(tables.markdown(laid))
 
 
 def places(*named: Sequence[Path] | None) -> list[Path]:
@@ -123,6 +158,6 @@ def unreadable(*collections: "Collection") -> None:
     """Print on stderr what is left out of collections, and their notes."""
     for each in collections:
         for reason in each.unreadable:
-            print(f"Left out: {reason}", file=sys.stderr)
+            say(f"Left out: {reason}", file=sys.stderr)
         for note in each.notes:
-            print(f"Note: {note}", file=sys.stderr)
+            say(f"Note: {note}", file=sys.stderr)

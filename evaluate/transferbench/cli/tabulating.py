@@ -1,5 +1,6 @@
 """Commands for tables, the report, and published numbers."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,11 +94,11 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
     )
     printing.show(board, form)
     for path in tables.write(place, there.records, board, form) if place else ():
-        print(f"wrote {path}")
+        printing.say(f"wrote {path}")
     if not board.columns:
-        print("Nothing was written.")
+        printing.say("Nothing was written.")
     elif place is None:
-        print("Nothing was written: name a folder with --out FOLDER.")
+        printing.say("Nothing was written: name a folder with --out FOLDER.")
 
 
 def report(
@@ -120,9 +121,9 @@ def report(
     choice = tables.Choice(tuple(where or ()), limited=limited)
     sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
     with _opened(printing.places(folders, in_)) as there:
-        made = reports.build(there, choice, sources)
+        made = reports.build(there, choice, sources, lambda text: printing.say(text, file=sys.stderr, flush=True))
     for path in (made.write(out), *(made.write_figures(figures) if figures else ())):
-        print(f"wrote {path}")
+        printing.say(f"wrote {path}")
 
 
 def published_(
@@ -133,4 +134,4 @@ def published_(
     """List the numbers that papers report, with their sources."""
     from transferbench.listing import published
 
-    print("\n".join(published(method, data, task)))
+    printing.say("\n".join(published(method, data, task)))

@@ -1,14 +1,15 @@
 """Two results on the same test images, compared image by image; in the folder, two candidates task by task."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench import intervals, state
+from transferbench import intervals
 from transferbench.errors import UserError
 from transferbench.intervals import Comparison
-from transferbench.records import Record
+from transferbench.records import Record, arrays
 from transferbench.records.experiments import Experiment
 
 __all__ = ["Comparison", "compare", "hits", "kept"]
@@ -62,13 +63,12 @@ def kept(record: Record, out: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             f"{record.candidate} {record.label}: its predictions are not in {out}. Run it again with --again."
         )
-    if state.file_sha256(path) != artifact.sha256:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != artifact.sha256:
         raise UserError(
             f"{path} has changed since the record of {record.candidate} was written. Run it again with --again."
         )
-    with np.load(path) as arrays:
-        if not {"labels", "predictions"} <= set(arrays):
-            raise UserError(
-                f"{path} does not hold one class per image: {', '.join(arrays)}. Expected a classifier's result."
-            )
-        return arrays["labels"], arrays["predictions"]
+    try:
+        return arrays.classes(arrays.arrays(content))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}. Expected a classifier's result.") from None

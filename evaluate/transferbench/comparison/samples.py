@@ -9,8 +9,9 @@ import numpy as np
 
 from transferbench.comparison import kept
 from transferbench.comparison.pairs import Pairs, Versus
-from transferbench.data import SOURCES, LabeledImages, open_split
+from transferbench.data import LabeledImages, open_split
 from transferbench.data.dataset import open_dataset
+from transferbench.data.located import located
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Record
@@ -96,8 +97,8 @@ def _told(label: str, pairs: Sequence[tuple[np.ndarray, ...]], i: int, named: Ca
 def _images(record: Record, root: Path) -> LabeledImages | None:
     """The test images that the record is about, where the data set is here and the same."""
     try:
-        SOURCES.require_known(record.dataset)
-        images = open_dataset(lambda split: open_split(record.dataset, split, root), record.split).test
+        data = located(record.dataset, root)
+        images = open_dataset(lambda split: open_split(data, split, root), record.split).test
         images = images if record.limit is None else limited(images, record.limit, LIMIT_SEED)
     except UserError:
         return None

@@ -126,7 +126,8 @@ def _of_file(text: str, found: Sequence[StoredRecord], where: str, out: Path) ->
     chosen = [each for each in chosen if network(each.record.card) == own] or chosen
     if not chosen:
         raise UserError(
-            f"{where} holds no result of {text} (digest {digest[:12]}). Make them: evaluate all {text} --out {out}"
+            f"{where} holds no result of {text} (digest {digest[:12]}). Search elsewhere with --in FOLDER, or "
+            f"make them: evaluate all {text} --out {out}"
         )
     return _sides(chosen, lambda record: network(record.card), text)
 
@@ -155,7 +156,8 @@ def _of_digest(text: str, found: Sequence[StoredRecord]) -> list[Side]:
 def _none(text: str, found: Sequence[StoredRecord], where: str) -> list[Side]:
     names = sorted({each.record.candidate for each in found})
     raise UserError(
-        f"'{text}' is neither a file nor a candidate in {where}.{nearest(text, names)} Candidates: {', '.join(names)}."
+        f"'{text}' is neither a file nor a candidate in {where}.{nearest(text, names)} Candidates: {', '.join(names)}. "
+        "Search elsewhere with --in FOLDER."
     )
 
 
@@ -179,5 +181,6 @@ def _opened(paths: Sequence[Path], stack: ExitStack) -> list[StoredRecord]:
     """The records there; none is an error, saying what else lies there."""
     there = stack.enter_context(collection.opened(paths))
     if not there.found:
-        raise UserError("\n".join([f"There are no records in {', '.join(map(str, paths))}.", *there.unreadable]))
+        here = f"There are no records in {', '.join(map(str, paths))}. Search elsewhere with --in FOLDER."
+        raise UserError("\n".join([here, *there.unreadable]))
     return list(there.found)

@@ -13,6 +13,7 @@ from transferbench.comparison.samples import ChangedImage
 from transferbench.comparison.sides import Side, apart, is_own_control
 from transferbench.errors import UserError
 from transferbench.records.subjects import is_control
+from transferbench.tables.cells import cell
 
 HEADS = ("data", "task", "score", "A", "B", "B - A", "95 % interval", "p", "p (Holm)", "only A", "only B", "test")
 ABOUT = """
@@ -44,7 +45,7 @@ def write(path: Path, found: Versus, samples: Sequence[ChangedImage] = ()) -> No
         buffer = io.StringIO()
         table = csv.DictWriter(buffer, [field.name for field in fields(ComparedExperiment)], lineterminator="\n")
         table.writeheader()
-        table.writerows(asdict(line) for line in found.lines)
+        table.writerows({name: cell(value) for name, value in asdict(line).items()} for line in found.lines)
         state.write(path, buffer.getvalue())
     elif path.suffix == ".json":
         state.write(path, json.dumps(_everything(found, samples), indent=2, allow_nan=False) + "\n")

@@ -1,12 +1,13 @@
 """The two splits that a protocol uses: which one is judged, and that their labels mean the same."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int64
 
-from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data import LOCAL, DatasetInfo, LabeledImages
 from transferbench.data.labels import differing, listed
 from transferbench.data.subsets import labeled
 from transferbench.errors import UserError
@@ -49,6 +50,8 @@ def open_dataset(opened: Opener, split: str | None = None) -> Dataset:
     """
     train = opened("train")
     test = open_test(opened, train.info, split)
+    if train.info.carries == "boxes":
+        return _apart(train, test)
     return _with_unseen(_known(train), test) if train.info.carries == "one label" else Dataset(train, test)
 
 
@@ -74,8 +77,33 @@ def open_test(opened: Opener, info: DatasetInfo, split: str | None = None) -> La
     return _known(_numbered_as(info, test, cure))
 
 
-def _noted(images: LabeledImages, note: str) -> LabeledImages:
-    return replace(images, notes=(*images.notes, note))
+def _apart(train: LabeledImages, test: LabeledImages) -> Dataset:
+    """Annotated images to train and to judge on, which must not be the same files."""
+    is_of_files = test.info.revision.startswith(LOCAL)  # drawn scenes have numbers for names
+    if is_of_files and (common := sorted(set(train.names) & set(test.names))):
+        raise UserError(
+            f"{len(common)} of the {len(test)} {test.split} images of {test.info.name} are training images too (first: "
+            f"{common[0]}). Expected others to judge on: take them out of one list."
+        )
+    taught, judged = (images.boxes.packed.labels[~images.boxes.packed.crowd] for images in (train, test))
+    notes = _untaught(train.info.classes, taught, judged, f"{test.info.name}/{test.split}")
+    return Dataset(train, _noted(test, *notes))
+
+
+def _untaught(
+    classes: Sequence[str], taught: Int64[np.ndarray, "n"], judged: Int64[np.ndarray, "m"], place: str
+) -> list[str]:
+    """What is said where classes are judged that no training label shows, or one class alone is."""
+    numbers = np.unique(judged)
+    strange = [classes[int(i)] for i in np.setdiff1d(numbers, taught)]
+    notes = [f"{place}: no training label is of {len(strange)} of its classes ({listed(strange)})."] if strange else []
+    if len(numbers) == 1 < len(np.unique(taught)):
+        notes.append(f"{place}: all labels are of one class ({classes[int(numbers[0])]}), so that it tells little.")
+    return notes
+
+
+def _noted(images: LabeledImages, *notes: str) -> LabeledImages:
+    return replace(images, notes=(*images.notes, *notes))
 
 
 def _known(images: LabeledImages) -> LabeledImages:
@@ -106,6 +134,7 @@ def _numbered_as(info: DatasetInfo, images: LabeledImages, cure: str) -> Labeled
 def _with_unseen(train: LabeledImages, test: LabeledImages) -> Dataset:
     """Both splits with the number of classes that no image of them shows, and which those are."""
     classes = train.info.classes
+    test = _noted(test, *_untaught(classes, train.labels, test.labels, f"{test.info.name}/{test.split}"))
     shown = np.isin(np.arange(len(classes)), np.concatenate([train.labels, test.labels]))
     if shown.all():
         return Dataset(train, test)

@@ -57,10 +57,11 @@ def checked(labels: Any, classes: Sequence[str], what: str) -> Int64[np.ndarray,
     found = integers(labels, what)
     bad = np.flatnonzero((found < -1) | (found >= len(classes)))
     if len(bad):
+        is_from_1 = bool(found.max() == len(classes) and 0 not in found)
         raise UserError(
             f"{what}: {len(bad)} of the {len(found)} labels are no numbers of classes, first that of image {bad[0]}: "
             f"{found[bad[0]]}. Expected 0 to {len(classes) - 1} for the {len(classes)} classes ({listed(classes)}), or "
-            "-1 for an image without a label. Where numbers begin at 1, class 0 needs a name too."
+            f"-1 for an image without a label.{' Where numbers begin at 1, class 0 needs a name too.' * is_from_1}"
         )
     return found
 
@@ -77,7 +78,21 @@ def by_number(name: str, every: Mapping[str, Int64[np.ndarray, "n"]], split: str
     """A split of a data set whose classes have no names: those numbers are classes that occur in any of its splits.
 
     Labels count them, so that none is larger than there are images; those below 0 stay what they are.
+
+    Raises:
+        UserError: for a split whose numbers are those of the training images and 1, or less 1.
     """
+    taught, shown = (_occurring(each) for each in (every.get("train", every[split]), every[split]))
+    if (
+        len(taught)
+        and len(shown)
+        and (shift := int(shown[0] - taught[0])) == shown[-1] - taught[-1]
+        and abs(shift) == 1
+    ):
+        raise UserError(
+            f"{name}/{split} numbers its classes {shown[0]} to {shown[-1]}, and the training images {taught[0]} to "
+            f"{taught[-1]}: one counts from 1 where the other counts from 0. Number both alike."
+        )
     numbers, labels = np.unique(np.concatenate(list(every.values()))), every[split]
     numbers = numbers[numbers >= 0]
     missing = [(low + 1, high - 1) for low, high in pairwise([-1, *numbers.tolist()]) if high > low + 1]
@@ -88,6 +103,10 @@ def by_number(name: str, every: Mapping[str, Int64[np.ndarray, "n"]], split: str
         tuple(map(str, numbers.tolist())),
         (note,) * bool(told),
     )
+
+
+def _occurring(labels: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "c"]:
+    return np.unique(labels[labels >= 0])
 
 
 def listed(names: Sequence[str]) -> str:

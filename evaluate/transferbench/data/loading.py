@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from transferbench import stopping
 from transferbench.data import LabeledImages
 from transferbench.data.decoding import ImageSizeError
 from transferbench.errors import UserError
@@ -130,6 +131,7 @@ def made(
 
     Raises:
         UserError: naming the batch at which a loader process died; and whatever `make` raises.
+        Interrupted: before a batch, when the process was told to stop.
     """
     loader = DataLoader(
         _Planned(make, plans),
@@ -142,6 +144,7 @@ def made(
     results = iter(loader)
     try:
         for plan in plans:
+            stopping.check()
             result = _next(results)
             if isinstance(result, str):
                 raise UserError(_died(images, plan, result))
@@ -214,5 +217,5 @@ class _Planned(Dataset[Any]):
 def on_start(worker: int) -> None:
     """One thread each; a signal to the whole group is for the process that asked for the batches to act on."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in stopping.SIGNALS:
         signal.signal(number, signal.SIG_IGN)

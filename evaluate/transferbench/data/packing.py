@@ -41,6 +41,8 @@ class Packed(Sequence[tuple[Annotation, ...]]):
 
     Attributes:
         labels: of all objects, image by image.
+        boxes: of all objects: x, y, width and height.
+        points: the coordinates of all outlines, one after the other.
         crowd: whether they are crowds.
         masked: whether they have a mask.
         unusable: whether that mask encloses nothing.
@@ -67,8 +69,8 @@ class Packed(Sequence[tuple[Annotation, ...]]):
             first.append(len(labels))
         self.labels, self.first = _whole(labels), _whole(first)
         self.crowd, self.difficult, self.masked, self.unusable = (np.asarray(kinds) & bit > 0 for bit in (1, 2, 4, 8))
-        self._boxes, self._areas = np.asarray(boxes).reshape(-1, 4), np.asarray(areas)
-        self._points, self._lengths, self._outlines = np.asarray(points), _whole(lengths), _whole(outlines)
+        self.boxes, self._areas = np.asarray(boxes).reshape(-1, 4), np.asarray(areas)
+        self.points, self._lengths, self._outlines = np.asarray(points), _whole(lengths), _whole(outlines)
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -102,7 +104,7 @@ class Packed(Sequence[tuple[Annotation, ...]]):
         return not all(self.crowd[i] for i in self._codes)
 
     def _object(self, i: int) -> Annotation:
-        x, y, width, height = self._boxes[i].tolist()
+        x, y, width, height = self.boxes[i].tolist()
         area = float(self._areas[i])
         return Annotation(
             (x, y, width, height),
@@ -117,7 +119,7 @@ class Packed(Sequence[tuple[Annotation, ...]]):
         if i in self._codes or not self.masked[i]:
             return self._codes.get(i)
         places = range(self._outlines[i], self._outlines[i + 1])
-        return [self._points[self._lengths[k] : self._lengths[k + 1]].tolist() for k in places]
+        return [self.points[self._lengths[k] : self._lengths[k + 1]].tolist() for k in places]
 
 
 def _whole(numbers: array) -> Int64[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from transferbench import settings, state
+from transferbench import settings, state, stopping
 from transferbench.data import LabeledImages
 from transferbench.data.loading import on_start
 from transferbench.errors import UserError
@@ -46,6 +46,7 @@ def shrink(splits: Sequence[LabeledImages], out: Path, shape: Shape, workers: in
                 raise result
             done += 1
             yield done
+            stopping.check()
 
 
 class _Work(Dataset[int | Exception]):
@@ -61,14 +62,16 @@ class _Work(Dataset[int | Exception]):
         path = self.places[i]
         if path.is_file():
             return i
+        part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             image = _smaller(self.images.image(i), self.shape.size)
-        except UserError as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with state.naming(path):
+                image.save(part, "JPEG", quality=self.shape.quality)
+                part.replace(path)
+        except (UserError, OSError) as error:
+            part.unlink(missing_ok=True)
             return error
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        image.save(part, "JPEG", quality=self.shape.quality)
-        part.replace(path)
         return i
 
 

@@ -26,6 +26,10 @@ RATIO = (3 / 4, 4 / 3)
 """Width over height of a random crop: torchvision's default, as in every linear protocol (docs/protocols.md#linear)."""
 
 
+LARGEST_SIDE = 8192
+"""Pixels of a side that images are resized or cropped to."""
+
+
 class Preprocess(Settings):
     """From an image to the tensor the backbone was trained on."""
 

@@ -17,6 +17,7 @@ from transferbench.errors import UserError
 
 SPLITS = ("train", "val", "test")
 WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PART = re.compile(r"(\d+)-of-(\d+)")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -92,8 +93,14 @@ def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
         inside = path.parent.name if path.parent != where else ""
         if is_hidden(path.name) or is_hidden(inside):
             continue
-        if split := split_of(path.stem) or split_of(inside):
-            found[split].append(path)
+        named = splits_of(path.stem) or splits_of(inside)
+        if len(set(named)) > 1:
+            raise UserError(
+                f"{path} is named for several splits ({', '.join(dict.fromkeys(named))}). Expected one: rename it by "
+                "what is in it, or move it away."
+            )
+        if named:
+            found[named[0]].append(path)
     folders = {path.parent for paths in found.values() for path in paths}
     sets = [folder for folder in folders if folder == where or not split_of(folder.name)]
     several = next((kept for paths in found.values() if len(kept := {path.parent for path in paths}) > 1), sets)
@@ -104,18 +111,38 @@ def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
             "and all files of a split in one folder. Name the folder that is meant with --data, or move files together."
         )
     for paths in found.values():
-        series = {re.sub(r"\d+(-of-\d+)$", r"*\1", path.stem) for path in paths if re.search(r"\d-of-\d+$", path.stem)}
-        if len(series) > 1:
-            raise UserError(
-                f"{paths[0].parent} holds {' and '.join(sorted(series))}: files of different data sets, or of one "
-                "packed twice. Expected one: move the others away."
-            )
+        _require_series(paths)
     return {split: found[split] for split in SPLITS if split in found}
 
 
+def _require_series(paths: list[Path]) -> None:
+    """Refuse files of a split that say of how many they are one, as `0-of-2`, and are not all of one series."""
+    parts = {path: match for path in paths if (match := PART.search(path.stem))}
+    series = sorted({f"{path.stem[: at.start()]}*-of-{at[2]}" for path, at in parts.items()})
+    others = [path.stem for path in paths if path not in parts] if parts else []
+    if len(series + others) > 1:
+        raise UserError(
+            f"{paths[0].parent} holds {' and '.join((series + others)[:4])}: files of different data sets, or of one "
+            "packed twice. Expected one: move the others away."
+        )
+    numbers = sorted(int(at[1]) for at in parts.values())
+    count = int(next(iter(parts.values()))[2]) if parts else 0
+    if parts and numbers not in (list(range(count)), list(range(1, count + 1))):
+        raise UserError(
+            f"{paths[0].parent} holds number {', '.join(map(str, numbers[:8]))}{' ...' * (len(numbers) > 8)} of the "
+            f"{count} files {series[0]}. Expected all, each once: fetch those that are missing, or rename the files "
+            "where only these are meant."
+        )
+
+
 def split_of(text: str) -> str | None:
-    """The split that some word in a name stands for."""
-    return next((WORDS[word] for word in re.findall("[a-z]+", text.lower()) if word in WORDS), None)
+    """The split that some word in a name stands for, the first of several."""
+    return next(iter(splits_of(text)), None)
+
+
+def splits_of(text: str) -> list[str]:
+    """The splits that the words in a name stand for."""
+    return [WORDS[word] for word in re.findall("[a-z]+", text.lower()) if word in WORDS]
 
 
 def is_image(file: str) -> bool:

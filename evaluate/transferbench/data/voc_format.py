@@ -7,6 +7,8 @@ VocObject = tuple[str, tuple[float, float, float, float], bool]
 """Class, corners with the upper left one counted from 0, and whether it is marked difficult."""
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+FLAGS = {"0": False, "1": True, "false": False, "true": True, "unspecified": False}
+"""What `difficult` is written as."""
 FAR = 10
 """How many times the image's longer side a corner may lie outside."""
 
@@ -42,7 +44,9 @@ def _object(element: ET.Element, place: int, size: tuple[int, int]) -> VocObject
             f"object {place} ({name}) has the corners {x0:g} {y0:g} {x1:g} {y1:g} in an image of {size[1]} x {size[0]}"
         )
     difficult = (element.findtext("difficult") or "0").strip()
-    return name, (x0 - 1, y0 - 1, x1, y1), difficult == "1"
+    if difficult.lower() not in FLAGS:
+        raise ValueError(f"object {place} ({name}) has <difficult> '{difficult}', where 0 or 1 is expected")
+    return name, (x0 - 1, y0 - 1, x1, y1), FLAGS[difficult.lower()]
 
 
 def _text(element: ET.Element, name: str, place: int) -> str:

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from typing import cast
 
-from transferbench.backbones import Backbone
+from torch import Tensor
+
+from transferbench.backbones import COUNTER, Backbone
 from transferbench.detection.model.detector import build
 from transferbench.detection.model.load import Loaded, load_backbone
+from transferbench.detection.model.names import to_detectron2
 from transferbench.detection.scoring import results
 from transferbench.detection.targets import views
 from transferbench.detection.training import loop
@@ -28,6 +31,12 @@ class TorchvisionEngine:
         """Train in place."""
         trial = self.trial
         return loop.train(self.detector, trial.train, trial.recipe, trial.seed, replace(self.ground, watch=watch))
+
+    def trained_weights(self) -> dict[str, Tensor]:
+        """See `trial.Engine`; without counters of steps."""
+        held = {name: each for name, each in self.detector.state_dict().items() if not name.endswith(COUNTER)}
+        names = to_detectron2(held)
+        return {names[name]: each for name, each in held.items()}
 
     def found(self) -> results.Results:
         """See `results.found`."""

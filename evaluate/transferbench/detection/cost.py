@@ -105,6 +105,8 @@ def _parts(detector: Detector, sample: Sample, regions: int) -> Parts:
 
     below = _outputs(propose, (part for name, part in detector.named_modules() if not name.startswith("heads")))
     maps, (proposals,) = propose()
+    if not len(proposals):  # of a network whose features are not finite
+        proposals = torch.tensor([[0.0, 0.0, size[1], size[0]]], device=device)
     count = min(len(proposals), regions if device.type == "cuda" else REGIONS)
     boxes, labels = [proposals[:count]], [torch.zeros(count, dtype=torch.int64, device=device)]
     above = _outputs(lambda: detector.heads.look(maps, boxes), detector.heads.modules())

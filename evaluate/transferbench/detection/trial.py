@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.detection.model.load import Loaded
@@ -38,6 +40,10 @@ class Engine(Protocol):
 
     def train(self, watch: Watch) -> Curve:
         """Train to the recipe's end, from where it was stopped if it was; the learning curve."""
+        ...
+
+    def trained_weights(self) -> dict[str, Tensor]:
+        """The detector's tensors as they are by now, by Detectron2's names."""
         ...
 
     def found(self) -> Results:

@@ -22,6 +22,7 @@ from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
 from transferbench.features import repeats
+from transferbench.features.pruning import touch
 from transferbench.features.resumable_array import ResumableArray, claimed
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
@@ -74,6 +75,7 @@ def extract(
         runtime.barrier()
     found = np.load(path, mmap_mode="r")
     if is_cached:
+        touch(path.with_suffix(".json"))
         _require_width(path, found.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
     if runtime.is_main:
         repeats.warn(found, candidate.name, f"{images.info.name}/{images.split}")
@@ -194,7 +196,7 @@ def _compute(
     for indices, features in stream(candidate, images, runtime, workers, wanted, left):
         seen += len(indices)
         _require_finite(features, candidate, images, indices, seen)
-        work.put(int(indices[0]) // BATCH, indices.numpy(), features.cpu().numpy())
+        work.put(int(indices[0]) // BATCH, int(indices[0]), features.cpu().numpy())
         if report is not None:
             done += len(indices)
             report(done, int(sizes.sum()))

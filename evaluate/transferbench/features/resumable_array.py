@@ -1,16 +1,19 @@
 """An array file that several processes fill in, and that resumes after a kill."""
 
+import errno
 import fcntl
 import os
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 
+from transferbench import state
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
@@ -19,38 +22,60 @@ PATIENCE = 2.0
 
 
 class ResumableArray:
-    """Float32 rows on disk in numbered batches, and beside them which batches are whole there."""
+    """Float32 rows on disk in numbered batches, and beside them which batches are whole there.
+
+    The room is taken before the first row is computed, and rows are written and not mapped: a full disk is an error
+    here, and no signal that kills.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self._marks_at = path, path.with_name(f"{path.name}.done")
+        self._files: tuple[IO[bytes], ...] = ()
         self._fresh: list[int] = []
         self._saved = time.monotonic()
 
     def prepare(self, shape: tuple[int, int], batches: int) -> None:
-        """Make both files, or leave them as they are when they are of this shape; for one process."""
+        """Make both files, or leave them as they are when they are of this shape; for one process.
+
+        Raises:
+            OSError: when there is no room for them, after removing what was made.
+        """
         try:
             fits = self._marks_at.stat().st_size == batches
-            fits = fits and np.lib.format.open_memmap(self.path, "r").shape == shape
-        except (OSError, ValueError):
+            fits = fits and np.load(self.path, mmap_mode="r").shape == shape
+        except (OSError, ValueError, EOFError):
             fits = False
-        if not fits:
-            self._marks_at.unlink(missing_ok=True)
-            np.lib.format.open_memmap(self.path, "w+", np.float32, shape).flush()
-            self._marks_at.write_bytes(bytes(batches))
+        if fits:
+            return
+        self.remove()
+        try:
+            with state.naming(self.path):
+                _allocate(self.path, shape)
+                self._marks_at.write_bytes(bytes(batches))
+        except OSError:
+            self.remove()
+            raise
 
     def open(self) -> None:
-        """Map both files; for every process, once they are prepared."""
-        self._rows = np.lib.format.open_memmap(self.path, "r+")
-        self._marks = np.memmap(self._marks_at, np.uint8, "r+")
+        """Open both files; for every process, once they are prepared."""
+        self._files = (self.path.open("r+b"), self._marks_at.open("r+b"))
+        self._width = _header(self._files[0])[1]
+        self._start = self._files[0].tell()
 
     @property
     def done(self) -> Bool[np.ndarray, "batches"]:
         """Which batches are whole on disk."""
-        return np.array(self._marks) == 1
+        return np.frombuffer(self._marks_at.read_bytes(), np.uint8) == 1
 
-    def put(self, batch: int, places: Int64[np.ndarray, "b"], rows: Float[np.ndarray, "b d"]) -> None:
-        """Write a batch; it counts as done from the next `save` on, which this calls now and then."""
-        self._rows[places] = rows
+    def put(self, batch: int, first: int, rows: Float[np.ndarray, "b d"]) -> None:
+        """Write a batch from row `first` on; it counts as done from the next `save` on, which this calls now and then.
+
+        Raises:
+            OSError: when the disk is full after all, or cannot be written to.
+        """
+        place = self._start + 4 * self._width * first
+        with state.naming(self.path):
+            _write(self._files[0], place, np.ascontiguousarray(rows, np.float32).tobytes())
         self._fresh.append(batch)
         if time.monotonic() - self._saved >= PATIENCE:
             self.save()
@@ -58,15 +83,52 @@ class ResumableArray:
     def save(self) -> None:
         """Bring the rows to the disk and only then mark them."""
         if self._fresh:
-            self._rows.flush()
-            self._marks[self._fresh] = 1
-            self._marks.flush()
+            rows, marks = self._files
+            with state.naming(self.path):
+                os.fsync(rows.fileno())
+                for batch in self._fresh:
+                    _write(marks, batch, b"\1")
+                os.fsync(marks.fileno())
         self._fresh, self._saved = [], time.monotonic()
+
+    def close(self) -> None:
+        """Leave both files to whoever comes next."""
+        for file in self._files:
+            file.close()
 
     def remove(self) -> None:
         """Forget all of it."""
         self._marks_at.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
+
+
+def _allocate(path: Path, shape: tuple[int, int]) -> None:
+    """An array file of zeros whose room on the disk is taken, where the file system can do that."""
+    with path.open("wb") as file:
+        described = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, described | {"shape": shape})
+        file.flush()
+        size = file.tell() + 4 * shape[0] * shape[1]
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+            file.truncate(size)
+
+
+def _header(file: IO[bytes]) -> tuple[int, ...]:
+    """The shape that an array file states; its rows begin where the file then stands."""
+    np.lib.format.read_magic(file)
+    return np.lib.format.read_array_header_1_0(file)[0]
+
+
+def _write(file: IO[bytes], place: int, content: bytes) -> None:
+    """All of it, however many calls that takes."""
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(file.fileno(), left, place)
+        left, place = left[written:], place + written
 
 
 @contextmanager
@@ -84,9 +146,11 @@ def claimed(path: Path, runtime: Runtime) -> Iterator[ResumableArray]:
             yield work
         except BaseException as error:
             stays = is_ours and not isinstance(error, UserError)
-            work.save()
+            with suppress(OSError):  # the error is told, not what it leads to
+                work.save()
             raise
         finally:
+            work.close()
             if runtime.is_main and not stays:
                 work.remove()
 

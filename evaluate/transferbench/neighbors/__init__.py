@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 
+from transferbench import stopping
 from transferbench.errors import UserError, unknown
 from transferbench.neighbors import proposals
 from transferbench.neighbors.coding import Scan
@@ -73,6 +74,7 @@ def search(
     step = _queries_at_once(bank.shape[1], k)
     values, indices = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), step):
+        stopping.check()
         part = np.arange(start, min(len(queries), start + step))
         values[part], indices[part] = _search(space, everything.of(part), k, scans, device)
     return Neighbors(values if metric == "cosine" else np.sqrt(-values), indices)

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,8 @@ def _read(path: Path, k: int) -> Neighbors | None:
     try:
         with np.load(path) as arrays:
             found = Neighbors(arrays["values"], arrays["indices"])
+        with suppress(OSError):
+            os.utime(path)  # when it was last used, for pruning
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return found if found.indices.shape[1] >= k else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from transferbench import stopping
 from transferbench.neighbors.proposals import TILE, Proposal
 from transferbench.neighbors.space import Matrix, Metric, Space
 
@@ -62,6 +63,7 @@ class Exact:
         query, index, score = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
         step = max(1, TILE // max(len(asked), self.bank.shape[1]))
         for start in range(0, len(self.bank), step):
+            stopping.check()
             tile = _prepared(self.bank[start : start + step], self.metric)
             rough = asked @ tile.T
             if self.metric == "euclidean":

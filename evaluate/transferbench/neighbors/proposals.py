@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from transferbench import stopping
 from transferbench.errors import UserError
 from transferbench.neighbors import coding
 from transferbench.neighbors.coding import Asked, Lost, Scan, coded
@@ -57,6 +58,7 @@ def propose(space: Space, bank: Matrix, queries: Matrix, k: int, scan: Scan, dev
     totals = np.zeros(len(queries), np.int64)
     step = max(k + MARGIN, TILE // bank.shape[1])
     for start in range(0, len(bank), step):
+        stopping.check()
         rows, biases = space.rows(bank[start : start + step], device)
         tile = coded(rows, biases, scan)
         lost.cover(rows, biases, tile)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferbench import stopping
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
@@ -104,6 +105,7 @@ def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, 
     extracted: set[str] = set()
     found: list[Estimate] = []
     for job in jobs:
+        stopping.check()
         try:
             dataset = datasets.take(job.data, job.limit)
             if (job.data, job.limit) not in speeds:

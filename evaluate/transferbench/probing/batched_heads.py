@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from transferbench import stopping
 from transferbench.data.loading import shuffled
 from transferbench.errors import UserError
 from transferbench.features.extraction import FeatureSet
@@ -85,6 +86,7 @@ class BatchedHeads:
         plans = shuffled(len(rows), self.rule.batch_size, number, self.seed, drop_last=False)
         sums = torch.zeros(2, self.count, dtype=torch.float64, device=rows.device)
         for step, plan in enumerate(plans):
+            stopping.check()
             chosen = torch.from_numpy(plan.indices).to(rows.device)
             sums += self._step(rows[chosen], labels[chosen], self.rule.factor(number, step, len(plans)))
         loss, hits = sums / len(rows)

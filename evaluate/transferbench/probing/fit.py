@@ -64,7 +64,7 @@ def fit(
     """Train by `recipe`; a `Tuning` trains a copy of the backbone too. The candidate itself is never changed.
 
     State is saved in `place.scratch` after every epoch and taken up by the next call with the same arguments, which
-    then ends exactly where an uninterrupted one does; a finished fit removes it.
+    then ends exactly where an uninterrupted one does; after a finished fit it trains nothing.
 
     Raises:
         UserError: for fewer than 2 training images, or a loss that is not finite.
@@ -83,8 +83,6 @@ def fit(
         if context.report is not None:
             context.report(number + 1, recipe.epochs)
     context.runtime.barrier()
-    if context.runtime.is_main:
-        path.unlink(missing_ok=True)
     return Fitted(tuple(curve), fitting.logits() if logits is None else logits)
 
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from transferbench import stopping
+
 BLOCK = 2**20
 """How many numbers of the features are worked on together: few enough to be in the cache when they are read again."""
 PER_COLUMN = 16
@@ -140,6 +142,7 @@ def _minimize(
     """
     loss, slope = objective(point)
     for done in range(most):
+        stopping.check()
         if slope.abs().max() <= tolerance:
             return point, loss, slope, done
         direction = -_quasi_newton(slope, pairs, metric)

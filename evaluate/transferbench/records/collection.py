@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferbench import records
@@ -30,11 +30,13 @@ class Collection:
         found: one for each experiment and candidate's name.
         unreadable: why each of the other JSON files is no record.
         notes: experiments of which there were several results that differ.
+        damaged: those of `unreadable` that are records of ours, edited, cut short or of a later version.
     """
 
     found: tuple[StoredRecord, ...]
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -59,6 +61,7 @@ def opened(paths: Sequence[Path], without: Sequence[Path] = ()) -> Iterator[Coll
     with ExitStack() as stack:
         found: list[StoredRecord] = []
         unreadable: list[str] = []
+        damaged: list[str] = []
         for path in distinct(paths):
             folder = stack.enter_context(archive.unpacked(path)) if _is_archive(path) else path
             inner = {each.resolve() for each in without if path.resolve() in each.resolve().parents}
@@ -69,7 +72,8 @@ def opened(paths: Sequence[Path], without: Sequence[Path] = ()) -> Iterator[Coll
                     found.append(StoredRecord(each, output_of(file)))
                 else:
                     unreadable.append(str(each).replace(str(folder), str(path)))
-        yield merged(found, unreadable)
+                    damaged += unreadable[-1:] if isinstance(each, records.DamagedRecordError) else []
+        yield replace(merged(found, unreadable), damaged=tuple(damaged))
 
 
 def distinct(paths: Sequence[Path]) -> list[Path]:

@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
 
-from transferbench import errors, settings, state
+from transferbench import errors, locks, settings, state, stopping
 from transferbench.checkpoints import Card, LoadReport
 from transferbench.settings import Settings
 
@@ -21,8 +21,15 @@ UNFINISHED = "unfinished"
 """The folders inside an output folder."""
 LEADERBOARD = "leaderboard.json"
 """The one JSON file there that is made from records."""
+SCHEMA = 1
+OURS = b'"schema_version"'
+"""What every record begins with, so that a part of one is known."""
 CHECKSUM = "record_sha256"
 """The field that holds the sha256 of all others."""
+
+
+class DamagedRecordError(ValueError):
+    """A file that is a record of ours, or was, and is not as it was written."""
 
 
 class Score(Settings):
@@ -52,10 +59,18 @@ class Score(Settings):
 
 
 class Artifact(Settings):
-    """A file kept beside the records."""
+    """A file kept beside the records, below the output folder that they lie in."""
 
     path: str
     sha256: str
+
+    @pydantic.field_validator("path")
+    @classmethod
+    def _is_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or path.startswith("/") or set(path) & {"\\", ":"} or not path.isprintable():
+            raise ValueError(f"the artifact '{path[:80]}' would lie outside the output folder")
+        return path
 
 
 class Record(Settings):
@@ -65,7 +80,7 @@ class Record(Settings):
     come from.
     """
 
-    schema_version: int = 1
+    schema_version: Literal[1] = SCHEMA
     status: Literal["ok", "failed", "skipped"]
     task: str
     label: str = Field(description="what leaderboards call the task with these settings")
@@ -182,33 +197,68 @@ def path_of(folder: Path, record: Record) -> Path:
 
 
 def write(folder: Path, record: Record) -> Path:
-    """Write a record, sealed, atomically; the same experiment overwrites itself and nothing else."""
+    """Write a record, sealed, atomically; the same experiment overwrites itself and nothing else.
+
+    A finished one stays where the new one is not, whichever process wrote it.
+    """
     path = path_of(folder, record)
-    state.write_json(path, record.sealed().model_dump(mode="json"))
+    with locks.alone(path.with_name(f".{path.name}.lock")):
+        if record.status == "ok" or not _is_finished(path):
+            state.write_json(path, record.sealed().model_dump(mode="json"))
     return path
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether the file holds a whole record of a task that came to its end."""
+    try:
+        return read(path).status == "ok"
+    except (OSError, ValueError):
+        return False
 
 
 def read(path: Path) -> Record:
     """The record in a file.
 
     Raises:
-        ValueError: when the file holds none, or one edited since it was written.
+        DamagedRecordError: when the file is one of ours and was edited, cut short, or is of a later version.
+        ValueError: when the file holds none.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("no regular file")
         content = path.read_bytes()
-        values = json.loads(content)
-        if b"\\ud" in content.lower():
-            json.dumps(values, ensure_ascii=False).encode()  # half a character can stand in JSON, and nowhere else
-        record = Record.model_validate(values)
-        _ = record.card.architecture.name  # of arguments that its family does not have there is none
-        checksum = settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
     except FileNotFoundError:
         raise
-    except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path} is not a record: {str(error).splitlines()[0]}") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a record: {error}") from None
+    try:
+        record, checksum = _parsed(content)
+    except (ValueError, RecursionError) as error:
+        kind = DamagedRecordError if path.parent.name == RECORDS or OURS in content else ValueError
+        raise kind(f"{path} is not a record: {_told(error)}") from None
     if checksum != record.record_sha256:
-        raise ValueError(f"{path} was changed after it was written (its checksum does not match)")
+        raise DamagedRecordError(f"{path} was changed after it was written (its checksum does not match)")
     return record
+
+
+def _parsed(content: bytes) -> tuple[Record, str]:
+    """A record that can be shown, and the checksum of what was read."""
+    values = json.loads(content)
+    version = values.get("schema_version", SCHEMA) if isinstance(values, dict) else SCHEMA
+    if isinstance(version, int) and version > SCHEMA:
+        raise ValueError(f"it has schema {version}, of a later version of transferbench; this one knows {SCHEMA}")
+    record = Record.model_validate(values)
+    if b"\\ud" in content.lower():
+        json.dumps(values, ensure_ascii=False).encode()  # half of a character cannot be written
+    return record, settings.sha256({name: value for name, value in values.items() if name != CHECKSUM})
+
+
+def _told(error: Exception) -> str:
+    """The first line, and which field and why of what does not validate."""
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return str(error).splitlines()[0]
 
 
 def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
@@ -236,6 +286,7 @@ def uncollected() -> Iterator[None]:
 def _read_below(folder: Path, path: Path) -> list[tuple[Path, Record | ValueError]]:
     if path.name == LEADERBOARD or {ARTIFACTS, UNFINISHED} & set(path.relative_to(folder).parts):
         return []
+    stopping.check()
     try:
         return [(path, read(path))]
     except FileNotFoundError:

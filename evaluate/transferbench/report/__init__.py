@@ -1,6 +1,6 @@
 """All that was recorded as one HTML page, and its figures as files for a paper."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,10 @@ class Report:
             yield from paper.write(folder / name, figure)
 
 
-def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
-    """The report of some records.
+def build(
+    there: Collection, choice: tables.Choice, sources: Sources, say: Callable[[str], None] = lambda message: None
+) -> Report:
+    """The report of some records; `say` is told of each checkpoint when its section is begun.
 
     Raises:
         UserError: for a condition that cannot be read, or when no record fulfills them all.
@@ -67,7 +69,10 @@ def build(there: Collection, choice: tables.Choice, sources: Sources) -> Report:
     if not board.columns:
         raise UserError("\n".join(["No result to show.", *tables.notes(board), *tables.cures(board)]))
     listed = subjects(board)
-    sections = [_section(subject, library) for subject in listed]
+    sections = []
+    for number, subject in enumerate(listed, 1):
+        say(f"{number}/{len(listed)} {subject.row.name}")
+        sections.append(_section(subject, library))
     plots, missing = ranks.charts(board), []
     if not plots:
         missing.append(

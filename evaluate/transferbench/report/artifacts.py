@@ -1,18 +1,23 @@
 """Artifacts of records, read back only if they are unchanged."""
 
 import hashlib
-import io
 import json
-import zipfile
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from PIL import Image
 
-from transferbench.data import decoding
-from transferbench.records import Record
+from transferbench.checkpoints import CONTROL
+from transferbench.data import SOURCES, decoding
+from transferbench.plugins import is_outside
+from transferbench.records import Record, arrays
 from transferbench.report.charts import MissingError
+
+BOXES = "digit-scenes"
+"""Embedded images with boxes."""
 
 
 def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
@@ -21,10 +26,13 @@ def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], I
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    arrays = _arrays(record, "predictions", folder)
-    if not {"labels", "predictions"} <= set(arrays):
-        raise MissingError(f"{_what(record)}: its predictions do not hold one class per image.", again(record))
-    return arrays["labels"], arrays["predictions"]
+    found = _arrays(record, "predictions", folder)
+    try:
+        return arrays.classes(found)
+    except ValueError:
+        raise MissingError(
+            f"{_what(record)}: its predictions do not hold one class per image.", again(record)
+        ) from None
 
 
 def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
@@ -33,10 +41,10 @@ def eigenvalues(record: Record, folder: Path) -> Float64[np.ndarray, "d"]:
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    arrays = _arrays(record, "spectrum", folder)
-    if "eigenvalues" not in arrays:
+    values = _arrays(record, "spectrum", folder).get("eigenvalues", np.zeros(0))
+    if values.ndim != 1 or values.dtype.kind != "f" or not len(values) or not np.isfinite(values).all():
         raise MissingError(f"{_what(record)}: its spectrum holds no eigenvalues.", again(record))
-    return np.sort(arrays["eigenvalues"])[::-1]
+    return np.sort(values)[::-1]
 
 
 def curve(record: Record, folder: Path) -> list[dict[str, float]]:
@@ -49,7 +57,7 @@ def curve(record: Record, folder: Path) -> list[dict[str, float]]:
     try:
         lines = [json.loads(line) for line in content.decode().splitlines()]
         return [{str(k): float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError, OverflowError):
         raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
 
 
@@ -65,18 +73,38 @@ def pictures(record: Record, folder: Path) -> Image.Image:
         raise MissingError(f"{_what(record)}: its pictures cannot be read.", again(record)) from None
 
 
-def again(record: Record, task: str = "") -> str:
-    """The command that makes a record's artifacts and cached features anew; of another task when one is named."""
+def again(record: Record) -> str:
+    """The command that makes a record's artifacts and cached features anew."""
+    return f"evaluate {record.task} {_model(record)} --data {_data(record)} --again"
+
+
+def with_task(records: Sequence[Record], task: str) -> str:
+    """The command that judges the checkpoint of some records by another task, on data that suit the task."""
+    labeled = [record for record in records if record.task != "detect"]
+    data = BOXES if task == "detect" else _data(labeled[0]) if labeled else "LABELED"
+    return f"evaluate {task} {_model(records[0])} --data {data}"
+
+
+def _model(record: Record) -> str:
+    """The checkpoint; of a control any whose architecture it shares, since it has no file and runs beside them."""
+    if record.load_report.format == CONTROL:
+        return "CHECKPOINT"
+    return shlex.quote(f"{record.candidate}=CHECKPOINT")
+
+
+def _data(record: Record) -> str:
+    """The images of a record, whose folder records do not tell."""
+    name = record.dataset
+    is_named = is_outside(name) or name.replace("-", "_") in SOURCES.names()
     limit = f" --limit {record.limit}" if record.limit else ""
     split = f" --split {record.split}" if record.split else ""
-    return f"evaluate {task or record.task} {record.candidate}=CHECKPOINT --data {record.dataset}{limit}{split} --again"
+    return (name if is_named else shlex.quote(f"PATH/{name}")) + limit + split
 
 
 def _arrays(record: Record, name: str, folder: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(_content(record, name, folder)), allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        return arrays.arrays(_content(record, name, folder))
+    except ValueError:
         raise MissingError(f"{_what(record)}: its {name} cannot be read.", again(record)) from None
 
 

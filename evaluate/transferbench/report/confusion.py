@@ -27,7 +27,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         missing += reasons
     if not figures and not missing:
         missing.append(
-            MissingError("No classifier's predictions were kept.", artifacts.again(subject.records[0], "knn"))
+            MissingError("No classifier's predictions were kept.", artifacts.with_task(subject.records, "knn"))
         )
     return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 

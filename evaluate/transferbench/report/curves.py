@@ -36,8 +36,8 @@ def panel(subject: Subject, library: Library) -> Panel:
                 missing.append(reason)
         figures += [*_charts(subject, dataset, told)] if told else []
     if not figures and not missing:
-        first = subject.records[0]
-        missing.append(MissingError("No head was trained epoch by epoch.", artifacts.again(first, "linear")))
+        command = artifacts.with_task(subject.records, "linear")
+        missing.append(MissingError("No head was trained epoch by epoch.", command))
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 

@@ -28,7 +28,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         except MissingError as reason:
             missing.append(reason)
     if not detectors:
-        missing.append(MissingError("No detector was trained on it.", artifacts.again(subject.records[0], "detect")))
+        missing.append(MissingError("No detector was trained on it.", artifacts.with_task(subject.records, "detect")))
     return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from transferbench.checkpoints import Candidate
-from transferbench.data import SOURCES, LabeledImages
+from transferbench.data import LabeledImages
+from transferbench.data.located import located
 from transferbench.errors import UserError
 from transferbench.features import extraction as features
 from transferbench.features.extraction import FeatureSet
@@ -52,9 +53,8 @@ class Library:
             MissingError: when they are not here, or are other ones.
         """
         try:
-            SOURCES.require_known(record.dataset if record.dataset.endswith(".py") else "")
             datasets = self._datasets.setdefault(record.split, DatasetCache(self.data_root, record.split))
-            found = datasets.take(self._located(record.dataset), record.limit)
+            found = datasets.take(located(record.dataset, self.data_root), record.limit)
         except UserError as error:
             raise MissingError(f"The images of {record.dataset} were not found. {error}") from None
         if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:
@@ -89,10 +89,3 @@ class Library:
                 f"{dataset}: the page has reached its limit for images.", f"evaluate report --where 'candidate={name}'"
             )
         self.image_bytes -= size
-
-    def _located(self, name: str) -> str:
-        """The path of a data set that lies under the root by its own name; a source's name stays what it is."""
-        if name.replace("-", "_") in SOURCES.names():
-            return name
-        found = (path for path in (self.data_root / f"{name}.zip", self.data_root / name) if path.exists())
-        return str(next(found, self.data_root / name).absolute())

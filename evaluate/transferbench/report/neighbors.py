@@ -42,7 +42,7 @@ def panel(subject: Subject, library: Library) -> Panel:
             missing += reasons[:1]
     if not figures and not missing:
         missing.append(
-            MissingError("Its nearest neighbors were not searched for.", artifacts.again(subject.records[0], "knn"))
+            MissingError("Its nearest neighbors were not searched for.", artifacts.with_task(subject.records, "knn"))
         )
     return Panel(TITLE, tuple(figures), tuple(missing), is_wide=True)
 

@@ -28,7 +28,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         if own:
             figures.append(chart(f"{subject.key}-spectrum-{slug(dataset)}", dataset, [*rivals[:OTHERS], *own]))
     if not figures and not missing:
-        missing.append(MissingError("No spectrum was recorded.", artifacts.again(subject.records[0], "spectrum")))
+        missing.append(MissingError("No spectrum was recorded.", artifacts.with_task(subject.records, "spectrum")))
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 

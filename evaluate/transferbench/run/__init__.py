@@ -1,12 +1,12 @@
 """Run jobs on a candidate: every job ends in a record, whatever happens to it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from transferbench import records, renamed, runtime
+from transferbench import records, renamed, runtime, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages, looked_at, open_split
 from transferbench.data.dataset import open_dataset
@@ -14,6 +14,7 @@ from transferbench.data.subsets import limited
 from transferbench.errors import UserError, summary, told
 from transferbench.plugins import is_outside, recorded
 from transferbench.records import Record
+from transferbench.run import scratch
 from transferbench.run.attempt import PendingJob, attempted, failed
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Bench, Dataset, Task, primary, require_fit
@@ -158,6 +159,7 @@ def run(
     environment = {**runtime.environment(), "device": str(here.device), "processes": here.world_size}
     finished = here.gather_objects(output.finished() if output and here.is_main else {})[0]
     for number, job in enumerate(jobs):
+        stopping.check()
         begun = _begun(job, candidate, datasets)
         told_by = [each for each in here.gather_objects(begun if isinstance(begun, Hindrance) else None) if each]
         if told_by or isinstance(begun, Hindrance):
@@ -168,12 +170,29 @@ def run(
             old, problem = finished.get(blank.identity), (problems or {}).get(number)
             pending_job = PendingJob(job, candidate, begun, blank)
             record = _renamed(old, blank) if old else failed(blank, problem) if problem else None
-            record = record or attempted(pending_job, bench, output.folder if output else None)
-        record = record.sealed()
-        if output and here.is_main:
-            records.write(output.records, record)
-            _forget_absence(output.records, record)
-        yield record
+            if record is None:
+                yield _attempted(pending_job, bench, output)
+                continue
+        yield _kept(record, output, here)
+
+
+def _attempted(pending_job: PendingJob, bench: Bench, output: Output | None) -> Record:
+    """The record of a job, on the disk before the work that it tells of is forgotten."""
+    with scratch.claimed(bench.scratch, pending_job.blank.identity[:16], bench.runtime) as place:
+        own = replace(bench, scratch=place.folder)
+        record = _kept(attempted(pending_job, own, output.folder if output else None), output, bench.runtime)
+        bench.runtime.barrier()
+        place.is_done = record.status == "ok"
+    return record
+
+
+def _kept(record: Record, output: Output | None, here: runtime.Runtime) -> Record:
+    """The record, sealed, and written where there is an output."""
+    record = record.sealed()
+    if output and here.is_main:
+        records.write(output.records, record)
+        _forget_absence(output.records, record)
+    return record
 
 
 def pending(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, output: Output | None) -> list[Job]:

@@ -1,16 +1,15 @@
 """A job tried on a candidate: what its task found, or the error that kept it from that, as a record."""
 
 import math
-import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from transferbench import records
+from transferbench import records, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.errors import told
 from transferbench.features import repeats
@@ -37,14 +36,13 @@ def failed(blank: Record, error: str) -> Record:
 
 
 def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Record:
-    """Run the task and fill in the record, whatever happens. Unfinished work stays in the scratch folder."""
-    here, scratch = bench.runtime, bench.scratch / pending_job.blank.identity[:16]
-    scratch.mkdir(parents=True, exist_ok=True)
+    """Run the task and fill in the record, whatever happens. Unfinished work stays in the bench's scratch folder."""
+    here = bench.runtime
     if here.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(here.device)
     started = time.perf_counter()
     with repeats.heard() as texts:
-        outcome = _outcome(pending_job, replace(bench, scratch=scratch))
+        outcome = _outcome(pending_job, bench)
     found = _found(outcome, pending_job, folder) if here.is_main and isinstance(outcome, Outcome) else {}
     seconds = time.perf_counter() - started
     errors = [text for each in (outcome, found) for text in here.gather_objects(each if isinstance(each, str) else "")]
@@ -54,9 +52,6 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
     kept: Any = here.gather_objects(found)[0]
-    here.barrier()
-    if here.is_main:
-        shutil.rmtree(scratch)
     return pending_job.blank.model_copy(update={**measured, **status, **kept})
 
 
@@ -101,6 +96,7 @@ def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
             raise TypeError(f"'{job.task}' gave {type(outcome).__name__}; a task gives an Outcome")
         outcome = with_seeding(outcome, said)
     except Exception as error:
+        stopping.check()  # one that a stop led to, such as another process that left, is no failure
         outcome = told(error)
     if weights:
         backbone.load_state_dict(weights)

@@ -3,11 +3,13 @@
 import importlib.metadata
 import os
 import platform
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -137,6 +139,16 @@ def _device(name: str) -> torch.device:
 def is_restart() -> bool:
     """Whether torchrun or SLURM started this command before and starts it anew."""
     return any(int(os.environ.get(name, "0")) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def process_facts() -> dict[str, str | int | None]:
+    """Which process this is: host, number, SLURM's job if it is of one, and when it was asked."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def stop() -> None:

@@ -1,29 +1,29 @@
-"""Signals that wait for the end of a step: Ctrl-C, SIGTERM, and SIGUSR1 by which SLURM announces that time is up."""
+"""The flag of `stopping` among several processes, for loops that save before they stop."""
 
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
+from contextlib import ExitStack
 
+from transferbench import stopping
 from transferbench.runtime import Runtime
+from transferbench.stopping import ECHO, SIGNALS, Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-ECHO = 0.5
-"""Seconds within which a second Ctrl-C is the first one, passed on by a launcher."""
+__all__ = ["ECHO", "SIGNALS", "Interrupted", "StopSignal"]
 
 
 class StopSignal:
-    """Remembers the first signal, so that a step is never cut in two; a second Ctrl-C is not held back.
+    """Sees to it that a step is never cut in two: who enters asks after every step whether to stop.
 
-    Outside the main thread, which alone may take signals, it does nothing.
+    A second Ctrl-C is not held back.
     """
 
     def __init__(self) -> None:
-        self.number = 0
-        self._at = 0.0
+        self._stack = ExitStack()
         self._answer: Callable[[], bool] = lambda: False
+
+    @property
+    def number(self) -> int:
+        """The signal by which this process was told to stop, 0 when by none."""
+        return stopping.asked()
 
     @property
     def asked(self) -> bool:
@@ -45,40 +45,9 @@ class StopSignal:
         return max(runtime.gather_objects(self.number))
 
     def __enter__(self) -> "StopSignal":
-        numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
-        self.before = {number: signal.signal(number, self._ask) for number in numbers}
+        self._stack.enter_context(stopping.listening())
+        self._stack.enter_context(stopping.polled())
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT and time.monotonic() - self._at > ECHO:
-            raise KeyboardInterrupt
-        if not self.asked:
-            self.number, self._at = number, time.monotonic()
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal that ends the work where it stands."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 inside the block end it as Ctrl-C does, by `Interrupted`."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    numbers = SIGNALS[1:] if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        self._stack.close()

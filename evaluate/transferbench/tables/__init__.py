@@ -11,6 +11,7 @@ import pandas as pd
 from transferbench import settings, state
 from transferbench.records import LEADERBOARD, Record
 from transferbench.tables.board import Leaderboard
+from transferbench.tables.cells import csv
 from transferbench.tables.choice import Choice
 from transferbench.tables.grid import Grid, cures, grid, notes
 from transferbench.tables.latex import document, latex
@@ -24,6 +25,7 @@ __all__ = [
     "Form",
     "Grid",
     "Leaderboard",
+    "csv",
     "cures",
     "frame",
     "grid",
@@ -41,6 +43,8 @@ __all__ = [
 
 SUMMARY = ("scores", "card", "load_report", "data_fingerprint", "config", "artifacts", "environment")
 """The fields of a record that are no single value."""
+PARTS = ("machine", "packages")
+"""Of an environment: mappings, in what we write."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ def write(folder: Path, records: Sequence[Record], board: Leaderboard, form: For
     laid = form.laid(board)
     table = latex(laid, form.caption, form.label)
     texts = {
-        "records.csv": frame(records).to_csv(index=False),
-        "leaderboard.csv": wide(board).to_csv(index=False),
+        "records.csv": csv(frame(records)),
+        "leaderboard.csv": csv(wide(board)),
         LEADERBOARD: json.dumps(plain(board), indent=1) + "\n",
         "leaderboard.tex": document(table),
         "leaderboard-table.tex": table,
@@ -103,7 +107,7 @@ def _line(record: Record) -> dict[str, Any]:
     values = record.model_dump(mode="json")
     nested = {name: values.pop(name) for name in SUMMARY}
     origin, environment = nested["card"]["origin"], nested["environment"]
-    machine = environment.get("machine", {})
+    machine, packages = (value if isinstance(value := environment.get(name), dict) else {} for name in PARTS)
     line = {
         **values,
         "split": record.split,
@@ -113,7 +117,7 @@ def _line(record: Record) -> dict[str, Any]:
         "architecture": record.card.architecture.name,
         **{f"origin_{name}": value for name, value in origin.items()},
         "commit": environment.get("commit"),
-        "torch": environment.get("packages", {}).get("torch"),
+        "torch": packages.get("torch"),
         "device": environment.get("device"),
         "machine": machine.get("gpu") or machine.get("cpu"),
         **{name: settings.canonical_json(value) for name, value in nested.items() if name != "scores"},

@@ -1,5 +1,6 @@
 """A leaderboard as text in lines, before any format: what stands where, what is marked, and the notes below."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +12,7 @@ Style = Literal["", "best", "second"]
 STYLES: tuple[Style, ...] = ("", "best", "second")
 ABSENT = "\N{EN DASH}"
 AHEAD = "*"
+PLACES = "Bold: best; underlined: second; chance, controls and published numbers are not ranked."
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -124,9 +126,11 @@ def notes(board: Leaderboard) -> list[str]:
     runs = sorted({cell.n for cell in measured if cell.n > 1})
     lower = [f"{column.dataset} {column.label}" for column in board.columns if not column.higher_is_better]
     found = []
+    if any(board.place(row, column) for row in board.rows for column in row.cells):
+        found.append(PLACES)
     if runs:
         how = f"{runs[0]} runs." if len(runs) == 1 else "the number of runs in brackets."
-        found.append(f"± is the standard deviation over {how}")
+        found.append(f"± is the sample standard deviation over {how}")
     if lower:
         found.append(f"Lower is better: {', '.join(lower)}.")
     if any(cell.is_ahead for cell in measured):
@@ -140,10 +144,21 @@ def notes(board: Leaderboard) -> list[str]:
             f"Published: the paper's number, and measured less published; within: at most {board.tolerance:g} away."
         )
     found += [f"{mark} {text}" for mark, text in board.footnotes.items()]
+    for names in _same_weights(board):
+        found.append(f"The same weights under {len(names)} names: {', '.join(names)}.")
     if board.left_out:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(board.left_out.items()))
         found.append(f"Left out: {counts}.")
     return found
+
+
+def _same_weights(board: Leaderboard) -> list[list[str]]:
+    """The names of rows that hold results of one digest, for each digest that several do."""
+    named: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in board.candidates:
+        for record in (record for cell in row.cells.values() for record in cell.records):
+            named[record.digest][row.name] = None
+    return [list(names) for names in dict.fromkeys(map(tuple, named.values())) if len(names) > 1]
 
 
 def cures(board: Leaderboard) -> list[str]:

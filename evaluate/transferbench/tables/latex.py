@@ -1,7 +1,9 @@
 r"""A grid as LaTeX: a `table` whose numbers siunitx aligns, and a document around it that compiles as it stands."""
 
+from collections.abc import Iterable
 from itertools import groupby
 
+from transferbench.errors import printable
 from transferbench.tables.grid import Grid, GridEntry
 
 TEX = str.maketrans(
@@ -48,15 +50,16 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
         for start, (name, width) in zip(starts, spans, strict=True)
         if name
     ]
-    above = [" & ".join([*("" for _ in grid.stub), *groups]) + r" \\", "".join(rules)] if rules else []
+    above = [_row([*("" for _ in grid.stub), *groups]), "".join(rules)] if rules else []
     kinds = [line.kind for line in grid.lines]
-    lines = [" & ".join([*map(tex, line.stub), *map(_cell, line.entries)]) + r" \\" for line in grid.lines]
+    lines = [_row([*map(tex, line.stub), *map(_cell, line.entries)]) for line in grid.lines]
     body = [
         part
         for i, line in enumerate(lines)
         for part in ([r"\midrule"] if i and kinds[i] == "candidate" != kinds[i - 1] else []) + [line]
     ]
-    said = " ".join([text for text in (caption, *grid.notes) if text])
+    title = caption if caption.endswith((".", "!", "?", ":")) or not grid.notes or not caption else f"{caption}."
+    said = " ".join([text for text in (title, *grid.notes) if text])
     entries = zip(*(line.entries for line in grid.lines), strict=True)
     columns = "l" * len(grid.stub) + "".join(map(_column, entries))
     return "\n".join(
@@ -68,12 +71,12 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             *above,
-            " & ".join([*map(tex, grid.stub), *(f"{{{tex(name)}}}" for _, name in grid.heads)]) + r" \\",
+            _row([*map(tex, grid.stub), *(f"{{{tex(name)}}}" for _, name in grid.heads)]),
             r"\midrule",
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            rf"\caption{{{tex(said)}}}",
+            *([rf"\caption{{{tex(said)}}}"] if said else []),
             *([rf"\label{{{label}}}"] if label else []),
             r"\end{table}",
             "",
@@ -82,8 +85,14 @@ def latex(grid: Grid, caption: str = "", label: str = "") -> str:
 
 
 def tex(text: str) -> str:
-    """The text with what TeX would take for commands made harmless."""
-    return text.translate(TEX)
+    """The text in one line, with what TeX would take for commands made harmless."""
+    return printable(" ".join(text.split())).translate(TEX)
+
+
+def _row(cells: Iterable[str]) -> str:
+    r"""A line of the table. What begins with `[` or `*` would be an option of the `\\` or the rule before it."""
+    line = " & ".join(cells)
+    return ("{}" if line.lstrip().startswith(("[", "*")) else "") + line + r" \\"
 
 
 def _column(entries: tuple[GridEntry, ...]) -> str:

@@ -1,13 +1,17 @@
 """A grid as Markdown, as HTML and as a table for the terminal."""
 
+import re
 from html import escape
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from transferbench.errors import printable
 from transferbench.tables.grid import Grid, GridEntry
 
+MARKED = re.compile(r"[\\\\|*`]|<(?=[A-Za-z/!?])|(?<=\])[(\[:]|&(?=#?\w+;)")
+"""Characters that mean something in Markdown: `<` where it begins a tag, brackets where they make a link."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem; color-scheme: light dark; }
 table { border-collapse: collapse; } th, td { padding: .25rem .75rem; } td { text-align: right; }
@@ -21,15 +25,26 @@ def markdown(grid: Grid) -> str:
     marked = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
 
     def text(entry: GridEntry) -> str:
-        parts = [marked[entry.style].format(entry.text) + entry.marks.replace("*", "\\*"), entry.spread]
+        parts = [marked[entry.style].format(plain(entry.text)) + plain(entry.marks), plain(entry.spread)]
         return " ".join(part for part in parts if part)
 
-    rows = [[*grid.stub, *(" ".join(part for part in head if part) for head in grid.heads)]]
+    heads = [plain(" ".join(part for part in head if part)) for head in grid.heads]
+    rows = [[*map(plain, grid.stub), *heads]]
     rows.append([*("---" for _ in grid.stub), *("---:" for _ in grid.heads)])
-    rows += [[*line.stub, *map(text, line.entries)] for line in grid.lines]
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    below = ["", *(f"- {note.replace('*', chr(92) + '*')}" for note in grid.notes)] if grid.notes else []
+    rows += [[*map(plain, line.stub), *map(text, line.entries)] for line in grid.lines]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    below = ["", *(f"- {plain(note)}" for note in grid.notes)] if grid.notes else []
     return "\n".join([*lines, *below]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text in one line of Markdown, with what would begin a cell, emphasis, code, a link or HTML made harmless."""
+    return MARKED.sub(r"\\\g<0>", _line(text))
+
+
+def _line(text: str) -> str:
+    """The text in one line that steers nothing."""
+    return printable(" ".join(text.split()))
 
 
 def html(grid: Grid, caption: str = "") -> str:
@@ -62,15 +77,19 @@ def html(grid: Grid, caption: str = "") -> str:
 
 def terminal(grid: Grid) -> Table:
     """The table for rich to print."""
-    table = Table(box=box.SIMPLE_HEAD, caption="\n".join(grid.notes), caption_justify="left")
+    notes = Text("\n".join(map(_line, grid.notes)), "table.caption")
+    table = Table(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
     for _ in grid.stub:
         table.add_column("")
     for group, name in grid.heads:
-        table.add_column(f"{group}\n{name}", justify="right")
+        table.add_column(Text(f"{_line(group)}\n{_line(name)}"), justify="right")
     styles = {"": "", "best": "bold", "second": "underline"}
     for line in grid.lines:
         cells = [
-            Text(f"{entry.text}{entry.marks} {entry.spread}".strip(), styles[entry.style]) for entry in line.entries
+            Text(_line(f"{entry.text}{entry.marks} {entry.spread}".strip()), styles[entry.style])
+            for entry in line.entries
         ]
-        table.add_row(*map(Text, line.stub), *cells, style="" if line.kind == "candidate" else "dim")
+        table.add_row(
+            *(Text(_line(name)) for name in line.stub), *cells, style="" if line.kind == "candidate" else "dim"
+        )
     return table

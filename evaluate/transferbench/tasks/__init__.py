@@ -84,6 +84,11 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
     if not takes(task, info.carries):
         fitting = [name for name, each in TASKS.all() if takes(each, info.carries)]
         raise UserError(f"{info.name} carries {info.carries}. Expected a task for that: {', '.join(fitting)}.")
+    if not isinstance(task, Labeled) and len(info.classes) - info.unseen < 2:
+        raise UserError(
+            f"The images of {info.name} are of one class ({', '.join(info.classes[:5])}), so that every prediction is "
+            "right. Expected two classes or more, each in a folder of its own: ROOT/train/CLASS/IMAGE."
+        )
     reason = task.unfit(candidate, dataset, config) if isinstance(task, Selective) else None
     if reason is not None:
         raise UserError(reason)

@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import pydantic
 from pydantic import Field
 
-from transferbench import settings
+from transferbench import settings, state
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.detection import adaptation, backends
@@ -19,7 +20,7 @@ from transferbench.detection.scoring import image_check, pictures
 from transferbench.detection.scoring.scores import score_results
 from transferbench.detection.targets import rle
 from transferbench.detection.training.loop import Ground
-from transferbench.detection.trial import Trial
+from transferbench.detection.trial import Engine, Trial
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome
@@ -45,6 +46,9 @@ class Config(Settings):
     )
     backend: Backend = Field("auto", description="what computes the detector; auto: detectron2 where it is installed")
     picture_every: int = Field(0, ge=0, description="draw detections every this many iterations; 0: at the end only")
+    keep_weights: bool = Field(
+        False, exclude=True, description="keep the trained detector as an artifact; part of no hash"
+    )
     recipe_sha256: str = Field("", description="sha256 of the whole recipe; filled in, and refused if it differs")
 
     @pydantic.field_validator("overrides", mode="before")
@@ -126,6 +130,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
             bench.keep("pictures.png", pictures.sheet(test, engine.found()))
 
     curve = engine.train(watch)
+    weights = _kept_weights(engine, recipe, bench) if config.keep_weights else {}
     last = engine.found()
     scores, classes = score_results(last, test, recipe.MODEL.MASK_ON)
     kept = {
@@ -137,7 +142,16 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     }
     if engine.loaded is not None:
         kept["loaded.json"] = json.dumps(asdict(engine.loaded)) + "\n"
-    return Outcome(tuple(scores), {name.partition(".")[0]: bench.keep(name, each) for name, each in kept.items()})
+    written = {name.partition(".")[0]: bench.keep(name, each) for name, each in kept.items()}
+    return Outcome(tuple(scores), weights | written)
+
+
+def _kept_weights(engine: Engine, recipe: DetectionRecipe, bench: Bench) -> dict[str, Path]:
+    """The trained detector as a file, with its recipe in the header."""
+    path = bench.scratch / "weights.safetensors"
+    if bench.runtime.is_main:
+        state.save_tensors(path, engine.trained_weights(), ("recipe", recipe.model_dump_json()))
+    return {"weights": path}
 
 
 def _require(candidate: Candidate, dataset: Dataset, config: Config) -> None:

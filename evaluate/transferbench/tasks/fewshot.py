@@ -8,6 +8,7 @@ import pydantic
 from jaxtyping import Float64, Int64
 from pydantic import Field
 
+from transferbench import stopping
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import leaves_out, per_class
 from transferbench.features.spec import FeatureSpec
@@ -133,6 +134,7 @@ def _predicted(
     features: np.ndarray, labels: Int64[np.ndarray, "n"], test: np.ndarray, classes: int, config: Config
 ) -> Int64[np.ndarray, "m"]:
     """The class of the highest score for each test image; of penalties that predict equally well the largest."""
+    stopping.check()
     found = ridge(features.astype(np.float64), np.eye(classes)[labels])
     unit = found.lengths.sum() / len(labels) or 1.0
     hits = {each: int((found.left_out(each * unit).argmax(1) == labels).sum()) for each in config.penalties}

@@ -1,5 +1,6 @@
 """k nearest neighbors on frozen features: several k from one exact search, majority or weighted vote."""
 
+import warnings
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -65,6 +66,12 @@ class Config(Settings):
     def _consistent(self) -> "Config":
         if self.vote == "weighted" and self.metric != "cosine":
             raise ValueError("a weighted vote needs metric=cosine; with euclidean set vote=majority")
+        usual = type(self).model_fields["temperature"].default
+        if self.vote == "majority" and self.temperature != usual:
+            raise ValueError(
+                f"vote=majority has no temperature, found {self.temperature:g}: leave it at {usual:g}, or set "
+                "vote=weighted"
+            )
         return self
 
 
@@ -98,6 +105,11 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     if config.per_class:
         few = per_class(labels, config.per_class, seed)
         features, labels = features[few], labels[few]
+    if config.k > len(labels):
+        warnings.warn(
+            f"k-NN with k={config.k}: there are {len(labels)} training images, so all of them vote. Set a smaller k.",
+            stacklevel=2,
+        )
     found = cached_search(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
     classes, weights = labels[found.indices], np.ones_like(found.values)
     if config.vote == "weighted":

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
-from transferbench import intervals
+from transferbench import intervals, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.errors import UserError
 from transferbench.features.spec import FeatureSpec
@@ -112,6 +112,7 @@ def _fit(
     features: Float64[np.ndarray, "n d"], shown: Bool[np.ndarray, "n"], config: Config, seed: int
 ) -> tuple[LinearSVC, bool]:
     """The machine of the best cost, and whether liblinear met its tolerance; of equally good costs the smallest."""
+    stopping.check()
     weight = {True: config.positive_weight, False: 1.0}
     machines = [
         LinearSVC(

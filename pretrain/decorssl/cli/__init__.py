@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
-from transferbench.cli import ending
+from transferbench.cli import ending, printing
 from transferbench.errors import UserError, unknown
 from transferbench.plugins import Registry, is_outside
 
@@ -67,6 +67,11 @@ class Commands(TyperGroup):
         at = self._place(args)
         return super().parse_args(ctx, [args[at], *args[:at], *args[at + 1 :]] if at else args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a signal ends it between two steps."""
+        with printing.stoppable("Run the same command again to continue, a training with --resume."):
+            return super().invoke(ctx)
+
     def _named(self, ctx: Any, hidden: str, name: str, panel: str) -> Any:
         """A copy of a hidden command with its option `--name` set."""
         command: Any = copy.copy(super().get_command(ctx, hidden))
@@ -119,5 +124,5 @@ app.command(epilog=POINTER)(listing.times)
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed without a traceback, with exit code 2."""
+    """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
     ending.run(app)

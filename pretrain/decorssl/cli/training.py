@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decorssl.cli.options import FOLDER, PLACE, RECIPE, Choice, Placed, spread
-from transferbench.errors import UserError
+from transferbench.errors import UserError, printable
 
 if TYPE_CHECKING:
     from decorssl.recipe import Recipe
@@ -43,7 +43,11 @@ def train(
     place = placed.place()
     chosen = recipes.read(recipe or recipes.for_method(name, choice.data or "digits"), choice.overrides(seed))
     if chosen.method != name:
-        raise UserError(f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}.")
+        raise UserError(
+            f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}. "
+            f"{recipes.with_settings_of(recipe or chosen.name, name)}"
+        )
+    chosen = session.with_split(chosen, choice.overrides(), place)
     if slurm:
         _queue(chosen, choice.out, resume, slurm)
         return
@@ -68,7 +72,7 @@ def study(
 
 def say(message: str) -> None:
     """Print without buffering."""
-    print(message, flush=True)
+    print(printable(message), flush=True)
 
 
 def _end(stopped: int) -> None:

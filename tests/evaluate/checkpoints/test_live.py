@@ -197,3 +197,33 @@ def test_a_quantized_module_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"state holds '_extra_state', a dtype.*quantized"):
         wrap(Quantized(), "mine", PLACE)
+
+
+@pytest.mark.parametrize(
+    "mixes", [lambda x: x - x.mean(0), lambda x: x.flip(0), lambda x: F.batch_norm(x, None, None, training=True)]
+)
+def test_a_module_whose_features_depend_on_other_images_is_told(mixes: Callable[[Tensor], Tensor]) -> None:
+    with pytest.warns(UserWarning, match="mine: the features of an image depend on the others beside it"):
+        found = wrap(Linear(lambda x: mixes(x) if len(x) > 1 else x), "mine", PLACE)
+    assert found.is_repeatable
+    assert "depend on the others" in found.report.assumed[-1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_module_of_another_precision_is_given_images_in_that(dtype: torch.dtype) -> None:
+    images = torch.linspace(-1, 1, 3 * 3 * 64).reshape(3, 3, 8, 8)
+    expected = wrap(Linear(same), "mine", PLACE).backbone(images)
+    found = wrap(Linear(same).to(dtype), "mine", PLACE).backbone(images)
+    torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [(lambda x: x.to(torch.complex64), r"\[1, 5\] of torch.complex64 for 1 images"), (lambda x: x[:2], "for 3 images")],
+)
+def test_a_module_that_gives_no_row_of_real_numbers_for_each_image_is_refused(
+    then: Callable[[Tensor], Tensor], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        wrap(Linear(then), "mine", PLACE)

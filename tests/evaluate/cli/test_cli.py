@@ -137,8 +137,6 @@ def test_a_failing_task_ends_with_1_and_a_list(
         "semi.epochs=1",
         "--set",
         "linear.epochs=1",
-        "--set",
-        "detect.overrides=SOLVER.MAX_ITER 1 TEST.PRECISE_BN.NUM_ITER 1",
         *SMALL,
     )
     assert code == 1
@@ -187,9 +185,10 @@ def test_a_signal_ends_with_its_number_and_says_how_to_go_on(
     monkeypatch.setattr("transferbench.tasks.knn.run", stopped)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
-        code, _, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
+        code, out, err = evaluate("all", checkpoint, "--data", imgs, "--no-control", *SMALL)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert "imgs RankMe" in out.partition("Finished before the stop:")[2]
     assert code == expected
     assert "run the same command again to continue" in err
     assert len(list(Path("results/records").glob("*.json"))) == 1, "spectrum came before"
@@ -297,9 +296,12 @@ def test_a_plan_is_told_and_nothing_is_run(evaluate: Run, checkpoint: Path, imgs
     code, out, err = evaluate("all", f"ours={checkpoint}", "--data", imgs, "--plan", *SMALL)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines() if line.startswith(("ours", "random-init"))]
-    assert {line[2] for line in lines} == {"spectrum", "knn", "logistic", "semi-1", "semi-10", "linear", "detect"}
-    assert "14 job(s), about" in out
+    assert {line[2] for line in lines} == {"spectrum", "knn", "logistic", "semi-1", "semi-10", "linear"}
+    assert "12 job(s), about" in out
     assert not Path("results").exists()
+    few = ("--only", "knn, semi", "--skip", "semi-10", "--no-control")
+    code, out, err = evaluate("all", f"ours={checkpoint}", "--data", imgs, "--plan", *few, *SMALL)
+    assert (code, err, [line.split()[2] for line in out.splitlines()[:-1]]) == (0, "", ["knn", "semi-1"])
 
 
 def test_a_long_run_is_announced_with_its_plan(evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch):

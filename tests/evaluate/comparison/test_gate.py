@@ -162,8 +162,9 @@ def test_a_damaged_record_of_the_baseline_is_named(evaluate: Run):
     kept("new", scored(65.0))
     bad = next(path for path, record in records.read_all(Path("base")) if record.scores[0].value == 66)
     bad.write_text(bad.read_text().replace("66.0", "1.0"))
-    code, _, err = evaluate("gate", "new", "--against", "base")
-    assert code == 0
+    code, out, err = evaluate("gate", "new", "--against", "base")
+    assert code == 1
+    assert "1 damaged record(s), which fail the gate" in out
     assert bad.name in err
     assert "was changed after it was written" in err
 

@@ -52,6 +52,7 @@ def image(**values: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "said"),
     [
         (image(id=10), r"image 10 is 500.png, and of the same id is 10.png"),
+        (image(file_name="10.png"), "image 500 is 10.png, as image 10 is; expected one entry for a file"),
         (image(id=None), "image null has no id"),
         (image(id=[1]), r"image \[1\] has the id \[1\]"),
         (image(id=True), "has the id true"),

@@ -135,7 +135,7 @@ def test_a_report_and_a_comparison_open_the_split_that_was_judged(where: Path, t
     assert [library.dataset(record).test.split for record in (other, usual, other)] == ["val", "test", "val"]
     assert differences(usual, other)[0] == "the judged split the usual -> val"
     assert "--split val --out results" in cure(other, "a.pth", "results")
-    assert "--data set --split val --again" in again(other)
+    assert "--data PATH/set --split val --again" in again(other)
     assert "--split" not in cure(usual, "a.pth", "results") + again(usual)
 
 
@@ -346,3 +346,40 @@ def test_a_part_of_the_labels_says_how_many_images_it_is(where: Path, tmp_path: 
     assert heads == ["6-shot (14 images)", "logistic 1 % (3 images)"]
     dumped = json.loads(part.model_dump_json())
     assert dumped["images"] == {"": 3}
+
+
+# What labels of the two splits have to do with each other.
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_numbers_that_count_from_another_start_are_refused(step: int, where: Path):
+    shard(where, "train", relabeled(right(3), {i: i + 1 for i in range(3)}))
+    shard(where, "val", relabeled(right(2), {i: i + 1 + step for i in range(3)}))
+    with pytest.raises(
+        UserError, match=rf"set/val numbers its classes {1 + step} to {3 + step}, and .* 1 to 3: one counts"
+    ):
+        taken(where)
+
+
+def test_classes_that_no_training_label_shows_and_a_single_judged_class_are_said(where: Path):
+    parquet(where, "train", right(4)[:8], CLASSES)
+    parquet(where, "test", right(2), CLASSES)
+    assert taken(where).notes == ("set/test: no training label is of 1 of its classes (c2).",)
+    parquet(where, "test", [(0, 0), (1, 0)], CLASSES)
+    assert "set/test: all labels are of one class (c0), so that it tells little." in taken(where).notes
+
+
+def test_a_data_set_of_one_class_is_not_judged(where: Path):
+    for split in ("train", "val"):
+        coloured.folder(where, split, right(2), ["images"] * 3)
+    found = judged(where)
+    assert found.status == "skipped"
+    assert "The images of set are of one class (images)" in (found.error or "")
+    assert judged(where, "spectrum", ()).status == "ok"
+
+
+def test_a_label_that_is_too_small_is_not_said_to_begin_at_1():
+    with pytest.raises(UserError, match="class 0 needs a name"):
+        checked(np.array([1, 2]), ["a", "b"], "set/train")
+    with pytest.raises(UserError, match=r"without a label\.$"):
+        checked(np.array([-100, 1]), ["a", "b"], "set/train")

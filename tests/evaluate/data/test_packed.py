@@ -70,6 +70,15 @@ def test_shards_may_lie_in_folders_and_name_their_classes(tmp_path: Path):
         open_split(str(tmp_path / "packed"), "test", tmp_path)
 
 
+def test_names_of_classes_may_begin_with_a_mark_and_end_in_empty_lines(tmp_path: Path):
+    where = shards(tmp_path / "packed")
+    (where / "classnames.txt").write_bytes("\ufeffant\r\nbee\r\ncat\r\n\r\n".encode())
+    assert open_split(str(where), "val", tmp_path).info.classes == ("ant", "bee", "cat")
+    (where / "classnames.txt").write_bytes(b"ant\nb\xe9\ncat\n")
+    with pytest.raises(UserError, match=r"classnames\.txt cannot be read as text"):
+        open_split(str(where), "val", tmp_path)
+
+
 def test_a_shards_fingerprint_follows_its_content(tmp_path: Path):
     where = shards(tmp_path / "packed")
     before = webdataset.open_split(where, "train").fingerprint

@@ -17,6 +17,7 @@ from PIL import Image
 
 from transferbench.data import LabeledImages, bundles, decoding, open_split, zips
 from transferbench.data.sources import parquet
+from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError
 from transferbench.features import repeats
 
@@ -400,3 +401,25 @@ def test_a_zip_member_that_unpacks_to_another_size_is_named(tmp_path: Path):
         where.write_bytes(content[:place] + stated.to_bytes(4, "little") + content[place + 4 :])
         with pytest.raises(UserError, match=rf"0000\.png.*does not unpack to the {stated:,} bytes"):
             opened(where)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("train-00001-of-00003", "train-00000-of-00003"), r"number 0, 1 of the 3 files train-\*-of-00003"),
+        (("train-0-of-2-ab", "train-0-of-2-cd"), "number 0, 0 of the 2 files"),
+        (("train-00000-of-00001", "train"), r"train-\*-of-00001 and train: files of different data sets"),
+        (("train", "train_val"), r"train_val.tar is named for several splits \(train, val\)"),
+    ],
+)
+def test_files_that_are_not_all_or_not_only_those_of_a_split_are_refused(
+    names: tuple[str, ...], said: str, tmp_path: Path
+):
+    for name in (*names, "test-00001-of-00001"):
+        (tmp_path / f"{name}.tar").touch()
+    with pytest.raises(UserError, match=said):
+        files_by_split(tmp_path, ".tar")
+    for name in names[1:]:
+        (tmp_path / f"{name}.tar").unlink()
+    (tmp_path / f"{names[0]}.tar").rename(tmp_path / "train-1-of-1.tar")
+    assert list(files_by_split(tmp_path, ".tar")) == ["train", "test"]

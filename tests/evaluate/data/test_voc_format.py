@@ -18,6 +18,12 @@ def test_corners_count_from_0():
     assert read(objects=voc_object("dog", 1, (5, 7, 5, 7)))[1] == [("dog", (4.0, 6.0, 5.0, 7.0), True)]
 
 
+@pytest.mark.parametrize(("text", "is_difficult"), [("True", True), (" 1 ", True), ("Unspecified", False), ("", False)])
+def test_difficult_is_read_as_tools_write_it(text: str, is_difficult: bool):
+    ((*_, found),) = read(objects=CAR.replace("<difficult>0", f"<difficult>{text}"))[1]
+    assert found == is_difficult
+
+
 @pytest.mark.parametrize(
     ("size", "objects", "said"),
     [
@@ -33,6 +39,7 @@ def test_corners_count_from_0():
         (SIZE, CAR.replace("24", "1e9"), r"corners 5 7 1e\+09 21 in an image of 40 x 30"),
         (SIZE, CAR.replace("<name>car</name>", ""), "object 1 is without <name>"),
         (SIZE, CAR.replace("<xmin>5</xmin>", ""), "object 1 is without <bndbox/xmin>"),
+        (SIZE, CAR.replace("<difficult>0", "<difficult>2"), r"object 1 \(car\) has <difficult> '2', where 0 or 1"),
         ("<", "", "it is no XML"),
     ],
 )

@@ -8,6 +8,7 @@ from annotated import annotation, coco, colored, edit, on_their_objects, picture
 from PIL import Image
 
 from transferbench.data import LabeledImages, open_split
+from transferbench.data.dataset import open_dataset
 from transferbench.detection.scoring import pictures
 from transferbench.detection.targets.views import decoded, training_sample
 from transferbench.errors import UserError
@@ -139,3 +140,43 @@ def test_voc_images_listed_twice_count_once_and_two_of_one_name_are_two(tmp_path
     again = opened(root, "test")
     assert again.names == images.names
     assert "1 of 2 names repeat another" in again.notes[0]
+
+
+def test_where_val_is_judged_it_is_not_trained_on(tmp_path: Path):
+    root = voc(tmp_path, 2012, {"trainval": ["a", "b", "c"], "train": ["a", "b"], "val": ["c"]})
+    found = open_dataset(lambda split: opened(root, split))
+    assert (found.train.boxes.ids, found.test.boxes.ids) == (["a", "b"], ["c"])
+    (root / "VOC2012/ImageSets/Main/train.txt").unlink()
+    with pytest.raises(UserError, match=r"no list of images for train; found: .*trainval.txt holds both"):
+        opened(root, "train")
+
+
+def test_images_that_are_trained_on_are_not_judged(tmp_path: Path):
+    root = voc(tmp_path / "voc", 2007, {"trainval": ["a", "b"], "test": ["b", "c"]})
+    with pytest.raises(UserError, match=r"1 of the 2 test images of voc are training images too \(first: .*b.jpg\)"):
+        open_dataset(lambda split: opened(root, split))
+    root = colored(tmp_path / "coco")
+    edit(root, lambda t: t["images"][0].update(file_name="../train2017/1.png"), "val")
+    with pytest.raises(UserError, match=r"1 of the 6 val images of coco .*\(first: train2017/1.png\)"):
+        open_dataset(lambda split: opened(root, split))
+
+
+def test_classes_that_are_not_trained_on_are_said(tmp_path: Path):
+    root = colored(tmp_path / "coco")
+    edit(root, lambda t: t.update(annotations=[each for each in t["annotations"] if each["category_id"] == 1]), "train")
+    found = open_dataset(lambda split: opened(root, split))
+    assert found.notes == ("coco/val: no training label is of 1 of its classes (blue).",)
+
+
+@pytest.mark.parametrize("change", [lambda x, side: x / side, lambda x, side: x * 0])
+def test_boxes_in_other_units_are_refused(change, tmp_path: Path):
+    root = colored(tmp_path)
+    sides = (80, 60, 80, 60)
+    edit(
+        root,
+        lambda t: [
+            e.update(bbox=[change(*each) for each in zip(e["bbox"], sides, strict=True)]) for e in t["annotations"]
+        ],
+    )
+    with pytest.raises(UserError, match=r"boxes of .*instances_val2017.json"):
+        opened(root)

@@ -37,6 +37,16 @@ def test_an_image_is_counted_by_its_pixels_and_regions(monkeypatch: pytest.Monke
     assert cost.of_image(detector(every), scenes(), every).tested == pytest.approx(64**2 * 1e-6 + 20 * 2.5e-2)
 
 
+def test_a_network_that_proposes_nothing_is_counted_on_the_whole_image():
+    setting = small(*WORDS)
+    diverged = detector(setting)
+    with torch.no_grad():
+        for weight in diverged.trunk.parameters():
+            weight.fill_(float("nan"))
+    found = cost.of_image(diverged, scenes(), setting)
+    assert 0 < found.passed < found.tested * 100
+
+
 def test_a_run_is_counted_by_its_iterations_its_statistics_and_its_test_images():
     setting = small("SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "10", "TEST.PRECISE_BN.NUM_ITER", "3")
     one = cost.Cost(read=0.1, passed=2.0, tested=5.0, held=100)

@@ -10,10 +10,12 @@ import torch
 from annotated import annotation, coco
 from test_task import QUICK, candidate, record
 
+from transferbench import records
 from transferbench.backbones import Architecture, build, complete
 from transferbench.detection import by_torchvision
 from transferbench.detection.model.detector import Detector
 from transferbench.features.extraction import Report
+from transferbench.records import Record
 from transferbench.run import DatasetCache, Output, run
 from transferbench.runtime import start
 from transferbench.suite import Job
@@ -80,7 +82,7 @@ def test_too_little_memory_is_told_with_the_settings_to_lower(
     assert "memory with one test image of 64 pixels" in said
     assert "INPUT.MIN_SIZE_TEST" in said
     monkeypatch.setattr(Detector, "losses", full)
-    said = failure(coco(tmp_path / "mine"), tmp_path / "out")
+    said = failure(coco(tmp_path / "mine"), tmp_path / "other")
     assert "memory with 4 images per iteration" in said
     assert "detect.batch_size" in said
     assert "INPUT.MIN_SIZE_TRAIN" in said
@@ -115,3 +117,27 @@ def test_an_interrupted_job_finds_what_an_uninterrupted_one_does(tmp_path: Path)
     assert seen[0] > 2
     assert again == kept(tmp_path / "whole", lambda done, total: None)
     assert len(json.loads(again[1])) > 8
+
+
+def test_what_goes_wrong_while_testing_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = f"{QUICK} SOLVER.MAX_ITER 1 SOLVER.STEPS () SOLVER.WARMUP_ITERS 0"
+    config = detect.Config.model_validate({"recipe": "micro-r18-c4", "overrides": words, "backend": "torchvision"})
+    job = Job("detect", "detect", "digit-scenes", config, 0, 4)
+
+    def judged() -> Record:
+        bench = Bench(start("cpu"), tmp_path / "cache", tmp_path / "unfinished")
+        (found,) = run([job], candidate(), bench, DatasetCache(tmp_path / "data"), Output(tmp_path / "out"))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detect, "score_results", lambda *anything: 1 / 0)
+        assert "ZeroDivisionError" in (judged().error or "")
+    write = records.write
+    with monkeypatch.context() as patch:
+        patch.setattr(Detector, "losses", lambda *anything: pytest.fail("trained again"))
+        patch.setattr(records, "write", lambda *anything: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            judged()
+        patch.setattr(records, "write", write)
+        assert judged().status == "ok"
+    assert list((tmp_path / "unfinished").iterdir()) == []

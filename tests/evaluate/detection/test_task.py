@@ -9,13 +9,14 @@ import pydantic
 import pytest
 from annotated import annotation, coco, edit, voc
 from PIL import Image
+from safetensors.torch import load_file
 
 import transferbench
 from transferbench import suite
 from transferbench.api import EvaluationRequest, Execution, prepare
 from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.load import random_control
+from transferbench.checkpoints.load import load, random_control
 from transferbench.data import open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.detection.scoring import pictures
@@ -46,8 +47,9 @@ def record(data: str, judged: Candidate, out: Path, **settings) -> Record:
 
 def test_a_folder_in_cocos_format_gives_a_record_that_says_everything(tmp_path: Path):
     judged = candidate()
-    found = record(f"{coco(tmp_path / 'mine')}/", judged, tmp_path / "out")
+    found = record(f"{coco(tmp_path / 'mine')}/", judged, tmp_path / "out", keep_weights=True)
     assert found.status == "ok", found.error
+    assert "keep_weights" not in found.config
     assert found.primary == "box_ap"
     assert found.chance is None
     assert {"box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50"} <= {score.metric for score in found.scores}
@@ -57,7 +59,10 @@ def test_a_folder_in_cocos_format_gives_a_record_that_says_everything(tmp_path: 
     assert len(found.config["recipe_sha256"]) == 64
     assert found.label == "micro-r18-c4, box AP (torchvision)"
     kept = {name: (tmp_path / "out" / each.path) for name, each in found.artifacts.items()}
-    assert set(kept) == {"curve", "detections", "classes", "loaded", "recipe", "pictures"}
+    assert set(kept) == {"curve", "detections", "classes", "loaded", "recipe", "pictures", "weights"}
+    assert load(kept["weights"]).report.format == "detectron2"
+    trained = load_file(kept["weights"])
+    assert trained["roi_heads.box_predictor.cls_score.weight"].shape[0] == 3 + 1
     assert json.loads(kept["loaded"].read_text()) == {"trunk": 45, "res5": 15, "difference": 0.0}
     assert json.loads(kept["recipe"].read_text())["MODEL"]["ROI_HEADS"]["NUM_CLASSES"] == 3
     assert json.loads(kept["recipe"].read_text())["MODEL"]["RESNETS"]["DEPTH"] == 10

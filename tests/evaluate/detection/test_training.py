@@ -1,5 +1,6 @@
 """Schedules and statistics against literal versions; a run that is stopped ends where one that is not does."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from transferbench import stopping
 from transferbench.backbones import Architecture, build, complete
 from transferbench.data import LabeledImages, open_split
 from transferbench.detection import adaptation
@@ -146,7 +148,40 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path: Path):
     assert loop.train(again, images, setting, 0, ground(tmp_path / "b", seen.append)) == curve
     assert seen[0] > 2
     assert same(whole, again)
-    assert not list((tmp_path / "b").iterdir())
+
+
+@pytest.mark.slow
+def test_a_stop_at_every_step_in_turn_ends_where_an_uninterrupted_run_does(tmp_path: Path):
+    """After each iteration, and at each batch of the precise statistics, whose pass begins anew."""
+    setting, images = recipe(), scenes()
+    whole, curve = detector(setting), None
+    expected = loop.train(whole, images, setting, 0, ground(tmp_path / "a"))
+    check, stops, steps = stopping.check, 0, [0]
+
+    def count() -> None:
+        steps[0] += 1
+        if steps[0] == stops:
+            signal.raise_signal(signal.SIGTERM)
+        check()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stopping, "check", count)
+        while curve is None and stops < 40:
+            stops, steps[0], again = stops + 1, 0, detector(setting)
+            with contextlib.suppress(stopping.Interrupted), stopping.listening():
+                curve = loop.train(again, images, setting, 0, ground(tmp_path / "b"))
+    assert curve == expected
+    assert stops > 2
+    assert same(whole, again)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    setting, images = recipe("SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()"), scenes()
+    first, second = detector(setting), detector(setting)
+    curve = loop.train(first, images, setting, 0, ground(tmp_path))
+    monkeypatch.setattr(Detector, "losses", lambda *anything: pytest.fail("trained or settled again"))
+    assert loop.train(second, images, setting, 0, ground(tmp_path)) == curve
+    assert same(first, second)
 
 
 def test_unfinished_work_of_another_seed_or_recipe_is_not_taken_up(tmp_path: Path):

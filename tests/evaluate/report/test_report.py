@@ -1,5 +1,6 @@
 """The report says what records and artifacts say, names what is missing or damaged, and lets nothing in as HTML."""
 
+import html as entities
 import io
 import re
 import shutil
@@ -24,7 +25,7 @@ from transferbench.errors import UserError
 from transferbench.features import extraction
 from transferbench.features.spec import FeatureSpec
 from transferbench.records import Record, Score, collection
-from transferbench.report import neighbors
+from transferbench.report import Sources, build, neighbors
 from transferbench.report.charts import Chart, Gallery, Matrix, Pictures
 from transferbench.report.features_map import read_by
 from transferbench.report.library import Library
@@ -157,6 +158,33 @@ def test_what_was_never_made_is_told_with_its_command(tmp_path: Path):
         "evaluate spectrum CHECKPOINT...",
     ):
         assert command in html
+
+
+def test_commands_name_no_file_of_a_control_no_digits_for_boxes_and_no_bare_folder(tmp_path: Path):
+    control = a_record("random-init")
+    report = control.load_report.model_copy(update={"format": "random-init"})
+    put(tmp_path, control.model_copy(update={"load_report": report}))
+    put(tmp_path, a_record("my (changed)", dataset="birds", limit=9))
+    put(tmp_path, a_record("D", task="detect", metric="box_ap", dataset="coco"))
+    told = entities.unescape(reported(tmp_path, tables.Choice(limited=True)).html)
+    assert "random-init=" not in told
+    for command in (
+        "evaluate linear CHECKPOINT --data digits",
+        "evaluate detect CHECKPOINT --data digit-scenes",
+        "evaluate linear 'my (changed)=CHECKPOINT' --data PATH/birds --limit 9",
+        "evaluate linear D=CHECKPOINT --data LABELED",
+        "evaluate detect D=CHECKPOINT --data coco --again",
+    ):
+        assert command in told
+
+
+def test_each_checkpoint_is_told_when_it_is_begun(tmp_path: Path):
+    put(tmp_path, a_record("A"))
+    put(tmp_path, a_record("B", 1.0))
+    said: list[str] = []
+    with collection.opened([tmp_path]) as there:
+        build(there, tables.Choice(), Sources(tmp_path, tmp_path), said.append)
+    assert said == ["1/2 A", "2/2 B"]
 
 
 def test_results_stand_in_the_order_of_columns_and_seeds():

@@ -107,7 +107,8 @@ def test_latex_is_a_sound_table():
     text = latex(grid(leaderboard(BOARD)), "Digits & photos.", "tab:digits")
     assert r"A\_1 \& Co & resnet18 & \bfseries 91.00 +- 1.41" in text
     assert r"{\underline{\num{80.00}}}" in text
-    assert r"\caption{Digits \& photos. $\pm$ is the standard" in text
+    assert r"\caption{Digits \& photos. Bold: best; underlined: second; chance" in text
+    assert r" not ranked. $\pm$ is the sample standard" in text
     assert r"\label{tab:digits}" in text
     assert "{llS[table-format=2.2(3)]S[table-format=2.2]}" in text
     assert r"10 \%" in text
@@ -116,6 +117,26 @@ def test_latex_is_a_sound_table():
     assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {3}
     assert text.isascii()
     assert [command for command in (r"\toprule", r"\midrule", r"\bottomrule") if command not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("records", "caption", "said"),
+    [
+        (BOARD, "Digits", r"\caption{Digits. Bold: best"),
+        (BOARD, "", r"\caption{Bold: best"),
+        (BOARD[:1], "Digits", r"\caption{Digits}"),
+        (BOARD[:1], "", None),
+    ],
+)
+def test_a_caption_ends_before_the_notes_and_none_is_empty(records: list[Record], caption: str, said: str | None):
+    text = latex(grid(leaderboard(records)), caption)
+    assert said in text if said else r"\caption" not in text
+
+
+def test_weights_that_stand_in_two_rows_are_said_to_be_the_same():
+    twice = [a_record("A", 50.0, digest="a" * 64), a_record("ROW", 50.0, digest="a" * 64), a_record("B", 40.0)]
+    assert "The same weights under 2 names: A, ROW." in grid(leaderboard(twice)).notes
+    assert not any("same weights" in note for note in grid(leaderboard(twice[1:])).notes)
 
 
 def test_markdown_marks_best_and_second_and_keeps_its_columns():

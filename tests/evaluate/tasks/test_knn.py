@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,19 @@ def test_damaged_neighbors_are_searched_again(tiny_candidate, tiny_images, bench
     [path] = (bench.cache / "neighbours").iterdir()
     path.write_bytes(path.read_bytes()[:200])
     assert scores(knn.run(tiny_candidate, dataset, knn.Config(), 0, bench)) == first
+
+
+def test_a_temperature_that_no_vote_uses_is_refused():
+    with pytest.raises(pydantic.ValidationError, match=r"has no temperature, found 0\.2: leave it at 0\.07"):
+        knn.Config(preset="wmse5", temperature=0.2)
+    assert knn.Config(preset="wmse5", temperature=0.07) == knn.Config(preset="wmse5")
+    assert knn.Config(temperature=0.2).temperature == 0.2
+
+
+def test_a_main_k_above_the_number_of_images_is_warned_of(tiny_candidate, tiny_images, bench):
+    dataset = Dataset(tiny_images(8), tiny_images(4, split="test"))
+    with pytest.warns(UserWarning, match="k=9: there are 8 training images, so all of them vote"):
+        knn.run(tiny_candidate, dataset, knn.Config(k=9, ks=()), 0, bench)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        knn.run(tiny_candidate, dataset, knn.Config(k=8, ks=(20,)), 0, bench)

@@ -6,6 +6,7 @@ from pathlib import Path
 from transferbench.checkpoints import containers
 from transferbench.checkpoints.downloads import Located, _hub
 from transferbench.checkpoints.downloads.timm import overrides
+from transferbench.errors import UserError
 
 
 def find(name: str) -> Located:
@@ -29,5 +30,8 @@ def find(name: str) -> Located:
 def _of_timm(path: Path) -> tuple[str, ...]:
     """The preprocessing that timm writes into the `config.json` of its own repositories; empty in others'."""
     beside = path.with_name("config.json")
-    config = json.loads(beside.read_text()) if beside.is_file() else {}
-    return overrides(config["pretrained_cfg"]) if "pretrained_cfg" in config else ()
+    try:
+        config = json.loads(beside.read_text()) if beside.is_file() else {}
+        return overrides(config["pretrained_cfg"]) if "pretrained_cfg" in config else ()
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise UserError(f"{beside} is not as timm writes it ({type(error).__name__}: {error}).") from None

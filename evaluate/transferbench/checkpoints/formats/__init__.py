@@ -49,6 +49,11 @@ class File:
         """The file's top level, where that is a mapping."""
         return self.contents.tree if isinstance(self.contents.tree, dict) else {}
 
+    def word(self, key: str) -> str:
+        """The text under a key at the top; empty where there is none, or something else."""
+        value = self.top.get(key)
+        return value if isinstance(value, str) else ""
+
     def has(self, pattern: str) -> bool:
         """Whether some tensor's whole name, without wrappers, fits the pattern."""
         return self.state.has(pattern)
@@ -63,7 +68,7 @@ class File:
         path = self.contents.path.with_name(name)
         try:
             content = json.loads(path.read_text()) if path.is_file() else {}
-        except ValueError:
+        except (ValueError, RecursionError, OSError):
             return {}
         return content if isinstance(content, dict) else {}
 

@@ -12,7 +12,7 @@ STD = (57.375, 57.12, 58.395)
 
 
 def _is_msra(file: File) -> bool:
-    return bool(re.search("caffe|msra|detectron", str(file.top.get("__author__", "")), re.IGNORECASE))
+    return bool(re.search("caffe|msra|detectron", file.word("__author__"), re.IGNORECASE))
 
 
 def settle(architecture: Architecture, file: File) -> Settled:
@@ -20,7 +20,7 @@ def settle(architecture: Architecture, file: File) -> Settled:
     if architecture.family != "resnet" or architecture.arguments["depth"] < 26:
         return Settled()
     if _is_msra(file):
-        said = f"the stride is in the 1x1 convolutions, as in weights by {file.top['__author__']} (stride_in_1x1)"
+        said = f"the stride is in the 1x1 convolutions, as in weights by {file.word('__author__')} (stride_in_1x1)"
         return Settled({"stride_in_1x1": True}, (said,))
     return Settled(assumed=("the stride is in the 3x3 convolutions (MSRA's and Caffe2's: --as stride_in_1x1=true)",))
 

@@ -3,6 +3,7 @@
 from transferbench.backbones import Architecture
 from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled, imagenet
 from transferbench.data.transforms import Preprocess
+from transferbench.settings import read
 
 RESAMPLE = {2: "bilinear", 3: "bicubic"}
 """PIL's numbers."""
@@ -30,15 +31,16 @@ def preprocess(architecture: Architecture, file: File) -> Preprocess:
     if architecture.arguments.get("layer_scale"):
         usual = Preprocess(size=256, crop=224, interpolation="bicubic")
     said, changed = file.beside("preprocessor_config.json"), {}
-    if len(said.get("image_mean", ())) == len(said.get("image_std", ())) == 3:
-        changed |= {"mean": tuple(said["image_mean"]), "std": tuple(said["image_std"])}
-    if said.get("resample") in RESAMPLE:
-        changed["interpolation"] = RESAMPLE[said["resample"]]
+    mean, std, resample = (said.get(name) for name in ("image_mean", "image_std", "resample"))
+    if isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3:
+        changed |= {"mean": tuple(mean), "std": tuple(std)}
+    if isinstance(resample, int) and resample in RESAMPLE:
+        changed["interpolation"] = RESAMPLE[resample]
     size, crop = said.get("size"), said.get("crop_size")
     if isinstance(crop, dict) and said.get("do_center_crop"):
         edge = size.get("shortest_edge") if isinstance(size, dict) else None
-        changed |= {"crop": crop["height"], "size": edge if said.get("do_resize") else None}
-    return usual.model_copy(update=changed)
+        changed |= {"crop": crop.get("height"), "size": edge if said.get("do_resize") else None}
+    return read(Preprocess, {**dict(usual), **changed})
 
 
 def lost_registers(file: File) -> bool:

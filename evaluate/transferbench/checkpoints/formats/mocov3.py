@@ -22,7 +22,7 @@ def settle(architecture: Architecture, file: File) -> Settled:
 
 def names_its_own(file: File) -> bool:
     """Whether `arch` is one of this repository's names."""
-    return file.top.get("arch") in ARCHITECTURES
+    return file.word("arch") in ARCHITECTURES
 
 
 def has_its_positions(file: File) -> bool:

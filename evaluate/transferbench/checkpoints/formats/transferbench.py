@@ -18,7 +18,7 @@ def card(header: Mapping[str, str]) -> Card:
     """
     try:
         return settings.read(Card, json.loads(header[HEADER])["card"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"The card in the file's header is damaged ({error}). Copy the file again.") from None
 
 

@@ -15,7 +15,7 @@ LAYOUTS = (
         method="vissl",
     ),
     Layout(
-        when=lambda file: file.top.get("type") == "shard_list",
+        when=lambda file: file.word("type") == "shard_list",
         refusal="it lists the files of a sharded network; gather them into one first",
     ),
 )

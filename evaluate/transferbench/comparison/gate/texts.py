@@ -6,12 +6,13 @@ from xml.etree import ElementTree
 
 from transferbench import state
 from transferbench.comparison.gate import Verdict
+from transferbench.errors import printable
 
 WORDS = {"ok": "ok", "better": "better", "left": "LEFT", "missing": "MISSING"}
 
 
-def text(verdicts: Sequence[Verdict]) -> str:
-    """A line each, the failing ones last, then what came of it."""
+def text(verdicts: Sequence[Verdict], damaged: Sequence[str] = ()) -> str:
+    """A line each, the failing ones last, then what came of it; `damaged` says why records were left out."""
     lines = [_line(verdict) for verdict in sorted(verdicts, key=lambda verdict: verdict.fails)]
     left = [verdict for verdict in verdicts if verdict.fails and verdict.state != "missing"]
     missing = [verdict for verdict in verdicts if verdict.state == "missing"]
@@ -23,24 +24,36 @@ def text(verdicts: Sequence[Verdict]) -> str:
             "See which images changed with `evaluate compare BASELINE NEW --samples 20`. If the change is meant, "
             "keep the new results as the baseline."
         )
+    if damaged:
+        end.append(f"{len(damaged)} damaged record(s), which fail the gate. Remove or replace: {'; '.join(damaged)}.")
     return "\n".join([*lines, *end])
 
 
-def write_junit(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """Write JUnit's XML: a case a number; what is missing and allowed is a skipped one."""
+def write_junit(path: Path, verdicts: Sequence[Verdict], damaged: Sequence[str] = ()) -> None:
+    """Write JUnit's XML: a case a number and one a damaged record; what is missing and allowed is a skipped one."""
     failing = [verdict for verdict in verdicts if verdict.fails]
     skipped = [verdict for verdict in verdicts if verdict.state == "missing" and not verdict.fails]
-    counts = {"tests": len(verdicts), "failures": len(failing), "skipped": len(skipped)}
+    counts = {
+        "tests": len(verdicts) + len(damaged),
+        "failures": len(failing) + len(damaged),
+        "skipped": len(skipped),
+    }
     attributes = {"name": "evaluate gate", **{key: str(n) for key, n in counts.items()}}
     suite = ElementTree.Element("testsuite", attributes)
     for verdict in verdicts:
-        names = {"classname": f"{verdict.candidate}.{verdict.dataset}", "name": f"{verdict.label} {verdict.metric}"}
-        case = ElementTree.SubElement(suite, "testcase", names)
+        case = _case(suite, f"{verdict.candidate}.{verdict.dataset}", f"{verdict.label} {verdict.metric}")
         if verdict.fails:
-            ElementTree.SubElement(case, "failure", message=_line(verdict), type=verdict.state)
+            ElementTree.SubElement(case, "failure", message=printable(_line(verdict)), type=verdict.state)
         elif verdict in skipped:
-            ElementTree.SubElement(case, "skipped", message=verdict.reason)
+            ElementTree.SubElement(case, "skipped", message=printable(verdict.reason))
+    for reason in damaged:
+        case = _case(suite, "records", printable(reason))
+        ElementTree.SubElement(case, "failure", message=printable(reason), type="damaged")
     state.write(path, ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
+
+
+def _case(suite: ElementTree.Element, group: str, name: str) -> ElementTree.Element:
+    return ElementTree.SubElement(suite, "testcase", {"classname": printable(group), "name": printable(name)})
 
 
 def _line(verdict: Verdict) -> str:

@@ -29,6 +29,7 @@ def images_of(name: str, entries: list[Any], notes: list[str]) -> list[ImageEntr
         UserError: naming the first that cannot be used, or that says another thing under the same id.
     """
     found: dict[int | str, ImageEntry] = {}
+    files: dict[str, ImageEntry] = {}
     repeated: list[ImageEntry] = []
     for place, entry in enumerate(entries):
         try:
@@ -36,6 +37,8 @@ def images_of(name: str, entries: list[Any], notes: list[str]) -> list[ImageEntr
             first = found.get(image.key)
             if first is None:
                 found[image.key] = image
+                if (other := files.setdefault(image.file, image)) is not image:
+                    raise EntryError(f"is {image.file}, as image {shown(other.id)} is; expected one entry for a file")
             elif (first.file, first.size) == (image.file, image.size):
                 repeated.append(image)
             else:

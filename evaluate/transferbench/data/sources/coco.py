@@ -7,6 +7,7 @@ Every entry is checked before anything runs (`data/coco_format`).
 """
 
 import hashlib
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from transferbench.data import DatasetInfo, LabeledImages, coco_format
 from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import COCO, Bundle
 from transferbench.data.coco_format import CocoFile
+from transferbench.data.extents import require_pixels
 from transferbench.data.trees import SPLITS, split_of
 from transferbench.errors import UserError, unknown
 
@@ -47,6 +49,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     annotated = Annotated(
         objects, [each.id for each in file.images], sizes, file.categories.ids, parts=[part] * len(sizes)
     )
+    require_pixels(annotated, file.name)
     info = DatasetInfo(bundle.name, file.categories.classes, tuple(files), None, "local", "box_ap", "boxes")
     marks = "".join(f"{name}\0{bundle.mark(name)}\n" for name in names)
     return LabeledImages(
@@ -115,7 +118,7 @@ def _paths(bundle: Bundle, annotations: str, files: list[str]) -> list[str]:
     inside = (stem.removeprefix("instances_"), split, "")
     places = [base / part / name for name in inside for part in ("", "images")] + [folder]
     place = next((each for each in places if bundle.has((each / files[0]).as_posix())), places[0])
-    paths = [(place / file).as_posix() for file in files]
+    paths = [posixpath.normpath((place / file).as_posix()) for file in files]
     absent = [path for path in paths if not bundle.has(path)]
     if absent:
         raise UserError(

@@ -15,6 +15,7 @@ from transferbench import runtime
 from transferbench.data import DatasetInfo, LabeledImages, voc_format
 from transferbench.data.annotations import Annotated, Annotation
 from transferbench.data.bundles import VOC, Bundle
+from transferbench.data.extents import require_pixels
 from transferbench.data.sources.voc07 import CLASSES
 from transferbench.data.trees import SUFFIXES
 from transferbench.data.voc_format import VocObject
@@ -25,7 +26,7 @@ HELP = "VOC 2007 and 2012: download them by hand; DATA/voc0712 or DETECTRON2_DAT
 LAYOUT = "Expected VOC2007/ and VOC2012/ with Annotations/, ImageSets/Main/ and JPEGImages/."
 OFFICIAL = {"train": (("VOC2007", "trainval"), ("VOC2012", "trainval")), "test": (("VOC2007", "test"),)}
 PARTS = {"train": ("trainval", "train"), "test": ("test", "val")}
-"""Lists of a folder of one's own that a split may be, the best first."""
+"""Lists of a folder of one's own that a split may be, the best first; where `val` is judged, `trainval` holds it."""
 
 ENDINGS = tuple(end for suffix in SUFFIXES for end in (suffix, suffix.upper()))
 
@@ -75,6 +76,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
         "voc2012" if all("2012" in folder for folder, _ in parts) else "voc2007",
         [named[each] for each, _ in listed],
     )
+    require_pixels(annotated, f"{bundle.root}/{split}")
     names = [image.path for image in images]
     marks = (f"{name}\0{bundle.mark(name)}\0{each}\n" for name, each in zip(names, objects, strict=True))
     name = "voc0712" if is_official else bundle.name
@@ -103,10 +105,22 @@ def _parts(bundle: Bundle, split: str) -> tuple[Sequence[Part], bool]:
             return [(f"{inside}{folder}", part) for folder, part in OFFICIAL[split]], True
     lists = bundle.matching(VOC)
     folders = sorted({name.partition("ImageSets/")[0].rstrip("/") for name in lists})
-    for part in PARTS[split]:
-        if found := [(folder, part) for folder in folders if bundle.has(_list(folder, part))]:
-            return found, False
-    raise UserError(f"{bundle.root} has no list of images for {split}; found: {', '.join(lists) or 'none'}. {LAYOUT}")
+    there = {
+        part: found for part in dict.fromkeys(sum(PARTS.values(), ())) if (found := _holding(bundle, folders, part))
+    }
+    is_val_judged = "val" in there and "test" not in there
+    for part in ("train",) if split == "train" and is_val_judged else PARTS[split]:
+        if part in there:
+            return there[part], False
+    apart = " Where val is judged, those to train on are in train.txt: trainval.txt holds both." * is_val_judged
+    raise UserError(
+        f"{bundle.root} has no list of images for {split}; found: {', '.join(lists) or 'none'}. {LAYOUT}{apart}"
+    )
+
+
+def _holding(bundle: Bundle, folders: Sequence[str], part: str) -> list[Part]:
+    """The folders that have such a list, with it."""
+    return [(folder, part) for folder in folders if bundle.has(_list(folder, part))]
 
 
 def _list(folder: str, part: str) -> str:

@@ -103,7 +103,11 @@ def _numbered(where: Path, every: dict[str, Int64[np.ndarray, "n"]], split: str)
     listing = where / "classnames.txt"
     if not listing.is_file():
         return by_number(where.resolve().name, every, split)
-    names, count = tuple(listing.read_text().splitlines()), 1 + int(np.concatenate(list(every.values())).max())
+    try:
+        names = tuple(listing.read_text("utf-8-sig").rstrip().splitlines())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{listing} cannot be read as text: {error}. Expected one name a class, in UTF-8.") from None
+    count = 1 + int(np.concatenate(list(every.values())).max())
     if len(names) < count:
         raise UserError(
             f"{listing} names {len(names)} classes, but the shards have {count}. Expected one name a class."

@@ -69,6 +69,11 @@ class Detectron2Engine:
                 raise failures.not_finite(recipe, trainer.iter + 1, said) from None
         return trainer.progress.curve
 
+    def trained_weights(self) -> dict[str, torch.Tensor]:
+        """See `trial.Engine`."""
+        assert self.trainer is not None
+        return getattr(self.trainer.model, "module", self.trainer.model).state_dict()
+
     def found(self) -> Results:
         """What Detectron2's inference gives on the test split, in COCO's form."""
         from detectron2.data import build_detection_test_loader

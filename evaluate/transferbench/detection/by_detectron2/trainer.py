@@ -8,7 +8,7 @@ from detectron2.engine import DefaultTrainer, HookBase, hooks
 
 from transferbench.detection.training.loop import LINES
 from transferbench.detection.trial import Curve, Watch
-from transferbench.runtime.signals import Interrupted
+from transferbench.stopping import Interrupted
 
 
 class Trainer(DefaultTrainer):

@@ -1,5 +1,6 @@
 """Every test image read before a detector is trained for days, so that none of them can fail it afterwards."""
 
+from transferbench import stopping
 from transferbench.data import LabeledImages
 from transferbench.detection.targets.views import decoded
 from transferbench.errors import UserError
@@ -14,6 +15,7 @@ def require_readable(images: LabeledImages, runtime: Runtime) -> None:
     """
     mine: list[tuple[int, str]] = []
     for index in range(runtime.rank, len(images), runtime.world_size):
+        stopping.check()
         try:
             decoded(images, index)
         except UserError as error:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from transferbench import stopping
 from transferbench.data import LabeledImages
 from transferbench.data.annotations import Annotated
 from transferbench.detection.model.detector import Detector
@@ -31,6 +32,7 @@ def found(detector: Detector, images: LabeledImages, recipe: DetectionRecipe, ru
     mine: dict[int, Results] = {}
     with out_of_memory.for_testing(recipe):
         for index in range(runtime.rank, len(images), runtime.world_size):
+            stopping.check()
             (detections,) = detector.detect([sample(images, index, *limits)])
             mine[index] = listed(detections, index, images.boxes)
     detector.train(was_training)

@@ -19,8 +19,9 @@ from transferbench.detection.targets.samples import Sample
 from transferbench.detection.training import failures, loader, optimization, out_of_memory, precise_bn
 from transferbench.runtime import Runtime, drawn_seed
 from transferbench.runtime.gradients import average_gradients
-from transferbench.runtime.signals import Interrupted, StopSignal
+from transferbench.runtime.signals import StopSignal
 from transferbench.runtime.sync_batchnorm import synchronize
+from transferbench.stopping import Interrupted
 
 SAVED_EVERY = 300
 """Seconds of work that may be lost when the process is killed; an interruption loses none."""
@@ -48,7 +49,7 @@ def train(
     """Train in place; the learning curve, one line of iteration, rate and losses now and then.
 
     An interruption saves and raises KeyboardInterrupt; the next call with the same arguments ends exactly where an
-    uninterrupted one does.
+    uninterrupted one does. What a finished training saved stays too: the next call then trains nothing.
 
     Raises:
         UserError: for a loss that is not finite, too little memory, or fewer images than a batch has.
@@ -58,14 +59,14 @@ def train(
         with StopSignal() as stop:
             for done in training.iterations():
                 asked = stop.agreed(ground.runtime)
-                training.save_if_due(done, asked)
+                training.save_if_due(done, asked or done == recipe.SOLVER.MAX_ITER)
                 if asked and done < recipe.SOLVER.MAX_ITER:
                     raise Interrupted(stop.shared(ground.runtime))
                 if ground.watch is not None:
                     ground.watch(done)
-        if recipe.TEST.PRECISE_BN.ENABLED:
+        if recipe.TEST.PRECISE_BN.ENABLED and not training.is_settled:
             training.settle()
-    training.forget()
+            training.save()
     return training.curve
 
 
@@ -85,6 +86,7 @@ class _Training:
         self.path = ground.scratch / "unfinished.safetensors"
         self.identity = settings.sha256({"of": ground.identity, "recipe": recipe.model_dump(mode="json"), "seed": seed})
         self.curve: list[dict[str, Any]] = []
+        self.is_settled = False
         self.done = self._resumed()
         self.saved = time.monotonic()
 
@@ -111,24 +113,23 @@ class _Training:
             self.detector.losses(batch, self._generators(next(numbers)))
 
         precise_bn.settle(self.detector, self._batches(end, passes), forward, self.ground.runtime)
+        self.is_settled = True
 
     def save_if_due(self, done: int, is_asked: bool) -> None:
-        """Write all that the next iteration depends on, at the recipe's period, after some minutes, or when asked."""
+        """Save at the recipe's period, after some minutes, or when asked."""
         late = self.ground.runtime.any(time.monotonic() - self.saved > SAVED_EVERY)
-        if not (is_asked or late or done % self.recipe.SOLVER.CHECKPOINT_PERIOD == 0):
-            return
+        if is_asked or late or done % self.recipe.SOLVER.CHECKPOINT_PERIOD == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Write all that the next iteration, or the test, depends on."""
         self.saved = time.monotonic()
         if self.ground.runtime.is_main:
             parts = {"detector": self.detector, "optimizer": self.optimizer, "scaler": self.scaler}
             kept = {name: part.state_dict() for name, part in parts.items()}
-            state.save(self.path, {"identity": self.identity, "done": done, "curve": self.curve, **kept})
+            place = {"done": self.done, "settled": self.is_settled, "curve": self.curve}
+            state.save(self.path, {"identity": self.identity, **place, **kept})
         self.ground.runtime.barrier()
-
-    def forget(self) -> None:
-        """Remove what was saved."""
-        self.ground.runtime.barrier()
-        if self.ground.runtime.is_main:
-            self.path.unlink(missing_ok=True)
 
     def _resumed(self) -> int:
         tree: dict[str, Any] = state.load(self.path) if self.path.exists() else {"identity": None}
@@ -137,7 +138,7 @@ class _Training:
         self.detector.load_state_dict(tree["detector"])
         self.optimizer.load_state_dict(tree["optimizer"])
         self.scaler.load_state_dict(tree["scaler"])
-        self.curve = tree["curve"]
+        self.curve, self.is_settled = tree["curve"], tree.get("settled", False)
         return tree["done"]
 
     def _batches(self, first: int, number: int) -> Iterator[list[Sample]]:
