@@ -2,10 +2,13 @@
 
 import difflib
 import errno
+import os
 import re
+import shlex
 import shutil
 import traceback
 from collections.abc import Iterable
+from os import PathLike
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +39,50 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a list of names."""
     names = sorted(known)
     return UserError(f"Unknown {kind} '{word}'.{nearest(word, names)} Known: {', '.join(names) or 'none'}.")
+
+
+OF_PATHS = (errno.ENOENT, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL)
+"""What the system answers when a path is at fault and neither its disk nor the program."""
+LOOP = "Symlink loop from "
+"""What pathlib says when it resolves one."""
+LONGEST = 100
+"""Characters that are shown of a path."""
+
+
+def of_a_path(error: OSError | RuntimeError) -> str | None:
+    """What is said of a path that the system refuses; None for an error that is not a path's."""
+    if str(error).startswith(LOOP):
+        return f"{str(error).removeprefix(LOOP)[1:-1]} is a link that leads back to itself. Mend the link."
+    if (
+        isinstance(error, RuntimeError)
+        or error.errno not in OF_PATHS
+        or not isinstance(error.filename, str | bytes | PathLike)
+    ):
+        return None
+    path = os.fsdecode(error.filename)
+    shown = path if len(path) <= LONGEST else f"{path[:LONGEST]}... ({len(path)} characters)"
+    return f"{shown} cannot be used: {error.strerror}. Expected another path, or mend what lies there."
+
+
+def elsewhere(path: str | PathLike[str]) -> str:
+    """What is said of a path that is an address, or a link that leads nowhere; empty for any other."""
+    text = os.fspath(path)
+    if address := re.match(r"(https?|ftp|s3|gs):/+(.+)", text):
+        url = f"{address[1]}://{address[2]}"
+        return f"{url} is an address, and a file or folder of this machine is expected: curl -LO {shlex.quote(url)}"
+    if os.path.islink(text) and not os.path.exists(text):  # noqa: PTH110, PTH114 (they raise nothing)
+        return f"{text} is a link to {os.readlink(text)}, where nothing is. Mend the link."  # noqa: PTH115
+    return ""
+
+
+def require_of_hub(text: str, library: str) -> None:
+    """Refuse, by a UserError, a path of this machine where `LIBRARY:` asks for a name of a library's."""
+    path = text.removeprefix(f"{library}:")
+    is_here = os.path.exists(path) and path.count("/") != 1  # noqa: PTH110 (ORG/NAME may lie here too)
+    if path.startswith((".", "/", "~")) or is_here:
+        raise UserError(
+            f"'{text}' asks for a name of {library}, and {path} is a path of this machine. Leave out '{library}:'."
+        )
 
 
 def of_disk(error: Exception) -> UserError | None:

@@ -46,7 +46,7 @@ def line_of(path: Path, location: Location) -> int | None:
     """The line, from 1, of what stands at `location` in a YAML or JSON file; None where nothing does."""
     try:
         node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     line = None
     for part in location:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import pydantic
 import yaml
 
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, elsewhere, unknown
 from transferbench.fields import Branches
 from transferbench.misfits import Misfit, explained
 from transferbench.origins import Origin
@@ -127,12 +127,12 @@ def merged(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> d
 def from_file(path: Path) -> dict[str, Any]:
     """The mapping a YAML or JSON file holds."""
     if not path.is_file():
-        raise UserError(f"No settings file at {path}.")
+        raise UserError(elsewhere(path) or f"No settings file at {path}.")
     try:
         text = path.read_text()
         values = json.loads(text) if path.suffix == ".json" else _from_yaml(path, text)
     except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as {path.suffix.lstrip('.').upper()}: {error}") from None
+        raise UserError(f"{path} cannot be read as {path.suffix.lstrip('.').upper() or 'YAML'}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
     if not isinstance(values, dict):
@@ -177,7 +177,7 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         raise UserError(f"--set takes NAME=VALUE, for example optim.lr=0.1; found '{override}'.")
     try:
         return name.split("."), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return name.split("."), value
 
 

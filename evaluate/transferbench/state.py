@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from transferbench.errors import UserError
+from transferbench.errors import UserError, printable
 
 
 class BrokenStateError(UserError):
@@ -57,7 +57,7 @@ def naming(path: Path) -> Iterator[None]:
 def write(path: Path, content: bytes | str) -> None:
     """Write a file atomically."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(printable(content).encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,6 +14,8 @@ from transferbench import settings, state
 from transferbench.errors import UserError, unknown
 
 BOARD, WANDB_RUN = "tensorboard", "wandb-run.json"
+NUMBERS = {"epoch", "seconds", "waited", "knn", "loss", "lr"}
+"""What is a number in every line that has it."""
 Values = dict[str, float]
 
 
@@ -131,11 +133,32 @@ def _imported(name: str) -> Any:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file up to one cut short."""
+    """The lines of a run's file; the last one is left out where it was cut short.
+
+    Raises:
+        UserError: naming a line that no run writes.
+    """
     entries: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    written = text.splitlines()
+    for number, line in enumerate(written, 1):
         try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            entries.append(_entry(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            if number == len(written) and not text.endswith("\n"):
+                break
+            raise UserError(
+                f"{path}, line {number}: '{line[:40]}' is no line of a run ({error}). Expected a mapping in JSON with "
+                "its step. The file was changed, or is another; restore it, or name another run folder."
+            ) from None
     return entries
+
+
+def _entry(value: Any) -> dict[str, Any]:
+    """One line, if it is what runs write: numbers by name, with its step, and lists and words beside them."""
+    if not isinstance(value, dict):
+        raise ValueError("it is no mapping")
+    for name in ("step", *sorted(NUMBERS & value.keys()), *(("waited",) if "seconds" in value else ())):
+        if not isinstance(value.get(name), int | float):
+            raise ValueError(f"its {name} is no number")
+    return value

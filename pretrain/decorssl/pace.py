@@ -8,6 +8,7 @@ from typing import Any
 
 from decorssl import curves, runlog
 from transferbench import settings
+from transferbench.errors import UserError
 
 NONE = "-"
 LEVELS = (50.0, 60.0, 70.0, 80.0, 85.0, 90.0)
@@ -50,8 +51,14 @@ class Pace:
 
 
 def read(folder: Path) -> Pace:
-    """The pace of the run in a folder, finished or not."""
-    batch = settings.from_file(folder / runlog.RECIPE)["batch_size"]
+    """The pace of the run in a folder, finished or not.
+
+    Raises:
+        UserError: when a file there is not what a run writes.
+    """
+    batch = settings.from_file(folder / runlog.RECIPE).get("batch_size")
+    if not isinstance(batch, int):
+        raise UserError(f"{folder / runlog.RECIPE} states no batch_size: found {batch!r}, expected a number of images.")
     return of(folder.name, curves.lines(folder / runlog.STEPS), batch)
 
 
@@ -62,7 +69,7 @@ def of(name: str, lines: Iterable[Mapping[str, Any]], batch: int) -> Pace:
     for line in lines:
         if "seconds" in line:
             seconds, waited, images = seconds + line["seconds"], waited + line["waited"], images + batch
-        if "knn" in line:
+        if "knn" in line and "epoch" in line:
             checks.append(AccuracyPoint(line["epoch"], line["knn"], seconds))
     return Pace(name, seconds, waited, images, tuple(checks))
 

@@ -15,7 +15,7 @@ from decorssl.views import View
 from transferbench import renamed, settings
 from transferbench.backbones import FAMILIES, Architecture, complete
 from transferbench.data.transforms import Preprocess
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, elsewhere, unknown
 from transferbench.fields import Branches
 from transferbench.origins import Origin
 from transferbench.plugins import beside, is_outside
@@ -219,7 +219,9 @@ def for_method(method: str, data: str) -> str:
     own, there = names(method), [each for each in names() if each.endswith(f"-{Path(data).stem}")]
     base = next(iter(sorted(there, key=lambda each: not each.startswith("intl-"))), "intl-digits")
     known = f"Choose one to start from with --recipe: {', '.join(own)}." if own else with_settings_of(base, method)
-    raise UserError(f"{method} has no recipe for the data set '{data}'. {known}")
+    is_here = "/" not in data and Path(data).exists()
+    here = f" It lies here and is named by its path: --data ./{data}." if is_here else ""
+    raise UserError(elsewhere(data) or f"{method} has no recipe for the data set '{data}'.{here} {known}")
 
 
 def with_settings_of(base: str, method: str) -> str:

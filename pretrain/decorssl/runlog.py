@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decorssl import recipe_changes
-from decorssl.curves import Curves
+from decorssl.curves import Curves, lines
 from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
 from decorssl.methods import Dealt
@@ -205,11 +205,5 @@ def _drop_steps_after(path: Path, done: int) -> None:
     """Forget logged steps that the restored state has not made, and a line cut short."""
     if not path.is_file():
         return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= done:
-                kept.append(line)
-        except json.JSONDecodeError:
-            break
+    kept = [json.dumps(entry) for entry in lines(path) if entry["step"] <= done]
     state.write(path, "".join(f"{line}\n" for line in kept))

@@ -45,7 +45,7 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
 def _stems(shapes: Shapes) -> list[str]:
     if any(name.startswith("conv1.") and name.split(".")[1].isdigit() for name in shapes):
         return ["deep"]
-    kernel = shapes.get("conv1.weight", (0,))[-1]
+    kernel = (shapes.get("conv1.weight") or (0,))[-1]
     return {7: ["imagenet"], 3: ["cifar", "small_maxpool"]}.get(kernel, ["imagenet", "cifar"])
 
 

@@ -5,7 +5,7 @@ import pickle
 import re
 from pathlib import Path
 
-from transferbench.errors import UserError
+from transferbench.errors import UserError, elsewhere
 
 LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 INDEX = ".safetensors.index.json"
@@ -44,7 +44,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(512)
     except FileNotFoundError:
-        raise UserError(f"No checkpoint file at {path}.") from None
+        raise UserError(elsewhere(path) or f"No checkpoint file at {path}.") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; expected a checkpoint file. Name the file in it.") from None
     except OSError as error:

@@ -1,14 +1,15 @@
 """The `evaluate` command: its name, what it offers and its exit codes."""
 
 import copy
-import sys
+import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, evaluating, files, printing, showing, tabulating
-from transferbench.errors import UserError, of_disk, unknown
+from transferbench.cli import comparing, ending, evaluating, files, printing, showing, tabulating
+from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
 
@@ -36,6 +37,9 @@ evaluate doctor                               what works on this machine
 """
 POINTER = "`evaluate show TASK` prints every setting: type, range, default, meaning; `show SUITE` those of its jobs."
 ALL = "all"
+LIBRARIES = ("torchvision", "timm", "hf")
+WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".safetensors", ".pth.tar")
+"""How the names of checkpoints begin or end."""
 
 
 def _allow(names: list[str] | None) -> list[str] | None:
@@ -70,8 +74,17 @@ class Commands(TyperGroup):
     def _of_task(self, ctx: Any, name: str) -> Any:
         """The command `all` with its option `--task` set."""
         if not is_outside(name) and name.replace("-", "_") not in TASKS.names():
-            raise unknown("command", name, self.list_commands(ctx))
+            raise _no_command(name, self.list_commands(ctx))
         return task_command(super().get_command(ctx, ALL), name)
+
+
+def _no_command(name: str, known: list[str]) -> UserError:
+    """What is said of a word that is no command, and may be the checkpoint that a command is for."""
+    path = name.rpartition("=")[2]
+    is_library = path.partition(":")[0] in LIBRARIES and ":" in path
+    if is_library or path.lower().endswith(WEIGHTS) or Path(path).is_file():
+        return UserError(f"'{name}' is a checkpoint and no command. To evaluate it: evaluate all {shlex.quote(name)}")
+    return unknown("command", name, known)
 
 
 def task_command(evaluate_all: Any, name: str) -> Any:
@@ -135,11 +148,4 @@ app.command(epilog=POINTER)(files.doctor)
 
 def main() -> None:
     """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
-    try:
-        app()
-    except (UserError, OSError) as error:
-        known = error if isinstance(error, UserError) else of_disk(error)
-        if known is None:
-            raise
-        printing.say(known, file=sys.stderr)
-        sys.exit(2)
+    ending.run(app)

@@ -16,7 +16,7 @@ from transferbench.data.bundles import layout
 from transferbench.data.decoding import Range
 from transferbench.data.labels import checked
 from transferbench.data.trees import files_by_split
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, elsewhere, require_of_hub, unknown
 
 T = TypeVar("T")
 HUB = "hf:"
@@ -249,7 +249,10 @@ def _opened(data: str, split: str, root: Path) -> LabeledImages:
     path = Path(data).expanduser()
     if plugins.is_outside(data):
         return SOURCES.load(data).open_split(root / (path.stem if path.suffix == ".py" else data), split)
+    if told := elsewhere(data):
+        raise UserError(told)
     if data.startswith(HUB):
+        require_of_hub(data, "hf")
         return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)
     if "/" in data or path.suffix == ".zip":
         kinds = {"parquet": ".parquet", "webdataset": ".tar"}
@@ -261,10 +264,11 @@ def _opened(data: str, split: str, root: Path) -> LabeledImages:
         kind = kind or layout(path) or "folder"
         return SOURCES.load(kind).open_split(path, split)
     if data.replace("-", "_") not in SOURCES.names():
-        place = "./" if path.exists() else "/path/to/"
+        if path.exists():
+            raise UserError(f"'{data}' is no data set's name but lies here. Name it by its path: --data ./{data}")
         raise UserError(
             f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
-            f"train/<class>/* and val/<class>/* or test/<class>/*: --data {place}{data}"
+            f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
         )
     return SOURCES.load(data).open_split(root / data, split)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from transferbench.data.trees import FileReader
-from transferbench.data.zips import MemberReader, ZipMember
+from transferbench.data.zips import UNREADABLE, MemberReader, ZipMember
 from transferbench.errors import UserError
 
 COCO = re.compile(r"(^|/)(annotations/[^/]+|instances_[^/]*|_annotations\.coco)\.json$")
@@ -41,7 +41,7 @@ class Bundle:
         try:
             with zipfile.ZipFile(self.root) as archive:
                 infos = [info for info in archive.infolist() if not info.is_dir()]
-        except (zipfile.BadZipFile, OSError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{self.root} cannot be read as a zip ({error}). Download or pack it again.") from None
         return {info.filename: info for info in infos if "__MACOSX" not in info.filename}
 
@@ -74,7 +74,7 @@ class Bundle:
                 if (stated := archive.getinfo(name).file_size) > LARGEST:
                     raise OSError(f"the zip states {stated:,} bytes, and more than {LARGEST:,} are not unpacked")
                 return archive.read(name)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (KeyError, *UNREADABLE) as error:
             raise UserError(f"Cannot read {name} in {self.root}: {error}.") from None
 
     def mark(self, name: str) -> str:

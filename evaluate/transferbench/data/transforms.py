@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps
-from pydantic import Field, model_serializer
+from pydantic import Field, field_validator, model_serializer
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
@@ -20,6 +20,8 @@ F: Any = functional
 """Typed for tensors alone, though images come out where images go in."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_SIDE = 1 << 14
+"""Pixels of the side of what a network is given."""
 RATIO = (3 / 4, 4 / 3)
 """Width over height of a random crop: torchvision's default, as in every linear protocol (docs/protocols.md#linear)."""
 
@@ -45,6 +47,13 @@ class Preprocess(Settings):
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
     channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
     input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")
+
+    @field_validator("std")
+    @classmethod
+    def _divisible(cls, std: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(std) <= 0:
+            raise ValueError("each value is divided by: expected three numbers above 0")
+        return std
 
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

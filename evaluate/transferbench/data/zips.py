@@ -20,6 +20,10 @@ LARGEST = 1 << 30
 """Bytes of an image file in a zip at most."""
 
 
+UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
+"""What Python's zipfile raises of damaged bytes."""
+
+
 @dataclass(frozen=True)
 class ZipTree:
     """Images in a zip, at its top or inside one folder.
@@ -49,7 +53,7 @@ class ZipTree:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 images = [info for info in archive.infolist() if is_visible_image(info.filename)]
-        except (zipfile.BadZipFile, OSError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{self.path} cannot be read as a zip ({error}). Download or pack it again.") from None
         unreadable = [i for i in images if i.flag_bits & 1 or i.compress_type not in (0, zipfile.ZIP_DEFLATED)]
         if unreadable:

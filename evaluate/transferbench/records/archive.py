@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from transferbench import state
-from transferbench.errors import UserError
+from transferbench.errors import UserError, of_disk
 
 MANIFEST = "manifest.json"
 FORMAT = "transferbench-archive-1"
@@ -55,7 +55,9 @@ def unpacked(path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, Path(name))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
+            if of_disk(error):
+                raise
             raise UserError(f"{path} is not a whole archive: {error}. Make it again with `evaluate pack`.") from None
         yield Path(name)
 

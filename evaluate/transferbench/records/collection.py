@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferbench import records
-from transferbench.errors import UserError
+from transferbench.errors import UserError, elsewhere
 from transferbench.records import Record, archive
 from transferbench.records.experiments import Experiment, experiment, question
 
@@ -99,7 +99,8 @@ def _read(path: Path) -> Iterable[tuple[Path, Record | ValueError]]:
         return records.read_all(inside)
     if not path.exists():
         raise UserError(
-            f"{path} does not exist. Expected a folder of records, a record or an archive made by `evaluate pack`."
+            elsewhere(path)
+            or f"{path} does not exist. Expected a folder of records, a record or an archive made by `evaluate pack`."
         )
     try:
         return [(path, records.read(path))]

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-from transferbench.errors import UserError
+from transferbench.errors import UserError, printable
 from transferbench.runtime.autograd import applied
 from transferbench.runtime.collectives import Gather, Total, require_equal_rows
 from transferbench.runtime.launch import launch
@@ -107,9 +107,9 @@ def start(device: str = "auto") -> Runtime:
     place = launch()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda was asked for, but torch sees no GPU here. Use --device cpu or auto.")
-    chosen = torch.device(device)
+    chosen = _device(device)
     if device == "cuda":
         chosen = torch.device("cuda", place.local_rank % torch.cuda.device_count())
     if place.world_size > 1 and not dist.is_initialized():
@@ -123,6 +123,17 @@ def start(device: str = "auto") -> Runtime:
             device_id=chosen if chosen.type == "cuda" else None,
         )
     return Runtime(chosen, place.rank, place.world_size)
+
+
+def _device(name: str) -> torch.device:
+    """`cpu`, `cuda` or `cuda:N`, which is there."""
+    kind, _, number = name.partition(":")
+    if name not in ("cpu", "cuda") and not (kind == "cuda" and number.isdecimal()):
+        meant = " Did you mean 'cuda'?" if kind.lower() in ("gpu", "nvidia") else ""
+        raise UserError(f"Unknown device '{name}'.{meant} Expected auto, cpu, cuda or cuda:N.")
+    if number and int(number) >= torch.cuda.device_count():
+        raise UserError(f"There is no GPU {name} here: torch sees {torch.cuda.device_count()}, numbered from cuda:0.")
+    return torch.device(name)
 
 
 def is_restart() -> bool:
@@ -226,7 +237,7 @@ def environment() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [printable(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
     }
 
 

@@ -1,7 +1,6 @@
 """The `pretrain` command: its name, what it offers and its exit codes."""
 
 import copy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.cli import listing, training
-from transferbench.cli import printing
-from transferbench.errors import UserError, of_disk, printable, unknown
+from transferbench.cli import ending, printing
+from transferbench.errors import UserError, unknown
 from transferbench.plugins import Registry, is_outside
 
 ABOUT = """
@@ -58,6 +57,8 @@ class Commands(TyperGroup):
         if command is not None and cmd_name not in (METHOD, STUDY):
             return command
         if not is_outside(cmd_name) and cmd_name.replace("-", "_") not in METHODS.names():
+            if cmd_name.endswith((".yaml", ".yml", ".json")):
+                raise UserError(f"'{cmd_name}' is a recipe and no method: pretrain METHOD --recipe {cmd_name}")
             raise unknown("command or method", cmd_name, self.list_commands(ctx))
         return self._named(ctx, METHOD, cmd_name, "Methods")
 
@@ -124,11 +125,4 @@ app.command(epilog=POINTER)(listing.times)
 
 def main() -> None:
     """Run the command line; what a person can mend is printed without a traceback, with exit code 2."""
-    try:
-        app()
-    except (UserError, OSError) as error:
-        known = error if isinstance(error, UserError) else of_disk(error)
-        if known is None:
-            raise
-        print(printable(str(known)), file=sys.stderr)
-        sys.exit(2)
+    ending.run(app)

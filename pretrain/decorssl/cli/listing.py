@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decorssl.cli.options import names_in
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError, elsewhere, unknown
 
 if TYPE_CHECKING:
     from decorssl.recipe import Recipe
@@ -66,7 +66,8 @@ def _folders(named: list[str] | None) -> list[Path]:
     folders = [Path(name) for name in named or ["."]]
     for folder in folders:
         if not (folder / runlog.STEPS).is_file():
-            raise UserError(f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder.")
+            nothing = f"There is no run in {folder}: it holds no {runlog.STEPS}. Name a run folder."
+            raise UserError(elsewhere(folder) or nothing)
     return folders
 
 

@@ -14,7 +14,7 @@ from transferbench import backbones, plugins
 from transferbench.checkpoints import reading
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognize
-from transferbench.errors import UserError
+from transferbench.errors import UserError, require_of_hub
 
 LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
 CLOSE = 1e-4
@@ -48,6 +48,7 @@ def locate(file: str | Path) -> Located:
     library, colon, name = str(file).partition(":")
     if not colon or library not in LIBRARIES.names() or path.exists():
         return Located(path)
+    require_of_hub(str(file), library)
     return LIBRARIES.load(library).find(name)
 
 

@@ -28,6 +28,7 @@ from transferbench.errors import UserError, unknown
 
 HELP = "your own: give the path of a folder of shards, train-*.tar and val-*.tar or test-*.tar"
 
+GZIP = b"\x1f\x8b"
 LABEL = 64
 """Bytes of a class number at most."""
 LAYOUT = "Expected tars named by split, not compressed, with members KEY.jpg (or .png, .webp ...) and KEY.cls."
@@ -134,6 +135,9 @@ def _indexed(shard: Path, changed: int, is_judged: bool) -> Index:
 
     Those of a judged shard without any class have none, as tests are given out.
     """
+    with shard.open("rb") as file:
+        if file.read(2) == GZIP:
+            raise ValueError(f"it is compressed with gzip: mv {shard.name} {shard.name}.gz && gunzip {shard.name}.gz")
     samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)
     with tarfile.open(shard, "r:") as archive:
         for info in archive:
