@@ -66,6 +66,7 @@ def test_every_variant_of_every_study_is_a_recipe_that_fits() -> None:
             assert recipe.projector.output % found.groups == 0
 
 
+@pytest.mark.slow
 def test_the_tables_hold_the_measures_of_the_runs(done: tuple[Path, list[str]]) -> None:
     folder, _ = done
     found = rows(folder / "runs.csv")
@@ -101,6 +102,7 @@ def test_the_picture_is_drawn(done: tuple[Path, list[str]]) -> None:
     assert f"wrote {folder / 'spectra.png'}" in said[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_stopped_study_goes_on(
     two: Study, done: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -96,6 +96,7 @@ def test_another_error_stays_the_bug_it_is(tmp_path: Path, monkeypatch: pytest.M
     assert "Traceback" in failure(coco(tmp_path / "mine"), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_finds_what_an_uninterrupted_one_does(tmp_path: Path):
     words = f"{QUICK} SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 2 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0"
     config = detect.Config.model_validate({"recipe": "micro-r18-c4", "overrides": words})

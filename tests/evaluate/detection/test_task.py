@@ -109,6 +109,7 @@ def test_what_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path):
     )
 
 
+@pytest.mark.slow
 def test_the_recipe_follows_the_pixels_that_the_card_states(tmp_path: Path):
     data, out, rgb = f"{coco(tmp_path / 'mine')}/", tmp_path / "out", candidate()
     pixels = {"mean": (103.53, 116.28, 123.675), "std": (57.375, 57.12, 58.395)}
