@@ -19,7 +19,8 @@ from transferbench.features.extraction import Report, cache_of
 from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
 from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
-from transferbench.run import DatasetCache, Output, pending, run
+from transferbench.run import Output, pending, run
+from transferbench.run.dataset_cache import DatasetCache
 from transferbench.runtime import Runtime, cache_root, data_root, start
 from transferbench.suite import Suite
 from transferbench.tasks import Bench

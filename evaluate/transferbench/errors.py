@@ -18,6 +18,13 @@ UNUSABLE = (
 )
 """What a disk answers that is full, and one that cannot be written to or read where it was tried."""
 
+OF_PATHS = (errno.ENOENT, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL)
+"""What the system answers when a path is at fault and neither its disk nor the program."""
+LOOP = "Symlink loop from "
+"""What pathlib says when it resolves one."""
+LONGEST = 100
+"""Characters that are shown of a path."""
+
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """Control characters, those that turn the direction of writing, and what no file or XML can hold."""
 
@@ -41,27 +48,15 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     return UserError(f"Unknown {kind} '{word}'.{nearest(word, names)} Known: {', '.join(names) or 'none'}.")
 
 
-OF_PATHS = (errno.ENOENT, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL)
-"""What the system answers when a path is at fault and neither its disk nor the program."""
-LOOP = "Symlink loop from "
-"""What pathlib says when it resolves one."""
-LONGEST = 100
-"""Characters that are shown of a path."""
-
-
-def of_a_path(error: OSError | RuntimeError) -> str | None:
-    """What is said of a path that the system refuses; None for an error that is not a path's."""
+def of_a_path(error: Exception) -> UserError | None:
+    """What a person can mend where the system refuses a path; None of any other error."""
     if str(error).startswith(LOOP):
-        return f"{str(error).removeprefix(LOOP)[1:-1]} is a link that leads back to itself. Mend the link."
-    if (
-        isinstance(error, RuntimeError)
-        or error.errno not in OF_PATHS
-        or not isinstance(error.filename, str | bytes | PathLike)
-    ):
+        return UserError(f"{str(error).removeprefix(LOOP)[1:-1]} is a link that leads back to itself. Mend the link.")
+    if not isinstance(error, OSError) or error.errno not in OF_PATHS or error.filename is None:
         return None
     path = os.fsdecode(error.filename)
     shown = path if len(path) <= LONGEST else f"{path[:LONGEST]}... ({len(path)} characters)"
-    return f"{shown} cannot be used: {error.strerror}. Expected another path, or mend what lies there."
+    return UserError(f"{shown} cannot be used: {error.strerror}. Expected another path, or mend what lies there.")
 
 
 def elsewhere(path: str | PathLike[str]) -> str:

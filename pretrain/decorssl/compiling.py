@@ -15,6 +15,9 @@ MODES = get_args(Mode)
 
 Say = Callable[[str], None]
 
+APART = 0.1
+"""Of the outputs' norm: beyond what rounding makes of them, so that machine code which differs more is not used."""
+
 
 class CompiledNetwork:
     """A network that is compiled, forward and backward, when its first batch comes; where that fails it stays as it is.
@@ -40,7 +43,9 @@ class CompiledNetwork:
         self.say(f"Compiling the network ({self.mode}), which takes a minute or more.")
         try:
             with unchanged_buffers(self.network), torch.enable_grad():
-                torch.stack([z.float().sum() for z in compiled(views)]).sum().backward()
+                outputs = compiled(views)
+                torch.stack([z.float().sum() for z in outputs]).sum().backward()
+                self._require_same(views, outputs)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -50,6 +55,23 @@ class CompiledNetwork:
         finally:
             self.network.zero_grad(set_to_none=True)
         return compiled
+
+    @torch.no_grad()
+    def _require_same(self, views: list[Tensor], outputs: list[Tensor]) -> None:
+        """Machine code may compute something else in silence (docs/pretraining.md#speed).
+
+        A network that differs from itself, since it draws random numbers, cannot be asked.
+        """
+        plain = self.network(views)
+        apart = _apart(outputs, plain)
+        if not apart <= APART and _apart(self.network(views), plain) <= APART:
+            raise RuntimeError(f"machine code gives other outputs, {apart:.0%} of their norm off; empty its cache")
+
+
+def _apart(one: list[Tensor], other: list[Tensor]) -> float:
+    """The norm of the difference over that of the other; NaN where something is no number."""
+    a, b = (torch.cat([z.detach().double().flatten() for z in each]) for each in (one, other))
+    return ((a - b).norm() / b.norm()).item()
 
 
 def prepare(mode: Mode, say: Say) -> Prepare:

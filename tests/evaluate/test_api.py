@@ -37,7 +37,7 @@ def tiny_data(tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.Mon
             raise UserError(f"There is no {data} here. Download it.")
         return tiny_images(24, size=sizes[data], split=split)
 
-    monkeypatch.setattr("transferbench.run.open_split", opened)
+    monkeypatch.setattr("transferbench.run.dataset_cache.open_split", opened)
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_nothing_of_a_random_module_is_taken_up_again_and_it_is_said(kept_featur
 def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
     checkpoint: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    opened = sys.modules["transferbench.run"].open_split
+    opened = sys.modules["transferbench.run.dataset_cache"].open_split
     refused = tmp_path / "refused"
     refused.mkdir()
 
@@ -235,7 +235,7 @@ def test_data_that_breaks_when_it_is_opened_fails_its_jobs_and_no_others(
             raise KeyError("bbox")
         return opened(data.replace("broken", "tiny"), split, root)
 
-    monkeypatch.setattr("transferbench.run.open_split", broken)
+    monkeypatch.setattr("transferbench.run.dataset_cache.open_split", broken)
     data = ["broken", "imagenet", f"{refused}", "tiny"]
     found = transferbench.evaluate(checkpoint(0), SPECTRUM.only("knn"), data, control=False)
     assert [(record.dataset, record.status) for record in found] == [

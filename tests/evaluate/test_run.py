@@ -85,7 +85,7 @@ def stage(
             raise UserError(f"There is no {data} here. Download it.")
         return splits[split]
 
-    monkeypatch.setattr("transferbench.run.open_split", opened)
+    monkeypatch.setattr("transferbench.run.dataset_cache.open_split", opened)
     bench = Bench(Runtime(torch.device("cpu")), tmp_path / "cache", tmp_path / "unfinished")
     dataset = Dataset(splits["train"], splits["test"])
     return Stage(tiny_candidate, dataset, bench, Output(tmp_path / "out"), monkeypatch)
@@ -237,7 +237,7 @@ def test_absent_data_is_recorded_as_skipped_with_the_cure_until_it_is_there(stag
     splits = {"train": stage.dataset.train, "test": stage.dataset.test}
     info = splits["train"].info.__class__(**(vars(splits["train"].info) | {"name": "imagenet"}))
     found = {name: images.__class__(**(vars(images) | {"info": info})) for name, images in splits.items()}
-    stage.monkeypatch.setattr("transferbench.run.open_split", lambda data, split, root: found[split])
+    stage.monkeypatch.setattr("transferbench.run.dataset_cache.open_split", lambda data, split, root: found[split])
     list(stage.run(stage.jobs("fine", data="imagenet")))
     assert {(each.dataset, each.status) for each in stage.kept()} == {("tiny", "ok"), ("imagenet", "ok")}
 
@@ -389,7 +389,7 @@ def reported_in(dataset: Dataset, metric: Any) -> Dataset:
 def open_as(stage: Stage, metric: str) -> None:
     dataset = reported_in(stage.dataset, metric)
     splits = {"train": dataset.train, "test": dataset.test}
-    stage.monkeypatch.setattr("transferbench.run.open_split", lambda data, split, root: splits[split])
+    stage.monkeypatch.setattr("transferbench.run.dataset_cache.open_split", lambda data, split, root: splits[split])
 
 
 def test_a_data_set_reported_per_class_gets_that_score_from_any_task_that_keeps_predictions(stage: Stage):

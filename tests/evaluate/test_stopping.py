@@ -19,7 +19,7 @@ from transferbench.data.loading import batches, in_order
 from transferbench.data.transforms import evaluation
 from transferbench.features import extraction
 from transferbench.records import Record
-from transferbench.run import DatasetCache, Output, run
+from transferbench.run import DatasetCache, Output, dataset_cache, run
 from transferbench.runtime import Runtime
 from transferbench.runtime.signals import StopSignal
 from transferbench.stopping import Interrupted
@@ -90,7 +90,7 @@ def judged(
 ) -> Callable[[Path], list[Record]]:
     """`judged(out)`: k-NN and fine-tuning of the tiny candidate, what was finished there not again."""
     monkeypatch.setattr(extraction, "BATCH", 8)
-    monkeypatch.setattr("transferbench.run.open_split", lambda data, split, root: tiny_images(16, split=split))
+    monkeypatch.setattr(dataset_cache, "open_split", lambda data, split, root: tiny_images(16, split=split))
     tuning = semi.Config(percent=100, epochs=2, batch_size=8)
     jobs = [Job("knn", "knn", "tiny", knn.Config(k=1, ks=(1,)), 0, None), Job("semi", "semi", "tiny", tuning, 0, None)]
 

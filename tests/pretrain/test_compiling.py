@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,19 @@ def test_where_it_cannot_be_compiled_the_run_is_told_and_is_bit_for_bit_the_othe
         assert torch.equal(found.learner.state_dict()[name], tensor), name
 
 
+@pytest.mark.parametrize("wrong", [0.5, float("nan")])
+def test_machine_code_that_computes_something_else_is_not_used(
+    wrong: float, recipe: Recipe, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda network, mode: lambda views: [z + wrong for z in network(views)])
+    said = list[str]()
+    found = trained(recipe, tiny_images(20), "default", said)
+    assert "so the network runs uncompiled: machine code gives other outputs" in said[1]
+    expected = trained(recipe, tiny_images(20), "off", [])
+    for name, tensor in expected.learner.state_dict().items():
+        assert torch.equal(found.learner.state_dict()[name], tensor), name
+
+
 def test_too_little_memory_is_not_taken_for_a_missing_compiler(
     recipe: Recipe, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,8 +118,11 @@ def test_a_mode_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_machine_code_trains_as_torch_does(recipe: Recipe, tiny_images: Images) -> None:
+def test_machine_code_trains_as_torch_does(
+    recipe: Recipe, tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first losses; INTL's iterations enlarge what another order of sums makes of the weights after that."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch's own is shared by all kinds of processors
     said, changed = list[str](), recipe.model_copy(update={"backbone": VIT})
     prepared = (compiling.prepare("default", said.append), compiling.prepare("off", [].append))
     compiled, plain = (

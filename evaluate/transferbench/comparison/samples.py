@@ -15,7 +15,7 @@ from transferbench.data.located import located
 from transferbench.data.subsets import limited
 from transferbench.errors import UserError
 from transferbench.records import Record
-from transferbench.run import LIMIT_SEED
+from transferbench.run.dataset_cache import LIMIT_SEED
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from transferbench import settings
 from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate, Card
 from transferbench.checkpoints.load import random_control
-from transferbench.run import DatasetCache
+from transferbench.run.dataset_cache import DatasetCache
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Dataset, depends_on_seed
 

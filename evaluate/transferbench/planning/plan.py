@@ -22,7 +22,7 @@ from transferbench.features.extraction import BATCH, evaluating, place
 from transferbench.features.spec import forward
 from transferbench.neighbors import memory
 from transferbench.optim import UPDATE
-from transferbench.run import DatasetCache
+from transferbench.run.dataset_cache import DatasetCache
 from transferbench.runtime.clock import fastest
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Bench, Dataset, Forecasting, JobCost, cost_of

@@ -16,7 +16,7 @@ from transferbench.features.spec import FeatureSpec, Precision
 from transferbench.records import Record
 from transferbench.report.artifacts import again
 from transferbench.report.charts import MissingError
-from transferbench.run import DatasetCache
+from transferbench.run.dataset_cache import DatasetCache
 from transferbench.tasks import Dataset
 
 IMAGE_BYTES = 3_000_000

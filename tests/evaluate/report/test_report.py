@@ -240,7 +240,7 @@ def test_the_confusion_matrix_counts_every_test_image(tmp_path: Path):
 def cached_digits(out: Path, limit: int = 40) -> Record:
     """A k-NN record of a checkpoint whose features lie in `out/cache`: the class of each image, and a little noise."""
     from transferbench.data.subsets import limited
-    from transferbench.run import LIMIT_SEED
+    from transferbench.run.dataset_cache import LIMIT_SEED
 
     splits = [limited(open_split("digits", split, out), limit, LIMIT_SEED) for split in ("train", "test")]
     record = a_record(
