@@ -7,7 +7,7 @@ from functools import cache, cached_property, lru_cache
 import torch
 
 from transferbench import backbones
-from transferbench.backbones import Shapes
+from transferbench.backbones import Architecture, Shapes
 from transferbench.checkpoints import unused_tensors
 from transferbench.checkpoints.formats import FORMATS, EncoderSpec, Layout
 from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
@@ -43,6 +43,10 @@ class Network:
     misfits: int
     nested: tuple[str, ...] = ()
     """Prefixes, below its own, of whole networks that are others."""
+    members: frozenset[str] | None = None
+    """The names below the prefix that are its own, where a library says so; None where their words do."""
+    architectures: tuple[tuple[Architecture, ...], ...] = ()
+    """Libraries' architectures of these names and shapes, in groups that compute alike."""
 
     @property
     def address(self) -> str:
@@ -75,13 +79,17 @@ class Network:
 
     def reason(self, local: str) -> str | None:
         """Why a tensor below the prefix is no part of the network; None if it may be."""
-        return _reason(self.naming, local)
+        return None if self.members and local in self.members else _reason(self.naming, local)
+
+    def may_have(self, local: str) -> bool:
+        """Whether a tensor below the prefix that nothing else explains may be one of the network's."""
+        return self.members is None or local in self.members
 
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
         begin, tensors = len(self.prefix), self.state.tensors
         local = {name[begin:]: tensors[name] for name in self.state.below(self.prefix) if self.holds(name)}
-        return {name: tensor for name, tensor in local.items() if _reason(self.naming, name) is None}
+        return {n: tensor for n, tensor in local.items() if self.may_have(n) and self.reason(n) is None}
 
     def shapes(self) -> Shapes:
         """Shapes of the weights by their canonical names; no value is touched."""

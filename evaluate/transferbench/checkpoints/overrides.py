@@ -9,12 +9,44 @@ from transferbench.errors import UserError, nearest
 from transferbench.settings import parse_override, read
 
 FORMAT = "format="
+ARCH = "arch="
+LIBRARIES = ("timm", "torchvision", "transformers", "open_clip", "python")
+"""The families whose networks are a library's, or a person's own."""
 
 
 def stated_format(overrides: Sequence[str]) -> tuple[str | None, list[str]]:
     """The layout that `format=NAME` says the file has, the last one if it is said twice, and the other overrides."""
     names = [override.removeprefix(FORMAT) for override in overrides if override.startswith(FORMAT)]
     return (names or [None])[-1], [override for override in overrides if not override.startswith(FORMAT)]
+
+
+def stated_architecture(overrides: Sequence[str]) -> tuple[Architecture | None, list[str]]:
+    """What `arch=LIBRARY:NAME` says the network is, with what is said of its arguments; and the other overrides.
+
+    Raises:
+        UserError: for a library that is not known, or a network that it does not have.
+    """
+    names = [override.removeprefix(ARCH) for override in overrides if override.startswith(ARCH)]
+    rest = [override for override in overrides if not override.startswith(ARCH)]
+    if not names:
+        return None, rest
+    library, colon, name = names[-1].partition(":")
+    if library not in LIBRARIES or not colon or not name:
+        raise UserError(
+            f"--as arch={names[-1]}: expected LIBRARY:NAME, for example timm:convnext_tiny. "
+            f"Libraries: {', '.join(LIBRARIES)}."
+        )
+    family = FAMILIES.load(library)
+    said: dict[str, Any] = {"name": name}
+    own = [each for each in rest if parse_override(each)[0][0] in family.Arguments.model_fields]
+    for each in own:
+        path, value = parse_override(each)
+        place = said
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+    arguments = read(family.Arguments, said).model_dump(mode="json")
+    return Architecture(family=library, arguments=arguments), [each for each in rest if each not in own]
 
 
 def applied(

@@ -6,11 +6,12 @@ from itertools import islice
 
 from transferbench import backbones, renamed
 from transferbench.backbones import Architecture, Shapes
-from transferbench.checkpoints import Card, LoadReport, Origin, digest, networks
+from transferbench.checkpoints import Card, LoadReport, Origin, digest, library_networks, networks
+from transferbench.checkpoints.equality import compute_alike
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import applied, stated_format
+from transferbench.checkpoints.overrides import applied, stated_architecture, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -21,6 +22,8 @@ from transferbench.errors import UserError, unknown
 SHOWN = 8
 """How many names an error lists."""
 MOST_EPOCHS = 1_000_000
+UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
+"""Formats that are names alone, which networks of other computations share."""
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
 """Labels that `--encoder` takes for one another where the file has only one of them."""
 
@@ -36,26 +39,35 @@ class Match:
     networks: tuple[Network, ...]
 
 
-def recognize(contents: Contents, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
+def recognize(
+    contents: Contents,
+    encoder: str | None = None,
+    overrides: Sequence[str] = (),
+    described: Architecture | None = None,
+) -> Match:
     """The network the source itself evaluates, or the one called `encoder`.
 
     Args:
         contents: the file.
         encoder: the label, prefix or key of a network in it.
         overrides: `NAME=VALUE`, arguments of the architecture or of its images that the file does not tell;
-            `format=NAME`, the layout it has.
+            `format=NAME`, the layout it has; `arch=LIBRARY:NAME`, whose network it is.
+        described: the architecture that its library, or a file beside it, says the network has.
 
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
     layout, overrides = stated_format(overrides)
-    states, every = _networks(contents)
+    stated, overrides = stated_architecture(overrides)
+    states, every = _networks(contents, stated or described)
     if not states:
         raise UserError(
             f"{contents.path} holds no state dict but {instead(contents.tree)}. "
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
     refusals: list[UserError] = []
+    if stated or described:
+        every = _whole(contents, every, stated or described)
     for reading in _readings(contents, states, every, layout):
         try:
             return _match(contents, reading, every, encoder, overrides)
@@ -64,10 +76,18 @@ def recognize(contents: Contents, encoder: str | None = None, overrides: Sequenc
     raise refusals[0]
 
 
-def _networks(contents: Contents) -> tuple[list[StateDict], list[Network]]:
+def _networks(contents: Contents, known: Architecture | None) -> tuple[list[StateDict], list[Network]]:
     try:
         states = state_dicts(contents.tree)
-        return states, (networks.found(states) or networks.headed(contents, states)) if states else []
+        if known:
+            return states, library_networks.fitted(states, known)
+        own = networks.found(states)
+        every = [
+            network
+            for state in states
+            for network in library_networks.found(state, [each for each in own if each.state is state])
+        ]
+        return states, (every or networks.headed(contents, states)) if states else []
     except UserError as error:
         raise UserError(f"{contents.path}: {error}") from None
 
@@ -106,6 +126,8 @@ def _match(
     weights = network.naming.rename(accounted.kept)
     card = _stated_card(contents, reading) if reading.layout.card else None
     architecture, problems = _fit(backbones.shapes(weights), network, card)
+    if architecture is None and not problems:
+        raise _ambiguous(contents, network)
     if accounted.unexplained:
         problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
@@ -117,6 +139,12 @@ def _match(
     if card and stated_digest(contents.header) != identity:
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
     card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
+    chosen: list[str] = []
+    if not overrides:
+        guessed = backbones.assumptions(card.architecture)
+        card, chosen = _settled_by_library(contents, reading, network, card, weights)
+        if card.architecture != architecture and chosen:
+            assumed = [line for line in assumed if line not in guessed] + backbones.assumptions(card.architecture)
     card, overridden = _overridden(contents, card, weights, overrides)
     report = LoadReport(
         format=reading.format,
@@ -124,7 +152,7 @@ def _match(
         matched=len(accounted.kept),
         parameters=sum(tensor.numel() for name, tensor in weights.items() if not is_buffer(name)),
         dropped=accounted.dropped,
-        assumed=[] if reading.layout.card else [*assumed, *notes, *_told(network, accounted)],
+        assumed=[] if reading.layout.card else [*assumed, *notes, *_told(network, accounted), *chosen],
         overridden=overridden,
     )
     return Match(weights, card, report, identity, reading.networks)
@@ -206,12 +234,73 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         problems = backbones.misfits(card.architecture, shapes)
         named = f"{len(problems)} mismatch(es) with {card.architecture.name}: " if problems else ""
         return backbones.complete(card.architecture), [named + _listed(problems)] if problems else []
+    if network.members is not None:
+        return (network.architectures[0][0], []) if len(network.architectures) == 1 else (None, [])
     try:
         return backbones.identify(shapes, note), []
     except UserError as error:
         statistics = [name for name in shapes if "running_" in name]
         lost = "\nNo batch-norm statistics: they were not saved, and without them the network cannot be evaluated."
         return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
+
+
+def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> list[Network]:
+    """The places where a network of the architecture is whole.
+
+    Raises:
+        UserError: when there is none, with what keeps the nearest from it.
+    """
+    whole = [network for network in fitted if not network.misfits]
+    if whole:
+        return whole
+    if not fitted:
+        raise UserError(f"{contents.path} holds nothing that resembles {known.family}:{known.name}.")
+    nearest = fitted[0]
+    problems = backbones.misfits(known, nearest.shapes())
+    raise UserError(
+        f"{contents.path} does not fit {known.family}:{known.name}. Nearest is '{nearest.label}' at "
+        f"{nearest.address or 'the top'}, with {len(problems)} mismatch(es): {_listed(problems)}."
+    )
+
+
+def _ambiguous(contents: Contents, network: Network) -> UserError:
+    """Several architectures that compute otherwise have the names and shapes of this file."""
+    names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
+    return UserError(
+        f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
+        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}"
+    )
+
+
+def _settled_by_library(
+    contents: Contents, reading: Interpretation, network: Network, card: Card, weights: Weights
+) -> tuple[Card, list[str]]:
+    """Our network, or the library's where only that has these names and shapes; and what others there are.
+
+    A recognized source settles which network it is. Otherwise ours is taken where it computes what one of the library's
+    does; the others are told, and where the source is unknown they must be chosen from.
+
+    Raises:
+        UserError: when several fit and nothing says which it is.
+    """
+    if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
+        return card, []
+    alike = [
+        group for group in network.architectures if compute_alike((card.architecture, weights), (group[0], weights))
+    ]
+    others = [group[0] for group in network.architectures if group not in alike]
+    if not alike and len(others) == 1:
+        word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
+        return card.model_copy(update={"architecture": others[0]}), [word, *backbones.assumptions(others[0])]
+    if not others:
+        return card, []
+    if not alike or reading.format == networks.UNKNOWN:
+        raise _ambiguous(contents, network)
+    names = [f"{each.family}:{each.name}" for each in others]
+    return card, [
+        f"read as {card.architecture.name}, as {reading.format}'s files are; other networks have the same names and "
+        f"shapes ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
+    ]
 
 
 def _partial(other: Network, network: Network, accounted: TensorAccount) -> str:

@@ -30,7 +30,7 @@ def account(network: Network, networks: list[Network]) -> TensorAccount:
         why = _reason(network, name, whole)
         if why is not None:
             dropped[why].append(network.state.written[name])
-        elif network.holds(name):
+        elif network.holds(name) and network.may_have(name.removeprefix(network.prefix)):
             kept[name.removeprefix(network.prefix)] = network.state.tensors[name]
         else:
             waiting.append(name)

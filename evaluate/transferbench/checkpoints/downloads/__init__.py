@@ -3,22 +3,22 @@
 Files are fetched with the library's own downloader and read with our own reader: nothing of them is executed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from transferbench import backbones, plugins
-from transferbench.checkpoints import reading
+from transferbench import plugins
+from transferbench.backbones import Architecture
+from transferbench.checkpoints import beside, reading
+from transferbench.checkpoints.equality import CLOSE, compute_alike
+from transferbench.checkpoints.naming import Weights
+from transferbench.checkpoints.overrides import ARCH
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognize
+from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, require_of_hub
 
 LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
-CLOSE = 1e-4
-"""Of the largest feature: how near our network has to come to the library's own."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,14 @@ class Located:
     """`NAME=VALUE`, as `--as` takes them."""
     told: tuple[str, ...] = ()
     """Where the overrides come from, and what they leave out, in words for the report."""
-    network: Callable[[], nn.Module] | None = None
-    """Builds the library's own network from images to features, without its weights."""
+    architecture: Architecture | None = None
+    """The library's own network."""
+    own: tuple[str, ...] = ()
+    """`NAME=VALUE` that a network of our families needs to compute what the library's does."""
 
 
 def locate(file: str | Path) -> Located:
-    """A local path as it is; `LIBRARY:NAME` downloaded, unless a file of that name is here.
+    """A local file, or the weights in a local folder; `LIBRARY:NAME` downloaded, unless a file of that name is here.
 
     Raises:
         UserError: when the library knows no such name or the download fails, saying what to do.
@@ -47,7 +49,7 @@ def locate(file: str | Path) -> Located:
     path = Path(file).expanduser()
     library, colon, name = str(file).partition(":")
     if not colon or library not in LIBRARIES.names() or path.exists():
-        return Located(path)
+        return Located(beside.weights(path), path.name if path.is_dir() else None)
     require_of_hub(str(file), library)
     return LIBRARIES.load(library).find(name)
 
@@ -57,47 +59,70 @@ def opened(
 ) -> tuple[Located, Contents, Match]:
     """A checkpoint located, read and recognized, with what its library says of it; `overrides` have the last word.
 
+    Where a library, or a file beside the weights, says which of its networks they are of, that network is taken; one of
+    our families in its place where it gives the same features on the same weights.
+
     Raises:
-        UserError: when it cannot be had or read, does not fit exactly, or computes other features than the library's
-            own network.
+        UserError: when it cannot be had or read, or does not fit exactly.
     """
-    located = locate(file)
+    located = _with_what_lies_beside(locate(file))
     contents = reading.read(located.path)
-    match = recognize(contents, encoder, [*located.overrides, *overrides])
-    changed = {override.partition("=")[0] for override in overrides} & match.card.architecture.arguments.keys()
-    proof = [] if located.network is None or changed else [_proved(str(file), match, located.network())]
-    report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *proof]})
+    match, notes = _matched(contents, located, encoder, overrides)
+    report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes]})
     origin = match.card.origin.model_copy(update={"source": located.source})
     card = match.card.model_copy(update={"origin": origin}) if located.source else match.card
     return located, contents, replace(match, card=card, report=report)
 
 
-def _proved(file: str, match: Match, theirs: nn.Module) -> str:
-    """The words for it when our network gives the features of the library's own on the same weights and image."""
-    label = match.report.encoder
-    chosen = next(each for each in match.networks if f"{each.label} ({each.address})" == label)
-    weights = {name: tensor.float() for name, tensor in chosen.weights().items()}
-    absent, unknown = theirs.load_state_dict(weights, strict=False, assign=True)
-    lacking = [name for name in absent if not name.endswith(backbones.COUNTER)]
-    if lacking or unknown:
-        names = ", ".join([*lacking, *unknown][:8])
-        raise UserError(f"{file} does not fill the library's own network: {names}. Refused.")
-    ours = backbones.build(match.card.architecture)
-    ours.load_state_dict(match.weights, strict=True)
-    size = match.card.architecture.arguments.get("image_size", match.card.preprocess.crop)
-    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected, computed = theirs.eval()(image), ours.eval()(image)
-    difference = (
-        float((computed - expected).abs().max() / expected.abs().max()) if computed.shape == expected.shape else 1.0
+def _with_what_lies_beside(located: Located) -> Located:
+    """What a description in the same folder says, where the library that a name is of has not said it."""
+    if located.architecture is not None:
+        return located
+    said = beside.described(located.path)
+    return replace(
+        located,
+        overrides=(*said.images, *located.overrides),
+        told=(*said.told, *located.told),
+        architecture=said.architecture,
+        own=(*said.own, *located.own),
     )
-    if not difference <= CLOSE:
-        raise UserError(
-            f"{file}: read as {match.card.architecture.name} it gives other features than the library's own network "
-            f"(off by {difference:.1e} of the largest): no network here computes the same. What its tensors do not "
-            "tell can be stated with --as."
+
+
+def _matched(
+    contents: Contents, located: Located, encoder: str | None, overrides: Sequence[str]
+) -> tuple[Match, list[str]]:
+    """The network that fits, and what is to be said of the choice."""
+    described = located.architecture
+    if described is None or any(each.startswith(ARCH) for each in overrides):
+        return recognize(contents, encoder, [*located.overrides, *overrides]), []
+    try:
+        theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides)], described)
+    except UserError as error:
+        if located.source:
+            raise
+        match = recognize(contents, encoder, [*located.overrides, *overrides])
+        return match, [f"the config beside it is of another network ({described.family}:{described.name}): {error}"]
+    try:
+        ours = recognize(contents, encoder, [*located.overrides, *located.own, *overrides])
+    except UserError:
+        return theirs, []
+    changed = {override.partition("=")[0] for override in overrides} & ours.card.architecture.arguments.keys()
+    if changed or compute_alike(_weighted(ours), _weighted(theirs)):
+        proof = (
+            f"features compared with {described.family}'s own {described.name} on the same weights: within {CLOSE:g}"
         )
-    return f"features compared with the library's own network on the same weights: within {CLOSE:g} of the largest"
+        return ours, [] if changed else [f"{proof} of the largest"]
+    return theirs, []
+
+
+def _weighted(match: Match) -> tuple[Architecture, Weights]:
+    return match.card.architecture, match.weights
+
+
+def _unless_own(overrides: Sequence[str]) -> list[str]:
+    """Without what only our own families could be told."""
+    known = {*Preprocess.model_fields, "format"}
+    return [each for each in overrides if each.partition("=")[0].split(".")[0] in known]
 
 
 def unreachable(what: str, where: str, error: Exception) -> UserError:

@@ -1,19 +1,16 @@
 """timm's models: `timm:vit_small_patch16_224.dino`; without a tag the default one."""
 
 import difflib
-import json
-import math
-from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import timm
-from timm.models import PretrainedCfg, VisionTransformer
-from torch import nn
+from timm.models import PretrainedCfg
 
+from transferbench import backbones
+from transferbench.backbones import FAMILIES, Architecture
+from transferbench.checkpoints import beside
 from transferbench.checkpoints.downloads import Located, _hub, _urls
 from transferbench.errors import UserError
-from transferbench.runtime import seeded
 
 SHOWN = 5
 CENTER = "center"
@@ -36,11 +33,13 @@ def find(name: str) -> Located:
         urls: Any = settings.url
         source = urls if isinstance(urls, str) else urls[0]
         path = _urls.fetched(source)
-    built, images = network(model), settings.to_dict()
+    images = settings.to_dict()
+    architecture = Architecture(family="timm", arguments={"name": settings.architecture})
     told = f"size, crop, interpolation, mean and std as in timm's {model}"
     squashed = images.get("crop_mode", CENTER) != CENTER
     left = (f"timm itself crops by '{images['crop_mode']}' where here the center is cropped",) if squashed else ()
-    return Located(path, model, source, (*overrides(images), *arguments(built)), (told, *left), partial(network, model))
+    own = FAMILIES.load("timm").own_arguments(architecture.arguments)
+    return Located(path, model, source, beside.of_timm(images), (told, *left), backbones.complete(architecture), own)
 
 
 def _settings(name: str) -> PretrainedCfg:
@@ -61,34 +60,3 @@ def _settings(name: str) -> PretrainedCfg:
             f"All {len(names)}: python -c 'import timm; print(timm.list_pretrained())'"
         )
     return config
-
-
-def overrides(images: Mapping[str, Any]) -> tuple[str, ...]:
-    """timm's `pretrained_cfg` as `NAME=VALUE`: it resizes the shorter side to crop / crop_pct, rounded down."""
-    crop = images["input_size"][-1]
-    values = {
-        "size": math.floor(crop / images.get("crop_pct", 0.875)),
-        "crop": crop,
-        "mean": list(images["mean"]),
-        "std": list(images["std"]),
-    }
-    kept = images["interpolation"] in {"bilinear", "bicubic"}
-    kind = [f"interpolation={images['interpolation']}"] if kept else []
-    return (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind)
-
-
-def arguments(built: nn.Module) -> tuple[str, ...]:
-    """What a plain ViT's tensors do not tell of it, as `NAME=VALUE`."""
-    if not isinstance(built, VisionTransformer):
-        return ()
-    vit: Any = built
-    heads = vit.blocks[0].attn.num_heads
-    pooling = {"token": "token", "avg": "mean"}.get(built.global_pool)
-    eps = vit.fc_norm.eps if isinstance(vit.fc_norm, nn.LayerNorm) else vit.norm.eps
-    return (f"heads={heads}", f"norm_eps={eps}", *([f"pooling={pooling}"] if pooling else []))
-
-
-def network(model: str) -> nn.Module:
-    """timm's network without its classifier; the weights are to be filled in."""
-    with seeded(0):
-        return timm.create_model(model, pretrained=False, num_classes=0)

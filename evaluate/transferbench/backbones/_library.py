@@ -1,0 +1,141 @@
+"""A library's own network as a backbone: under its own tensor names, its computation untouched."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from transferbench.backbones import Backbone
+from transferbench.errors import UserError
+
+SHARED = ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set")
+DEEPEST = 4
+"""Mappings and lists inside each other, in the arguments of a network."""
+MOST_ARGUMENTS = 2_000
+
+
+class LibraryBackbone(Backbone):
+    """Wraps `network` so that its tensors keep the names that they have in it.
+
+    The parts of the network are this module's own, shared and not copied: a name, a value or a device changes for both.
+    Subclasses say how features and maps come out of the network.
+    """
+
+    network: nn.Module
+    num_prefix_tokens: int = 0
+    side: int = 224
+    """Of the images that the network is made for, pixels."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        for name in SHARED:
+            self.__dict__[name] = network.__dict__[name]
+        self.__dict__["network"] = network
+
+    def train(self, mode: bool = True) -> "LibraryBackbone":
+        """Training or evaluation mode, of the network itself too: its `forward` may look at its own flag."""
+        super().train(mode)
+        self.network.training = mode
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, `b d`, as the library's network gives them."""
+        return require_vectors(self.network(images), len(images), type(self.network).__name__)
+
+
+def require_vectors(output: Any, count: int, name: str) -> Tensor:
+    """The output as one vector an image; a map `b c h w` is averaged over space.
+
+    Raises:
+        UserError: when it is neither.
+    """
+    if isinstance(output, Tensor) and output.ndim == 4:
+        output = output.mean((2, 3))
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != count:
+        there = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UserError(
+            f"{name} gives {there} for {count} image(s). Expected one vector an image: [{count}, width]. Name another "
+            "output with --as pooling=mean or --as pooling=token, or hand it over from Python as a module that does."
+        )
+    return output
+
+
+def width(backbone: Backbone, side: int, stated: int | None = None) -> int:
+    """How many features it gives for square images, told on the meta device; where it does not run there, as stated.
+
+    Raises:
+        UserError: when it neither runs nor says so.
+    """
+    on_meta = all(tensor.is_meta for tensor in (*backbone.parameters(), *backbone.buffers()))
+    if on_meta:
+        was_training = backbone.training
+        try:
+            with torch.no_grad():
+                return backbone.eval()(torch.empty(1, 3, side, side, device="meta")).shape[1]
+        except UserError:
+            raise
+        except Exception:  # what a network does that the meta device cannot is for nobody to list
+            pass
+        finally:
+            backbone.train(was_training)
+    if stated is None:
+        raise UserError(f"{type(backbone).__name__} does not say how many features it gives.")
+    return stated
+
+
+def require_plain(arguments: Mapping[str, Any], forbidden: frozenset[str] = frozenset()) -> None:
+    """Refuse, with a ValueError, arguments that are not plain values: they may come from a file.
+
+    Texts, numbers, truth values and nothing, and lists and mappings of them; no name in `forbidden`.
+    """
+    count, waiting = 0, [(0, name, value) for name, value in arguments.items()]
+    while waiting:
+        depth, name, value = waiting.pop()
+        count += 1
+        if name in forbidden:
+            raise ValueError(f"'{name}' is not an argument of a network here: weights are read from the file alone")
+        if count > MOST_ARGUMENTS or depth > DEEPEST:
+            raise ValueError(f"more than {MOST_ARGUMENTS} values, or nested more than {DEEPEST} deep")
+        if isinstance(value, Mapping):
+            waiting += [(depth + 1, str(key), each) for key, each in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(depth + 1, name, each) for each in value]
+        elif not isinstance(value, str | int | float | bool | None):
+            raise ValueError(f"'{name}' is {type(value).__name__}, not a text, a number, true, false or nothing")
+
+
+@contextmanager
+def uninitialized() -> Iterator[None]:
+    """Networks are built without drawing initial weights, which takes most of the time: for their shapes alone."""
+    drawn = {value for name, value in vars(nn.init).items() if name.endswith("_") and callable(value)}
+    drawn |= {
+        value
+        for name, module in list(sys.modules.items())
+        if name.startswith("timm.layers")
+        for key, value in vars(module).items()
+        if callable(value) and key.startswith(("trunc_normal_", "lecun_normal_", "variance_scaling_"))
+    }
+    places = [
+        (module, key)
+        for module in list(sys.modules.values())
+        if module.__name__.partition(".")[0] in {"torch", "timm", "torchvision", "open_clip"}
+        for key, value in list(vars(module).items())
+        if isinstance(value, FunctionType) and value in drawn
+    ]
+    patches = [patch.object(module, key, _kept) for module, key in places]
+    for each in patches:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in patches:
+            each.stop()
+
+
+def _kept(tensor: Tensor, *arguments: Any, **named: Any) -> Tensor:
+    return tensor

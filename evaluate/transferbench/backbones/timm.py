@@ -1,0 +1,181 @@
+"""Every architecture of timm, built by timm itself, in timm's names."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import timm
+import torch
+from pydantic import Field, field_validator
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+
+from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones._library import LibraryBackbone, require_plain, uninitialized, width
+from transferbench.errors import nearest
+from transferbench.settings import Settings
+
+__all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
+
+FORBIDDEN = frozenset(
+    {"pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"}
+)
+"""What fetches or reads weights, or makes something else of the network."""
+POOLS = {"token": "token", "mean": "avg"}
+
+
+class Arguments(Settings):
+    """What fixes the computation: timm's name of the architecture, and what it is given beside that."""
+
+    name: str = Field(description="a name of `timm.list_models()`, without the tag of its weights")
+    arguments: dict[str, Any] = Field({}, description="what timm.create_model takes beside it, such as img_size")
+    pooling: Literal["library", "token", "mean"] = Field(
+        "library", description="library: as timm pools for its own classifier; the class token; mean over the patches"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in _names():
+            raise ValueError(f"timm {timm.__version__} has no architecture '{name}'.{nearest(name, sorted(_names()))}")
+        return name
+
+    @field_validator("arguments")
+    @classmethod
+    def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        require_plain(arguments, FORBIDDEN)
+        return {name: value for name, value in arguments.items() if name not in {"num_classes", "global_pool"}}
+
+
+class TimmBackbone(LibraryBackbone):
+    """A network of timm without its classifier."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.num_prefix_tokens = int(getattr(network, "num_prefix_tokens", 0) or 0)
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """The last map, `last`, `b c h w`; empty where the network has none."""
+        features = cast(Any, self.network).forward_features(images)
+        if not isinstance(features, Tensor):
+            return {}
+        if features.ndim == 4:
+            is_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+            return {"last": features.permute(0, 3, 1, 2) if is_last else features}
+        embed = getattr(self.network, "patch_embed", None)
+        size = getattr(embed, "patch_size", None)
+        patches = features[:, self.num_prefix_tokens :] if features.ndim == 3 else features
+        rows = images.shape[-2] // size[0] if size else 0
+        if patches.ndim != 3 or not rows or patches.shape[1] % rows:
+            return {}
+        return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
+
+
+def network(arguments: Arguments) -> nn.Module:
+    """timm's own module, without its classifier.
+
+    Raises:
+        ValueError: when timm does not build it from these arguments.
+    """
+    pool = {"global_pool": POOLS[arguments.pooling]} if arguments.pooling != "library" else {}
+    try:
+        return timm.create_model(
+            arguments.name, pretrained=False, num_classes=0, **_tupled(arguments.arguments), **pool
+        )
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"timm does not build {arguments.name}: {error}") from None
+
+
+def build(arguments: Arguments) -> Backbone:
+    """The network, with timm's initialization.
+
+    Raises:
+        ValueError: when timm does not build it from these arguments.
+    """
+    made = network(arguments)
+    backbone = TimmBackbone(made)
+    backbone.side = _side(made)
+    backbone.width = width(backbone, backbone.side, getattr(made, "head_hidden_size", None))
+    return backbone
+
+
+def propose(shapes: Shapes) -> list[dict[str, Any]]:
+    """None: names and shapes lead to timm's networks by an index of all of them."""
+    return []
+
+
+def assumptions(arguments: Mapping[str, Any]) -> list[str]:
+    """What names and shapes cannot say about such a network."""
+    full = Arguments.model_validate(dict(arguments))
+    means = {
+        "library": "as timm pools them for its classifier",
+        "token": "the class token",
+        "mean": "the patches' mean",
+    }
+    return [f"computed by timm's own {full.name}; features are {means[full.pooling]}"]
+
+
+def describe(arguments: Mapping[str, Any]) -> str:
+    """timm's name, with what it was given beside it."""
+    given = [f"{name}={value}" for name, value in sorted(dict(arguments.get("arguments", {})).items())]
+    pooling = arguments.get("pooling", "library")
+    return " ".join([str(arguments["name"]), *given, *([f"pooling={pooling}"] if pooling != "library" else [])])
+
+
+def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Arguments from a `config.json` of timm's; None of another library's.
+
+    Raises:
+        LookupError: when it is timm's and not whole.
+    """
+    if "architecture" not in config or "pretrained_cfg" not in config:
+        return None
+    if str(config["architecture"]) not in _names():
+        return {}
+    given = {name: value for name, value in dict(config.get("model_args") or {}).items() if name not in FORBIDDEN}
+    pooling = {"token": "token", "avg": "mean"}.get(str(config.get("global_pool")), "library")
+    arguments = {"name": str(config["architecture"]), "arguments": given}
+    with uninitialized(), torch.device("meta"):
+        usual = getattr(network(Arguments.model_validate(arguments)), "global_pool", None)
+    return arguments if usual == POOLS.get(pooling) else {**arguments, "pooling": pooling}
+
+
+def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a plain ViT's tensors do not tell of it, as `NAME=VALUE` of our own family."""
+    with uninitialized(), torch.device("meta"):
+        built = network(Arguments.model_validate(dict(arguments)))
+    if not isinstance(built, VisionTransformer):
+        return ()
+    vit: Any = built
+    pooling = {"token": "token", "avg": "mean"}.get(built.global_pool)
+    eps = vit.fc_norm.eps if isinstance(vit.fc_norm, nn.LayerNorm) else vit.norm.eps
+    heads = vit.blocks[0].attn.num_heads
+    return (f"heads={heads}", f"norm_eps={eps}", *([f"pooling={pooling}"] if pooling else []))
+
+
+def version() -> str:
+    """timm's version."""
+    return timm.__version__
+
+
+def names() -> list[str]:
+    """Every architecture."""
+    return list(timm.list_models())
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(names())
+
+
+def _side(network: nn.Module) -> int:
+    """The side of the images it is made for."""
+    embed = getattr(network, "patch_embed", None)
+    size = getattr(embed, "img_size", None) or getattr(network, "default_cfg", {}).get("input_size", (3, 224, 224))
+    return int(size[-1])
+
+
+def _tupled(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists, which a file has for tuples, as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}

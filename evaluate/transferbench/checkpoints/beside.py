@@ -1,0 +1,110 @@
+"""What the files beside weights say of them: `config.json` and the like, in the forms of timm and other libraries."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferbench import backbones
+from transferbench.backbones import Architecture
+from transferbench.errors import UserError
+
+WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)
+"""Of a folder, the best first."""
+DESCRIPTIONS = ("config.json", "open_clip_config.json")
+LIBRARIES = ("timm", "transformers", "open_clip")
+"""Families that read a description (`from_config`), in the order they are asked."""
+LONGEST = 1 << 20
+"""Bytes of a description."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What lies beside weights: the network, its images as `NAME=VALUE`, and where that stands, in words."""
+
+    architecture: Architecture | None = None
+    images: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    """`NAME=VALUE` for a network of our families in its place."""
+
+
+def weights(path: Path) -> Path:
+    """The file itself, or of a folder the one with its weights.
+
+    Raises:
+        UserError: for a folder without one, with what there is.
+    """
+    if not path.is_dir():
+        return path
+    there = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+    if there is None:
+        names = sorted(each.name for each in path.iterdir())
+        raise UserError(
+            f"{path} is a folder without {', '.join(WEIGHTS)}; it has {', '.join(names[:12]) or 'no files'}. "
+            "Name the file with the weights."
+        )
+    return there
+
+
+def described(path: Path) -> Description:
+    """What the descriptions in the folder of a file say; nothing where there are none, or of no library known here.
+
+    Raises:
+        UserError: for a description that is not as its library writes it.
+    """
+    for name in DESCRIPTIONS:
+        place = path.with_name(name)
+        config = read(place)
+        if not config:
+            continue
+        for library in LIBRARIES:
+            if library not in backbones.FAMILIES.names():
+                continue
+            family = backbones.FAMILIES.load(library)
+            try:
+                arguments = family.from_config(config, place.parent)
+                if arguments is None:
+                    continue
+                images = IMAGES[library](config)
+                own = family.own_arguments(arguments)
+            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+                raise UserError(f"{place} is not as {library} writes it ({type(error).__name__}: {error}).") from None
+            architecture = backbones.complete(Architecture(family=library, arguments=arguments)) if arguments else None
+            told = (f"size, crop, interpolation, mean and std as in {place.name}",) if images else ()
+            return Description(architecture, images, told, own if arguments else ())
+    return Description()
+
+
+def read(place: Path) -> Mapping[str, Any]:
+    """A JSON mapping; empty where there is none."""
+    try:
+        content = json.loads(place.read_text()) if place.is_file() and place.stat().st_size <= LONGEST else {}
+    except (ValueError, RecursionError, OSError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def of_timm(images: Mapping[str, Any]) -> tuple[str, ...]:
+    """timm's `pretrained_cfg` as `NAME=VALUE`: it resizes the shorter side to crop / crop_pct, rounded down."""
+    crop = images["input_size"][-1]
+    values = {
+        "size": math.floor(crop / images.get("crop_pct", 0.875)),
+        "crop": crop,
+        "mean": list(images["mean"]),
+        "std": list(images["std"]),
+    }
+    kept = images["interpolation"] in {"bilinear", "bicubic"}
+    kind = [f"interpolation={images['interpolation']}"] if kept else []
+    return (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind)
+
+
+IMAGES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, ...]]] = {
+    "timm": lambda config: of_timm(config["pretrained_cfg"]),
+}
+"""How the images are read from each library's description."""

@@ -1,0 +1,178 @@
+"""Networks of a file that are a library's own: found by names and shapes, or fitted to an architecture."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from transferbench import backbones
+from transferbench.backbones import COUNTER, Architecture, Shapes
+from transferbench.checkpoints import shape_index, unused_tensors
+from transferbench.checkpoints.naming import SCHEMES, Naming
+from transferbench.checkpoints.networks import SMALLEST, Network
+from transferbench.checkpoints.shape_index import SIZED, Entry
+from transferbench.checkpoints.states import APART, StateDict
+from transferbench.errors import UserError
+
+AS_IT_IS = Naming("the library's own names", ())
+DEEPEST = 5
+"""Parts of a name that a prefix may have."""
+CLASSIFIERS = re.compile(
+    r"(?:fc|classifier|head|head\.fc|head_dist|last_linear|heads\.head|head\.l|logits)\.(?:weight|bias)"
+)
+MOST_BUILT = 6
+"""Architectures that are built, on the meta device, to see for which size of images they have the shapes."""
+
+
+def found(state: StateDict, own: Iterable[Network]) -> list[Network]:
+    """The networks of libraries in a state dict; our own ones, where they are whole, with the others that would fit.
+
+    Args:
+        state: names and tensors.
+        own: the networks of our families in it.
+    """
+    by_prefix = {network.prefix: network for network in own}
+    whole = [prefix for prefix, network in by_prefix.items() if not network.misfits]
+    fitting: list[Network] = []
+    for prefix in _prefixes(state):
+        if any(prefix.startswith(each) and prefix != each for each in whole):
+            continue
+        network = _at(state, prefix)
+        if network is None:
+            continue
+        if prefix in whole:
+            fitting.append(replace(by_prefix[prefix], architectures=network.architectures))
+        else:
+            whole.append(prefix)
+            fitting.append(network)
+    taken = {network.prefix for network in fitting}
+    inside = tuple(network.prefix for network in fitting if network.members)
+    kept = [n for n in by_prefix.values() if n.prefix not in taken and not (n.misfits and _below(n.prefix, inside))]
+    return [*fitting, *kept] if fitting else list(by_prefix.values())
+
+
+def _below(prefix: str, others: tuple[str, ...]) -> bool:
+    return bool(others) and prefix.startswith(others)
+
+
+def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Network]:
+    """The places in a file where a network of this architecture may lie, the one that fits best first.
+
+    Every naming scheme is tried: a source may spell a library's network otherwise than the library.
+    """
+    expected = {name for name in backbones.expected_shapes(architecture) if not name.endswith(COUNTER)}
+    options: list[Network] = []
+    for state in states:
+        for prefix in _prefixes(state):
+            for naming in (AS_IT_IS, *_schemes()):
+                network = _of(state, prefix, naming, expected, architecture)
+                if network is not None:
+                    options.append(network)
+    order = {id(network): at for at, network in enumerate(options)}
+    return sorted(options, key=lambda network: (network.misfits, order[id(network)]))
+
+
+def _schemes() -> Iterator[Naming]:
+    return (naming for _, module in SCHEMES.all() for naming in module.NAMINGS)
+
+
+def _of(
+    state: StateDict, prefix: str, naming: Naming, expected: set[str], architecture: Architecture
+) -> Network | None:
+    """The network below a prefix in a scheme's names, when at least half of what is expected is there."""
+    begin = len(prefix)
+    names = [name[begin:] for name in state.below(prefix)]
+    canonical = naming.rename({name: state.tensors[prefix + name] for name in names})
+    if 2 * len(expected & canonical.keys()) < len(expected):
+        return None
+    spelled = {each for name in expected for each in naming.spell(name)} if naming.rows else expected
+    members = frozenset(name for name in names if name in spelled or name.endswith(COUNTER))
+    shapes = backbones.shapes(naming.rename({name: state.tensors[prefix + name] for name in members}))
+    misfits = len(backbones.misfits(architecture, shapes))
+    label = prefix.strip(f".{APART}") or state.key or "backbone"
+    return Network(label, state, prefix, naming, misfits, (), members, ((architecture,),))
+
+
+def _prefixes(state: StateDict) -> list[str]:
+    """What many names begin with, up to a dot; the shortest first."""
+    counts: Counter[str] = Counter()
+    for name in state.tensors:
+        parts = name.split(".")
+        counts.update(".".join([*parts[:depth], ""]) for depth in range(min(len(parts), DEEPEST)))
+    return sorted((prefix for prefix, count in counts.items() if count >= SMALLEST), key=len)
+
+
+def _at(state: StateDict, prefix: str) -> Network | None:
+    """The network whose names and shapes are those below a prefix, in a library's index."""
+    begin = len(prefix)
+    shapes: Shapes = {name[begin:]: tuple(state.tensors[name].shape) for name in state.below(prefix)}
+    index = shape_index.index()
+    for part in _parts(shapes):
+        entries = index.fits(part)
+        groups = [
+            tuple(Architecture(family=each.library, arguments={"name": each.name}) for each in group)
+            for group in shape_index.distinct(entries)
+        ]
+        groups = groups or _resized(index.resized(part), part)
+        if groups:
+            label = prefix.strip(f".{APART}") or state.key or "backbone"
+            complete = [tuple(sorted(map(backbones.complete, group), key=_plainness)) for group in groups]
+            ordered = tuple(sorted(complete, key=lambda group: _plainness(group[0])))
+            return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), ordered)
+    return None
+
+
+def _plainness(architecture: Architecture) -> tuple[int, str]:
+    return len(architecture.arguments["name"]), architecture.arguments["name"]
+
+
+def _parts(shapes: Shapes) -> Iterator[Shapes]:
+    """The tensors, and what is left without a classifier, and without all that other words explain."""
+    yield shapes
+    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS.fullmatch(name)}
+    if len(bare) < len(shapes):
+        yield bare
+    own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
+    if len(own) < len(bare):
+        yield own
+    named = {name: shape for name, shape in bare.items() if unused_tensors.exact(name) is None}
+    if len(own) < len(named) < len(bare):
+        yield named
+
+
+def _resized(entries: tuple[Entry, ...], shapes: Shapes) -> list[tuple[Architecture, ...]]:
+    """The architectures at the size of images for which they have these shapes."""
+    fitting: list[tuple[Architecture, ...]] = []
+    for group in list(shape_index.distinct(entries))[:MOST_BUILT]:
+        for side in _sides(group[0], shapes):
+            arguments = {"name": group[0].name, "arguments": {"img_size": side}}
+            architecture = Architecture(family=group[0].library, arguments=arguments)
+            try:
+                if not backbones.misfits(architecture, shapes):
+                    fitting.append((architecture,))
+                    break
+            except UserError:
+                continue
+    return fitting
+
+
+def _sides(entry: Entry, shapes: Shapes) -> list[int]:
+    """Sizes of images that would make its largest sized tensor as long as it is."""
+    plain = backbones.build(Architecture(family=entry.library, arguments={"name": entry.name}), device="meta")
+    side = getattr(plain, "side", 224)
+    expected = backbones.shapes(plain.state_dict())
+    sides: dict[int, None] = {}
+    for name, shape in expected.items():
+        if not SIZED.fullmatch(name) or name not in shapes or shapes[name] == shape:
+            continue
+        before, now = max(math.prod(shape[:-1]), 1), max(math.prod(shapes[name][:-1]), 1)
+        for prefix in range(8):
+            old, new = math.isqrt(max(before - prefix, 0)), math.isqrt(max(now - prefix, 0))
+            if old and new and old**2 == before - prefix and new**2 == now - prefix and side * new % old == 0:
+                sides.setdefault(side * new // old)
+        for doubled in (1,):
+            old, new = (math.isqrt(before) + doubled) // 2, (math.isqrt(now) + doubled) // 2
+            if old and (2 * new - 1) ** 2 == now and side * new % old == 0:
+                sides.setdefault(side * new // old)
+    return list(sides)
