@@ -141,9 +141,9 @@ def _match(
     card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
     chosen: list[str] = []
     if not overrides:
-        guessed = backbones.assumptions(card.architecture)
+        own, guessed = card.architecture, backbones.assumptions(card.architecture)
         card, chosen = _settled_by_library(contents, reading, network, card, weights)
-        if card.architecture != architecture and chosen:
+        if card.architecture != own:
             assumed = [line for line in assumed if line not in guessed] + backbones.assumptions(card.architecture)
     card, overridden = _overridden(contents, card, weights, overrides)
     report = LoadReport(
