@@ -9,8 +9,8 @@ from transferbench.backbones import Shapes
 
 DEEPEST = 256
 """Blocks of a network at most: four times those of any that was published."""
-HEADS = {1280: 16, 1408: 16, 1664: 16}
-"""Of the widths whose published networks (H, g, G) have heads of other than 64 channels."""
+HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+"""Of the widths whose published networks (SO400M, H, g, G) have heads of other than 64 channels."""
 
 
 def usual_heads(dim: int) -> int:

@@ -92,7 +92,13 @@ def _of(
     if 2 * len(expected & canonical.keys()) < len(expected):
         return None
     spelled = {each for name in expected for each in naming.spell(name)} if naming.rows else expected
-    members = frozenset(name for name in names if name in spelled or name.endswith(COUNTER))
+    members = frozenset(
+        name
+        for name in names
+        if name in spelled
+        or name.endswith(COUNTER)
+        or expected & naming.rename({name: state.tensors[prefix + name]}).keys()
+    )
     shapes = backbones.shapes(naming.rename({name: state.tensors[prefix + name] for name in members}))
     misfits = len(backbones.misfits(architecture, shapes))
     label = prefix.strip(f".{APART}") or state.key or "backbone"
@@ -117,12 +123,13 @@ def _at(state: StateDict, prefix: str) -> Network | None:
         if groups := _indexed(part):
             return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
     spelled = [each for naming in _spelled(prefix, list(shapes)) if (each := _told(state, prefix, label, naming))]
-    if spelled:
-        return min(spelled, key=lambda network: network.misfits)
+    nearest = min(spelled, key=lambda network: network.misfits, default=None)
+    if nearest and not nearest.misfits:
+        return nearest
     for part in _parts(shapes):
         if groups := _of_another_depth(part):
             return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
-    return None
+    return nearest
 
 
 def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
@@ -186,6 +193,11 @@ def _of_another_depth(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
                 continue
             groups.setdefault(mark, []).append(cut)
     return _ordered([tuple(group) for group in groups.values()])
+
+
+def named(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
+    """A library's architectures of these names and shapes, whatever their depth."""
+    return _indexed(shapes) or _of_another_depth(shapes)
 
 
 def _ordered(groups: Iterable[tuple[Architecture, ...]]) -> tuple[tuple[Architecture, ...], ...]:
