@@ -19,7 +19,6 @@ from transferbench.checkpoints.states import DEEPEST
 from transferbench.checkpoints.unpickler import AttackError, Storage, Stored, Unpickler
 from transferbench.errors import UserError
 
-
 SCRIPT = "TorchScript"
 
 

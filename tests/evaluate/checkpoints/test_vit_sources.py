@@ -140,7 +140,9 @@ def eva02_pretrained() -> tuple[nn.Module, Any]:
     made = network("eva02_tiny_patch14_224", depth=2, use_fc_norm=False)
     state = spelled(dict(made.state_dict()), (r"mlp\.fc1", "mlp.w12"), (r"mlp\.fc2", "mlp.w3"))
     rotary = {f"rope.freqs_{each}": torch.ones(256, 64) for each in ("cos", "sin")}
-    return made, {"model": {**state, **rotary, "mask_token": torch.ones(1, 1, 192), "lm_head.weight": torch.ones(9, 192)}}
+    return made, {
+        "model": {**state, **rotary, "mask_token": torch.ones(1, 1, 192), "lm_head.weight": torch.ones(9, 192)}
+    }
 
 
 def eva02_separate() -> tuple[nn.Module, Any]:
@@ -295,7 +297,9 @@ def test_the_periods_of_the_file_are_computed_with() -> None:
 def test_an_activation_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     made = network("vit_base_patch32_clip_224", **CLIP)
     torch.save(clip_names(made), tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"vit_base_patch32_clip_224, timm:vit_base_patch32_clip_quickgelu_224.*--as") as no:
+    with pytest.raises(
+        UserError, match=r"vit_base_patch32_clip_224, timm:vit_base_patch32_clip_quickgelu_224.*--as"
+    ) as no:
         load(tmp_path / "a.pth")
     said = str(no.value).rpartition("Say which it is: ")[2].removeprefix("--as ").split(" --as ")
     images = torch.randn(1, 3, 224, 224)

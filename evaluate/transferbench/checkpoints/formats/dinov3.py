@@ -1,6 +1,6 @@
-"""DINOv3's vision transformers (facebookresearch/dinov3): published backbones, a training's teacher, transformers, timm.
+"""DINOv3's vision transformers (facebookresearch/dinov3): published, a training's teacher, by transformers, by timm.
 
-Features are the class token: what `dinov3/eval/knn.py` and transformers' pooler take, and not timm, which pools patches.
+Features are the class token: what `dinov3/eval/knn.py` and transformers' pooler take. timm pools the patches.
 """
 
 import torch

@@ -61,7 +61,12 @@ NAMINGS = (
         _separate,
         recomputed=ROTARY,
         library="timm",
-        templates=("eva02_tiny_patch14_224", "eva02_small_patch14_224", "eva02_base_patch14_224", "eva02_large_patch14_224"),
+        templates=(
+            "eva02_tiny_patch14_224",
+            "eva02_small_patch14_224",
+            "eva02_base_patch14_224",
+            "eva02_large_patch14_224",
+        ),
         tells=_of_masked_modeling,
         beside=HEAD,
     ),

@@ -10,11 +10,12 @@ from transferbench.checkpoints.naming import Naming, Row, Shapes, Weights
 BIAS = re.compile(r"(blocks\.\d+\.attn\.)qkv\.bias")
 MASK = ".qkv.bias_mask"
 PERIODS = "rope_embed.periods"
-TEMPLATES = tuple(
-    f"vit_{size}_patch16_dinov3{bias}"
-    for bias in ("_qkvb", "")
-    for size in ("small", "base", "large", "small_plus", "huge_plus")
-) + ("vit_tiny_patch16_dinov3_qkvb", "vit_7b_patch16_dinov3")
+SIZES = ("small", "base", "large", "small_plus", "huge_plus")
+TEMPLATES = (
+    *(f"vit_{size}_patch16_dinov3{bias}" for bias in ("_qkvb", "") for size in SIZES),
+    "vit_tiny_patch16_dinov3_qkvb",
+    "vit_7b_patch16_dinov3",
+)
 
 ORIGINAL: tuple[Row, ...] = (
     ("storage_tokens", "reg_token"),
@@ -58,7 +59,9 @@ def _split(weights: Weights) -> Weights:
     A bias of the keys that is not zero stays and fits nothing: rotated keys make it count.
     """
     split: Weights = {}
-    masks = {n: m for n, m in weights.items() if n.endswith(MASK) and _shape(m) == _shape(weights.get(n[: -len("_mask")]))}
+    masks = {
+        n: m for n, m in weights.items() if n.endswith(MASK) and _shape(m) == _shape(weights.get(n[: -len("_mask")]))
+    }
     for name, tensor in weights.items():
         match = BIAS.fullmatch(name)
         if name in masks or (name == PERIODS and _heads(weights)):
