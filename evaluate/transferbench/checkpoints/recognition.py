@@ -261,7 +261,7 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         if len(network.architectures) != 1:
             return None, []
         (stated, *_), *_ = network.architectures
-        lost = backbones.misfits(stated, shapes, note) if network.misfits else []
+        lost = backbones.misfits(stated, shapes, note) if network.misfits or network.naming.library else []
         nearest = f"Nearest: {stated.family}:{stated.name}, with {len(lost)} mismatch(es): " if lost else ""
         return stated, [nearest + _listed(lost)] if lost else []
     try:
