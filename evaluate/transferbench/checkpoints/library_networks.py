@@ -18,9 +18,14 @@ from transferbench.errors import UserError
 AS_IT_IS = Naming("the library's own names", ())
 DEEPEST = 5
 """Parts of a name that a prefix may have."""
-CLASSIFIERS = re.compile(
-    r"(?:fc|classifier|head|head\.fc|head_dist|last_linear|heads\.head|head\.l|logits)\.(?:weight|bias)"
+CLASSIFIERS = tuple(
+    re.compile(rf"(?:{names})\.(?:weight|bias)")
+    for names in (
+        r"fc|classifier|head|head\.fc|last_linear|heads\.head|logits",
+        r"(?:(?:fc|classifier|last_linear|classif|aux_head|logits)|heads?(?:_dist)?(?:\.\w+){0,2})",
+    )
 )
+"""What timm's and torchvision's classifiers are called: the usual ones, and all."""
 MOST_BUILT = 6
 """Architectures that are built, on the meta device, to see for which size of images they have the shapes."""
 
@@ -130,9 +135,11 @@ def _plainness(architecture: Architecture) -> tuple[int, str]:
 def _parts(shapes: Shapes) -> Iterator[Shapes]:
     """The tensors, and what is left without a classifier, and without all that other words explain."""
     yield shapes
-    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS.fullmatch(name)}
-    if len(bare) < len(shapes):
-        yield bare
+    for pattern in CLASSIFIERS:
+        bare = {name: shape for name, shape in shapes.items() if not pattern.fullmatch(name)}
+        if len(bare) < len(shapes):
+            yield bare
+    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS[0].fullmatch(name)}
     own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
     if len(own) < len(bare):
         yield own

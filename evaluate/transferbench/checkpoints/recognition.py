@@ -11,7 +11,7 @@ from transferbench.checkpoints.equality import compute_alike
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import applied, stated_architecture, stated_format
+from transferbench.checkpoints.overrides import ARCH, applied, stated_architecture, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -57,8 +57,10 @@ def recognize(
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
+    said = overrides
     layout, overrides = stated_format(overrides)
     stated, overrides = stated_architecture(overrides)
+    is_settled = layout is not None or any(each.startswith(ARCH) for each in said)
     states, every = _networks(contents, stated or described)
     if not states:
         raise UserError(
@@ -70,7 +72,7 @@ def recognize(
         every = _whole(contents, every, stated or described)
     for reading in _readings(contents, states, every, layout):
         try:
-            return _match(contents, reading, every, encoder, overrides)
+            return _match(contents, reading, every, encoder, (overrides, is_settled))
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
@@ -116,8 +118,14 @@ def _readings(
 
 
 def _match(
-    contents: Contents, reading: Interpretation, every: list[Network], encoder: str | None, overrides: Sequence[str]
+    contents: Contents,
+    reading: Interpretation,
+    every: list[Network],
+    encoder: str | None,
+    said: tuple[Sequence[str], bool],
 ) -> Match:
+    """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
+    overrides, is_settled = said
     network = _chosen(contents, reading, every, encoder)
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
@@ -140,7 +148,8 @@ def _match(
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
     card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
     chosen: list[str] = []
-    if not overrides:
+    is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
+    if not is_settled:
         own, guessed = card.architecture, backbones.assumptions(card.architecture)
         card, chosen = _settled_by_library(contents, reading, network, card, weights)
         if card.architecture != own:
@@ -263,12 +272,13 @@ def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> li
     )
 
 
-def _ambiguous(contents: Contents, network: Network) -> UserError:
+def _ambiguous(contents: Contents, network: Network, own: str = "") -> UserError:
     """Several architectures that compute otherwise have the names and shapes of this file."""
     names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
     return UserError(
         f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
-        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}"
+        f"{_listed(names, 20)}. Say which it is: --as arch={own or names[0]}."
+        + (f" ({own}: as {names[0]} computes)" if own else "")
     )
 
 
@@ -285,17 +295,18 @@ def _settled_by_library(
     """
     if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
         return card, []
-    alike = [
-        group for group in network.architectures if compute_alike((card.architecture, weights), (group[0], weights))
-    ]
-    others = [group[0] for group in network.architectures if group not in alike]
+    named = (group for group in network.architectures if any(each.name == card.architecture.name for each in group))
+    ours = card.architecture, weights
+    computed = (group for group in network.architectures if compute_alike(ours, (group[0], weights)))
+    alike = next(named, None) or next(computed, None)
+    others = [group[0] for group in network.architectures if group is not alike]
     if not alike and len(others) == 1:
         word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
-        return card.model_copy(update={"architecture": others[0]}), [word, *backbones.assumptions(others[0])]
+        return card.model_copy(update={"architecture": others[0]}), [word]
     if not others:
         return card, []
     if not alike or reading.format == networks.UNKNOWN:
-        raise _ambiguous(contents, network)
+        raise _ambiguous(contents, network, card.architecture.family if alike else "")
     names = [f"{each.family}:{each.name}" for each in others]
     return card, [
         f"read as {card.architecture.name}, as {reading.format}'s files are; other networks have the same names and "
