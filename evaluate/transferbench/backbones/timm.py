@@ -19,7 +19,10 @@ from transferbench.settings import Settings
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 
 FORBIDDEN = frozenset(
-    {"pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"}
+    {
+        *("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"),
+        *("scriptable", "exportable", "no_jit"),
+    }
 )
 """What fetches or reads weights, or makes something else of the network."""
 POOLS = {"token": "token", "mean": "avg"}
@@ -78,11 +81,11 @@ def network(arguments: Arguments) -> nn.Module:
     Raises:
         ValueError: when timm does not build it from these arguments.
     """
-    pool = {"global_pool": POOLS[arguments.pooling]} if arguments.pooling != "library" else {}
+    given = _tupled(arguments.arguments)
+    if arguments.pooling != "library":
+        given["global_pool"] = POOLS[arguments.pooling]
     try:
-        return timm.create_model(
-            arguments.name, pretrained=False, num_classes=0, **_tupled(arguments.arguments), **pool
-        )
+        return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"timm does not build {arguments.name}: {error}") from None
 

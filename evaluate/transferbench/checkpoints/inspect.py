@@ -12,7 +12,7 @@ from transferbench.checkpoints import LoadReport, Origin, load
 from transferbench.checkpoints import first_conv_stats as filters
 from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.first_conv_stats import FirstConvStats
-from transferbench.checkpoints.networks import distinct
+from transferbench.checkpoints.networks import distinct, labels
 from transferbench.checkpoints.safe_globals import Inert
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
@@ -54,14 +54,14 @@ def inspect(
         UserError: as `load` does.
     """
     located, contents, match = opened(file, encoder, overrides)
-    path = located.path
+    path, there = located.path, distinct(match.networks)
     return Inspection(
         path=str(path),
         size_mb=path.stat().st_size / 1e6,
         container=contents.container,
         format=match.report.format,
         encoder=match.report.encoder,
-        encoders={network.label: network.address for network in distinct(match.networks)},
+        encoders=dict(zip(labels(there), [network.address for network in there], strict=True)),
         architecture=match.card.architecture,
         architecture_name=match.card.architecture.name,
         width=backbones.build(match.card.architecture, device="meta").width,

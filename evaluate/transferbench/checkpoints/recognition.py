@@ -68,8 +68,8 @@ def recognize(
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
     refusals: list[UserError] = []
-    if stated or described:
-        every = _whole(contents, every, stated or described)
+    if known := stated or described:
+        every = _whole(contents, every, known)
     for reading in _readings(contents, states, every, layout):
         try:
             return _match(contents, reading, every, encoder, (overrides, is_settled))
@@ -212,10 +212,13 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
 
 def _chosen(contents: Contents, reading: Interpretation, every: list[Network], wanted: str | None) -> Network:
     """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
-    labels = [network.label for network in networks.distinct(reading.networks)]
+    whole = tuple(network for network in every if network.misfits == 0)
+    there = networks.distinct((*reading.networks, *whole) if reading.layout.names_only else reading.networks)
+    labels = networks.labels(there)
     if wanted is not None:
-        chosen = next((network for network in reading.networks if wanted in _names(network)), None)
-        alike = [n for n in reading.networks if any({wanted, n.label} <= words for words in SYNONYMS)]
+        chosen = next((network for network in there if wanted in _names(network)), None)
+        chosen = chosen or next((n for n, label in zip(there, labels, strict=True) if label == wanted), None)
+        alike = [n for n in there if any({wanted, n.label} <= words for words in SYNONYMS)]
         if chosen is None and len(alike) != 1:
             raise unknown(f"network of {contents.path}", wanted, labels)
         return chosen or alike[0]
@@ -223,8 +226,8 @@ def _chosen(contents: Contents, reading: Interpretation, every: list[Network], w
         return lost[0]
     if reading.rivals > 1:
         raise UserError(
-            f"{contents.path} is of unknown source and holds {reading.rivals} networks: {', '.join(labels)}. "
-            "Choose one with --encoder."
+            f"{contents.path} holds {reading.rivals} networks and nothing in it says which is meant: "
+            f"{', '.join(labels)}. Choose one with --encoder {labels[0]}."
         )
     return reading.networks[0]
 

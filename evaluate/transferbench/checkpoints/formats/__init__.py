@@ -121,6 +121,8 @@ class Layout:
     beside: tuple[str, ...] = ()
     header: str | None = None
     when: Callable[[File], bool] = _always
+    names_only: bool = False
+    """Whether only the network's own names tell the source: then it does not say which of several is meant."""
     refusal: str = ""
     """Why such a file cannot be loaded; it then needs no encoder."""
     settle: Callable[[Architecture, File], Settled] = _nothing
