@@ -145,9 +145,13 @@ def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | Non
 
 
 def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a plain ViT's tensors do not tell of it, as `NAME=VALUE` of our own family."""
+    """What our own family has to be told to compute what such a network does; nothing where it does not."""
     with uninitialized(), torch.device("meta"):
-        built = network(Arguments.model_validate(dict(arguments)))
+        return untold(network(Arguments.model_validate(dict(arguments))))
+
+
+def untold(built: nn.Module) -> tuple[str, ...]:
+    """What the tensors of a network of timm's do not tell our own ViT, as `NAME=VALUE`."""
     if not isinstance(built, VisionTransformer):
         return ()
     vit: Any = built

@@ -6,7 +6,7 @@ PLACES = (ROOT, "state_dict", "model", "model_state_dict", "network")
 ENCODERS = (EncoderSpec("backbone", "", PLACES), EncoderSpec("ema", "", ("model_ema",)))
 
 NAMES = r"layer\d\.\d+\.conv1\.weight", r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
-TRAINING = ("model", "optimizer", "lr_scheduler", "epoch", "args")
+TRAINING = ("model", "model_ema", "lr_scheduler", "args")
 
 LAYOUTS = (
     *(Layout(ENCODERS, evidence=(each,), names_only=True) for each in NAMES),
