@@ -275,13 +275,12 @@ def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> li
     )
 
 
-def _ambiguous(contents: Contents, network: Network, own: str = "") -> UserError:
+def _ambiguous(contents: Contents, network: Network) -> UserError:
     """Several architectures that compute otherwise have the names and shapes of this file."""
     names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
     return UserError(
         f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
-        f"{_listed(names, 20)}. Say which it is: --as arch={own or names[0]}."
-        + (f" ({own}: as {names[0]} computes)" if own else "")
+        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}."
     )
 
 
@@ -290,8 +289,8 @@ def _settled_by_library(
 ) -> tuple[Card, list[str]]:
     """Our network, or the library's where only that has these names and shapes; and what others there are.
 
-    A recognized source settles which network it is. Otherwise ours is taken where it computes what one of the library's
-    does; the others are told, and where the source is unknown they must be chosen from.
+    A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken where
+    it computes what one of the library's does, and the others are told; where it does not, they must be chosen from.
 
     Raises:
         UserError: when several fit and nothing says which it is.
@@ -308,12 +307,12 @@ def _settled_by_library(
         return card.model_copy(update={"architecture": others[0]}), [word]
     if not others:
         return card, []
-    if not alike or reading.format == networks.UNKNOWN:
-        raise _ambiguous(contents, network, card.architecture.family if alike else "")
+    if not alike:
+        raise _ambiguous(contents, network)
     names = [f"{each.family}:{each.name}" for each in others]
     return card, [
-        f"read as {card.architecture.name}, as {reading.format}'s files are; other networks have the same names and "
-        f"shapes ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
+        f"read as {card.architecture.name}, the plainest of several networks of these names and shapes that compute "
+        f"differently ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
     ]
 
 
