@@ -129,6 +129,14 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return dict(_shapes_of(complete(architecture).model_dump_json()))
 
 
+def side(architecture: Architecture) -> int:
+    """The side of the images that the network is made for, pixels; 224 where its family does not say."""
+    if "image_size" in architecture.arguments:
+        return int(architecture.arguments["image_size"])
+    family = FAMILIES.registered(architecture.family)
+    return int(family.side(architecture.arguments)) if hasattr(family, "side") else 224
+
+
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """The tensors' shapes by name."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -161,6 +161,15 @@ def untold(built: nn.Module) -> tuple[str, ...]:
     return (f"heads={heads}", f"norm_eps={eps}", *([f"pooling={pooling}"] if pooling else []))
 
 
+def side(arguments: Mapping[str, Any]) -> int:
+    """Of the images that the network is made for, pixels: as it is told, else of its default weights."""
+    told = dict(arguments.get("arguments") or {}).get("img_size")
+    if told is not None:
+        return int(told[-1] if isinstance(told, list | tuple) else told)
+    config = timm.get_pretrained_cfg(str(arguments["name"]))
+    return int(config.input_size[-1]) if config else 224
+
+
 def version() -> str:
     """timm's version."""
     return timm.__version__

@@ -22,6 +22,11 @@ from transferbench.errors import UserError, unknown
 SHOWN = 8
 """How many names an error lists."""
 MOST_EPOCHS = 1_000_000
+WAYS = (
+    "If you know whose network it is, say so: --as arch=timm:NAME (or torchvision:, transformers:, open_clip:, or your "
+    "own python:FILE.py:FUNCTION); or hand the module over from Python: transferbench.evaluate(module, ...)."
+)
+"""How a network that is not recognized can be judged all the same."""
 UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
 """Formats that are names alone, which networks of other computations share."""
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
@@ -107,7 +112,7 @@ def _readings(
         few = ". They may be a head without its backbone" if count < networks.SMALLEST else ""
         raise UserError(
             f"{contents.path}: no network of a known architecture among {count} tensors: "
-            f"{_listed([*islice(names, 6)], 6, count)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
+            f"{_listed([*islice(names, 6)], 6, count)}{few}. {WAYS}"
         )
     if asked and not readings:
         raise UserError(
@@ -141,7 +146,8 @@ def _match(
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
-        raise UserError(f"{where} is refused.\n" + "\n".join(problems))
+        ways = "" if is_settled else f"\n{WAYS}"
+        raise UserError(f"{where} is refused.\n" + "\n".join(problems) + ways)
     weights, notes = completed(contents.path, weights, architecture)
     identity = digest(weights)
     if card and stated_digest(contents.header) != identity:
@@ -252,8 +258,9 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         return backbones.identify(shapes, note), []
     except UserError as error:
         statistics = [name for name in shapes if "running_" in name]
+        has_norms = "running_mean" in str(error)
         lost = "\nNo batch-norm statistics: they were not saved, and without them the network cannot be evaluated."
-        return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
+        return None, [str(error) + (lost if has_norms and not statistics and network.misfits >= SHOWN else "")]
 
 
 def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> list[Network]:
@@ -289,8 +296,8 @@ def _settled_by_library(
 ) -> tuple[Card, list[str]]:
     """Our network, or the library's where only that has these names and shapes; and what others there are.
 
-    A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken where
-    it computes what one of the library's does, and the others are told; where it does not, they must be chosen from.
+    A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken if
+    it computes what one of the library's does, and the others are told; if it does not, they must be chosen from.
 
     Raises:
         UserError: when several fit and nothing says which it is.

@@ -18,11 +18,12 @@ def inspect_(
     encoder: Annotated[str | None, typer.Option(help="Which network, if the file holds several.")] = None,
     as_: Annotated[list[str] | None, typer.Option("--as", help="State what the file does not tell: heads=12.")] = None,
     hashes: Annotated[bool, typer.Option("--sha256", help="Hash the whole file too.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Name every tensor that is left out.")] = False,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
     from transferbench.checkpoints.inspect import inspect
 
-    for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
+    for name, value in facts(inspect(file, encoder, as_ or [], hashes), keys).items():
         printing.say(f"{name:13} {value}")
 
 
