@@ -14,7 +14,7 @@ from transferbench.errors import unknown
 from transferbench.fields import REQUIRED, Row, rows, shown
 from transferbench.plugins import is_outside
 from transferbench.settings import Settings
-from transferbench.tasks import TASKS
+from transferbench.tasks import TASKS, Labeled, Task
 
 HEADS = ("name", "type and range", "default", "meaning")
 RESOLVED = ("name", "type and range", "default", "value", "", "meaning")
@@ -125,12 +125,12 @@ def example(config: type[Settings]) -> str | None:
 
 
 def _of_task(name: str) -> Sheet:
-    task = TASKS.load(name)
+    task: Task = TASKS.load(name)
     config: type[Settings] = task.Config
     version = (
         f"Version {task.VERSION}; the backbone {'stays frozen' if task.FROZEN else 'is trained too'}; main score: "
     )
-    images = "" if "boxes" in getattr(task, "LABELS", ()) else IMAGES
+    images = "" if isinstance(task, Labeled) and "boxes" in task.LABELS else IMAGES
     told = (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.", images, _in_quick(name))
     text = "\n".join(filter(None, told))
     grids = [declared(rows(config))]

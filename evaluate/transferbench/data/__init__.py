@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int8, Int64, UInt8
@@ -198,15 +198,41 @@ class LabeledImages:
         )
 
 
+@runtime_checkable
+class Source(Protocol):
+    """What a file in `sources` offers; it may offer a line `HELP` (`Helping`) and `download` (`Downloadable`) too."""
+
+    def open_split(self, where: Path, split: str) -> LabeledImages:
+        """One split of what lies at `where`."""
+        ...
+
+
+@runtime_checkable
+class Helping(Protocol):
+    """A source that says in a line, `HELP`, how to get it."""
+
+    HELP: str
+
+
+@runtime_checkable
+class Downloadable(Protocol):
+    """A source that a program can fetch."""
+
+    def download(self, where: Path) -> None:
+        """Fetch it into the folder `where`."""
+        ...
+
+
 def download(data: str, root: Path) -> Path:
     """Fetch a data set into its folder under `root`.
 
     Raises:
         UserError: when it cannot be fetched by a program, or the network fails.
     """
-    source = SOURCES.load(data)
-    if not hasattr(source, "download"):
-        raise UserError(f"'{data}' cannot be downloaded by this command. {source.HELP}")
+    source: Source = SOURCES.load(data)
+    if not isinstance(source, Downloadable):
+        how = f" {source.HELP}" if isinstance(source, Helping) else ""
+        raise UserError(f"'{data}' cannot be downloaded by this command.{how}")
     try:
         source.download(root / data)
     except (OSError, RuntimeError) as error:
