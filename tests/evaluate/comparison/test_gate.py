@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from transferbench import records
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, Origin
 from transferbench.data.transforms import Preprocess
 from transferbench.records import Record, Score
-from transferbench.records import record as records
 
 shared = runpy.run_path(str(Path(__file__).parents[1] / "records/test_records.py"))
 a_record, ARCHITECTURE = shared["a_record"], shared["ARCHITECTURE"]
