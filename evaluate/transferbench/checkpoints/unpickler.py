@@ -30,7 +30,7 @@ class AttackError(Exception):
 if TYPE_CHECKING:
 
     class _PythonUnpickler(pickle.Unpickler):
-        """What of `pickle._Unpickler` the class below builds on, and type stubs leave out (Python 3.11 to 3.14)."""
+        """What of `pickle._Unpickler` the class below builds on, and type stubs leave out."""
 
         dispatch: ClassVar[dict[int, Callable[[Any], None]]]
         """By opcode: the method that carries it out."""
