@@ -219,10 +219,11 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
 def _chosen(contents: Contents, reading: Interpretation, every: list[Network], wanted: str | None) -> Network:
     """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
     whole = tuple(network for network in every if network.misfits == 0)
-    there = networks.distinct((*reading.networks, *whole) if reading.layout.names_only else reading.networks)
+    meant = (*reading.networks, *whole) if reading.layout.names_only else reading.networks
+    there = networks.distinct(meant)
     labels = networks.labels(there)
     if wanted is not None:
-        chosen = next((network for network in there if wanted in _names(network)), None)
+        chosen = next((network for network in meant if wanted in _names(network)), None)
         chosen = chosen or next((n for n, label in zip(there, labels, strict=True) if label == wanted), None)
         alike = [n for n in there if any({wanted, n.label} <= words for words in SYNONYMS)]
         if chosen is None and len(alike) != 1:
