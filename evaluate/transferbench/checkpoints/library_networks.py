@@ -67,15 +67,13 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     Every naming scheme is tried: a source may spell a library's network otherwise than the library.
     """
     expected = {name for name in backbones.expected_shapes(architecture) if not name.endswith(COUNTER)}
-    options: list[Network] = []
+    places: list[Network] = []
     for state in states:
         for prefix in _prefixes(state):
-            for naming in (AS_IT_IS, *_schemes()):
-                network = _of(state, prefix, naming, expected, architecture)
-                if network is not None:
-                    options.append(network)
-    order = {id(network): at for at, network in enumerate(options)}
-    return sorted(options, key=lambda network: (network.misfits, order[id(network)]))
+            spelled = (_of(state, prefix, naming, expected, architecture) for naming in (AS_IT_IS, *_schemes()))
+            if options := [network for network in spelled if network is not None]:
+                places.append(min(options, key=lambda network: network.misfits))
+    return sorted(places, key=lambda network: network.misfits)
 
 
 def _schemes() -> Iterator[Naming]:
@@ -143,6 +141,9 @@ def _parts(shapes: Shapes) -> Iterator[Shapes]:
     own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
     if len(own) < len(bare):
         yield own
+    kept = {name: shape for name, shape in bare.items() if name.startswith("head") or name in own}
+    if len(own) < len(kept) < len(bare):
+        yield kept
     named = {name: shape for name, shape in bare.items() if unused_tensors.exact(name) is None}
     if len(own) < len(named) < len(bare):
         yield named
