@@ -120,13 +120,19 @@ def test_a_file_that_is_written_again_with_the_same_weights_is_judged(files: lis
     assert {each.status for each in work.run()} == {"ok"}
 
 
-def test_where_a_process_cannot_build_no_process_begins(files: list[Path], tmp_path: Path):
+def test_where_a_process_cannot_build_no_process_begins(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     class Two(Runtime):
         """This process, and one that sees another file."""
 
         def gather_objects(self, value: object) -> list[object]:  # pyright: ignore[reportIncompatibleMethodOverride]
             return [value, "the other's reason" if value == "" else value]
 
+    def begun(*_: object) -> None:
+        raise AssertionError("a job has begun")
+
+    monkeypatch.setattr("transferbench.run.scratch.claimed", begun)
     work = prepared(files[:1], cache=tmp_path / "cache")
     found = list(replace(work, execution=replace(work.execution, runtime=Two(torch.device("cpu")))).run())
     assert {(each.error, each.seconds) for each in found} == {("the other's reason", 0)}
