@@ -12,7 +12,7 @@ from torch import nn
 from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.load import load, wrap
+from transferbench.checkpoints.load import examine, wrap
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
@@ -85,6 +85,8 @@ class Execution:
 @dataclass(frozen=True)
 class Evaluation:
     """Work that is checked and ready: every setting is valid, every file is read, some data is here.
+
+    No network of a file and no control is built before its turn (`Candidate.built`), and each goes after it.
 
     `problems` holds what planning or forecasting raised, by the numbers of assignment and job: such a job is not run,
     and its record says so.
@@ -251,8 +253,8 @@ def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache)
         return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
-        return load(path, name, request.encoder, request.stated), True
-    return load(model, None, request.encoder, request.stated), False
+        return examine(path, name, request.encoder, request.stated), True
+    return examine(model, None, request.encoder, request.stated), False
 
 
 def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:

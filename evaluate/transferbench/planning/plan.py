@@ -101,6 +101,10 @@ def problems_of(jobs: Sequence[Job], datasets: DatasetCache) -> dict[int, str]:
 
 def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, bench: Bench) -> list[Estimate]:
     """An estimate of each job, whose data must be here; features that are kept or another job extracts cost nothing."""
+    try:
+        candidate = candidate.built() if jobs else candidate
+    except Exception as error:
+        return [Estimate(candidate.name, job, 0, 0.0, 0, told(error)) for job in jobs]
     speeds: dict[tuple[str, int | None], Speed] = {}
     extracted: set[str] = set()
     estimates: list[Estimate] = []
