@@ -13,9 +13,9 @@ from torch import nn
 from transferbench import backbones, state
 from transferbench.backbones import LIVE, Architecture, Backbone
 from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest, reading
-from transferbench.checkpoints.downloads import Located, opened
+from transferbench.checkpoints.downloads import Located, matched, opened
 from transferbench.checkpoints.live import Live, is_of_a_family
-from transferbench.checkpoints.recognition import Match, recognize
+from transferbench.checkpoints.recognition import Match
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 
@@ -50,7 +50,7 @@ def examine(
     """
     located, _, match = opened(file, encoder, overrides)
     empty = backbones.build(match.card.architecture, device="meta").eval()
-    again = partial(_read_again, encoder=encoder, overrides=(*located.overrides, *overrides))
+    again = partial(_read_again, located=located, encoder=encoder, overrides=overrides)
     return replace(_candidate(located, match, name, empty), build=again)
 
 
@@ -74,9 +74,10 @@ def _filled(match: Match) -> Backbone:
     return backbone.eval()
 
 
-def _read_again(candidate: Candidate, encoder: str | None, overrides: Sequence[str]) -> nn.Module:
-    assert candidate.path is not None, "it was read from a file"
-    match = recognize(reading.read(candidate.path), encoder, overrides)
+def _read_again(
+    candidate: Candidate, located: Located, encoder: str | None, overrides: Sequence[str]
+) -> nn.Module:
+    match, _ = matched(reading.read(located.path), located, encoder, overrides)
     card, now = candidate.card, match.card
     if match.digest != candidate.digest:
         changed = f"its network had the digest {candidate.digest[:12]}, and has {match.digest[:12]} now"

@@ -104,7 +104,7 @@ def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, 
     try:
         candidate = candidate.built() if jobs else candidate
     except Exception as error:
-        return [Estimate(candidate.name, job, 0, 0.0, 0, told(error)) for job in jobs]
+        return [Estimate(candidate.name, job, 0, 0.0, 0, error_text(error)) for job in jobs]
     speeds: dict[tuple[str, int | None], Speed] = {}
     extracted: set[str] = set()
     estimates: list[Estimate] = []

@@ -91,7 +91,7 @@ def _built(candidate: Candidate, here: runtime.Runtime) -> Candidate | str:
         found = candidate.built()
     except Exception as error:
         stopping.check()
-        found = told(error)
+        found = error_text(error)
     problems = here.gather_objects(found if isinstance(found, str) else "")
     return next(filter(None, problems), found)
 

@@ -68,7 +68,7 @@ def opened(
     """
     located = _with_what_lies_beside(locate(file))
     contents = reading.read(located.path)
-    match, notes = _matched(contents, located, encoder, overrides)
+    match, notes = matched(contents, located, encoder, overrides)
     report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes]})
     origin = match.card.origin.model_copy(update={"source": located.source})
     card = match.card.model_copy(update={"origin": origin}) if located.source else match.card
@@ -89,7 +89,7 @@ def _with_what_lies_beside(located: Located) -> Located:
     )
 
 
-def _matched(
+def matched(
     contents: Contents, located: Located, encoder: str | None, overrides: Sequence[str]
 ) -> tuple[Match, list[str]]:
     """The network that fits, and what is to be said of the choice."""
