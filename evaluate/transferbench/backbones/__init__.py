@@ -68,6 +68,39 @@ class Backbone(nn.Module):
 
 
 @runtime_checkable
+class TokenBackbone(Protocol):
+    """A backbone whose layers give tokens, which a setting `layer=last:N` takes; others give their `stages`.
+
+    How many of the first tokens are no patches, it says as `num_prefix_tokens` (none where it does not), and that there
+    are such and none of them is a class token, as `has_class_token = False`.
+    """
+
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last `layers` blocks or stages in order, each `b n d`; of all where there are fewer.
+
+        `normed`: through the network's last norm, each one that the norm is made for. A norm that is applied to the
+        pooled vector has no part in it.
+
+        Raises:
+            UserError: without `normed`, where there is no such norm.
+        """
+        ...
+
+
+@runtime_checkable
+class OutputBackbone(Protocol):
+    """A backbone with several outputs beside the one that `forward` gives."""
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Further outputs by name, each `b d`.
+
+        `pooler`: what the network's own pooling head makes; `embedding`: the features in front of a projection;
+        `projector`: behind it, as CLIP's embedding that images share with texts.
+        """
+        ...
+
+
+@runtime_checkable
 class Family(Protocol):
     """What a file in this folder offers."""
 

@@ -94,6 +94,16 @@ class ViT(VisionTransformer, Backbone):
         rows = images.shape[-2] // self.patch_embed.patch_size[0]
         return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
 
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last blocks, each `b n d`; a norm after the pooling has no part in them."""
+        x = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images))))
+        found: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number >= len(self.blocks) - layers:
+                found.append(self.norm(x) if normed else x)
+        return found
+
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Class token or mean token, `b d`."""
         tokens = self.forward_features(images)

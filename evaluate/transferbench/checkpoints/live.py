@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from transferbench import backbones, settings
-from transferbench.backbones import LIVE, Architecture, Backbone
+from transferbench.backbones import LIVE, Architecture, Backbone, OutputBackbone, TokenBackbone
 from transferbench.checkpoints import digest
 from transferbench.checkpoints.behavior import Behavior, computes_alike, observed
 from transferbench.errors import UserError
@@ -21,6 +21,11 @@ class Live(Backbone):
         self.behavior = observed(self, crop)
         self.width = self.behavior.width
         self.num_prefix_tokens = _prefix(module)
+        self.has_class_token = bool(getattr(module, "has_class_token", True))
+        if isinstance(module, TokenBackbone):
+            self.tokens = module.tokens
+        if isinstance(module, OutputBackbone):
+            self.outputs = module.outputs
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         self.architecture = Architecture(family=LIVE, arguments={"class": kind, "width": self.width})
 
