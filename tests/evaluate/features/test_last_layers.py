@@ -2,7 +2,9 @@
 
 import pydantic
 import pytest
+import timm
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench import settings
@@ -194,6 +196,27 @@ def test_a_live_network_gives_the_tokens_of_what_it_holds(vit):
     )
 
 
+@torch.no_grad()
+def test_networks_of_timm_give_their_last_layers_too():
+    tokens = VisionTransformer(24, 8, num_classes=0, embed_dim=32, depth=3, num_heads=2, reg_tokens=2).eval()
+    maps = timm.create_model("resnet10t", num_classes=0).eval()
+    for network, widths in ((tokens, [32, 32]), (maps, [256, 512])):
+        live = Live(network, 24)
+        last = network.forward_intermediates(images(), indices=2, norm=True, intermediates_only=True)
+        expected = torch.cat([each.mean((2, 3)) for each in last], 1)
+        assert expected.shape[1] == sum(widths)
+        found = forward(live, images(), FeatureSpec(layer="last:2"))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    live, both = Live(tokens, 24), FeatureSpec(pooling="token+mean")
+    every = tokens.forward_features(images())
+    expected = torch.cat([every[:, 0], every[:, 3:].mean(1)], 1)
+    torch.testing.assert_close(forward(live, images(), both), expected, atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match=r"Expected last:3 or fewer"):
+        forward(live, images(), FeatureSpec(layer="last:4"))
+    with pytest.raises(UserError, match=r"norm=false: ResNet has no norm"):
+        forward(Live(maps, 24), images(), FeatureSpec(norm=False))
+
+
 def test_a_pooling_or_norm_without_a_layer_is_of_the_last():
     assert FeatureSpec(pooling="token+mean") == FeatureSpec(layer="last", pooling="token+mean")
     assert FeatureSpec.model_validate({"pooling": "mean"}).layer == "last"
@@ -244,7 +267,7 @@ def test_a_label_says_which_layer_it_is_of():
     assert label("logistic", **four) == "logistic (layer=last:4, pooling=token)"
     assert label("knn", norm=False) == "k-NN (layer=last, norm=false)"
     assert label("knn", preset="dino", **four) == "20-NN (dino, layer=last:4, pooling=token)"
-    assert label("linear", preset="moco", layer="last") == "linear (layer=last, moco)"
+    assert label("linear", preset="moco", layer="last") == "linear (moco, layer=last)"
     assert label("linear", epochs=3, pooling="mean") == "linear (layer=last)"
 
 
