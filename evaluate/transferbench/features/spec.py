@@ -182,8 +182,8 @@ def _named(backbone: nn.Module, kind: str, images: Tensor) -> Mapping[str, Tenso
     """The backbone's further outputs or its stages; empty where it has none."""
     if kind == "outputs":
         return backbone.outputs(images) if isinstance(backbone, OutputBackbone) else {}
-    stages = getattr(backbone, "stages", None)
-    return stages(images) if callable(stages) and not isinstance(stages, nn.Module) else {}
+    stages: Any = getattr(backbone, "stages", None)
+    return {} if stages is None or isinstance(stages, nn.Module) else stages(images)
 
 
 def _known(backbone: nn.Module, images: Tensor) -> set[str]:
