@@ -68,19 +68,36 @@ class Backbone(nn.Module):
 
 
 @runtime_checkable
-class Staged(Protocol):
-    """A network that gives its feature maps by name, as every `Backbone` does."""
+class TokenBackbone(Protocol):
+    """A backbone whose layers give tokens, which a setting `layer=last:N` takes; others give their `stages`.
 
-    def stages(self, images: Tensor) -> dict[str, Tensor]:
-        """Feature maps by stage name, each `b c h w`."""
+    How many of the first tokens are no patches, it says as `num_prefix_tokens` (none where it does not), and that there
+    are such and none of them is a class token, as `has_class_token = False`.
+    """
+
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last `layers` blocks or stages in order, each `b n d`; of all where there are fewer.
+
+        `normed`: through the network's last norm, each one that the norm is made for. A norm that is applied to the
+        pooled vector has no part in it.
+
+        Raises:
+            UserError: without `normed`, where there is no such norm.
+        """
         ...
 
 
 @runtime_checkable
-class Tokenized(Protocol):
-    """A network of tokens, the first `num_prefix_tokens` of which are no patches."""
+class OutputBackbone(Protocol):
+    """A backbone with several outputs beside the one that `forward` gives."""
 
-    num_prefix_tokens: int
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Further outputs by name, each `b d`.
+
+        `pooler`: what the network's own pooling head makes; `embedding`: the features in front of a projection;
+        `projector`: behind it, as CLIP's embedding that images share with texts.
+        """
+        ...
 
 
 @runtime_checkable

@@ -60,11 +60,20 @@ class Swin(SwinTransformer, Backbone):
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Each stage's map, `layer1` to `layer4`, `b c h w`; the last one is normed."""
-        x, maps = self.patch_embed(images), {}
-        for number, layer in enumerate(self.layers, 1):
-            maps[f"layer{number}"] = x = layer(x)
-        maps[f"layer{len(maps)}"] = self.norm(x)
-        return {name: each.permute(0, 3, 1, 2) for name, each in maps.items()}
+        maps = self._maps(images, True)
+        return {f"layer{number}": each.permute(0, 3, 1, 2) for number, each in enumerate(maps, 1)}
+
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Patches of the last stages, each `b n d` with its own n and d; the norm is for those of the last stage."""
+        return [each.flatten(1, 2) for each in self._maps(images, normed)[-layers:]]
+
+    def _maps(self, images: Tensor, normed: bool) -> list[Tensor]:
+        """Each stage's map, `b h w c`, the last one through the norm or before it."""
+        x, maps = self.patch_embed(images), list[Tensor]()
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        return [*maps[:-1], self.norm(x)] if normed else maps
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean of the last map, `b d`."""

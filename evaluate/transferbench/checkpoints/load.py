@@ -74,9 +74,7 @@ def _filled(match: Match) -> Backbone:
     return backbone.eval()
 
 
-def _read_again(
-    candidate: Candidate, located: Located, encoder: str | None, overrides: Sequence[str]
-) -> nn.Module:
+def _read_again(candidate: Candidate, located: Located, encoder: str | None, overrides: Sequence[str]) -> nn.Module:
     match, _ = matched(reading.read(located.path), located, encoder, overrides)
     card, now = candidate.card, match.card
     if match.digest != candidate.digest:
