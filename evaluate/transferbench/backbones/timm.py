@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones import Backbone, Shapes, _intermediates
 from transferbench.backbones._library import LibraryBackbone, require_plain, uninitialized, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
@@ -57,6 +57,13 @@ class TimmBackbone(LibraryBackbone):
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
         self.num_prefix_tokens = int(getattr(network, "num_prefix_tokens", 0) or 0)
+        self.has_class_token = getattr(network, "cls_token", None) is not None
+        if _intermediates.offers(network):
+            self.tokens = self._tokens
+
+    def _tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last blocks or stages, `b n d`, where timm gives them; see `TokenBackbone`."""
+        return _intermediates.tokens(self.network, images, layers, normed)
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The last map, `last`, `b c h w`; empty where the network has none."""

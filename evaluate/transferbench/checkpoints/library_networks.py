@@ -3,8 +3,11 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import COUNTER, Architecture, Shapes
@@ -16,6 +19,8 @@ from transferbench.checkpoints.states import APART, StateDict
 from transferbench.errors import UserError
 
 AS_IT_IS = Naming("the library's own names", ())
+INDICES = (r"(?:.+\.)?(?:position_ids|relative_position_index)",)
+"""Tables that a library computes itself, which files of its earlier versions hold."""
 DEEPEST = 5
 """Parts of a name that a prefix may have."""
 CLASSIFIERS = tuple(
@@ -70,14 +75,21 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     places: list[Network] = []
     for state in states:
         for prefix in _prefixes(state):
-            spelled = (_of(state, prefix, naming, expected, architecture) for naming in (AS_IT_IS, *_schemes()))
+            spelled = (_of(state, prefix, naming, expected, architecture) for naming in _namings(architecture))
             if options := [network for network in spelled if network is not None]:
                 places.append(min(options, key=lambda network: network.misfits))
     return sorted(places, key=lambda network: network.misfits)
 
 
-def _schemes() -> Iterator[Naming]:
-    return (naming for _, module in SCHEMES.all() for naming in module.NAMINGS)
+def _namings(architecture: Architecture) -> list[Naming]:
+    """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
+    family = backbones.FAMILIES.registered(architecture.family)
+    spelled = getattr(family, "spelled", None)
+    if spelled is None:
+        return [AS_IT_IS, *(naming for _, module in SCHEMES.all() for naming in module.NAMINGS)]
+    own = spelled(architecture.arguments)
+    named = f"{architecture.family}' names"
+    return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
 
 
 def _of(
@@ -86,15 +98,27 @@ def _of(
     """The network below a prefix in a scheme's names, when at least half of what is expected is there."""
     begin = len(prefix)
     names = [name[begin:] for name in state.below(prefix)]
-    canonical = naming.rename({name: state.tensors[prefix + name] for name in names})
+    tensors = {name: state.tensors[prefix + name] for name in names}
+    if naming.members:
+        own = naming.members(names)
+        tensors = {name: tensor for name, tensor in tensors.items() if name in own}
+    try:
+        canonical = naming.rename(_shapes_alone(tensors))
+    except ValueError:  # a name for what has another already
+        return None
     if 2 * len(expected & canonical.keys()) < len(expected):
         return None
     spelled = {each for name in expected for each in naming.spell(name)} if naming.rows else expected
+    spelled = tensors.keys() if naming.members else spelled
     members = frozenset(name for name in names if name in spelled or name.endswith(COUNTER))
-    shapes = backbones.shapes(naming.rename({name: state.tensors[prefix + name] for name in members}))
+    shapes = backbones.shapes(naming.rename(_shapes_alone({name: state.tensors[prefix + name] for name in members})))
     misfits = len(backbones.misfits(architecture, shapes))
     label = prefix.strip(f".{APART}") or state.key or "backbone"
     return Network(label, state, prefix, naming, misfits, (), members, ((architecture,),))
+
+
+def _shapes_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.empty(tensor.shape, device="meta") for name, tensor in tensors.items()}
 
 
 def _prefixes(state: StateDict) -> list[str]:

@@ -1,7 +1,7 @@
 """The one network of a file that is loaded: chosen, proved to fit exactly, its card filled in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from transferbench import backbones, renamed
@@ -75,7 +75,7 @@ def recognize(
     refusals: list[UserError] = []
     if known := stated or described:
         every = _whole(contents, every, known)
-    for reading in _readings(contents, states, every, layout):
+    for reading in _readings(contents, states, every, layout, known):
         try:
             return _match(contents, reading, every, encoder, (overrides, is_settled))
         except UserError as error:
@@ -100,9 +100,15 @@ def _networks(contents: Contents, known: Architecture | None) -> tuple[list[Stat
 
 
 def _readings(
-    contents: Contents, states: list[StateDict], every: list[Network], asked: str | None
+    contents: Contents,
+    states: list[StateDict],
+    every: list[Network],
+    asked: str | None,
+    known: Architecture | None,
 ) -> list[Interpretation]:
     readings = networks.known(contents, states, every, asked)
+    if known is not None:
+        readings = [reading for reading in readings if not reading.layout.refusal]
     for reading in readings:
         if reading.layout.refusal:
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
@@ -119,7 +125,10 @@ def _readings(
             f"{contents.path} is not of the format {asked}: what its layouts take as evidence is not in the file, or "
             f"no whole network where they look. Without --as format={asked} it is read as what it seems to be."
         )
-    return readings or [networks.unlisted(every, networks.lost_places(contents, states))]
+    if readings:
+        return readings
+    unlisted = networks.unlisted(every, networks.lost_places(contents, states))
+    return [replace(unlisted, format=known.family) if known is not None and unlisted.rivals == 1 else unlisted]
 
 
 def _match(

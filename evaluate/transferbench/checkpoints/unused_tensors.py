@@ -32,6 +32,8 @@ WORDS = {
     "state of the loss": r"criterion|loss\w*|center\d*",
     "bag of words": r"bow\w*",
     "callbacks": r"callbacks",
+    "text tower": r"text\w*|language_model",
+    "temperature of the contrastive loss": r"logit_scale|logit_bias",
     "input normalization": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""

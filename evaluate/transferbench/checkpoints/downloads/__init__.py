@@ -38,6 +38,8 @@ class Located:
     """The library's own network."""
     own: tuple[str, ...] = ()
     """`NAME=VALUE` that a network of our families needs to compute what the library's does."""
+    needs: str = ""
+    """What to install for the library whose network it is."""
 
 
 def locate(file: str | Path) -> Located:
@@ -68,7 +70,12 @@ def opened(
     """
     located = _with_what_lies_beside(locate(file))
     contents = reading.read(located.path)
-    match, notes = matched(contents, located, encoder, overrides)
+    try:
+        match, notes = matched(contents, located, encoder, overrides)
+    except UserError as error:
+        if located.needs:
+            raise UserError(f"{error} {located.needs}.") from None
+        raise
     report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes]})
     origin = match.card.origin.model_copy(update={"source": located.source})
     card = match.card.model_copy(update={"origin": origin}) if located.source else match.card
@@ -86,6 +93,7 @@ def _with_what_lies_beside(located: Located) -> Located:
         told=(*said.told, *located.told),
         architecture=said.architecture,
         own=(*said.own, *located.own),
+        needs=said.needs,
     )
 
 
@@ -97,17 +105,21 @@ def matched(
     if described is None or any(each.startswith(ARCH) for each in overrides):
         return recognize(contents, encoder, [*located.overrides, *overrides]), []
     try:
-        theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides)], described)
+        theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides, described)], described)
     except UserError as error:
         if located.source:
             raise
-        match = recognize(contents, encoder, [*located.overrides, *overrides])
+        try:
+            match = recognize(contents, encoder, [*located.overrides, *overrides])
+        except UserError:
+            raise error from None
         return match, [f"the config beside it is of another network ({described.family}:{described.name}): {error}"]
     try:
         ours = recognize(contents, encoder, [*located.overrides, *located.own, *overrides])
     except UserError:
         return theirs, []
-    changed = {override.partition("=")[0] for override in overrides} & ours.card.architecture.arguments.keys()
+    own = ours.card.architecture.arguments.keys() - described.arguments.keys()
+    changed = {override.partition("=")[0] for override in overrides} & own
     if changed or compute_alike(_weighted(ours), _weighted(theirs)):
         proof = (
             f"features compared with {described.family}'s own {described.name} on the same weights: within {CLOSE:g}"
@@ -120,9 +132,9 @@ def _weighted(match: Match) -> tuple[Architecture, Weights]:
     return match.card.architecture, match.weights
 
 
-def _unless_own(overrides: Sequence[str]) -> list[str]:
+def _unless_own(overrides: Sequence[str], described: Architecture) -> list[str]:
     """Without what only our own families could be told."""
-    known = {*Preprocess.model_fields, "format"}
+    known = {*Preprocess.model_fields, *described.arguments, "format"}
     return [each for each in overrides if each.partition("=")[0].split(".")[0] in known]
 
 

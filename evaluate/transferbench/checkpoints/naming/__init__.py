@@ -1,7 +1,7 @@
 """Naming schemes: how sources spell a network's tensors. One table serves both ways, to canonical names and back."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
@@ -36,6 +36,8 @@ class Naming:
     """What is more than a renaming, after it."""
     unused: tuple[str, ...] = ()
     """Patterns of names that the source's own forward pass never reads."""
+    members: Callable[[Iterable[str]], frozenset[str]] | None = None
+    """Which names belong to the network, where `adapt` renames and the rows do not."""
 
     def prefixes(self, names: list[str]) -> list[str]:
         """What stands before the anchors, each once."""
