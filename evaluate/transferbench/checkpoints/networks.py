@@ -141,7 +141,7 @@ def _in(state: StateDict) -> list[Network]:
 
 @cache
 def _schemes() -> list[Naming]:
-    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS]
+    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS if not naming.library]
 
 
 @cache

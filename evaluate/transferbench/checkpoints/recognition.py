@@ -140,16 +140,19 @@ def _match(
 ) -> Match:
     """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
     overrides, is_settled = said
-    network = _chosen(contents, reading, every, encoder)
+    network = _of_the_source(contents, reading, _chosen(contents, reading, every, encoder))
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     require_bearable(contents.path, accounted.kept)
     contents.check(accounted.kept.values())
     weights = network.naming.rename(accounted.kept)
     card = _stated_card(contents, reading) if reading.layout.card else None
+    network = _without_alike(network, weights)
     architecture, problems = _fit(backbones.shapes(weights), network, card)
     if architecture is None and not problems:
         raise _ambiguous(contents, network)
+    if lost := [network.written(name) for name in network.naming.needs if name not in accounted.kept]:
+        problems.append("  missing, though every file of its source has it: " + _listed(lost))
     if accounted.unexplained:
         problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
@@ -248,6 +251,26 @@ def _chosen(contents: Contents, reading: Interpretation, every: list[Network], w
     return reading.networks[0]
 
 
+def _of_the_source(contents: Contents, reading: Interpretation, network: Network) -> Network:
+    """Of several architectures of these names and shapes, those that the source has."""
+    if network.members is None or len(network.architectures) < 2:
+        return network
+    file = File(contents, network.state)
+    kept = tuple(group for group in network.architectures if reading.layout.has(group[0], file))
+    return replace(network, architectures=kept or network.architectures)
+
+
+def _without_alike(network: Network, weights: Weights) -> Network:
+    """The network with those of its architectures in one group that give the same features."""
+    if network.members is None or network.misfits or len(network.architectures) < 2:
+        return network
+    groups: list[tuple[Architecture, ...]] = []
+    for group in network.architectures:
+        if not any(compute_alike((group[0], weights), (other[0], weights)) for other in groups):
+            groups.append(group)
+    return replace(network, architectures=tuple(groups))
+
+
 def _names(network: Network) -> set[str]:
     """What a person may call a network."""
     return {network.label, network.address, network.prefix, network.prefix.rstrip("."), network.state.key} - {""}
@@ -263,7 +286,12 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         named = f"{len(problems)} mismatch(es) with {card.architecture.name}: " if problems else ""
         return backbones.complete(card.architecture), [named + _listed(problems)] if problems else []
     if network.members is not None:
-        return (network.architectures[0][0], []) if len(network.architectures) == 1 else (None, [])
+        if len(network.architectures) != 1:
+            return None, []
+        (stated, *_), *_ = network.architectures
+        lost = backbones.misfits(stated, shapes, note) if network.misfits else []
+        nearest = f"Nearest: {stated.family}:{stated.name}, with {len(lost)} mismatch(es): " if lost else ""
+        return stated, [nearest + _listed(lost)] if lost else []
     try:
         return backbones.identify(shapes, note), []
     except UserError as error:
