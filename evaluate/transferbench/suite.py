@@ -155,9 +155,11 @@ def reading(of: Mapping[str, Suite], features: FeatureSpec | Mapping[str, Any] |
     """
     if features is None:
         return dict(of)
-    if not isinstance(features, FeatureSpec):
-        read(FeatureSpec, features)
-    asked = features.model_dump() if isinstance(features, FeatureSpec) else dict(features)
+    try:
+        spec = features if isinstance(features, FeatureSpec) else read(FeatureSpec, features)
+    except UserError as error:
+        raise UserError(f"features: {error}") from None
+    asked = spec.model_dump(include=None if spec is features else spec.model_fields_set)
     entries = {entry.id: entry for suite in of.values() for entry in suite.jobs}
     if lacking := {name: found for name, entry in entries.items() if (found := entry.lacking(asked))}:
         told = "; ".join(f"{name} has no {', '.join(found)}" for name, found in lacking.items())

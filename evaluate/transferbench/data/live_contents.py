@@ -121,7 +121,7 @@ def contents(source: Any, where: str) -> Contents:
         sizes.add(found.image.size)
         marks[i] = np.frombuffer(own, np.uint8)
         top, moved = max(top, 1.0 if found.top is None else found.top), max(moved, found.moved or 0.0)
-    if top <= 1 / 255:
+    if top < 1.5 / 255:
         raise UserError(
             f"All {len(labels)} images of {where} are black: their largest value is {top:.4f} of white. Expected uint8 "
             "from 0 to 255, or float from 0 to 1. Floats may have been cast to uint8, or divided by 255 twice."
@@ -141,8 +141,9 @@ def _stated(source: Any) -> tuple[str, ...] | None:
     while isinstance(source, Subset):
         source = source.dataset
     found = getattr(source, "classes", None)
-    is_listed = isinstance(found, list | tuple) and len(found) > 0
-    return tuple(found) if is_listed and all(isinstance(each, str) for each in found) else None
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(each, str) for each in found):
+        return None
+    return tuple(found)
 
 
 def _item(source: Any, index: int, where: str) -> tuple[Picture, Any]:
@@ -159,7 +160,9 @@ def _item(source: Any, index: int, where: str) -> tuple[Picture, Any]:
             told = f"a {kind} with {', '.join(map(str, found)) or 'nothing'}"
         else:
             told = f"a {kind} of {len(found)}" if isinstance(found, tuple | list) else f"a {kind}"
-        raise UserError(f"Item {index} of {where} is {told}. Expected a pair (image, label).")
+        raise UserError(
+            f"Item {index} of {where} is {told}. Expected a pair (image, label): have __getitem__ return one."
+        )
     label = found[1].detach().cpu() if isinstance(found[1], Tensor) else found[1]
     label = label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
     label = list(label) if isinstance(label, tuple) else label

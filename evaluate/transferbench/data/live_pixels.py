@@ -92,7 +92,9 @@ def _levels(image: Shaped[np.ndarray, "h w c"], where: str) -> tuple[UInt8[np.nd
         raise UserError(f"{where} holds {image.dtype}. Expected uint8 from 0 to 255, or float from 0 to 1.")
     values = image.astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # nor where they are no numbers
+    if not np.isfinite(values).all():
+        raise UserError(f"{where} has values that are not finite. Expected float from 0 to 1.")
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         cure = (
             "Values to 255 are handed over as uint8"
             if low >= 0 and 1 < high <= 255
