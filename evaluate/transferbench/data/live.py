@@ -11,7 +11,7 @@ from jaxtyping import Int8
 
 from transferbench.data import LOCAL, SOURCES, DatasetInfo, LabeledImages
 from transferbench.data.labels import by_number, checked, integers
-from transferbench.data.live_contents import PAIRS, Contents, contents, source_of
+from transferbench.data.live_contents import PAIRS, LiveContents, contents, source_of
 from transferbench.errors import UserError
 
 ROUNDED = 0.01
@@ -101,7 +101,9 @@ def handed_over(data: Sequence[Any]) -> tuple[list[str], dict[str, LabeledSplits
     return names, live
 
 
-def _with_labels(name: str, found: Mapping[str, Contents], classes: tuple[str, ...] | None) -> dict[str, LabeledImages]:
+def _with_labels(
+    name: str, found: Mapping[str, LiveContents], classes: tuple[str, ...] | None
+) -> dict[str, LabeledImages]:
     """The splits, with one label an image."""
     labels = {split: integers(each.labels, each.where) for split, each in found.items()}
     stated = next((each.classes for each in found.values() if each.classes), None)
@@ -121,7 +123,7 @@ def _with_labels(name: str, found: Mapping[str, Contents], classes: tuple[str, .
 
 
 def _with_targets(
-    name: str, found: Mapping[str, Contents], classes: tuple[str, ...] | None
+    name: str, found: Mapping[str, LiveContents], classes: tuple[str, ...] | None
 ) -> dict[str, LabeledImages]:
     """The splits, with a verdict on every class for each image."""
     targets = {split: _verdicts(each) for split, each in found.items()}
@@ -143,7 +145,7 @@ def _with_targets(
     return splits
 
 
-def _verdicts(found: Contents) -> Int8[np.ndarray, "n c"]:
+def _verdicts(found: LiveContents) -> Int8[np.ndarray, "n c"]:
     lengths = sorted({len(label) for label in found.labels})
     if len(lengths) > 1 or not lengths[0]:
         raise UserError(f"{found.where} has images of {lengths[0]} and of {lengths[-1]} labels. Expected one a class.")
@@ -161,7 +163,7 @@ def _verdicts(found: Contents) -> Int8[np.ndarray, "n c"]:
     return values.astype(np.int8)
 
 
-def _noted(splits: Mapping[str, LabeledImages], found: Mapping[str, Contents]) -> dict[str, LabeledImages]:
+def _noted(splits: Mapping[str, LabeledImages], found: Mapping[str, LiveContents]) -> dict[str, LabeledImages]:
     """The splits with what a reader of their numbers has to know of the images."""
     taught = {row.tobytes() for row in found["train"].marks} if "train" in found else set()
     noted: dict[str, LabeledImages] = {}

@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 
 from transferbench import stopping
 from transferbench.data import DatasetInfo, LabeledImages
-from transferbench.data.live_pixels import Picture, mark, picture
+from transferbench.data.live_pixels import LiveImage, mark, picture
 from transferbench.errors import UserError
 
 TWICE = 8
@@ -22,7 +22,7 @@ PAIRS = "a map-style data set of pairs (image, label), or a tuple (images, label
 
 
 @dataclass(frozen=True)
-class Reader:
+class LiveReader:
     """Reads image i again, which has to be the one it was."""
 
     source: Any
@@ -38,8 +38,8 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What one pass over a split found; `moved` as in `Picture`, `classes` those that the data set states."""
+class LiveContents:
+    """What one pass over a split found; `moved` as in `LiveImage`, `classes` those that the data set states."""
 
     source: Any
     where: str
@@ -61,7 +61,7 @@ class Contents:
             info=known,
             split=split,
             labels=labels,
-            read=Reader(self.source, self.where, self.marks),
+            read=LiveReader(self.source, self.where, self.marks),
             names=[f"{split}/{i:07d}" for i in range(len(labels))],
             fingerprint=hashlib.sha256(content).hexdigest(),
             targets=targets,
@@ -107,7 +107,7 @@ def _is_sized(value: Any) -> bool:
         return False
 
 
-def contents(source: Any, where: str) -> Contents:
+def contents(source: Any, where: str) -> LiveContents:
     """One pass over a split, of which the first images are read twice."""
     labels, sizes, top, moved = [], set(), 0.0, 0.0
     marks = np.empty((len(source), 32), np.uint8)
@@ -133,7 +133,7 @@ def contents(source: Any, where: str) -> Contents:
             f"Label {odd} of {where} is {labels[odd]!r}, and the first is {labels[0]!r}. Expected for each the number "
             "of a class, or for each a verdict on every class."
         )
-    return Contents(source, where, labels, marks, sizes, moved, _stated(source))
+    return LiveContents(source, where, labels, marks, sizes, moved, _stated(source))
 
 
 def _stated(source: Any) -> tuple[str, ...] | None:
@@ -146,7 +146,7 @@ def _stated(source: Any) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _item(source: Any, index: int, where: str) -> tuple[Picture, Any]:
+def _item(source: Any, index: int, where: str) -> tuple[LiveImage, Any]:
     """Image and label: a number, a list of several, or whatever else it is."""
     try:
         found = source[index]

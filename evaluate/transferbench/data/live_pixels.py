@@ -16,7 +16,7 @@ OVERSHOOT = 1e-5
 EXPECTED = "Expected an image of PIL's, a tensor (c h w) or an array (h w c), uint8 or float from 0 to 1"
 
 
-class Picture(NamedTuple):
+class LiveImage(NamedTuple):
     """An image, RGB but where it has more than 8 bits a channel, and how it was come by.
 
     `top` is the largest value as a share of white, `moved` by how many of 255 levels rounding moved a value at most;
@@ -28,7 +28,7 @@ class Picture(NamedTuple):
     moved: float | None = None
 
 
-def picture(item: Any, where: str) -> Picture:
+def picture(item: Any, where: str) -> LiveImage:
     """The image that an item is.
 
     Args:
@@ -40,7 +40,7 @@ def picture(item: Any, where: str) -> Picture:
         UserError: for anything else, with what it is.
     """
     if isinstance(item, Image.Image):
-        return Picture(_of_pil(item, where))
+        return LiveImage(_of_pil(item, where))
     if not isinstance(item, Tensor | np.ndarray):
         raise UserError(f"{where} is a {type(item).__name__}. {EXPECTED}.")
     is_tensor = isinstance(item, Tensor)
@@ -48,7 +48,7 @@ def picture(item: Any, where: str) -> Picture:
         host = item.detach().cpu()
         item = (host.float() if host.is_floating_point() else host).numpy()
     pixels, top, moved = _levels(_channels_last(item, is_tensor, where), where)
-    return Picture(Image.fromarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)), top, moved)
+    return LiveImage(Image.fromarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)), top, moved)
 
 
 def mark(image: Image.Image) -> bytes:
