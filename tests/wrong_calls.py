@@ -89,6 +89,7 @@ QUICK = (
     *("evaluate gate STORE --against STORE", "evaluate gate STORE --against PATH --tolerance WORD --sigma WORD"),
     *("evaluate ls WORD",),
     *("evaluate published --method WORD --data WORD", "evaluate --code PATH ls", "evaluate --code WORD show knn"),
+    *("evaluate features missing.pth --data DATA --out OUT.npz", "evaluate features PATH --data imgs --out PATH"),
     *("evaluate shrink DATA OUT --workers 0", "evaluate shrink imgs.zip PATH --workers 0", "evaluate download WORD"),
     *("evaluate all PATH --slurm WORD", "pretrain ls WORD"),
     *("pretrain times RUN", "pretrain times PATH", "pretrain log RUN --log WORD", "pretrain WORD"),

@@ -1,4 +1,4 @@
-"""DINOv3's vision transformers (facebookresearch/dinov3): published backbones, a training's teacher, transformers, timm.
+"""DINOv3's vision transformers (facebookresearch/dinov3): published backbones, a training's teacher, other libraries.
 
 Features are the class token: what `dinov3/eval/knn.py` and transformers' pooler take, and not timm, which pools patches.
 """

@@ -10,11 +10,11 @@ from transferbench.checkpoints.naming import Naming, Row, Shapes, Weights
 BIAS = re.compile(r"(blocks\.\d+\.attn\.)qkv\.bias")
 MASK = ".qkv.bias_mask"
 PERIODS = "rope_embed.periods"
-TEMPLATES = tuple(
-    f"vit_{size}_patch16_dinov3{bias}"
-    for bias in ("_qkvb", "")
-    for size in ("small", "base", "large", "small_plus", "huge_plus")
-) + ("vit_tiny_patch16_dinov3_qkvb", "vit_7b_patch16_dinov3")
+SIZES = ("small", "base", "large", "small_plus", "huge_plus")
+TEMPLATES = (
+    *(f"vit_{size}_patch16_dinov3{bias}" for bias in ("_qkvb", "") for size in SIZES),
+    *("vit_tiny_patch16_dinov3_qkvb", "vit_7b_patch16_dinov3"),
+)
 
 ORIGINAL: tuple[Row, ...] = (
     ("storage_tokens", "reg_token"),
