@@ -151,6 +151,31 @@ def test_a_known_mistake_says_what_to_do(command: str, words: str, said: str, he
     assert (code, said in err) == (2, True), err
 
 
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device"])
+@pytest.mark.parametrize(
+    ("command", "words", "written"),
+    [
+        ("evaluate", "pack OUT.zip store", "OUT.zip"),
+        ("evaluate", "compare INTL BYOL --in store --out OUT.csv", "OUT.csv"),
+        ("evaluate", "gate store.zip --against store --junit OUT.xml", "OUT.xml"),
+        ("evaluate", "report store --no-images --out OUT.html", "OUT.html"),
+        ("evaluate", "table store --out out", "out/leaderboard.md"),
+        ("pretrain", "intl --recipe recipe.yaml --out out", "out/backbone.safetensors"),
+        ("pretrain", "intl --recipe recipe.yaml --out out", "out/steps.jsonl"),
+    ],
+)
+def test_a_file_is_not_written_where_something_else_lies(
+    kind: str, command: str, words: str, written: str, here: Path, commands: dict[str, Run]
+):
+    path = Path(written)
+    path.parent.mkdir(exist_ok=True)
+    make = {"a pipe": os.mkfifo, "a folder": Path.mkdir, "a device": lambda path: path.symlink_to("/dev/null")}
+    make[kind](path)
+    code, _, err = commands[command](*words.split())
+    assert (code, written in err, "Traceback" in err) == (2, True, False), err
+    assert not path.is_file()
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, os.fsdecode(b"odd\xff")])
 @pytest.mark.parametrize(
     "words",
