@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
+import pydantic
 import torch
 from pydantic import Field
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones._patches import require_whole
 from transferbench.settings import Settings
 
 STAGES = 8
@@ -35,6 +37,14 @@ class Arguments(Settings):
     mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP over its inputs")
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
     norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalization")
+
+    @pydantic.model_validator(mode="after")
+    def _has_elements(self) -> "Arguments":
+        if self.image_size < self.patch_size:
+            raise ValueError(f"an image of {self.image_size} pixels has no patch of {self.patch_size}")
+        if self.dim * self.mlp_ratio < 1:
+            raise ValueError(f"mlp_ratio={self.mlp_ratio:g} leaves no hidden channel of {self.dim}")
+        return self
 
 
 class Swin(SwinTransformer, Backbone):
@@ -60,6 +70,7 @@ class Swin(SwinTransformer, Backbone):
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Each stage's map, `layer1` to `layer4`, `b c h w`; the last one is normed."""
+        require_whole(images, self.patch_embed.patch_size[0])
         x, maps = self.patch_embed(images), {}
         for number, layer in enumerate(self.layers, 1):
             maps[f"layer{number}"] = x = layer(x)
@@ -68,6 +79,7 @@ class Swin(SwinTransformer, Backbone):
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean of the last map, `b d`."""
+        require_whole(images, self.patch_embed.patch_size[0])
         return self.forward_features(images).mean((1, 2))
 
 
