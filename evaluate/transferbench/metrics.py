@@ -12,8 +12,8 @@ from transferbench import renamed
 from transferbench.errors import UserError
 
 DIVERGED = (
-    "the features may be too large for float32, as of weights that have diverged: `evaluate spectrum` says what they are "
-    "like, an earlier checkpoint may be whole."
+    "the features may be too large for float32, as of weights that have diverged: `evaluate spectrum` says what they "
+    "are like, an earlier checkpoint may be whole."
 )
 """What is said where numbers made from features are none."""
 Eigenvalues = Float64[np.ndarray, "r"]
@@ -40,8 +40,8 @@ def require_finite(scores: Float[np.ndarray, "..."]) -> None:
     bad = int((~np.isfinite(scores)).sum())
     if bad:
         raise UserError(
-            f"{bad} of {scores.size} scores of the classifier are not finite. Expected finite numbers: {DIVERGED} Where "
-            "they have not, lower the learning rates."
+            f"{bad} of {scores.size} scores of the classifier are not finite. Expected finite numbers: {DIVERGED} "
+            "Where they have not, lower the learning rates."
         )
 
 

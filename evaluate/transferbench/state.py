@@ -18,7 +18,6 @@ from torch import Tensor
 
 from transferbench.errors import UserError, printable
 
-
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -70,7 +69,7 @@ def require_replaceable(path: Path) -> None:
     except OSError:  # nothing lies there, or writing says what is wrong
         return
     # /dev/stdout is such a link, whatever file a shell sends it to: replacing it would take it from every program.
-    is_of_process = path.is_symlink() and os.readlink(path).startswith("/proc/")
+    is_of_process = path.is_symlink() and path.readlink().is_relative_to("/proc")
     if not stat.S_ISREG(mode) or is_of_process:
         what = "a link to an open file" if is_of_process else KINDS.get(stat.S_IFMT(mode), "no regular file")
         raise UserError(

@@ -90,7 +90,7 @@ def test_300_wrong_calls_end_in_a_sentence_within_limits(whole: dict[str, Path],
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            call = Maker(whole, seed).call()
+            call = Maker(whole, seed, alone=True).call()
         done = forked.Fork(limited(call), cwd=folder, variables={"HF_HUB_OFFLINE": "1"}).finish()
         problems.append(problem(call, done.returncode, done.stdout, done.stderr))
     assert [each for each in problems if each] == []
@@ -103,10 +103,27 @@ def test_whole_files_are_accepted(here: Path, commands: dict[str, Run]):
         ("evaluate", "show suite.yaml"),
         ("evaluate", "shrink ./imgs.zip small --workers 0"),
         ("evaluate", "shrink ./tars small-tars --workers 0"),
+        *([("evaluate", "shrink ./rows small-rows --workers 0")] if wrong_files.HAS_PARQUET else []),
         ("pretrain", "times run"),
         ("pretrain", "show recipe.yaml"),
     ):
         assert commands[command](*words.split())[0] == 0, words
+
+
+@pytest.mark.skipif(not wrong_files.HAS_PARQUET, reason="needs pyarrow")
+@pytest.mark.parametrize("columns", [("image", "label"), ("image",)])
+@pytest.mark.parametrize(("what", "number"), [("rows", 5), ("rows", 2**31), ("rows", 2**62), ("bytes", 2**40)])
+def test_what_a_parquet_file_states_is_held_against_what_it_holds(
+    columns: tuple[str, ...], what: str, number: int, here: Path
+):
+    from transferbench.data.sources import parquet
+
+    images = [{"bytes": path.read_bytes(), "path": None} for path in sorted(here.glob("imgs/val/*/*.png"))]
+    given = {"image": images, "label": [0, 0, 1, 1]}
+    content = wrong_files.table({name: given[name] for name in columns})
+    Path("rows/val-0.parquet").write_bytes(wrong_files.stating(content, what, number))
+    with pytest.raises(UserError, match=f"val-0.parquet states {number:,}"):
+        parquet.open_split(Path("rows"), "val")
 
 
 def _dangling() -> None:

@@ -66,8 +66,8 @@ class Problem:
         moments = (few.T @ few).double() / len(few)
         if not bool(moments.isfinite().all()):
             raise UserError(
-                f"The squares of the features, of which the largest is {float(rows.abs().max()):.3g}, are not finite in "
-                f"float32. Expected smaller ones: {DIVERGED}"
+                f"The squares of the features, of which the largest is {float(rows.abs().max()):.3g}, are not finite "
+                f"in float32. Expected smaller ones: {DIVERGED}"
             )
         return cls(rows, labels, int(labels.max()) + 1, moments)
 
