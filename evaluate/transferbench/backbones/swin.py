@@ -66,11 +66,11 @@ class Swin(SwinTransformer, Backbone):
             norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),  # pyright: ignore[reportArgumentType]
             weight_init="skip" if torch.get_default_device().type == "meta" else "",
         )
-        self.width = int(self.num_features)
+        self.width, self.patch_side = int(self.num_features), arguments.patch_size
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Each stage's map, `layer1` to `layer4`, `b c h w`; the last one is normed."""
-        require_whole(images, self.patch_embed.patch_size[0])
+        require_whole(images, self.patch_side)
         x, maps = self.patch_embed(images), {}
         for number, layer in enumerate(self.layers, 1):
             maps[f"layer{number}"] = x = layer(x)
@@ -79,7 +79,7 @@ class Swin(SwinTransformer, Backbone):
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean of the last map, `b d`."""
-        require_whole(images, self.patch_embed.patch_size[0])
+        require_whole(images, self.patch_side)
         return self.forward_features(images).mean((1, 2))
 
 
