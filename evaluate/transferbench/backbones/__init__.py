@@ -69,6 +69,22 @@ class Backbone(nn.Module):
 
 
 @runtime_checkable
+class Staged(Protocol):
+    """A network that gives its feature maps by name, as every `Backbone` does."""
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Feature maps by stage name, each `b c h w`."""
+        ...
+
+
+@runtime_checkable
+class Tokenized(Protocol):
+    """A network of tokens, the first `num_prefix_tokens` of which are no patches."""
+
+    num_prefix_tokens: int
+
+
+@runtime_checkable
 class Family(Protocol):
     """What a file in this folder offers."""
 

@@ -129,7 +129,7 @@ def doctor(
 
     checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root(), out)
     for check in checks:
-        printing.say(f"{check.status:9} {check.name:14} {check.found}")
+        printing.say(f"{check.status:9} {check.name:14} {check.detail}")
         if check.status != "ok" and check.mend:
             printing.say(f"{'':24} -> {check.mend}")
     if any(check.is_broken for check in checks):
