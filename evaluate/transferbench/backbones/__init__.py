@@ -1,6 +1,7 @@
 """The networks under test: one family a file, each able to build itself and to recognize itself by shapes."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from transferbench import plugins
 from transferbench.errors import UserError
-from transferbench.runtime import seeded
+from transferbench.runtime import memory, seeded
 from transferbench.settings import Settings, read
 
 FAMILIES = plugins.Registry(
@@ -135,16 +136,38 @@ def complete(architecture: Architecture) -> Architecture:
 
 
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
-    """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
+    """The network with initial weights drawn from `seed` (`device="meta"`: shapes only).
+
+    Raises:
+        UserError: for arguments that no network has: those that do not go together, that leave a layer without
+            channels, or whose weights this machine's memory does not hold.
+    """
     full = complete(architecture)
+    if device != "meta":
+        _require_room(full)
     family: Family = FAMILIES.registered(full.family)
     with seeded(seed), torch.device(device):
         try:
             backbone = family.build(family.Arguments.model_validate(full.arguments))
         except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
             raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
+    empty = [name for name, tensor in backbone.state_dict().items() if not tensor.numel()]
+    if empty:
+        raise UserError(
+            f"There is no {full.family} of these arguments: {len(empty)} of its tensors would have no elements, the "
+            f"first of them {empty[0]}. Expected at least one channel in every layer: {full.arguments}"
+        )
     backbone.architecture = full
     return backbone
+
+
+def _require_room(full: Architecture) -> None:
+    values, room = sum(map(math.prod, expected_shapes(full).values())), memory.installed()
+    if 4 * values > room:
+        raise UserError(
+            f"{full.name} has {values:,} values, {4 * values / 2**30:,.0f} GiB in float32, and this machine has "
+            f"{room / 2**30:,.0f} GiB of memory. Expected a smaller network: {full.arguments}"
+        )
 
 
 @cache

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, cast
 
+import pydantic
 import torch
 from pydantic import Field
 from timm.layers.mlp import Mlp, SwiGLUPacked
@@ -12,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone
+from transferbench.backbones._patches import require_whole
 from transferbench.backbones._vit_parts import ConvStem, Resampling, resampled
 from transferbench.backbones._vit_shapes import AMBIGUOUS, DEEPEST, propose, usual_heads
 from transferbench.settings import Settings
@@ -43,6 +45,16 @@ class Arguments(Settings):
         "token", description="class token, or mean over the patches or over all tokens"
     )
     norm_pooled: bool = Field(False, description="the last norm comes after the pooling (MAE's fine-tuned networks)")
+
+    @pydantic.model_validator(mode="after")
+    def _has_elements(self) -> "Arguments":
+        if self.image_size < self.patch_size:
+            raise ValueError(f"an image of {self.image_size} pixels has no patch of {self.patch_size}")
+        if self.dim * self.mlp_ratio < 1:
+            raise ValueError(f"mlp_ratio={self.mlp_ratio:g} leaves no hidden channel of {self.dim}")
+        if self.conv_stem and self.patch_size.bit_count() != 1:
+            raise ValueError(f"conv_stem halves the image: patch_size={self.patch_size} is no power of 2")
+        return self
 
 
 class ViT(VisionTransformer, Backbone):
@@ -90,6 +102,7 @@ class ViT(VisionTransformer, Backbone):
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The last block's patches as one map, `last`, `b c h w`."""
+        require_whole(images, self.patch_embed.patch_size[0])
         patches = self.forward_features(images)[:, self.num_prefix_tokens :]
         rows = images.shape[-2] // self.patch_embed.patch_size[0]
         return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
@@ -106,6 +119,7 @@ class ViT(VisionTransformer, Backbone):
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Class token or mean token, `b d`."""
+        require_whole(images, self.patch_embed.patch_size[0])
         tokens = self.forward_features(images)
         if self.pooling == "token":
             pooled = tokens[:, 0]

@@ -22,7 +22,7 @@ from transferbench.data.transforms import training
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, evaluating, extract, stream, width
 from transferbench.features.spec import forward
-from transferbench.metrics import top_k_hits
+from transferbench.metrics import DIVERGED, top_k_hits
 from transferbench.probing.probe import Epoch, Fitted, Probe, Tuning, initial
 from transferbench.runtime import Runtime, seeded
 from transferbench.runtime.sync_batchnorm import synchronize
@@ -131,7 +131,7 @@ class _Fitting:
         if not math.isfinite(loss):
             raise UserError(
                 f"The training loss became {loss} in epoch {epoch + 1}. Lower the learning rates: lr_head is "
-                f"{self.recipe.lr_head} for 256 images."
+                f"{self.recipe.lr_head} for 256 images. If that is of no use, {DIVERGED}"
             )
         return loss, 100 * hits
 

@@ -1,6 +1,6 @@
 """DINOv3's vision transformers (facebookresearch/dinov3): published backbones, a training's teacher, other libraries.
 
-Features are the class token: what `dinov3/eval/knn.py` and transformers' pooler take, and not timm, which pools patches.
+Features are the class token: what `dinov3/eval/knn.py` and transformers' pooler take, and not timm (mean of patches).
 """
 
 import torch
