@@ -31,6 +31,8 @@ CLASSIFIERS = tuple(
     )
 )
 """What timm's and torchvision's classifiers are called: the usual ones, and all."""
+LAST = re.compile(r"classifier\.(\d+)\.(?:weight|bias)")
+"""A layer of torchvision's classifiers, the last of which tells classes apart."""
 MOST_BUILT = 6
 """Architectures that are built, on the meta device, to see for which size of images they have the shapes."""
 
@@ -86,12 +88,16 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     return sorted(places, key=lambda network: network.misfits)
 
 
+def _schemes() -> Iterator[Naming]:
+    return (naming for _, module in SCHEMES.all() for naming in module.NAMINGS)
+
+
 def _namings(architecture: Architecture) -> list[Naming]:
     """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
     family = backbones.FAMILIES.registered(architecture.family)
     spelled = getattr(family, "spelled", None)
     if spelled is None:
-        return [AS_IT_IS, *(naming for _, module in SCHEMES.all() for naming in module.NAMINGS)]
+        return [AS_IT_IS, *_schemes()]
     own = spelled(architecture.arguments)
     named = f"{architecture.family}' names"
     return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
@@ -232,6 +238,8 @@ def _parts(shapes: Shapes) -> Iterator[Shapes]:
         bare = {name: shape for name, shape in shapes.items() if not pattern.fullmatch(name)}
         if len(bare) < len(shapes):
             yield bare
+    if numbers := [int(match[1]) for name in shapes if (match := LAST.fullmatch(name))]:
+        yield {n: shape for n, shape in shapes.items() if not (m := LAST.fullmatch(n)) or int(m[1]) != max(numbers)}
     bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS[0].fullmatch(name)}
     own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
     if len(own) < len(bare):

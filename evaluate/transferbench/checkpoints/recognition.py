@@ -139,8 +139,18 @@ def _match(
     said: tuple[Sequence[str], bool],
 ) -> Match:
     """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
-    overrides, is_settled = said
     network = _of_the_source(contents, reading, _chosen(contents, reading, every, encoder))
+    return _of_network(contents, reading, every, network, said)
+
+
+def _of_network(
+    contents: Contents,
+    reading: Interpretation,
+    every: list[Network],
+    network: Network,
+    said: tuple[Sequence[str], bool],
+) -> Match:
+    overrides, is_settled = said
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     require_bearable(contents.path, accounted.kept)
@@ -168,10 +178,11 @@ def _match(
     chosen: list[str] = []
     is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
     if not is_settled:
-        own, guessed = card.architecture, backbones.assumptions(card.architecture)
-        card, chosen = _settled_by_library(contents, reading, network, card, weights)
-        if card.architecture != own:
-            assumed = [line for line in assumed if line not in guessed] + backbones.assumptions(card.architecture)
+        network, chosen = _settled_by_library(contents, reading, network, card, weights)
+        if network.members is not None and chosen:
+            match = _of_network(contents, reading, every, network, said)
+            report = match.report.model_copy(update={"assumed": [*match.report.assumed, *chosen]})
+            return replace(match, report=report)
     card, overridden = _overridden(contents, card, weights, overrides)
     report = LoadReport(
         format=reading.format,
@@ -331,8 +342,8 @@ def _ambiguous(contents: Contents, network: Network) -> UserError:
 
 def _settled_by_library(
     contents: Contents, reading: Interpretation, network: Network, card: Card, weights: Weights
-) -> tuple[Card, list[str]]:
-    """Our network, or the library's where only that has these names and shapes; and what others there are.
+) -> tuple[Network, list[str]]:
+    """The network, or as a library's where only that has these names and shapes; and what others there are.
 
     A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken if
     it computes what one of the library's does, and the others are told; if it does not, they must be chosen from.
@@ -341,21 +352,22 @@ def _settled_by_library(
         UserError: when several fit and nothing says which it is.
     """
     if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
-        return card, []
-    named = (group for group in network.architectures if any(each.name == card.architecture.name for each in group))
+        return network, []
+    groups, local = network.architectures, network.weights()
+    alike = [group for group in groups if any(each.name == card.architecture.name for each in group)]
     ours = card.architecture, weights
-    computed = (group for group in network.architectures if compute_alike(ours, (group[0], weights)))
-    alike = next(named, None) or next(computed, None)
-    others = [group[0] for group in network.architectures if group is not alike]
+    alike = alike or [*islice((group for group in groups if compute_alike(ours, (group[0], local))), 1)]
+    others = [group[0] for group in groups if group not in alike]
     if not alike and len(others) == 1:
         word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
-        return card.model_copy(update={"architecture": others[0]}), [word]
-    if not others:
-        return card, []
+        members = frozenset(local)
+        return replace(network, naming=library_networks.AS_IT_IS, members=members, misfits=0), [word]
     if not alike:
         raise _ambiguous(contents, network)
+    if not others:
+        return network, []
     names = [f"{each.family}:{each.name}" for each in others]
-    return card, [
+    return network, [
         f"read as {card.architecture.name}, the plainest of several networks of these names and shapes that compute "
         f"differently ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
     ]

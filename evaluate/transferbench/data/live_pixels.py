@@ -65,7 +65,7 @@ def _of_pil(image: Image.Image, where: str) -> Image.Image:
     except decoding.ImageRangeError:
         raise UserError(f"{where} is in color with 16 bits a channel. Convert it to 8 bits.") from None
     except decoding.UNREADABLE as error:
-        raise UserError(f"{where} cannot be decoded: {decoding.told(error)}. Repair or remove it.") from None
+        raise UserError(f"{where} cannot be decoded: {decoding.why_undecodable(error)}. Repair or remove it.") from None
 
 
 def _channels_last(item: Shaped[np.ndarray, "..."], is_tensor: bool, where: str) -> Shaped[np.ndarray, "h w c"]:

@@ -4,13 +4,11 @@ import json
 from typing import Any
 
 import torchvision
-from torch import nn
 
+from transferbench import backbones
+from transferbench.backbones import Architecture
 from transferbench.checkpoints.downloads import Located, _urls
 from transferbench.errors import unknown
-from transferbench.runtime import seeded
-
-HEADS = ("fc", "heads", "head", "classifier")
 
 
 def find(name: str) -> Located:
@@ -33,7 +31,7 @@ def find(name: str) -> Located:
         weights.url,
         overrides(weights.transforms()),
         (f"size, crop, interpolation, mean and std as in torchvision's {weights}",),
-        lambda: network(model),
+        backbones.complete(Architecture(family="torchvision", arguments={"name": model})),
     )
 
 
@@ -46,12 +44,3 @@ def overrides(images: Any) -> tuple[str, ...]:
         f"mean={json.dumps(images.mean)}",
         f"std={json.dumps(images.std)}",
     )
-
-
-def network(model: str) -> nn.Module:
-    """torchvision's network without its classifier; the weights are to be filled in."""
-    with seeded(0):
-        built = torchvision.models.get_model(model, weights=None)
-    head = next(head for head in HEADS if hasattr(built, head))
-    setattr(built, head, nn.Identity())
-    return built
