@@ -103,15 +103,15 @@ class Evaluation:
 
     def plan(self) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
-        execution, found = self.execution, []
+        execution, planned = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for i, (candidate, jobs) in enumerate(self.assignments):
             numbers = {id(job): number for number, job in enumerate(jobs)}
             left = pending(jobs, candidate, self.datasets, self._output)
             estimates = forecast(left, candidate, self.datasets, bench)
             self.problems.update({(i, numbers[id(each.job)]): each.problem for each in estimates if each.problem})
-            found += estimates
-        return found
+            planned += estimates
+        return planned
 
     @property
     def _output(self) -> Output | None:
@@ -210,8 +210,8 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     if len(request.seeds) > 1 and (once_only := unseeded(jobs, datasets)):
         notes.append(f"Run once, since no seed changes it: {', '.join(once_only)}.")
     assignments = (*assigned(loaded, jobs, datasets), *beside)
-    found = [problems_of(each.jobs, datasets) for each in assignments]
-    problems = {(i, number): text for i, each in enumerate(found) for number, text in each.items()}
+    by_candidate = [problems_of(each.jobs, datasets) for each in assignments]
+    problems = {(i, number): text for i, each in enumerate(by_candidate) for number, text in each.items()}
     return Evaluation(assignments, tuple(notes), execution, datasets, problems)
 
 

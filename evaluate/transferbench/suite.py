@@ -11,7 +11,7 @@ from pydantic import Field
 from transferbench.addressing import addressed, unreachable
 from transferbench.data import SOURCES
 from transferbench.errors import UserError, unknown
-from transferbench.origins import Origin
+from transferbench.origins import SettingsSource
 from transferbench.plugins import beside, is_outside
 from transferbench.settings import Settings, from_file, merged, read
 from transferbench.tasks import TASKS
@@ -29,7 +29,7 @@ class SuiteEntry(Settings):
     embedded: str | None = Field(
         default=None, description="an embedded data set that the job runs on, once, in place of the data asked for"
     )
-    _origin: Origin = pydantic.PrivateAttr(default=Origin())
+    _origin: SettingsSource = pydantic.PrivateAttr(default=SettingsSource())
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -167,11 +167,11 @@ def _loaded(name: str | Path, above: tuple[Path, ...]) -> Suite:
         path = FOLDER / f"{name}.yaml"
     if path.resolve() in above:
         raise UserError(f"The suite {path} extends itself, directly or through others. Expected a chain that ends.")
-    suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=Origin((path,)))
+    suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=SettingsSource((path,)))
     beside_it = [each.model_copy(update={"task": beside(each.task, path.parent)}) for each in suite.jobs]
     suite = suite.model_copy(update={"jobs": tuple(beside_it)})
     for i, entry in enumerate(suite.jobs):
-        entry._origin = Origin((path,), under=("jobs", i, "settings"))
+        entry._origin = SettingsSource((path,), under=("jobs", i, "settings"))
     inherited = _extended(suite.extends, path, above).jobs if suite.extends else ()
     overrides = addressed(suite.overrides, inherited)
     misfits = [line for override in overrides for line in unreachable(override, inherited)]

@@ -68,6 +68,22 @@ class Backbone(nn.Module):
 
 
 @runtime_checkable
+class Staged(Protocol):
+    """A network that gives its feature maps by name, as every `Backbone` does."""
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Feature maps by stage name, each `b c h w`."""
+        ...
+
+
+@runtime_checkable
+class Tokenized(Protocol):
+    """A network of tokens, the first `num_prefix_tokens` of which are no patches."""
+
+    num_prefix_tokens: int
+
+
+@runtime_checkable
 class Family(Protocol):
     """What a file in this folder offers."""
 
@@ -127,6 +143,14 @@ def _shapes_of(key: str) -> dict[str, tuple[int, ...]]:
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the network's tensors, from the meta device."""
     return dict(_shapes_of(complete(architecture).model_dump_json()))
+
+
+def side(architecture: Architecture) -> int:
+    """The side of the images that the network is made for, pixels; 224 where its family does not say."""
+    if "image_size" in architecture.arguments:
+        return int(architecture.arguments["image_size"])
+    family = FAMILIES.registered(architecture.family)
+    return int(family.side(architecture.arguments)) if hasattr(family, "side") else 224
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -48,16 +48,19 @@ def weights(path: Path) -> Path:
     Raises:
         UserError: for a folder without one, with what there is.
     """
-    if not path.is_dir():
-        return path
-    there = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
-    if there is None:
+    try:
+        if not path.is_dir():
+            return path
         names = sorted(each.name for each in path.iterdir())
+    except OSError:
+        return path
+    there = next((name for name in WEIGHTS if name in names), None)
+    if there is None:
         raise UserError(
-            f"{path} is a folder without {', '.join(WEIGHTS)}; it has {', '.join(names[:12]) or 'no files'}. "
-            "Name the file with the weights."
+            f"{path} is a folder; expected a checkpoint file. Name the file in it: none of {', '.join(WEIGHTS)} is "
+            f"there, but {', '.join(names[:12]) or 'nothing'}."
         )
-    return there
+    return path / there
 
 
 def described(path: Path) -> Description:

@@ -23,9 +23,14 @@ INDICES = (r"(?:.+\.)?(?:position_ids|relative_position_index)",)
 """Tables that a library computes itself, which files of its earlier versions hold."""
 DEEPEST = 5
 """Parts of a name that a prefix may have."""
-CLASSIFIERS = re.compile(
-    r"(?:fc|classifier|head|head\.fc|head_dist|last_linear|heads\.head|head\.l|logits)\.(?:weight|bias)"
+CLASSIFIERS = tuple(
+    re.compile(rf"(?:{names})\.(?:weight|bias)")
+    for names in (
+        r"fc|classifier|head|head\.fc|last_linear|heads\.head|logits",
+        r"(?:(?:fc|classifier|last_linear|classif|aux_head|logits)|heads?(?:_dist)?(?:\.\w+){0,2})",
+    )
 )
+"""What timm's and torchvision's classifiers are called: the usual ones, and all."""
 MOST_BUILT = 6
 """Architectures that are built, on the meta device, to see for which size of images they have the shapes."""
 
@@ -67,15 +72,13 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     Every naming scheme is tried: a source may spell a library's network otherwise than the library.
     """
     expected = {name for name in backbones.expected_shapes(architecture) if not name.endswith(COUNTER)}
-    options: list[Network] = []
+    places: list[Network] = []
     for state in states:
         for prefix in _prefixes(state):
-            for naming in _namings(architecture):
-                network = _of(state, prefix, naming, expected, architecture)
-                if network is not None:
-                    options.append(network)
-    order = {id(network): at for at, network in enumerate(options)}
-    return sorted(options, key=lambda network: (network.misfits, order[id(network)]))
+            spelled = (_of(state, prefix, naming, expected, architecture) for naming in _namings(architecture))
+            if options := [network for network in spelled if network is not None]:
+                places.append(min(options, key=lambda network: network.misfits))
+    return sorted(places, key=lambda network: network.misfits)
 
 
 def _namings(architecture: Architecture) -> list[Naming]:
@@ -85,7 +88,7 @@ def _namings(architecture: Architecture) -> list[Naming]:
     if spelled is None:
         return [AS_IT_IS, *(naming for _, module in SCHEMES.all() for naming in module.NAMINGS)]
     own = spelled(architecture.arguments)
-    named = f"{architecture.family}' names"
+    named = f"names of {architecture.family}'s files"
     return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
 
 
@@ -154,12 +157,17 @@ def _plainness(architecture: Architecture) -> tuple[int, str]:
 def _parts(shapes: Shapes) -> Iterator[Shapes]:
     """The tensors, and what is left without a classifier, and without all that other words explain."""
     yield shapes
-    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS.fullmatch(name)}
-    if len(bare) < len(shapes):
-        yield bare
+    for pattern in CLASSIFIERS:
+        bare = {name: shape for name, shape in shapes.items() if not pattern.fullmatch(name)}
+        if len(bare) < len(shapes):
+            yield bare
+    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS[0].fullmatch(name)}
     own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
     if len(own) < len(bare):
         yield own
+    kept = {name: shape for name, shape in bare.items() if name.startswith("head") or name in own}
+    if len(own) < len(kept) < len(bare):
+        yield kept
     named = {name: shape for name, shape in bare.items() if unused_tensors.exact(name) is None}
     if len(own) < len(named) < len(bare):
         yield named

@@ -11,7 +11,7 @@ from transferbench.checkpoints.equality import compute_alike
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import applied, stated_architecture, stated_format
+from transferbench.checkpoints.overrides import ARCH, applied, stated_architecture, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -22,6 +22,11 @@ from transferbench.errors import UserError, unknown
 SHOWN = 8
 """How many names an error lists."""
 MOST_EPOCHS = 1_000_000
+WAYS = (
+    "If you know whose network it is, say so: --as arch=timm:NAME (or torchvision:, transformers:, open_clip:, or your "
+    "own python:FILE.py:FUNCTION); or hand the module over from Python: transferbench.evaluate(module, ...)."
+)
+"""How a network that is not recognized can be judged all the same."""
 UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
 """Formats that are names alone, which networks of other computations share."""
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
@@ -57,8 +62,10 @@ def recognize(
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
+    said = overrides
     layout, overrides = stated_format(overrides)
     stated, overrides = stated_architecture(overrides)
+    is_settled = layout is not None or any(each.startswith(ARCH) for each in said)
     states, every = _networks(contents, stated or described)
     if not states:
         raise UserError(
@@ -66,11 +73,11 @@ def recognize(
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
     refusals: list[UserError] = []
-    if stated or described:
-        every = _whole(contents, every, stated or described)
-    for reading in _readings(contents, states, every, layout, stated or described):
+    if known := stated or described:
+        every = _whole(contents, every, known)
+    for reading in _readings(contents, states, every, layout, known):
         try:
-            return _match(contents, reading, every, encoder, overrides)
+            return _match(contents, reading, every, encoder, (overrides, is_settled))
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
@@ -111,7 +118,7 @@ def _readings(
         few = ". They may be a head without its backbone" if count < networks.SMALLEST else ""
         raise UserError(
             f"{contents.path}: no network of a known architecture among {count} tensors: "
-            f"{_listed([*islice(names, 6)], 6, count)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
+            f"{_listed([*islice(names, 6)], 6, count)}{few}. {WAYS}"
         )
     if asked and not readings:
         raise UserError(
@@ -125,8 +132,14 @@ def _readings(
 
 
 def _match(
-    contents: Contents, reading: Interpretation, every: list[Network], encoder: str | None, overrides: Sequence[str]
+    contents: Contents,
+    reading: Interpretation,
+    every: list[Network],
+    encoder: str | None,
+    said: tuple[Sequence[str], bool],
 ) -> Match:
+    """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
+    overrides, is_settled = said
     network = _chosen(contents, reading, every, encoder)
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
@@ -142,14 +155,16 @@ def _match(
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
-        raise UserError(f"{where} is refused.\n" + "\n".join(problems))
+        ways = "" if is_settled else f"\n{WAYS}"
+        raise UserError(f"{where} is refused.\n" + "\n".join(problems) + ways)
     weights, notes = completed(contents.path, weights, architecture)
     identity = digest(weights)
     if card and stated_digest(contents.header) != identity:
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
     card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
     chosen: list[str] = []
-    if not overrides:
+    is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
+    if not is_settled:
         own, guessed = card.architecture, backbones.assumptions(card.architecture)
         card, chosen = _settled_by_library(contents, reading, network, card, weights)
         if card.architecture != own:
@@ -212,10 +227,14 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
 
 def _chosen(contents: Contents, reading: Interpretation, every: list[Network], wanted: str | None) -> Network:
     """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
-    labels = [network.label for network in networks.distinct(reading.networks)]
+    whole = tuple(network for network in every if network.misfits == 0)
+    meant = (*reading.networks, *whole) if reading.layout.names_only else reading.networks
+    there = networks.distinct(meant)
+    labels = networks.labels(there)
     if wanted is not None:
-        chosen = next((network for network in reading.networks if wanted in _names(network)), None)
-        alike = [n for n in reading.networks if any({wanted, n.label} <= words for words in SYNONYMS)]
+        chosen = next((network for network in meant if wanted in _names(network)), None)
+        chosen = chosen or next((n for n, label in zip(there, labels, strict=True) if label == wanted), None)
+        alike = [n for n in there if any({wanted, n.label} <= words for words in SYNONYMS)]
         if chosen is None and len(alike) != 1:
             raise unknown(f"network of {contents.path}", wanted, labels)
         return chosen or alike[0]
@@ -223,8 +242,8 @@ def _chosen(contents: Contents, reading: Interpretation, every: list[Network], w
         return lost[0]
     if reading.rivals > 1:
         raise UserError(
-            f"{contents.path} is of unknown source and holds {reading.rivals} networks: {', '.join(labels)}. "
-            "Choose one with --encoder."
+            f"{contents.path} holds {reading.rivals} networks and nothing in it says which is meant: "
+            f"{', '.join(labels)}. Choose one with --encoder {labels[0]}."
         )
     return reading.networks[0]
 
@@ -249,8 +268,9 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         return backbones.identify(shapes, note), []
     except UserError as error:
         statistics = [name for name in shapes if "running_" in name]
+        has_norms = "running_mean" in str(error)
         lost = "\nNo batch-norm statistics: they were not saved, and without them the network cannot be evaluated."
-        return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
+        return None, [str(error) + (lost if has_norms and not statistics and network.misfits >= SHOWN else "")]
 
 
 def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> list[Network]:
@@ -277,7 +297,7 @@ def _ambiguous(contents: Contents, network: Network) -> UserError:
     names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
     return UserError(
         f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
-        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}"
+        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}."
     )
 
 
@@ -286,29 +306,30 @@ def _settled_by_library(
 ) -> tuple[Card, list[str]]:
     """Our network, or the library's where only that has these names and shapes; and what others there are.
 
-    A recognized source settles which network it is. Otherwise ours is taken where it computes what one of the library's
-    does; the others are told, and where the source is unknown they must be chosen from.
+    A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken if
+    it computes what one of the library's does, and the others are told; if it does not, they must be chosen from.
 
     Raises:
         UserError: when several fit and nothing says which it is.
     """
     if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
         return card, []
-    alike = [
-        group for group in network.architectures if compute_alike((card.architecture, weights), (group[0], weights))
-    ]
-    others = [group[0] for group in network.architectures if group not in alike]
+    named = (group for group in network.architectures if any(each.name == card.architecture.name for each in group))
+    ours = card.architecture, weights
+    computed = (group for group in network.architectures if compute_alike(ours, (group[0], weights)))
+    alike = next(named, None) or next(computed, None)
+    others = [group[0] for group in network.architectures if group is not alike]
     if not alike and len(others) == 1:
         word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
-        return card.model_copy(update={"architecture": others[0]}), [word, *backbones.assumptions(others[0])]
+        return card.model_copy(update={"architecture": others[0]}), [word]
     if not others:
         return card, []
-    if not alike or reading.format == networks.UNKNOWN:
+    if not alike:
         raise _ambiguous(contents, network)
     names = [f"{each.family}:{each.name}" for each in others]
     return card, [
-        f"read as {card.architecture.name}, as {reading.format}'s files are; other networks have the same names and "
-        f"shapes ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
+        f"read as {card.architecture.name}, the plainest of several networks of these names and shapes that compute "
+        f"differently ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
     ]
 
 

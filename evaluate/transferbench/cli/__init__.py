@@ -49,7 +49,7 @@ def _allow(names: list[str] | None) -> list[str] | None:
     return names
 
 
-class Commands(TyperGroup):
+class TaskCommands(TyperGroup):
     """The commands, and one for each file in the folder of tasks, which is not imported for it."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -102,7 +102,7 @@ def task_command(evaluate_all: Any, name: str) -> Any:
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=TaskCommands,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

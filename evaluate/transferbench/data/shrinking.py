@@ -102,10 +102,10 @@ def _claim(out: Path, splits: Sequence[LabeledImages], shape: Shape) -> None:
     if path.is_file():
         claim = settings.from_file(path)
         if claim != mark:
-            told = ", ".join(
+            differences = ", ".join(
                 f"{key} {claim.get(key)!r} there, {mark[key]!r} asked for" for key in ("of", "size", "quality")
             )
-            raise UserError(f"{out} holds another copy: {told}. Choose another folder.")
+            raise UserError(f"{out} holds another copy: {differences}. Choose another folder.")
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no {MARK}. Choose another folder.")
     else:

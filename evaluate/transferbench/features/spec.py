@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32
 from pydantic import Field
 from torch import Tensor, nn
 
+from transferbench.backbones import Staged, Tokenized
 from transferbench.errors import UserError, unknown
 from transferbench.settings import Settings
 
@@ -55,15 +56,14 @@ def forward(
         if wanted.layer == POOLED:
             return backbone(images).float()
         tensor = _inside(backbone, images, wanted.layer)
-    return _vectors(tensor.float(), wanted, int(getattr(backbone, "num_prefix_tokens", 0)))
+    return _vectors(tensor.float(), wanted, backbone.num_prefix_tokens if isinstance(backbone, Tokenized) else 0)
 
 
 def _inside(backbone: nn.Module, images: Tensor, layer: str) -> Tensor:
     """The output of a stage, or else of a module, by its name."""
-    stages = getattr(backbone, "stages", None)
-    named = set(stages(images[:1])) if stages else set()
-    if stages and layer in named:
-        return stages(images)[layer]
+    named = set(backbone.stages(images[:1])) if isinstance(backbone, Staged) else set()
+    if isinstance(backbone, Staged) and layer in named:
+        return backbone.stages(images)[layer]
     modules = dict(backbone.named_modules())
     if not layer or layer not in modules:
         raise unknown("layer", layer, named | {name for name in modules if name and name.count(".") < LISTED})

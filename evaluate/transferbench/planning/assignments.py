@@ -44,12 +44,12 @@ def controls(
         for seed in dict.fromkeys(job.seed for job in jobs):
             drawn_by = (card.origin.seed or 0) + seed
             wanted.setdefault((_network(card), drawn_by), (card, []))[1].append(seed)
-    found = []
+    assignments = []
     for (_, drawn_by), (card, seeds) in wanted.items():
         control = random_control(card.architecture, card.preprocess, drawn_by)
         own = once([job for job in jobs if job.seed in seeds], datasets)
-        found.append(Assignment(control, tuple(own)))
-    return found, notes
+        assignments.append(Assignment(control, tuple(own)))
+    return assignments, notes
 
 
 def once(jobs: Iterable[Job], datasets: DatasetCache) -> list[Job]:

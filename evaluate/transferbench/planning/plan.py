@@ -17,7 +17,7 @@ from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
-from transferbench.errors import summary, told
+from transferbench.errors import error_text, summary
 from transferbench.features.extraction import BATCH, evaluating, place
 from transferbench.features.spec import forward
 from transferbench.neighbors import memory
@@ -78,32 +78,32 @@ def ordered(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
     def passages(job: Job) -> int:
         try:
             dataset = datasets.take(job.data, job.limit)
-            found = _cost(job, dataset)
+            cost = _cost(job, dataset)
         except Exception:
             return 0
-        return sum(len(_split(dataset, name)) for name in found.splits) + found.passes + UPDATE * found.updates
+        return sum(len(_split(dataset, name)) for name in cost.splits) + cost.passes + UPDATE * cost.updates
 
     return sorted(jobs, key=passages)
 
 
 def problems_of(jobs: Sequence[Job], datasets: DatasetCache) -> dict[int, str]:
     """What asking for the cost of jobs raised, by their numbers. Data that does not open is told when they are run."""
-    found: dict[int, str] = {}
+    problems: dict[int, str] = {}
     for number, job in enumerate(jobs):
         dataset = None
         try:
             dataset = datasets.take(job.data, job.limit)
             _cost(job, dataset)
         except Exception as error:
-            found.update({number: told(error)} if dataset else {})
-    return found
+            problems.update({number: error_text(error)} if dataset else {})
+    return problems
 
 
 def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, bench: Bench) -> list[Estimate]:
     """An estimate of each job, whose data must be here; features that are kept or another job extracts cost nothing."""
     speeds: dict[tuple[str, int | None], Speed] = {}
     extracted: set[str] = set()
-    found: list[Estimate] = []
+    estimates: list[Estimate] = []
     for job in jobs:
         stopping.check()
         try:
@@ -115,10 +115,10 @@ def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, 
                 kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
                 images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
                 extracted.add(kept.name)
-            found.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
+            estimates.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
         except Exception as error:
-            found.append(Estimate(candidate.name, job, 0, 0.0, 0, told(error)))
-    return found
+            estimates.append(Estimate(candidate.name, job, 0, 0.0, 0, error_text(error)))
+    return estimates
 
 
 def _estimate(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from transferbench import records, renamed, runtime, stopping
 from transferbench.checkpoints import Candidate
-from transferbench.errors import UserError, told
+from transferbench.errors import UserError, error_text
 from transferbench.plugins import recorded
 from transferbench.records import Record
 from transferbench.run import scratch
@@ -31,8 +31,8 @@ class Output:
 
     def finished(self) -> dict[str, Record]:
         """What need not run again, by identity."""
-        found = (record for _, record in records.read_all(self.records) if isinstance(record, Record))
-        return {} if self.again else {record.identity: record for record in found if record.status == "ok"}
+        readable = (record for _, record in records.read_all(self.records) if isinstance(record, Record))
+        return {} if self.again else {record.identity: record for record in readable if record.status == "ok"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _begun(job: Job, candidate: Candidate, datasets: DatasetCache) -> Dataset | 
     except UserError as error:
         return Hindrance("failed" if dataset is None and datasets.is_here(job.data) else "skipped", str(error))
     except Exception as error:
-        return Hindrance("failed", told(error))
+        return Hindrance("failed", error_text(error))
     return dataset
 
 

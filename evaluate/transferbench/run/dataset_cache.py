@@ -7,7 +7,7 @@ from types import TracebackType
 from transferbench.data import LabeledImages, looked_at, open_split
 from transferbench.data.dataset import Dataset, open_dataset
 from transferbench.data.subsets import limited
-from transferbench.errors import UserError, summary, told
+from transferbench.errors import UserError, error_text, summary
 from transferbench.plugins import is_outside
 
 LIMIT_SEED = 0
@@ -73,7 +73,7 @@ class DatasetCache:
             try:
                 sides.add(self.take(name).train.info.image_size)
             except Exception as error:
-                reasons.append(f"{name} cannot be opened: {summary(told(error))}")
+                reasons.append(f"{name} cannot be opened: {summary(error_text(error))}")
         if not sides:
             raise UserError("\n".join(reasons))
         return sides.pop() if len(sides) == 1 else None

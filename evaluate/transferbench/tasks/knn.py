@@ -110,16 +110,16 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
             f"k-NN with k={config.k}: there are {len(labels)} training images, so all of them vote. Set a smaller k.",
             stacklevel=2,
         )
-    found = cached_search(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
-    classes, weights = labels[found.indices], np.ones_like(found.values)
+    neighbors = cached_search(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
+    classes, weights = labels[neighbors.indices], np.ones_like(neighbors.values)
     if config.vote == "weighted":
-        weights = np.exp((found.values - found.values[:, :1]) / config.temperature)
+        weights = np.exp((neighbors.values - neighbors.values[:, :1]) / config.temperature)
     used = sorted({capped(k, len(labels)) for k in config.ks})
     predictions = {k: vote(classes[:, :k], weights[:, :k], len(dataset.train.info.classes)) for k in used}
     main = predictions[capped(config.k, len(labels))]
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
-    shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
+    shown = {"labels": test.labels, "predictions": main} | {f"k{k}": each for k, each in predictions.items()}
     artifacts = {"predictions": bench.keep("predictions.npz", shown)}
     return Outcome(tuple(scores), artifacts, {"": len(labels)} if config.per_class else {})
 

@@ -44,5 +44,5 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """
     train = bench.features(candidate, semi.labeled(dataset.train, config.percent, seed), config.precision)
     test = bench.features(candidate, dataset.test, config.precision)
-    found = logistic.judged(train, dataset, test, config, seed, bench)
-    return replace(found, images={"": len(train.labels)})
+    outcome = logistic.judged(train, dataset, test, config, seed, bench)
+    return replace(outcome, images={"": len(train.labels)})

@@ -51,7 +51,8 @@ def locate(file: str | Path) -> Located:
     path = Path(file).expanduser()
     library, colon, name = str(file).partition(":")
     if not colon or library not in LIBRARIES.names() or path.exists():
-        return Located(beside.weights(path), path.name if path.is_dir() else None)
+        weights = beside.weights(path)
+        return Located(weights, None if weights == path else path.resolve().name)
     require_of_hub(str(file), library)
     return LIBRARIES.load(library).find(name)
 

@@ -38,7 +38,7 @@ _held: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
-class Reader:
+class ParquetReader:
     """Decodes the i-th image of some files; `starts` is the first image of each row group, `groups` where it lies."""
 
     column: str
@@ -49,8 +49,8 @@ class Reader:
         """Decode image `index`."""
         place = int(np.searchsorted(self.starts, index, side="right")) - 1
         path, group = self.groups[place]
-        found = _encoded(path, group, self.column)[index - self.starts[place]].as_py()
-        content = content_of(found, path.parent)
+        cell = _encoded(path, group, self.column)[index - self.starts[place]].as_py()
+        content = content_of(cell, path.parent)
         return decoding.opened(content.read_bytes() if isinstance(content, Path) else content)
 
 
@@ -104,10 +104,10 @@ def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], spl
     image = column(opened[0].schema_arrow.names, IMAGE)
     label = column(every["train" if "train" in every else split][0].schema_arrow.names, LABEL)
     names = _names(opened, label)
-    found = {
+    values = {
         part: _labels(each, label, f"{where}/{part}") for part, each in every.items() if part == split or not names
     }
-    labels, classes, notes = Numbered(found[split], names) if names else by_number(name, found, split)
+    labels, classes, notes = Numbered(values[split], names) if names else by_number(name, values, split)
     groups = [(path, g) for path, file in zip(files[split], opened, strict=True) for g in range(file.num_row_groups)]
     about = [file.metadata.row_group(g) for file in opened for g in range(file.num_row_groups)]
     sizes = np.cumsum([0, *(group.num_rows for group in about)])
@@ -117,7 +117,7 @@ def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], spl
         info=DatasetInfo(name, classes, tuple(files), None, "local"),
         split=split,
         labels=labels,
-        read=Reader(image, tuple(sizes[:-1].tolist()), tuple(groups)),
+        read=ParquetReader(image, tuple(sizes[:-1].tolist()), tuple(groups)),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=hashlib.sha256(mark).hexdigest(),
         notes=notes,
@@ -142,15 +142,15 @@ def _names(files: list[Any], label: str) -> tuple[str, ...]:
     Raises:
         ValueError: when the files of a split differ in them.
     """
-    found: set[tuple[str, ...]] = set()
+    variants: set[tuple[str, ...]] = set()
     for file in files:
         noted = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
         names = noted.get("info", {}).get("features", {}).get(label, {}).get("names")
-        found.add(tuple(names or ()))
-    if len(found) > 1:
-        told = "; ".join(listed(names) or "no names" for names in found)
-        raise ValueError(f"the files of one split name their classes differently: {told}")
-    return found.pop()
+        variants.add(tuple(names or ()))
+    if len(variants) > 1:
+        lists = "; ".join(listed(names) or "no names" for names in variants)
+        raise ValueError(f"the files of one split name their classes differently: {lists}")
+    return variants.pop()
 
 
 def _linked(path: Path, group: int, image: str) -> list[int]:
