@@ -1,6 +1,6 @@
-"""Whether a library's networks load as what they are: `python benchmarks/transformers_networks.py [MODEL_TYPE ...]`.
+"""Whether transformers' networks load as what they are: `python benchmarks/transformers_networks.py [MODEL_TYPE ...]`.
 
-Each is built by its library with random weights and saved as its users save it; the file is loaded by path alone and
+Each is built by it with random weights and saved as its users save it; the file is loaded by path alone and
 its features are compared with those of the library's own network. Counted are files that load right, are refused, or
 load as something else (wrong).
 """
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,13 +171,10 @@ def _features(network: Any, kind: str, images: Tensor) -> Tensor:
     return found.pooler_output.flatten(1)
 
 
-LIBRARIES: dict[str, Callable[[list[str]], Iterator[tuple[str, str]]]] = {"transformers": of_transformers}
-
-
-def main(library: str, names: list[str]) -> None:
+def main(names: list[str]) -> None:
     """Print a line for each network, and the counts."""
     counts: Counter[str] = Counter()
-    for name, result in LIBRARIES[library](names):
+    for name, result in of_transformers(names):
         print(f"{name}: {result}", flush=True)
         counts[result.partition(":")[0].partition(" (")[0]] += 1
     print(dict(counts))
@@ -186,4 +183,4 @@ def main(library: str, names: list[str]) -> None:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1:])

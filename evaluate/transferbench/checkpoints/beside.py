@@ -23,6 +23,9 @@ LIBRARIES = ("timm", "transformers", "open_clip")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 IN_ALL = "size, crop, interpolation, mean and std as in"
 USUAL = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Where `preprocess_cfg` states none: OpenAI's."""
 Images = tuple[tuple[str, ...], tuple[str, ...]]
 """`NAME=VALUE`, and where they stand, in words."""
 LONGEST = 1 << 20
@@ -140,8 +143,27 @@ def _by_transformers(config: Mapping[str, Any], folder: Path) -> Images:
     return (), ()
 
 
+def _by_open_clip(config: Mapping[str, Any], folder: Path) -> Images:
+    images = config.get("preprocess_cfg") or {}
+    sides = images.get("size") or config["model_cfg"]["vision_cfg"].get("image_size", USUAL)
+    side = sides[0] if isinstance(sides, list) else int(sides)
+    values = {
+        "size": side,
+        "crop": side,
+        "mean": list(images.get("mean", CLIP_MEAN)),
+        "std": list(images.get("std", CLIP_STD)),
+    }
+    mode, filled = images.get("resize_mode", "shortest"), images.get("interpolation", "bicubic")
+    kind = [f"interpolation={filled}"] if filled in {"bilinear", "bicubic"} else []
+    both = ["resize=square"] if mode == "squash" else []
+    left = [f"open_clip resizes by '{mode}', here the shorter side is resized"] if mode == "longest" else []
+    given = (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind, *both)
+    return given, (f"{IN_ALL} open_clip_config.json", *left)
+
+
 IMAGES: Mapping[str, Callable[[Mapping[str, Any], Path], Images]] = {
     "timm": _by_timm,
     "transformers": _by_transformers,
+    "open_clip": _by_open_clip,
 }
 """How the images are read from each library's description, and where that stands, in words."""

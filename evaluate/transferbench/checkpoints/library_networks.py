@@ -99,7 +99,7 @@ def _namings(architecture: Architecture) -> list[Naming]:
     if spelled is None:
         return [AS_IT_IS, *_schemes()]
     own = spelled(architecture.arguments)
-    named = f"{architecture.family}' names"
+    named = f"names of {architecture.family}'s files"
     return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
 
 

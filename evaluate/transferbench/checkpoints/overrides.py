@@ -41,6 +41,8 @@ def stated_architecture(overrides: Sequence[str]) -> tuple[Architecture | None, 
             f"{', '.join(OWN)}. Libraries: {', '.join(LIBRARIES)}."
         )
     family = FAMILIES.load(library)
+    if library == "python":
+        family.allow(name)
     said: dict[str, Any] = {"name": name}
     own = [each for each in rest if parse_override(each)[0][0] in family.Arguments.model_fields]
     for each in own:

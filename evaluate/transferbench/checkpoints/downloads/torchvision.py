@@ -7,6 +7,8 @@ import torchvision
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
+from transferbench.backbones.torchvision import UNTOLD
+from transferbench.checkpoints.beside import USUAL
 from transferbench.checkpoints.downloads import Located, _urls
 from transferbench.errors import unknown
 
@@ -31,8 +33,18 @@ def find(name: str) -> Located:
         weights.url,
         overrides(weights.transforms()),
         (f"size, crop, interpolation, mean and std as in torchvision's {weights}",),
-        backbones.complete(Architecture(family="torchvision", arguments={"name": model})),
+        backbones.complete(
+            Architecture(family="torchvision", arguments={"name": model, "arguments": given(model, weights)})
+        ),
     )
+
+
+def given(model: str, weights: Any) -> dict[str, Any]:
+    """What torchvision itself builds a network with for these weights: the size of a ViT's images, TensorFlow's input."""
+    side = weights.meta["min_size"][0]
+    if model in UNTOLD:
+        return {"transform_input": True}
+    return {"image_size": side} if model.startswith("vit_") and side != USUAL else {}
 
 
 def overrides(images: Any) -> tuple[str, ...]:
