@@ -121,7 +121,13 @@ def _of(
         return None
     spelled = {each for name in expected for each in naming.spell(name)} if naming.rows else expected
     spelled = tensors.keys() if naming.members else spelled
-    members = frozenset(name for name in names if name in spelled or name.endswith(COUNTER))
+    members = frozenset(
+        name
+        for name in names
+        if name in spelled
+        or name.endswith(COUNTER)
+        or (naming.adapt is not dict and expected & naming.rename({name: state.tensors[prefix + name]}).keys())
+    )
     shapes = backbones.shapes(naming.rename(_shapes_alone({name: state.tensors[prefix + name] for name in members})))
     misfits = len(backbones.misfits(architecture, shapes))
     label = prefix.strip(f".{APART}") or state.key or "backbone"
@@ -150,12 +156,13 @@ def _at(state: StateDict, prefix: str) -> Network | None:
         if groups := _indexed(part):
             return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
     spelled = [each for naming in _spelled(prefix, list(shapes)) if (each := _told(state, prefix, label, naming))]
-    if spelled:
-        return min(spelled, key=lambda network: network.misfits)
+    nearest = min(spelled, key=lambda network: network.misfits, default=None)
+    if nearest and not nearest.misfits:
+        return nearest
     for part in _parts(shapes):
         if groups := _of_another_depth(part):
             return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
-    return None
+    return nearest
 
 
 def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
@@ -219,6 +226,11 @@ def _of_another_depth(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
                 continue
             groups.setdefault(mark, []).append(cut)
     return _ordered([tuple(group) for group in groups.values()])
+
+
+def named(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
+    """A library's architectures of these names and shapes, whatever their depth."""
+    return _indexed(shapes) or _of_another_depth(shapes)
 
 
 def _ordered(groups: Iterable[tuple[Architecture, ...]]) -> tuple[tuple[Architecture, ...], ...]:

@@ -334,10 +334,16 @@ def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> li
 def _ambiguous(contents: Contents, network: Network) -> UserError:
     """Several architectures that compute otherwise have the names and shapes of this file."""
     names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
+    given = [" ".join([f"--as arch={names[0]}", *_given(network.architectures[0][0])])]
     return UserError(
         f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
-        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}."
+        f"{_listed(names, 20)}. Say which it is: {given[0]}"
     )
+
+
+def _given(architecture: Architecture) -> list[str]:
+    """What a library's network is given beside its name, as a person says it."""
+    return [f"--as arguments.{name}={value}" for name, value in dict(architecture.arguments["arguments"]).items()]
 
 
 def _settled_by_library(
@@ -358,6 +364,9 @@ def _settled_by_library(
     ours = card.architecture, weights
     alike = alike or [*islice((group for group in groups if compute_alike(ours, (group[0], local))), 1)]
     others = [group[0] for group in groups if group not in alike]
+    if not alike and weights.keys() != local.keys():
+        equal = library_networks.named(backbones.shapes(weights))
+        raise _ambiguous(contents, replace(network, architectures=(*network.architectures, *equal)))
     if not alike and len(others) == 1:
         word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
         members = frozenset(local)

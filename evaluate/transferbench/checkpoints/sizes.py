@@ -93,8 +93,8 @@ def resized(
         usual["num_heads"], registers = _built(template, library)
     except UserError:
         return None
-    if template in {entry.name for entry in shape_index.index().fits(shapes)}:
-        usual["depth"] = found["depth"]
+    exact = {entry.name for entry in shape_index.index().fits(shapes)}
+    usual["depth"] = found["depth"] if template in exact else 0
     width = found["embed_dim"]
     if not width or not found["depth"] or found["depth"] > DEEPEST:
         return None

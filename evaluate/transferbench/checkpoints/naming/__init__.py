@@ -50,6 +50,8 @@ class Naming:
     """The library's architectures that networks of the source are, or would be but for their size."""
     tells: Callable[[Shapes], dict[str, Any]] = _nothing
     """Arguments of the library's network that shapes in the source's names tell beside its size, such as heads."""
+    recomputed: tuple[str, ...] = ()
+    """Patterns of names of what the library's network works out itself."""
     needs: tuple[str, ...] = ()
     """Names that every file of the source has, of what the library's network works out itself."""
     pooling: str = ""
