@@ -206,7 +206,7 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the name, with what is given laid over it."""
-    base = _known(name) if name != CUSTOM else {"quick_gelu": False}
+    base: dict[str, Any] = dict(_known(name)) if name != CUSTOM else {"quick_gelu": False}
     given = dict(config)
     if unknown := sorted(given.keys() - set(PARTS)):
         raise ValueError(f"'{unknown[0]}' is not of an image tower.{nearest(unknown[0], PARTS)}")
