@@ -37,7 +37,9 @@ def main(library: str, names: list[str]) -> None:
 
 def same_as_known(library: str, entry: shape_index.Entry) -> shape_index.Entry:
     """With the mark of parts that another library's network of the same name has, if both compute alike."""
-    others = [each for path in shape_index.FOLDER.glob("*.txt") for each in shape_index.read(path.stem, path.read_text())[1]]
+    others = [
+        each for path in shape_index.FOLDER.glob("*.txt") for each in shape_index.read(path.stem, path.read_text())[1]
+    ]
     same = (each for each in others if each.library != library and (each.name, each.exact) == (entry.name, entry.exact))
     return next((replace(entry, structure=each.structure) for each in same if compute_alike(entry, each)), entry)
 

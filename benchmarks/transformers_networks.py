@@ -74,7 +74,10 @@ def of_transformers(names: list[str]) -> Iterator[tuple[str, str]]:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    tables = (modeling_auto.MODEL_FOR_IMAGE_MAPPING_NAMES, modeling_auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES)
+    tables = (
+        modeling_auto.MODEL_FOR_IMAGE_MAPPING_NAMES,
+        modeling_auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    )
     vision = [kind for kind in modeling_auto.MODEL_MAPPING_NAMES if "vision" in kind or kind in EXTRA]
     for kind in names or dict.fromkeys([*(kind for table in tables for kind in table), *vision]):
         yield from _of_kind(transformers, kind)

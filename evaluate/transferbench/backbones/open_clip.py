@@ -60,7 +60,9 @@ class TowerBackbone(LibraryBackbone):
     def forward(self, images: Tensor) -> Tensor:
         """Features, `b d`, of images, `b 3 h w`; CoCa's towers give tokens beside them."""
         found = self.network(images)
-        return require_vectors(found[0] if isinstance(found, tuple) else found, len(images), type(self.network).__name__)
+        return require_vectors(
+            found[0] if isinstance(found, tuple) else found, len(images), type(self.network).__name__
+        )
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """None: only vectors come out of it."""

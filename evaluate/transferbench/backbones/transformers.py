@@ -31,7 +31,13 @@ BESIDE = frozenset(
         *("torch_dtype", "dtype", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset"),
         *("return_dict", "output_attentions", "output_hidden_states", "chunk_size_feed_forward", "_commit_hash"),
         *("experts_implementation", "_experts_implementation", "is_encoder_decoder", "bos_token_id", "eos_token_id"),
-        *("pad_token_id", "sep_token_id", "decoder_start_token_id", "tie_word_embeddings", "semantic_loss_ignore_index"),
+        *(
+            "pad_token_id",
+            "sep_token_id",
+            "decoder_start_token_id",
+            "tie_word_embeddings",
+            "semantic_loss_ignore_index",
+        ),
     }
 )
 """Of a configuration: what changes no feature, or names code and places elsewhere."""

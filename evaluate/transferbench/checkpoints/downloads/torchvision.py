@@ -13,7 +13,6 @@ from transferbench.checkpoints.downloads import Located, _urls
 from transferbench.errors import unknown
 
 
-
 def find(name: str) -> Located:
     """The default weights of a model, or those named behind a `/`.
 
@@ -34,7 +33,9 @@ def find(name: str) -> Located:
         weights.url,
         overrides(weights.transforms()),
         (f"size, crop, interpolation, mean and std as in torchvision's {weights}",),
-        backbones.complete(Architecture(family="torchvision", arguments={"name": model, "arguments": given(model, weights)})),
+        backbones.complete(
+            Architecture(family="torchvision", arguments={"name": model, "arguments": given(model, weights)})
+        ),
     )
 
 
