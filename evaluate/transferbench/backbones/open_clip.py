@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
@@ -48,7 +48,7 @@ class Arguments(Settings):
 
     @field_validator("config")
     @classmethod
-    def _is_whole(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _is_whole(cls, config: dict[str, Any], info: Any) -> dict[str, Any]:
         require_plain(config)
         name = info.data.get("name")
         return _whole(str(name), config) if name else config
