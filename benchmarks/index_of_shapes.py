@@ -53,7 +53,7 @@ def compute_alike(first: shape_index.Entry, second: shape_index.Entry) -> bool:
     draw = torch.Generator().manual_seed(0)
     state = {
         name: torch.rand(tensor.shape, generator=draw) + 0.5
-        if name.endswith("running_var") or tensor.ndim == 1 and name.endswith("weight")
+        if name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight"))
         else 0.05 * torch.randn(tensor.shape, generator=draw)
         for name, tensor in networks[0].state_dict().items()
         if tensor.is_floating_point()

@@ -167,8 +167,7 @@ def _features(network: Any, kind: str, images: Tensor) -> Tensor:
     if pooling == "token":
         return last[:, 0]
     if pooling == "mean":
-        prefix = 0 if last.ndim == 4 or kind != "vitdet" else 0
-        return last.mean((2, 3)) if last.ndim == 4 else last[:, prefix:].mean(1)
+        return last.mean((2, 3)) if last.ndim == 4 else last.mean(1)
     return found.pooler_output.flatten(1)
 
 

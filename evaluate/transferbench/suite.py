@@ -11,6 +11,7 @@ from pydantic import Field
 from transferbench.addressing import addressed, unreachable
 from transferbench.data import SOURCES
 from transferbench.errors import UserError, unknown
+from transferbench.features.spec import FeatureSpec
 from transferbench.origins import SettingsSource
 from transferbench.plugins import beside, is_outside
 from transferbench.settings import Settings, from_file, merged, read
@@ -74,6 +75,20 @@ class SuiteEntry(Settings):
                 return f"{key[len(name) + 1 :]}{equals}{value}"
         return None
 
+    def reading(self, features: Mapping[str, Any]) -> "SuiteEntry":
+        """This job with these settings of the features it reads, as far as it has them; itself where it reads none."""
+        task = TASKS.load(self.task)
+        mine = {name: value for name, value in features.items() if name in task.Config.model_fields}
+        return self.model_copy(update={"settings": {**self.settings, **mine}}) if task.FROZEN and mine else self
+
+    def lacking(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the settings of features, other than by default, that this job reads some without."""
+        task = TASKS.load(self.task)
+        usual = {name: field.get_default() for name, field in FeatureSpec.model_fields.items()}
+        asked = {name: value for name, value in features.items() if name not in usual or value != usual[name]}
+        known = task.Config.model_fields
+        return {name: value for name, value in asked.items() if name not in known} if task.FROZEN else {}
+
     def _reached(self, overrides: Iterable[str]) -> list[str]:
         """Those of the overrides that reach this job, without its name."""
         return [rest for override in overrides if (rest := self.rest(override)) is not None]
@@ -130,6 +145,35 @@ def chosen(
     if not any(suite.jobs for suite in kept.values()):
         raise UserError(f"No job is left. Jobs: {', '.join(known)}.")
     return {data: suite for data, suite in kept.items() if suite.jobs}
+
+
+def reading(of: Mapping[str, Suite], features: FeatureSpec | Mapping[str, Any] | None) -> dict[str, Suite]:
+    """The suite of each data set, with these settings of features for all jobs that read some of a frozen backbone.
+
+    Raises:
+        UserError: when they are no settings of features, or a job that reads features has none of the name.
+    """
+    if features is None:
+        return dict(of)
+    try:
+        spec = features if isinstance(features, FeatureSpec) else read(FeatureSpec, features)
+    except UserError as error:
+        raise UserError(f"features: {error}") from None
+    asked = spec.model_dump(include=None if spec is features else spec.model_fields_set)
+    entries = {entry.id: entry for suite in of.values() for entry in suite.jobs}
+    if lacking := {name: found for name, entry in entries.items() if (found := entry.lacking(asked))}:
+        told = "; ".join(f"{name} has no {', '.join(found)}" for name, found in lacking.items())
+        having = ", ".join(
+            name for name, entry in entries.items() if entry.reading(asked) != entry and name not in lacking
+        )
+        raise UserError(
+            f"Not all jobs that read features can read these: {told}. Expected a suite, or a task, of jobs that have "
+            f"all of these settings{f', as {having}' if having else ''}."
+        )
+    return {
+        data: suite.model_copy(update={"jobs": tuple(entry.reading(asked) for entry in suite.jobs)})
+        for data, suite in of.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -206,11 +206,12 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the name, with what is given laid over it."""
-    base = _known(name) if name != CUSTOM else {"quick_gelu": False}
+    base: dict[str, Any] = dict(_known(name)) if name != CUSTOM else {"quick_gelu": False}
     given = dict(config)
     if unknown := sorted(given.keys() - set(PARTS)):
         raise ValueError(f"'{unknown[0]}' is not of an image tower.{nearest(unknown[0], PARTS)}")
-    whole = {**base, **given, "vision_cfg": {**base.get("vision_cfg", {}), **dict(given.get("vision_cfg", {}))}}
+    tower: dict[str, Any] = dict(base.get("vision_cfg") or {})
+    whole = {**base, **given, "vision_cfg": {**tower, **dict(given.get("vision_cfg", {}))}}
     if missing := [key for key in PARTS if not whole.get(key) and key != "quick_gelu"]:
         raise ValueError(f"{missing[0]} is missing")
     return whole

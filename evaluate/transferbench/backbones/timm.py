@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones import Backbone, Shapes, _intermediates
 from transferbench.backbones._library import LibraryBackbone, require_plain, uninitialized, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
@@ -37,6 +37,10 @@ class Arguments(Settings):
         "library", description="library: as timm pools for its own classifier; the class token; mean over the patches"
     )
 
+    buffers: dict[str, list[float]] = Field(
+        {}, description="values that the network works out itself where its source's file holds others: rotary periods"
+    )
+
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:
@@ -57,6 +61,13 @@ class TimmBackbone(LibraryBackbone):
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
         self.num_prefix_tokens = int(getattr(network, "num_prefix_tokens", 0) or 0)
+        self.has_class_token = getattr(network, "cls_token", None) is not None
+        if _intermediates.offers(network):
+            self.tokens = self._tokens
+
+    def _tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last blocks or stages, `b n d`, where timm gives them; see `TokenBackbone`."""
+        return _intermediates.tokens(self.network, images, layers, normed)
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The last map, `last`, `b c h w`; empty where the network has none."""
@@ -97,10 +108,23 @@ def build(arguments: Arguments) -> Backbone:
         ValueError: when timm does not build it from these arguments.
     """
     made = network(arguments)
+    for name, values in arguments.buffers.items():
+        _fill(made, name, values)
     backbone = TimmBackbone(made)
     backbone.side = _side(made)
     backbone.width = width(backbone, backbone.side, getattr(made, "head_hidden_size", None))
     return backbone
+
+
+def _fill(network: nn.Module, name: str, values: list[float]) -> None:
+    try:
+        buffer = network.get_buffer(name)
+    except AttributeError:
+        raise ValueError(f"it has no buffer '{name}'") from None
+    if name in network.state_dict() or tuple(buffer.shape) != (len(values),):
+        raise ValueError(f"its '{name}' has {list(buffer.shape)} values and is no place for {len(values)} of a card")
+    with torch.no_grad():
+        buffer.copy_(torch.tensor(values, dtype=buffer.dtype, device=buffer.device))
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:

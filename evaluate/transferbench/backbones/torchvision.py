@@ -96,7 +96,7 @@ def build(arguments: Arguments) -> Backbone:
         ValueError: when torchvision does not build it from these arguments.
     """
     backbone = TorchvisionBackbone(network(arguments))
-    backbone.side = _side(arguments)
+    backbone.side = side(arguments.model_dump())
     backbone.width = _width(arguments.model_dump_json())
     return backbone
 
@@ -105,7 +105,7 @@ def build(arguments: Arguments) -> Backbone:
 def _width(arguments: str) -> int:
     full = Arguments.model_validate_json(arguments)
     with torch.device("meta"):
-        return width(TorchvisionBackbone(network(full)), _side(full))
+        return width(TorchvisionBackbone(network(full)), side(full.model_dump()))
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
@@ -134,6 +134,15 @@ def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def side(arguments: Mapping[str, Any]) -> int:
+    """Of the images that the network is made for, pixels: as it is told, else of its default weights."""
+    told = dict(arguments.get("arguments") or {}).get("image_size")
+    if told is not None:
+        return int(told)
+    weights: Any = torchvision.models.get_model_weights(str(arguments["name"]))
+    return int(weights.DEFAULT.transforms().crop_size[0]) if len(weights) else 224
+
+
 def version() -> str:
     """torchvision's version."""
     return torchvision.__version__.partition("+")[0]
@@ -147,7 +156,3 @@ def names() -> list[str]:
 @cache
 def _every() -> frozenset[str]:
     return frozenset(torchvision.models.list_models(module=torchvision.models))
-
-
-def _side(arguments: Arguments) -> int:
-    return int(arguments.arguments.get("image_size", 299 if arguments.name == "inception_v3" else 224))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,10 @@ class LoadReport(Settings):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone ready to be judged.
+    """A backbone ready to be judged, or known and not built yet.
+
+    One that is not built yet has a `build`, and its `backbone` is on the meta device: all names and shapes, no values.
+    So that many candidates take no more memory than one, each is `built` for its turn and let go after it.
 
     `file_sha256` is None where there is no file: a live module or a random-initialized control. `is_repeatable` is
     False for a live module that gives other features from pass to pass: nothing of it may be taken up by another call.
@@ -105,6 +108,15 @@ class Candidate:
     file_sha256: str | None = None
     path: Path | None = None
     is_repeatable: bool = True
+    build: "Callable[[Candidate], nn.Module] | None" = None
+
+    def built(self) -> "Candidate":
+        """The candidate with its weights; itself where it holds them.
+
+        Raises:
+            UserError: when they can no longer be had as they were.
+        """
+        return self if self.build is None else replace(self, backbone=self.build(self), build=None)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

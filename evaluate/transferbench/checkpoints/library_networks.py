@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import COUNTER, Architecture, Shapes
-from transferbench.checkpoints import shape_index, unused_tensors
+from transferbench.checkpoints import shape_index, sizes, unused_tensors
 from transferbench.checkpoints.naming import SCHEMES, Naming
 from transferbench.checkpoints.networks import SMALLEST, Network
 from transferbench.checkpoints.shape_index import SIZED, Entry
@@ -31,6 +31,8 @@ CLASSIFIERS = tuple(
     )
 )
 """What timm's and torchvision's classifiers are called: the usual ones, and all."""
+LAST = re.compile(r"classifier\.(\d+)\.(?:weight|bias)")
+"""A layer of torchvision's classifiers, the last of which tells classes apart."""
 MOST_BUILT = 6
 """Architectures that are built, on the meta device, to see for which size of images they have the shapes."""
 
@@ -45,17 +47,22 @@ def found(state: StateDict, own: Iterable[Network]) -> list[Network]:
     by_prefix = {network.prefix: network for network in own}
     whole = [prefix for prefix, network in by_prefix.items() if not network.misfits]
     fitting: list[Network] = []
+    lost: list[Network] = []
     for prefix in _prefixes(state):
         if any(prefix.startswith(each) and prefix != each for each in whole):
             continue
         network = _at(state, prefix)
         if network is None:
             continue
-        if prefix in whole:
+        if network.misfits:
+            lost.append(network)
+        elif prefix in whole:
             fitting.append(replace(by_prefix[prefix], architectures=network.architectures))
         else:
             whole.append(prefix)
             fitting.append(network)
+    nearest = {network.prefix: network for network in lost if network.prefix not in whole}
+    by_prefix |= {p: n for p, n in nearest.items() if p not in by_prefix or n.misfits <= by_prefix[p].misfits}
     taken = {network.prefix for network in fitting}
     inside = tuple(network.prefix for network in fitting if network.members)
     kept = [n for n in by_prefix.values() if n.prefix not in taken and not (n.misfits and _below(n.prefix, inside))]
@@ -81,12 +88,16 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     return sorted(places, key=lambda network: network.misfits)
 
 
+def _schemes() -> Iterator[Naming]:
+    return (naming for _, module in SCHEMES.all() for naming in module.NAMINGS)
+
+
 def _namings(architecture: Architecture) -> list[Naming]:
     """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
     family = backbones.FAMILIES.registered(architecture.family)
     spelled = getattr(family, "spelled", None)
     if spelled is None:
-        return [AS_IT_IS, *(naming for _, module in SCHEMES.all() for naming in module.NAMINGS)]
+        return [AS_IT_IS, *_schemes()]
     own = spelled(architecture.arguments)
     named = f"names of {architecture.family}'s files"
     return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
@@ -110,7 +121,13 @@ def _of(
         return None
     spelled = {each for name in expected for each in naming.spell(name)} if naming.rows else expected
     spelled = tensors.keys() if naming.members else spelled
-    members = frozenset(name for name in names if name in spelled or name.endswith(COUNTER))
+    members = frozenset(
+        name
+        for name in names
+        if name in spelled
+        or name.endswith(COUNTER)
+        or (naming.adapt is not dict and expected & naming.rename({name: state.tensors[prefix + name]}).keys())
+    )
     shapes = backbones.shapes(naming.rename(_shapes_alone({name: state.tensors[prefix + name] for name in members})))
     misfits = len(backbones.misfits(architecture, shapes))
     label = prefix.strip(f".{APART}") or state.key or "backbone"
@@ -131,23 +148,95 @@ def _prefixes(state: StateDict) -> list[str]:
 
 
 def _at(state: StateDict, prefix: str) -> Network | None:
-    """The network whose names and shapes are those below a prefix, in a library's index."""
+    """The network whose names and shapes are those below a prefix: in a library's index, or a source's of its own."""
     begin = len(prefix)
     shapes: Shapes = {name[begin:]: tuple(state.tensors[name].shape) for name in state.below(prefix)}
-    index = shape_index.index()
+    label = prefix.strip(f".{APART}") or state.key or "backbone"
     for part in _parts(shapes):
-        entries = index.fits(part)
-        groups = [
-            tuple(Architecture(family=each.library, arguments={"name": each.name}) for each in group)
-            for group in shape_index.distinct(entries)
-        ]
-        groups = groups or _resized(index.resized(part), part)
-        if groups:
-            label = prefix.strip(f".{APART}") or state.key or "backbone"
-            complete = [tuple(sorted(map(backbones.complete, group), key=_plainness)) for group in groups]
-            ordered = tuple(sorted(complete, key=lambda group: _plainness(group[0])))
-            return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), ordered)
-    return None
+        if groups := _indexed(part):
+            return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
+    spelled = [each for naming in _spelled(prefix, list(shapes)) if (each := _told(state, prefix, label, naming))]
+    nearest = min(spelled, key=lambda network: network.misfits, default=None)
+    if nearest and not nearest.misfits:
+        return nearest
+    for part in _parts(shapes):
+        if groups := _of_another_depth(part):
+            return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
+    return nearest
+
+
+def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
+    """The sources' own spellings of a library's networks that names below a prefix may be in."""
+    return (naming for naming in _schemes() if naming.library and "" in naming.prefixes(local))
+
+
+def _told(state: StateDict, prefix: str, label: str, naming: Naming) -> Network | None:
+    """The network in a source's spelling; of several architectures that it may be, the nearest."""
+    network = Network(label, state, prefix, naming, 0)
+    network = replace(network, members=frozenset(network.weights()))
+    shapes = network.shapes()
+    written = {name.removeprefix(prefix): tuple(state.tensors[name].shape) for name in state.below(prefix)}
+    nearest = sizes.nearest(naming.templates, shapes, naming.tells(written), naming.library)
+    if not nearest or 2 * nearest[0][0] > len(shapes):
+        return None
+    groups: dict[str, tuple[Architecture, ...]] = {}
+    for _, architecture in nearest:
+        groups.setdefault(_mark(architecture), _pooled((architecture,), naming))
+    misfits = nearest[0][0]
+    return replace(network, misfits=misfits, architectures=tuple(groups.values())[: 1 if misfits else None])
+
+
+def _mark(architecture: Architecture) -> str:
+    return shape_index.structure(backbones.build(architecture, device="meta"))
+
+
+def _pooled(group: tuple[Architecture, ...], naming: Naming) -> tuple[Architecture, ...]:
+    if not naming.pooling:
+        return group
+    return tuple(
+        Architecture(family=each.family, arguments={**each.arguments, "pooling": naming.pooling}) for each in group
+    )
+
+
+def _indexed(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
+    """The index's architectures of these names and shapes, in groups that compute alike."""
+    index = shape_index.index()
+    groups = [
+        tuple(Architecture(family=each.library, arguments={"name": each.name}) for each in group)
+        for group in shape_index.distinct(index.fits(shapes))
+    ]
+    return _ordered(groups or _resized(index.resized(shapes), shapes))
+
+
+def _of_another_depth(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
+    """The index's architectures that have these names and shapes but for the number of blocks, with that number."""
+    index = shape_index.index()
+    groups: dict[str, list[Architecture]] = {}
+    for deep in sizes.deepened(shapes):
+        entries = index.fits(deep) or index.resized(deep)
+        for entry in list(entries)[:MOST_BUILT]:
+            cut = sizes.resized(entry.name, shapes, library=entry.library)
+            if cut is None:
+                continue
+            try:
+                if backbones.misfits(cut, shapes):
+                    continue
+                mark = _mark(cut)
+            except UserError:
+                continue
+            groups.setdefault(mark, []).append(cut)
+    return _ordered([tuple(group) for group in groups.values()])
+
+
+def named(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
+    """A library's architectures of these names and shapes, whatever their depth."""
+    return _indexed(shapes) or _of_another_depth(shapes)
+
+
+def _ordered(groups: Iterable[tuple[Architecture, ...]]) -> tuple[tuple[Architecture, ...], ...]:
+    """The plainest names first."""
+    complete = [tuple(sorted(map(backbones.complete, group), key=_plainness)) for group in groups]
+    return tuple(sorted(complete, key=lambda group: _plainness(group[0])))
 
 
 def _plainness(architecture: Architecture) -> tuple[int, str]:
@@ -161,6 +250,8 @@ def _parts(shapes: Shapes) -> Iterator[Shapes]:
         bare = {name: shape for name, shape in shapes.items() if not pattern.fullmatch(name)}
         if len(bare) < len(shapes):
             yield bare
+    if numbers := [int(match[1]) for name in shapes if (match := LAST.fullmatch(name))]:
+        yield {n: shape for n, shape in shapes.items() if not (m := LAST.fullmatch(n)) or int(m[1]) != max(numbers)}
     bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS[0].fullmatch(name)}
     own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
     if len(own) < len(bare):

@@ -23,6 +23,7 @@ SMALLEST = 10
 MOST_NETWORKS = 64
 """In one state dict: each that resembles a known one is compared with several of those."""
 UNUSED = "never used by the source's own forward pass"
+RECOMPUTED = "worked out by the network itself"
 COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|(?:.*_)?k")
 """Words that mark the moving average, or the other one of a pair."""
 
@@ -31,6 +32,8 @@ COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|
 def _reason(naming: Naming, local: str) -> str | None:
     if any(re.fullmatch(pattern, local) for pattern in naming.unused):
         return UNUSED
+    if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):
+        return RECOMPUTED
     return unused_tensors.exact(local) if naming.knows(local) else unused_tensors.inside(local)
 
 
@@ -141,7 +144,7 @@ def _in(state: StateDict) -> list[Network]:
 
 @cache
 def _schemes() -> list[Naming]:
-    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS]
+    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS if not naming.library]
 
 
 @cache

@@ -139,17 +139,30 @@ def _match(
     said: tuple[Sequence[str], bool],
 ) -> Match:
     """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
+    network = _of_the_source(contents, reading, _chosen(contents, reading, every, encoder))
+    return _of_network(contents, reading, every, network, said)
+
+
+def _of_network(
+    contents: Contents,
+    reading: Interpretation,
+    every: list[Network],
+    network: Network,
+    said: tuple[Sequence[str], bool],
+) -> Match:
     overrides, is_settled = said
-    network = _chosen(contents, reading, every, encoder)
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     require_bearable(contents.path, accounted.kept)
     contents.check(accounted.kept.values())
     weights = network.naming.rename(accounted.kept)
     card = _stated_card(contents, reading) if reading.layout.card else None
+    network = _without_alike(network, weights)
     architecture, problems = _fit(backbones.shapes(weights), network, card)
     if architecture is None and not problems:
         raise _ambiguous(contents, network)
+    if lost := [network.written(name) for name in network.naming.needs if name not in accounted.kept]:
+        problems.append("  missing, though every file of its source has it: " + _listed(lost))
     if accounted.unexplained:
         problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
@@ -165,10 +178,11 @@ def _match(
     chosen: list[str] = []
     is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
     if not is_settled:
-        own, guessed = card.architecture, backbones.assumptions(card.architecture)
-        card, chosen = _settled_by_library(contents, reading, network, card, weights)
-        if card.architecture != own:
-            assumed = [line for line in assumed if line not in guessed] + backbones.assumptions(card.architecture)
+        network, chosen = _settled_by_library(contents, reading, network, card, weights)
+        if network.members is not None and chosen:
+            match = _of_network(contents, reading, every, network, said)
+            report = match.report.model_copy(update={"assumed": [*match.report.assumed, *chosen]})
+            return replace(match, report=report)
     card, overridden = _overridden(contents, card, weights, overrides)
     report = LoadReport(
         format=reading.format,
@@ -248,6 +262,26 @@ def _chosen(contents: Contents, reading: Interpretation, every: list[Network], w
     return reading.networks[0]
 
 
+def _of_the_source(contents: Contents, reading: Interpretation, network: Network) -> Network:
+    """Of several architectures of these names and shapes, those that the source has."""
+    if network.members is None or len(network.architectures) < 2:
+        return network
+    file = File(contents, network.state)
+    kept = tuple(group for group in network.architectures if reading.layout.has(group[0], file))
+    return replace(network, architectures=kept or network.architectures)
+
+
+def _without_alike(network: Network, weights: Weights) -> Network:
+    """The network with those of its architectures in one group that give the same features."""
+    if network.members is None or network.misfits or len(network.architectures) < 2:
+        return network
+    groups: list[tuple[Architecture, ...]] = []
+    for group in network.architectures:
+        if not any(compute_alike((group[0], weights), (other[0], weights)) for other in groups):
+            groups.append(group)
+    return replace(network, architectures=tuple(groups))
+
+
 def _names(network: Network) -> set[str]:
     """What a person may call a network."""
     return {network.label, network.address, network.prefix, network.prefix.rstrip("."), network.state.key} - {""}
@@ -263,7 +297,12 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         named = f"{len(problems)} mismatch(es) with {card.architecture.name}: " if problems else ""
         return backbones.complete(card.architecture), [named + _listed(problems)] if problems else []
     if network.members is not None:
-        return (network.architectures[0][0], []) if len(network.architectures) == 1 else (None, [])
+        if len(network.architectures) != 1:
+            return None, []
+        (stated, *_), *_ = network.architectures
+        lost = backbones.misfits(stated, shapes, note) if network.misfits else []
+        nearest = f"Nearest: {stated.family}:{stated.name}, with {len(lost)} mismatch(es): " if lost else ""
+        return stated, [nearest + _listed(lost)] if lost else []
     try:
         return backbones.identify(shapes, note), []
     except UserError as error:
@@ -295,16 +334,22 @@ def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> li
 def _ambiguous(contents: Contents, network: Network) -> UserError:
     """Several architectures that compute otherwise have the names and shapes of this file."""
     names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
+    given = [" ".join([f"--as arch={names[0]}", *_given(network.architectures[0][0])])]
     return UserError(
         f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
-        f"{_listed(names, 20)}. Say which it is: --as arch={names[0]}."
+        f"{_listed(names, 20)}. Say which it is: {given[0]}"
     )
+
+
+def _given(architecture: Architecture) -> list[str]:
+    """What a library's network is given beside its name, as a person says it."""
+    return [f"--as arguments.{name}={value}" for name, value in dict(architecture.arguments["arguments"]).items()]
 
 
 def _settled_by_library(
     contents: Contents, reading: Interpretation, network: Network, card: Card, weights: Weights
-) -> tuple[Card, list[str]]:
-    """Our network, or the library's where only that has these names and shapes; and what others there are.
+) -> tuple[Network, list[str]]:
+    """The network, or as a library's where only that has these names and shapes; and what others there are.
 
     A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken if
     it computes what one of the library's does, and the others are told; if it does not, they must be chosen from.
@@ -313,21 +358,25 @@ def _settled_by_library(
         UserError: when several fit and nothing says which it is.
     """
     if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
-        return card, []
-    named = (group for group in network.architectures if any(each.name == card.architecture.name for each in group))
+        return network, []
+    groups, local = network.architectures, network.weights()
+    alike = [group for group in groups if any(each.name == card.architecture.name for each in group)]
     ours = card.architecture, weights
-    computed = (group for group in network.architectures if compute_alike(ours, (group[0], weights)))
-    alike = next(named, None) or next(computed, None)
-    others = [group[0] for group in network.architectures if group is not alike]
+    alike = alike or [*islice((group for group in groups if compute_alike(ours, (group[0], local))), 1)]
+    others = [group[0] for group in groups if group not in alike]
+    if not alike and weights.keys() != local.keys():
+        equal = library_networks.named(backbones.shapes(weights))
+        raise _ambiguous(contents, replace(network, architectures=(*network.architectures, *equal)))
     if not alike and len(others) == 1:
         word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
-        return card.model_copy(update={"architecture": others[0]}), [word]
-    if not others:
-        return card, []
+        members = frozenset(local)
+        return replace(network, naming=library_networks.AS_IT_IS, members=members, misfits=0), [word]
     if not alike:
         raise _ambiguous(contents, network)
+    if not others:
+        return network, []
     names = [f"{each.family}:{each.name}" for each in others]
-    return card, [
+    return network, [
         f"read as {card.architecture.name}, the plainest of several networks of these names and shapes that compute "
         f"differently ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
     ]

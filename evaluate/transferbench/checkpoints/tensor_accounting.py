@@ -58,7 +58,8 @@ def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
         )
     if any(re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name) for pattern in network.naming.unused):
         return UNUSED
-    return unused_tensors.outside(name)
+    beside = (why for pattern, why in network.naming.beside if re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name))
+    return next(beside, None) or unused_tensors.outside(name)
 
 
 def _head(network: Network) -> str:

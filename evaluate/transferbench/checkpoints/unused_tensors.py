@@ -22,7 +22,7 @@ CLASSIFIER = "classifier"
 PROJECTOR = "projector"
 WORDS = {
     "detector": r"fpn\w*|rpn\w*|roi\w*|proposal\w*",
-    CLASSIFIER: r"classifier|fc(?!_norm)|linear",
+    CLASSIFIER: r"classifier|fc(?!_norm)|linear|AuxLogits|aux\d",
     PROJECTOR: r"heads?|proj\w*|neck|pre_feature|whitening|value_transform|mlp|g",
     "predictor": r"pred\w*",
     "queue": r"queue\w*",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, ending, evaluating, files, printing, showing, tabulating
+from transferbench.cli import comparing, ending, evaluating, extracting, files, printing, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
@@ -22,6 +22,7 @@ evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
 evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
 evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
+evaluate features a.pth --data D -o f.npz     features and labels as arrays
 evaluate table results                        CSV, LaTeX, Markdown, HTML
 evaluate report results                       all of it as one HTML page
 evaluate published --method intl              what papers report
@@ -130,6 +131,7 @@ def options(
 
 
 app.command(ALL, epilog=POINTER)(evaluating.evaluate_all)
+app.command(epilog=extracting.EPILOG)(extracting.features)
 app.command(epilog=POINTER)(tabulating.table)
 app.command(epilog=POINTER)(tabulating.report)
 app.command("published", epilog=POINTER)(tabulating.published_)

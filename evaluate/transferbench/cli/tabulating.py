@@ -116,8 +116,9 @@ def report(
 ) -> None:
     """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbors, findings."""
     from transferbench import report as reports
-    from transferbench import runtime, tables
+    from transferbench import runtime, state, tables
 
+    state.require_replaceable(out)
     choice = tables.Choice(tuple(where or ()), limited=limited)
     sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
     with _opened(printing.places(folders, in_)) as there:

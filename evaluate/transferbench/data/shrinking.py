@@ -64,6 +64,7 @@ class _Work(Dataset[int | Exception]):
             return i
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
+            state.require_replaceable(path)
             image = _smaller(self.images.image(i), self.shape.size)
             path.parent.mkdir(parents=True, exist_ok=True)
             with state.naming(path):

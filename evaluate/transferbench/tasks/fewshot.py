@@ -46,7 +46,7 @@ class Config(FeatureSpec):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return f"{config.shots}-shot"
+    return config.beside(f"{config.shots}-shot")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:

@@ -48,7 +48,7 @@ class Config(FeatureSpec):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "SVM"
+    return config.beside("SVM")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:

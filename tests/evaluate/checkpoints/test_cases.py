@@ -49,8 +49,6 @@ COMPUTED = [pytest.param(name, marks=[] if name in DIFFERENT else pytest.mark.sl
 """Networks that compute what no other does run always, the others in `make test-all`: test_checkpoints_cards.py shows
 that the architecture and the images on their cards are still those whose features that run compares."""
 REFUSED = {
-    "dinov3_vit_tiny": "rotary position embeddings",
-    "hf_dinov3_vit_tiny": "rotary position embeddings",
     "dino_linear_head_only": r"no network .* among 2 tensors: .*linear\.weight.*a head without its backbone",
     "variant_no_bn_buffers_resnet18": r"missing bn1\.running_mean(.|\n)*No batch-norm statistics",
     "pycontrast_cmc_resnet50": "two networks of half the width",
@@ -176,7 +174,7 @@ def test_an_unknown_prefix_on_all_names_is_the_same_network_of_unknown_source(na
     whole = [*foreign.sources(encoder), "mask_token", prefix + "mask_token"]
     tree = changed(case, lambda state: renamed(state, whole, prefix, "some.trunk."))
     expected = {t.data_ptr() for n, t in foreign.holder(tree, encoder).items() if n.startswith("some.trunk.")}
-    match = read(case, tree, "some.trunk.")
+    match = read(case, tree, "some.trunk" if "vissl" not in name else None)
     assert match.report.format == "unknown"
     assert any("source is unknown" in line for line in match.report.assumed)
     assert len(expected & {tensor.data_ptr() for tensor in match.weights.values()}) > len(expected) // 2

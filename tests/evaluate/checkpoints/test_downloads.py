@@ -7,7 +7,7 @@ except where no network is what is tested.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from transferbench import backbones, records
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Candidate, Origin, digest
 from transferbench.checkpoints.convert import convert
-from transferbench.checkpoints.downloads import LIBRARIES, locate
+from transferbench.checkpoints.downloads import locate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load, sha256
 from transferbench.data import transforms
@@ -85,16 +85,18 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Files:
 
 
 @pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[nn.Module]:
     """A small network of torchvision's names with a classifier; torchvision's own are as small here."""
 
-    def network(model: str) -> nn.Module:
-        return backbones.build(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
+    def made(name: str, given: dict[str, Any]) -> nn.Module:
+        network = backbones.build(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
+        network.fc = nn.Linear(64, 1000)
+        return network.to(torch.get_default_device())
 
-    monkeypatch.setattr(LIBRARIES.load("torchvision"), "network", network)
-    found = network("resnet18")
-    found.fc = nn.Linear(64, 1000)
-    return lively(found)
+    monkeypatch.setattr(backbones.FAMILIES.load("torchvision"), "_made", made)
+    backbones._shapes_of.cache_clear()
+    yield lively(made("resnet18", {}))
+    backbones._shapes_of.cache_clear()
 
 
 def saved(network: nn.Module) -> Callable[[Path], None]:
@@ -142,7 +144,7 @@ def test_torchvisions_name_gives_its_features_on_its_own_images(
     assert candidate.card.origin.source == urls["url"] == weights.url
     assert weights.url.endswith(f"-{urls['hash_prefix']}.pth")
     assert any(f"torchvision's {weights}" in line for line in candidate.report.assumed)
-    assert any("library's own network" in line for line in candidate.report.assumed)
+    assert any(f"features compared with torchvision's own {model}" in line for line in candidate.report.assumed)
 
 
 @pytest.mark.parametrize(("model", "chosen", "name", "size"), CHOICES)

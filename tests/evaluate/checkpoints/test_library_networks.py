@@ -88,7 +88,7 @@ def test_a_plain_network_says_which_others_have_its_names() -> None:
     shapes = backbones.expected_shapes(Architecture(family="resnet", arguments={"depth": 50}))
     names = {entry.name for entry in index.fits(shapes)}
     assert {"resnet50", "resnetaa50", "resnetblur50"} <= names
-    assert len(list(shape_index.distinct(index.fits(shapes)))) == 3
+    assert len(list(shape_index.distinct(each for each in index.fits(shapes) if each.library == "timm"))) == 3
 
 
 def test_a_network_whose_heads_we_would_guess_wrong_is_timms_own(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def opened(
     located = _with_what_lies_beside(locate(file))
     contents = reading.read(located.path)
     try:
-        match, notes = _matched(contents, located, encoder, overrides)
+        match, notes = matched(contents, located, encoder, overrides)
     except UserError as error:
         if located.needs:
             raise UserError(f"{error} {located.needs}.") from None
@@ -98,7 +98,7 @@ def _with_what_lies_beside(located: Located) -> Located:
     )
 
 
-def _matched(
+def matched(
     contents: Contents, located: Located, encoder: str | None, overrides: Sequence[str]
 ) -> tuple[Match, list[str]]:
     """The network that fits, and what is to be said of the choice."""

@@ -40,7 +40,7 @@ def find(name: str) -> Located:
 
 
 def given(model: str, weights: Any) -> dict[str, Any]:
-    """What torchvision itself builds a network with for these weights: the size of a ViT's images, TensorFlow's input."""
+    """What torchvision itself builds a network with for these weights: a ViT's image size, TensorFlow's input."""
     side = weights.meta["min_size"][0]
     if model in UNTOLD:
         return {"transform_input": True}

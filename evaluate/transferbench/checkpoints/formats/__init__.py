@@ -102,6 +102,10 @@ def _nothing(architecture: Architecture, file: File) -> Settled:
     return Settled()
 
 
+def _any(architecture: Architecture, file: File) -> bool:
+    return True
+
+
 def _always(file: File) -> bool:
     return True
 
@@ -125,6 +129,8 @@ class Layout:
     """Whether only the network's own names tell the source: then it does not say which of several is meant."""
     refusal: str = ""
     """Why such a file cannot be loaded; it then needs no encoder."""
+    has: Callable[[Architecture, File], bool] = _any
+    """Which of several architectures with the same names and shapes the source's networks are."""
     settle: Callable[[Architecture, File], Settled] = _nothing
     preprocess: Callable[[Architecture, File], Preprocess] = imagenet
     card: Callable[[Mapping[str, str]], Card] | None = None

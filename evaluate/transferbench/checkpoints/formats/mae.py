@@ -13,9 +13,23 @@ def settle(architecture: Architecture, file: File) -> Settled:
     return Settled({"pooling": "mean"}, ("features are normed after the mean over the patches (fc_norm)",))
 
 
+OTHERS = r".*(gamma_[12]|ls[12]\.gamma|relative_position\w*|[qv]_bias)"
+"""What MAE's networks have none of: scales of blocks, relative positions, separate biases."""
+
+
+def is_tuned(file: File) -> bool:
+    """A plain network."""
+    return not file.has(OTHERS)
+
+
+def is_plain(file: File) -> bool:
+    """A plain network without a classifier, which DeiT's files have."""
+    return not file.has(OTHERS) and not file.has(r"head\.weight")
+
+
 LAYOUTS = (
     Layout((EncoderSpec("online"),), evidence=(BLOCK, r"decoder_blocks\.\d+\.[\w.]+"), beside=("model",), method="mae"),
-    Layout(evidence=(BLOCK, r"fc_norm\.weight"), beside=("model",), settle=settle, method="mae"),
+    Layout(evidence=(BLOCK, r"fc_norm\.weight"), beside=("model",), when=is_tuned, settle=settle, method="mae"),
     Layout(evidence=(BLOCK, r"head\.0\.running_mean", r"head\.1\.weight"), beside=("model",), method="mae"),
-    Layout(evidence=(BLOCK,), beside=("model",), method="mae", names_only=True),
+    Layout(evidence=(BLOCK,), beside=("model",), when=is_plain, method="mae", names_only=True),
 )

@@ -1,9 +1,10 @@
 """Naming schemes: how sources spell a network's tensors. One table serves both ways, to canonical names and back."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ SCHEMES = plugins.Registry("transferbench.checkpoints.naming", "naming scheme")
 """Each file offers `NAMINGS`, a tuple of `Naming` values."""
 
 Weights = dict[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
 Source = str | tuple[str, str, str]
 Row = tuple[Source, str]
 """The beginning of a name in the source and in canonical names, with `{letters}` for numbers: `{s}`, `{s+1}`, `{2k-2}`.
@@ -22,6 +24,10 @@ Three names in the source stand for query, key and value, which are one tensor i
 """
 
 _HOLE = re.compile(r"\{(\d*)([a-z])([+-]\d+)?\}")
+
+
+def _nothing(shapes: Shapes) -> dict[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,20 @@ class Naming:
     """Patterns of names that the source's own forward pass never reads."""
     members: Callable[[Iterable[str]], frozenset[str]] | None = None
     """Which names belong to the network, where `adapt` renames and the rows do not."""
+    library: str = ""
+    """The library whose names the canonical ones are; empty for those of our own families."""
+    templates: tuple[str, ...] = ()
+    """The library's architectures that networks of the source are, or would be but for their size."""
+    tells: Callable[[Shapes], dict[str, Any]] = _nothing
+    """Arguments of the library's network that shapes in the source's names tell beside its size, such as heads."""
+    recomputed: tuple[str, ...] = ()
+    """Patterns of names of what the library's network works out itself."""
+    needs: tuple[str, ...] = ()
+    """Names that every file of the source has, of what the library's network works out itself."""
+    pooling: str = ""
+    """How the source pools, where the library's network does otherwise."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """Patterns of names that the source writes beside the network, each with what they are."""
 
     def prefixes(self, names: list[str]) -> list[str]:
         """What stands before the anchors, each once."""

@@ -31,6 +31,8 @@ LABEL = ("label", "labels", "fine_label", "cls")
 """What the columns may be called."""
 LARGEST = 2**36
 """Bytes of the images of a row group at most, which are unpacked together."""
+MOST_ROWS = 2**22
+"""Rows that a file may state whatever its size; a larger one has a byte for each."""
 KEPT = 2**30
 """About how many bytes of row groups a process holds: of a larger split, images in a random order are slow to read."""
 
@@ -49,7 +51,10 @@ class ParquetReader:
         """Decode image `index`."""
         place = int(np.searchsorted(self.starts, index, side="right")) - 1
         path, group = self.groups[place]
-        cell = _encoded(path, group, self.column)[index - self.starts[place]].as_py()
+        rows = _encoded(path, group, self.column)
+        if index - self.starts[place] >= len(rows):
+            raise ValueError(f"row group {group} of {path} holds {len(rows)} rows, fewer than its footer states")
+        cell = rows[index - self.starts[place]].as_py()
         content = content_of(cell, path.parent)
         return decoding.opened(content.read_bytes() if isinstance(content, Path) else content)
 
@@ -99,7 +104,7 @@ def content_of(value: Any, folder: Path) -> bytes | Path:
 
 
 def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabeledImages:
-    every = {name: [parquet.ParquetFile(path) for path in paths] for name, paths in files.items()}
+    every = {name: [_opened(parquet, path) for path in paths] for name, paths in files.items()}
     opened, name = every[split], where.resolve().name
     image = column(opened[0].schema_arrow.names, IMAGE)
     label = column(every["train" if "train" in every else split][0].schema_arrow.names, LABEL)
@@ -111,6 +116,8 @@ def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], spl
     groups = [(path, g) for path, file in zip(files[split], opened, strict=True) for g in range(file.num_row_groups)]
     about = [file.metadata.row_group(g) for file in opened for g in range(file.num_row_groups)]
     sizes = np.cumsum([0, *(group.num_rows for group in about)])
+    if sizes[-1] != len(labels):
+        raise ValueError(f"the column {label} of '{split}' holds {len(labels)} rows, and {sizes[-1]} are stated")
     mark = "".join(f"{group.num_rows} {group.total_byte_size}\n" for group in about).encode() + labels.tobytes()
     mark += "".join(f"{size}\n" for path, group in groups for size in _linked(path, group, image)).encode()
     return LabeledImages(
@@ -122,6 +129,21 @@ def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], spl
         fingerprint=hashlib.sha256(mark).hexdigest(),
         notes=notes,
     )
+
+
+def _opened(parquet: ModuleType, path: Path) -> Any:
+    """A file whose footer states as many rows as its row groups, and no more than a file of its size can hold.
+
+    Raises:
+        ValueError: for any other.
+    """
+    file = parquet.ParquetFile(path)
+    about = file.metadata
+    rows = sum(about.row_group(g).num_rows for g in range(about.num_row_groups))
+    most = max(MOST_ROWS, path.stat().st_size)
+    if rows != about.num_rows or not 0 <= rows <= most:
+        raise ValueError(f"{path} states {about.num_rows:,} rows and row groups of {rows:,}; it can hold {most:,}")
+    return file
 
 
 def _labels(files: list[Any], label: str, where: str) -> Int64[np.ndarray, "n"]:
