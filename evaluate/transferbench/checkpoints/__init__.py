@@ -38,6 +38,14 @@ class Origin(Settings):
         return {name: value for name, value in plain(self).items() if name != "source" or value is not None}
 
 
+class Library(Settings):
+    """Whose code computes a network that is no family's of ours, and what it made of a fixed image."""
+
+    name: str
+    version: str
+    features: tuple[float, ...] = Field((), description="a few features of a fixed image, with these weights")
+
+
 class Card(Settings):
     """The header of our `backbone.safetensors`: all one needs to use the weights as they were meant."""
 
@@ -45,6 +53,12 @@ class Card(Settings):
     architecture: Architecture
     preprocess: Preprocess
     origin: Origin = Origin()
+    library: Library | None = Field(default=None, description="of a network that a library computes")
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without `library` where there is none: earlier records keep their checksum."""
+        return {name: value for name, value in plain(self).items() if name != "library" or value is not None}
 
     @field_validator("schema_version")
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transferbench import plugins
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import beside, reading
+from transferbench.checkpoints import beside, library_versions, reading
 from transferbench.checkpoints.equality import CLOSE, compute_alike
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.overrides import ARCH
@@ -76,9 +76,10 @@ def opened(
         if located.needs:
             raise UserError(f"{error} {located.needs}.") from None
         raise
-    report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes]})
-    origin = match.card.origin.model_copy(update={"source": located.source})
-    card = match.card.model_copy(update={"origin": origin}) if located.source else match.card
+    card, changed = library_versions.signed(match.card, match.weights)
+    report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes, *changed]})
+    origin = card.origin.model_copy(update={"source": located.source})
+    card = card.model_copy(update={"origin": origin}) if located.source else card
     return located, contents, replace(match, card=card, report=report)
 
 
