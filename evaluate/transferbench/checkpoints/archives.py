@@ -39,11 +39,8 @@ class Archive:
             raise UserError(f"{path} holds '{twice[0]}' twice, and readers differ in which of them they take. {AGAIN}")
         self.has_checksums = any(member.CRC for member in entries)
         """torch writes 0 for all of them where it was told to save without."""
-        if any(name.endswith("/constants.pkl") or "/code/" in name for name in self.members):
-            raise UserError(
-                f"{path} is a TorchScript archive: reading it would run the code in it. "
-                "Save the weights alone: torch.save(torch.jit.load(FILE).state_dict(), OUT)."
-            )
+        self.is_script = any(name.endswith("/constants.pkl") or "/code/" in name for name in self.members)
+        """TorchScript: `data.pkl` is a module whose attributes hold the tensors, beside code that is never run."""
         pickles = [name for name in self.members if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
             raise UserError(f"{path} is a zip without a checkpoint's data.pkl. Unpack it and name the file in it.")

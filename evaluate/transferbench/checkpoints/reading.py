@@ -17,13 +17,17 @@ from torch import Tensor
 
 from transferbench.checkpoints import containers
 from transferbench.checkpoints.archives import Archive, flat, mapped
-from transferbench.checkpoints.safe_globals import NumpyArray, require_keys
+from transferbench.checkpoints.safe_globals import Inert, NumpyArray, require_keys
+from transferbench.checkpoints.states import DEEPEST
 from transferbench.checkpoints.unpickler import AttackError, Storage, Stored, Unpickler
 from transferbench.errors import UserError
 
 UNPACKED = 8
 """How many times its own size an archive of arrays may unpack to, beside `REPEATED` bytes."""
 REPEATED = 1 << 26
+
+
+SCRIPT = "TorchScript"
 
 
 def _unchecked(tensors: Iterable[Tensor]) -> None:
@@ -119,7 +123,35 @@ def _read_zip(path: Path) -> Contents:
         raise UserError(f"{path} was written on a big-endian machine. Save it again on a little-endian one.")
     pickled = archive.content("data.pkl")
     unpickler = Unpickler(io.BytesIO(pickled), len(pickled), archive.storage, _stored)
-    return _settled(path, "torch zip", unpickler.load(), unpickler, archive.check)
+    tree = unpickler.load()
+    if archive.is_script:
+        return Contents(path, SCRIPT, _attributes(path, tree), {}, tuple(sorted(unpickler.inert)), archive.check)
+    return _settled(path, "torch zip", tree, unpickler, archive.check)
+
+
+def _attributes(path: Path, module: Any) -> dict[str, Tensor]:
+    """The tensors that a TorchScript module and the modules in it have as attributes, by their names in it."""
+    tensors: dict[str, Tensor] = {}
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), module)]
+    seen: set[int] = set()
+    while waiting:
+        names, each = waiting.pop()
+        if not isinstance(each, Inert) or id(each) in seen or not isinstance(each.state, dict):
+            continue
+        seen.add(id(each))
+        if len(names) > DEEPEST:
+            raise UserError(f"{path}: its modules are nested more than {DEEPEST} deep. Save the state dict alone.")
+        for name, value in each.state.items():
+            if isinstance(value, Tensor):
+                tensors[".".join((*names, str(name)))] = value
+            elif isinstance(value, Inert):
+                waiting.append(((*names, str(name)), value))
+    if not tensors:
+        raise UserError(
+            f"{path} is a TorchScript archive whose modules hold no tensors: they are constants of its code, which is "
+            "never run. Save the weights of the network it was made of: torch.save(model.state_dict(), OUT)."
+        )
+    return tensors
 
 
 def _read_legacy(path: Path) -> Contents:

@@ -32,11 +32,15 @@ def written(path: Path, tree: Any, **more: Any) -> Path:
     return path
 
 
-def scripted(path: Path) -> Path:
+def scripted(path: Path, change: Callable[[Any], Any] = lambda module: module) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(network().eval(), torch.zeros(1, 3, 32, 32)), path)
+        torch.jit.save(change(torch.jit.trace(network().eval(), torch.zeros(1, 3, 32, 32))), path)
     return path
+
+
+def frozen(path: Path) -> Path:
+    return scripted(path, torch.jit.freeze)
 
 
 def linear_head(path: Path) -> Path:
@@ -112,7 +116,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a zip bomb": (bomb, r"data/0' is compressed.*expand without limit\. Save the checkpoint again"),
     "too large a member": (lambda path: lying(path, 1 << 30), r"\(torch zip\) but is truncated or damaged \(EOFError"),
     "too small a member": (lambda path: lying(path, 4), r"\(torch zip\) but is truncated or damaged \(EOFError"),
-    "TorchScript": (scripted, r"is a TorchScript archive: reading it would run .* Save the weights alone"),
+    "frozen TorchScript": (frozen, r"is a TorchScript archive whose modules hold no tensors.*Save the weights of the"),
     "a module": (
         lambda path: written(path, network()),
         r"holds no state dict but a transferbench\.backbones\.\w+\.\w+, which is never executed\. Save the weights",
@@ -157,3 +161,15 @@ def test_what_may_not_be_read_is_told_so(tmp_path: Path) -> None:
 def test_the_same_changes_without_harm_load(tmp_path: Path) -> None:
     path = rezipped(tmp_path / "file.pth", lambda name, content: content)
     assert load(path).report.matched == len(network().state_dict())
+
+
+def test_torchscript_is_read_and_its_code_is_not_run(tmp_path: Path) -> None:
+    path = scripted(tmp_path / "a.pt")
+    candidate = load(path)
+    assert candidate.report.matched >= len(network().state_dict()) - 20
+    expected = network().state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in candidate.backbone.state_dict().items())
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"this is no code" if "/code/" in name else old.read(name))
+    assert load(tmp_path / "b.pt").digest == candidate.digest

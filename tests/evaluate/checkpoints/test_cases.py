@@ -49,6 +49,7 @@ COMPUTED = [pytest.param(name, marks=[] if name in DIFFERENT else pytest.mark.sl
 """Networks that compute what no other does run always, the others in `make test-all`: test_checkpoints_cards.py shows
 that the architecture and the images on their cards are still those whose features that run compares."""
 REFUSED = {
+    "dinov3_vit_tiny": r"unexpected blocks\.0\.attn\.qkv\.bias \[576\]",
     "dino_linear_head_only": r"no network .* among 2 tensors: .*linear\.weight.*a head without its backbone",
     "variant_no_bn_buffers_resnet18": r"missing bn1\.running_mean(.|\n)*No batch-norm statistics",
     "pycontrast_cmc_resnet50": "two networks of half the width",
@@ -113,6 +114,14 @@ def test_every_network_of_a_file_is_found_under_its_label(name: str) -> None:
     case, tree = CASES[name], blank(CASES[name])
     for label, encoder in case["encoders"].items():
         assert foreign.taken(read(case, tree, label), tree, encoder)
+
+
+@pytest.mark.usefixtures("valueless")
+def test_dinov3_of_transformers_is_read_without_its_config() -> None:
+    match = read(CASES["hf_dinov3_vit_tiny"], blank(CASES["hf_dinov3_vit_tiny"]))
+    arguments = {"depth": 4, "num_reg_tokens": 0}
+    assert match.card.architecture.arguments["name"] == "vit_tiny_patch16_dinov3_qkvb"
+    assert match.card.architecture.arguments["arguments"] == arguments
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -19,7 +19,7 @@ SIZES = ("input_resolution", "context_length", "vocab_size")
 def is_openai(file: File) -> bool:
     """OpenAI's own numbers are there, or half precision in a file of torch's: what its code makes of its networks."""
     kernel = file.state.tensors.get("visual.conv1.weight")
-    is_half = kernel is not None and kernel.dtype == torch.float16 and file.contents.container != "safetensors"
+    is_half = kernel is not None and kernel.dtype == torch.float16 and "safetensors" not in file.contents.container
     return all(name in file.state.tensors for name in SIZES) or is_half
 
 
