@@ -30,7 +30,7 @@ HERE = Runtime(torch.device("cpu"))
 
 def precision(detector: Detector, test: LabeledImages, recipe: DetectionRecipe) -> str:
     """Box and mask AP50."""
-    scores, _ = score_results(results.found(detector, test, recipe, HERE), test, True)
+    scores, _ = score_results(results.predict(detector, test, recipe, HERE), test, True)
     return ", ".join(f"{each.metric} {each.value:.1f}" for each in scores if each.metric.endswith("ap50"))
 
 

@@ -57,7 +57,7 @@ SETTINGS = (
 FILES = {
     "CHECKPOINT": ("a.pth", "old.pth", "a.pkl", "a.safetensors", "a.npz"),
     "STORE": ("store", "store.zip", "one.json"),
-    "DATA": ("imgs", "imgs.zip", "tars", "boxes"),
+    "DATA": ("imgs", "imgs.zip", "tars", "boxes", *(["rows"] if wrong_files.HAS_PARQUET else [])),
     "SUITE": ("suite.yaml",),
     "RECIPE": ("recipe.yaml",),
     "RUN": ("run",),
@@ -89,6 +89,7 @@ QUICK = (
     *("evaluate gate STORE --against STORE", "evaluate gate STORE --against PATH --tolerance WORD --sigma WORD"),
     *("evaluate ls WORD",),
     *("evaluate published --method WORD --data WORD", "evaluate --code PATH ls", "evaluate --code WORD show knn"),
+    *("evaluate features missing.pth --data DATA --out OUT.npz", "evaluate features PATH --data imgs --out PATH"),
     *("evaluate shrink DATA OUT --workers 0", "evaluate shrink imgs.zip PATH --workers 0", "evaluate download WORD"),
     *("evaluate all PATH --slurm WORD", "pretrain ls WORD"),
     *("pretrain times RUN", "pretrain times PATH", "pretrain log RUN --log WORD", "pretrain WORD"),
@@ -138,10 +139,10 @@ class WrongCall:
 
 
 class Maker:
-    """Makes calls in the current folder, into which the whole files are copied."""
+    """Makes calls in the current folder, into which the whole files are copied; `alone`: each has its own process."""
 
-    def __init__(self, whole: dict[str, Path], seed: int) -> None:
-        self.whole, self.draw = whole, random.Random(seed)
+    def __init__(self, whole: dict[str, Path], seed: int, alone: bool = False) -> None:
+        self.whole, self.draw, self.alone = whole, random.Random(seed), alone
         self.done: list[str] = []
         self.made = 0
 
@@ -174,7 +175,7 @@ class Maker:
             return self._path()
         self.made += 1
         path = wrong_files.copied(Path(name), Path(f"{self.made}-{name}"))
-        self.done.append(f"{path}: {wrong_files.damage(path, self.draw)}")
+        self.done.append(f"{path}: {wrong_files.damage(path, self.draw, self.alone)}")
         return f"./{path}"
 
     def _path(self) -> str:

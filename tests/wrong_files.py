@@ -1,6 +1,7 @@
 """Small whole files of every kind that the commands read, and seeded damages of them.
 
-Tables in Parquet are only cut short or written with other columns: what reads them is not ours to crash.
+Bytes inside tables in Parquet are changed only where the call is a process of its own (`alone`): what reads them is not
+ours, and may crash in another version.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ SPECTRA = [
     {"step": i, "epoch": i // 2, "embeddings": {"effective_rank": 2.0, "spectrum": [1.0, 0.5]}, "alarm": None}
     for i in (2, 4)
 ]
+HAS_PARQUET = find_spec("pyarrow") is not None
 VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 10**30, 1e308, 0.5, "", "x", "\0", "\ud800", "../..", "2", "x" * 300, "=1+1"),
     *([], {}, [[]], [None], {"": None}, [0, 0, 0], {"a": {"a": {}}}, ["x"] * 3, "os.system", "lab/no.py"),
@@ -141,6 +144,26 @@ def _write_data(folder: Path) -> None:
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
     _write_boxes(folder / "boxes", images)
+    if HAS_PARQUET:
+        _write_rows(folder / "rows", images)
+
+
+def _write_rows(folder: Path, images: dict[str, bytes]) -> None:
+    """The images again, two a row group."""
+    folder.mkdir()
+    for split in ("train", "val"):
+        own = [{"bytes": content, "path": None} for name, content in images.items() if name.startswith(split)]
+        (folder / f"{split}-0.parquet").write_bytes(table({"image": own, "label": [0, 0, 1, 1]}))
+
+
+def table(columns: dict[str, list[Any]]) -> bytes:
+    """A file in Parquet."""
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), buffer, row_group_size=2)
+    return buffer.getvalue()
 
 
 def _write_boxes(folder: Path, images: dict[str, bytes]) -> None:
@@ -177,19 +200,22 @@ def archived(files: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def damage(path: Path, draw: random.Random) -> str:
+def damage(path: Path, draw: random.Random, alone: bool = False) -> str:
     """Damage a file, or one in a folder, in place; what was done, in words."""
     if path.is_dir():
         inner = sorted(each for each in path.rglob("*") if each.is_file())
         chosen = draw.choice(inner)
         if draw.random() < 0.15:
             return _turned(chosen, draw)
-        return f"{chosen.relative_to(path)}: {damage(chosen, draw)}"
+        return f"{chosen.relative_to(path)}: {damage(chosen, draw, alone)}"
     content = path.read_bytes()
     if path.suffix in (".json", ".yaml", ".jsonl") and draw.random() < 0.7:
         return _structure(path, content, draw)
-    kind = draw.choice(list(BYTES))
-    path.write_bytes(BYTES[kind](content, draw))
+    kinds = BYTES
+    if path.suffix == ".parquet":
+        kinds = TABLES | (BYTES if alone else {name: BYTES[name] for name in SAFE})
+    kind = draw.choice(list(kinds))
+    path.write_bytes(kinds[kind](content, draw))
     return kind
 
 
@@ -271,6 +297,67 @@ BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "other encoding": lambda content, draw: content.decode("latin1").encode("utf-16"),
     "a web page": lambda content, draw: b"<!DOCTYPE html><html>log in</html>",
 }
+
+
+SAFE = ("cut short", "empty", "noise", "a web page")
+
+
+def _columns(content: bytes, draw: random.Random) -> bytes:
+    """Columns that are missing, or hold something else."""
+    image = {"bytes": b"none", "path": None}
+    return table(
+        draw.choice(
+            [
+                {"image": [image] * 4},
+                {"label": [0, 0, 1, 1]},
+                {"image": [1, 2, 3, 4], "label": [0, 0, 1, 1]},
+                {"image": [image] * 4, "label": ["a", "b", None, "c"]},
+                {"image": [image] * 4, "label": [2**62, -5, 0, 1]},
+                {"image": [None] * 4, "label": [0, 0, 1, 1]},
+                {"image": [{"bytes": None, "path": "../none.png"}] * 4, "label": [0, 0, 1, 1]},
+                {"image": [[image]] * 4, "label": [[0]] * 4},
+                {"image": [], "label": []},
+                {"": [0]},
+            ]
+        )
+    )
+
+
+def stating(content: bytes, what: str, number: int) -> bytes:
+    """A file in Parquet whose footer states another number, of rows (`rows`) or unpacked bytes (`bytes`)."""
+    import pyarrow.parquet
+
+    about = pyarrow.parquet.read_metadata(io.BytesIO(content))
+    column = about.row_group(0).column(0)
+    at = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[at:-8]
+    before = about.num_rows if what == "rows" else column.total_uncompressed_size
+    after = _varint(column.total_compressed_size) if what == "bytes" else b""
+    old, new = (I64 + _varint(value) + (I64 + after if after else b"") for value in (before, number))
+    assert old in footer
+    footer = footer.replace(old, new)
+    return content[:at] + footer + len(footer).to_bytes(4, "little") + content[-4:]
+
+
+I64 = b"\x16"
+"""Thrift's mark of a field that is one further than the one before and holds an integer of 64 bits."""
+
+
+def _varint(number: int) -> bytes:
+    """Thrift's compact spelling of an integer of 64 bits."""
+    left, parts = 2 * number, bytearray()
+    while left > 127:
+        parts.append(left & 127 | 128)
+        left >>= 7
+    return bytes([*parts, left])
+
+
+TABLES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "other columns": _columns,
+    "rows stated": lambda content, draw: stating(content, "rows", draw.choice([5, 2**31, 2**40, 2**62])),
+    "bytes stated": lambda content, draw: stating(content, "bytes", draw.choice([2**31, 2**40, 2**62])),
+}
+"""Damages of tables that any version of what reads them answers with an error."""
 
 
 def copied(source: Path, target: Path) -> Path:

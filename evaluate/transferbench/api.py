@@ -2,20 +2,23 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 from torch import nn
 
 from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
-from transferbench.checkpoints.load import load, wrap
+from transferbench.checkpoints.load import examine, wrap
+from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
+from transferbench.features.spec import FeatureSpec
 from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
 from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
@@ -25,7 +28,8 @@ from transferbench.runtime import Runtime, cache_root, data_root, start
 from transferbench.suite import Suite
 from transferbench.tasks import Bench
 
-Model = nn.Module | str | Path
+Model = nn.Module | Candidate | str | Path
+Data = str | Path | LabeledSplits
 
 DATA = "digits"
 """What is judged on when neither the caller nor the suite names a data set."""
@@ -36,8 +40,9 @@ class EvaluationRequest:
     """What to evaluate, and on what.
 
     Attributes:
-        models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, or live modules.
-        data: data sets by name or path; none takes those that the suite names, else the digits.
+        models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, live modules, or what was loaded.
+        data: data sets by name or path, or handed over; none takes those that the suite names, else the digits.
+        name: what tables call the model, where there is one.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
         only: run only the jobs of these names (ids or tasks); none names all.
@@ -51,10 +56,11 @@ class EvaluationRequest:
         encoder: which network of a file that holds several.
         stated: `NAME=VALUE`, arguments of the architecture or of its images that files do not tell.
         preprocess: what live modules expect; None is the data set's own size and ImageNet's statistics.
+        features: settings of features for all jobs that read some of a frozen backbone.
     """
 
     models: Sequence[Model]
-    data: Sequence[str] = ()
+    data: Sequence[Data] = ()
     suite: Suite | str | Path | None = None
     task: str | None = None
     only: Sequence[str] = ()
@@ -68,6 +74,13 @@ class EvaluationRequest:
     encoder: str | None = None
     stated: Sequence[str] = ()
     preprocess: Preprocess | None = None
+    name: str | None = None
+    features: FeatureSpec | Mapping[str, Any] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What its data sets are called here."""
+        return handed_over(self.data)[0]
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,8 @@ class Execution:
 class Evaluation:
     """Work that is checked and ready: every setting is valid, every file is read, some data is here.
 
+    No network of a file and no control is built before its turn (`Candidate.built`), and each goes after it.
+
     `problems` holds what planning or forecasting raised, by the numbers of assignment and job: such a job is not run,
     and its record says so.
     """
@@ -103,15 +118,15 @@ class Evaluation:
 
     def plan(self) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
-        execution, found = self.execution, []
+        execution, planned = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for i, (candidate, jobs) in enumerate(self.assignments):
             numbers = {id(job): number for number, job in enumerate(jobs)}
             left = pending(jobs, candidate, self.datasets, self._output)
             estimates = forecast(left, candidate, self.datasets, bench)
             self.problems.update({(i, numbers[id(each.job)]): each.problem for each in estimates if each.problem})
-            found += estimates
-        return found
+            planned += estimates
+        return planned
 
     @property
     def _output(self) -> Output | None:
@@ -137,8 +152,11 @@ class Evaluation:
 def evaluate(
     model_or_path: Model | Sequence[Model],
     suite: Suite | str | Path | None = None,
-    data: str | Sequence[str] = (),
+    data: Data | Sequence[Data] = (),
     *,
+    name: str | None = None,
+    task: str | None = None,
+    features: FeatureSpec | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
@@ -153,9 +171,13 @@ def evaluate(
 
     Args:
         model_or_path: a checkpoint file, a library's name for one (`timm:NAME`), `NAME=file`, a module from images
-            `b 3 h w` to features `b d`, or several.
+            `b 3 h w` to features `b d`, what `load` returned, or several.
         suite: a suite, its name or its file; None takes the data set's own.
-        data: names or paths of data sets; none takes those that the suite names, else the digits.
+        data: names or paths of data sets, or what `data_of` returned; none takes those that the suite names, else the
+            digits.
+        name: what tables call the model, where there is one.
+        task: run only this task's jobs.
+        features: settings of features (`layer`, `pooling`, ...) for all jobs that read some of a frozen backbone.
         out: where records and artifacts are kept and finished work is found again; None keeps nothing.
         seeds: each job runs once with each; one that no seed changes runs once.
         limit: keep only so many images of each split.
@@ -171,7 +193,10 @@ def evaluate(
     """
     request = EvaluationRequest(
         models=[model_or_path] if isinstance(model_or_path, Model) else model_or_path,
-        data=[data] if isinstance(data, str) else data,
+        data=list(data) if isinstance(data, list | tuple) else [cast(Data, data)],
+        name=name,
+        task=task,
+        features=features,
         suite=suite,
         overrides=overrides,
         seeds=seeds,
@@ -196,13 +221,13 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     """
     _require_room(execution)
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
-    named = request.data or (stated.data if stated else ()) or (DATA,)
+    named, live = handed_over(request.data or (stated.data if stated else ()) or (DATA,))
     request = replace(request, suite=stated, data=named)
-    datasets = DatasetCache(execution.data, request.split, request.image_range)
+    datasets = DatasetCache(execution.data, request.split, request.image_range, live)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
-    datasets.require_some(request.data)
+    datasets.require_some(request.names)
     jobs = ordered(jobs, datasets)
-    loaded, notes = distinct([_candidate(model, request, datasets) for model in dict.fromkeys(request.models)])
+    loaded, notes = distinct([_candidate(model, request, datasets) for model in _each_once(request)])
     loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
     beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
     notes += [*more, *datasets.notes()]
@@ -210,8 +235,8 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     if len(request.seeds) > 1 and (once_only := unseeded(jobs, datasets)):
         notes.append(f"Run once, since no seed changes it: {', '.join(once_only)}.")
     assignments = (*assigned(loaded, jobs, datasets), *beside)
-    found = [problems_of(each.jobs, datasets) for each in assignments]
-    problems = {(i, number): text for i, each in enumerate(found) for number, text in each.items()}
+    by_candidate = [problems_of(each.jobs, datasets) for each in assignments]
+    problems = {(i, number): text for i, each in enumerate(by_candidate) for number, text in each.items()}
     return Evaluation(assignments, tuple(notes), execution, datasets, problems)
 
 
@@ -234,25 +259,40 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
     """The suite of each data set."""
     match request.suite:
         case None:
-            chosen = {data: suites.suite_for(data, datasets.metric(data)) for data in request.data}
+            chosen = {data: suites.suite_for(data, datasets.metric(data)) for data in request.names}
         case Suite() as stated:
-            chosen = dict.fromkeys(request.data, stated)
+            chosen = dict.fromkeys(request.names, stated)
         case name:
-            chosen = dict.fromkeys(request.data, suites.load(name))
+            chosen = dict.fromkeys(request.names, suites.load(name))
     if request.task:
         chosen = {data: each.only(request.task) for data, each in chosen.items()}
-    return suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
+    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
+    return suites.reading(left, request.features)
+
+
+def _each_once(request: EvaluationRequest) -> list[Model]:
+    """The models, each once."""
+    own = {id(each) if isinstance(each, nn.Module | Candidate) else each: each for each in request.models}
+    models = list(own.values())
+    if request.name is not None and len(models) != 1:
+        raise UserError(f"name={request.name!r} names one model; found {len(models)}. Name each file: NAME=FILE.")
+    if request.name is not None and not request.name.strip():
+        raise UserError("name is empty. Expected what tables are to call the model.")
+    return models
 
 
 def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
     stopping.check()
+    own = request.name
+    if isinstance(model, Candidate):
+        return replace(model, name=own or model.name), own is not None
     if isinstance(model, nn.Module):
-        return wrap(model, type(model).__name__, request.preprocess or _native(request.data, datasets)), False
+        return wrap(model, own or type(model).__name__, request.preprocess or _native(request.names, datasets)), False
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
-        return load(path, name, request.encoder, request.stated), True
-    return load(model, None, request.encoder, request.stated), False
+        return examine(path, own or name, request.encoder, request.stated), True
+    return examine(model, own, request.encoder, request.stated), own is not None
 
 
 def _native(data: Sequence[str], datasets: DatasetCache) -> Preprocess:

@@ -26,7 +26,7 @@ class Check:
 
     name: str
     status: Literal["ok", "missing", "conflict"]
-    found: str
+    detail: str
     mend: str = ""
     is_required: bool = False
 
@@ -145,8 +145,8 @@ def writable(cache: Path) -> Check:
         return Check(
             "cache", "missing", f"cannot write to {cache}: {error.strerror}", "export TRANSFERBENCH_CACHE=DIR", True
         )
-    found = pruning.entries(cache)
-    size = f"{len(found)} extracted or searched, {pruning.total(found) / 2**20:,.1f} MiB"
+    entries = pruning.entries(cache)
+    size = f"{len(entries)} extracted or searched, {pruning.total(entries) / 2**20:,.1f} MiB"
     return Check("cache", "ok", f"{cache}: {size}", is_required=True)
 
 
@@ -154,5 +154,5 @@ def store(out: Path) -> Check:
     """How much a folder of results holds, finished and not."""
     count = sum(1 for _ in (out / records.RECORDS).rglob("*.json"))
     artifacts, unfinished = (pruning.size_of(out / name) / 2**20 for name in (records.ARTIFACTS, records.UNFINISHED))
-    told = f", {artifacts:,.1f} MiB of artifacts, {unfinished:,.1f} MiB of unfinished work"
-    return Check("records", "ok", f"{out}: {count} records{told}")
+    sizes = f", {artifacts:,.1f} MiB of artifacts, {unfinished:,.1f} MiB of unfinished work"
+    return Check("records", "ok", f"{out}: {count} records{sizes}")

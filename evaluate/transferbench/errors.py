@@ -104,10 +104,10 @@ def printable(text: str) -> str:
 
     Lines stay lines: newlines and tabs are left.
     """
-    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What a record says of an error: the bare message of what a person can mend, of a bug its traceback."""
     known = error if isinstance(error, UserError) else of_disk(error)
     return str(known) if known else "".join(traceback.format_exception(error))

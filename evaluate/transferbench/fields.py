@@ -19,7 +19,7 @@ Branches = Mapping[str, type[BaseModel]]
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """One setting: its dotted name, its type and range, its default (or `REQUIRED`), and what it means."""
 
     name: str
@@ -33,16 +33,18 @@ class Row:
         return self.name.rpartition(".")[2]
 
 
-def rows(model: type[BaseModel], branches: Branches | None = None, prefix: str = "") -> list[Row]:
+def rows(model: type[BaseModel], branches: Branches | None = None, prefix: str = "") -> list[SettingRow]:
     """Every setting of `model` in the order it is declared in, those of nested groups under their dotted names."""
-    every: list[Row] = []
+    every: list[SettingRow] = []
     for name, field in model.model_fields.items():
         inner = (branches or {}).get(prefix + name, field.annotation)
         if _is_model(inner):
             every += rows(inner, branches, f"{prefix}{name}.")
         else:
             default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
-            every.append(Row(prefix + name, kind(field.annotation, field.metadata), default, meaning(model, name)))
+            every.append(
+                SettingRow(prefix + name, kind(field.annotation, field.metadata), default, meaning(model, name))
+            )
     return every
 
 

@@ -1,5 +1,6 @@
 """What there is to choose from, found without importing it; and what is known of a checkpoint."""
 
+from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ ROOMS = {
 }
 TASKS = ROOMS["tasks"]
 
+FEW = 6
+"""Names, or prefixes of names, that one line holds."""
 Listing = list[tuple[str, str]]
 """Names, each with one line about it."""
 
@@ -45,8 +48,8 @@ def _suites() -> Listing:
     ]
 
 
-def facts(inspection: "Inspection") -> dict[str, str]:
-    """An inspection in words, without what does not apply."""
+def facts(inspection: "Inspection", has_all_names: bool = False) -> dict[str, str]:
+    """An inspection in words, without what does not apply; of many tensors left out their prefixes, or all names."""
     origin = inspection.origin.model_dump(exclude_none=True)
     preprocess = inspection.preprocess.model_dump()
     said = {
@@ -61,13 +64,26 @@ def facts(inspection: "Inspection") -> dict[str, str]:
         "digest": inspection.digest,
         "sha256": inspection.file_sha256 or "",
         "origin": ", ".join(f"{name} {value}" for name, value in origin.items()),
-        **{f"dropped, {reason}": ", ".join(names) for reason, names in inspection.report.dropped.items()},
+        **{
+            f"dropped, {reason}": ", ".join(names if has_all_names else _by_prefix(names))
+            for reason, names in inspection.report.dropped.items()
+        },
+        "warning": "; ".join(inspection.warnings),
         "assumed": "; ".join(inspection.report.assumed),
         "overridden": "; ".join(inspection.report.overridden),
         "also there": ", ".join(f"{name}: {value}" for name, value in inspection.others.items()),
         "not executed": ", ".join(inspection.inert),
     }
     return {name: text for name, text in said.items() if text}
+
+
+def _by_prefix(names: list[str]) -> list[str]:
+    """A few names as they are, and many counted by what they begin with."""
+    if len(names) <= FEW:
+        return names
+    counts = Counter(".".join(name.split(".")[:-1][:2]) or name for name in names)
+    shown = [f"{prefix}.* ({count})" if count > 1 else prefix for prefix, count in counts.most_common(FEW)]
+    return [*shown, *([f"{len(counts) - FEW} more prefixes (--keys names all)"] if len(counts) > FEW else [])]
 
 
 def published(method: str = "*", data: str = "*", task: str = "*") -> list[str]:

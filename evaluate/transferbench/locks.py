@@ -71,10 +71,10 @@ def take(path: Path) -> Hold | None:
 def holder(path: Path) -> dict[str, Any]:
     """What the note in a lock's file says; nothing where there is none."""
     try:
-        found = json.loads(path.read_text())
+        note = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return note if isinstance(note, dict) else {}
 
 
 @contextmanager

@@ -9,7 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from transferbench import renamed
+from transferbench.errors import UserError
 
+DIVERGED = (
+    "the features may be too large for float32, as of weights that have diverged: `evaluate spectrum` says what they "
+    "are like, an earlier checkpoint may be whole."
+)
+"""What is said where numbers made from features are none."""
 Eigenvalues = Float64[np.ndarray, "r"]
 
 
@@ -17,13 +23,26 @@ def top_k_hits(scores: Float[np.ndarray, "n c"], labels: Int64[np.ndarray, "n"],
     """Whether the label is among the k classes of the highest scores; ties go to the smaller class.
 
     Raises:
-        ValueError: when a score is not finite.
+        UserError: when a score is not finite.
     """
-    if not np.isfinite(scores).all():
-        raise ValueError("Scores of a classifier must be finite.")
+    require_finite(scores)
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     earlier = np.arange(scores.shape[1]) < labels[:, None]
     return ((scores > own) | ((scores == own) & earlier)).sum(1) < k
+
+
+def require_finite(scores: Float[np.ndarray, "..."]) -> None:
+    """Refuse scores of a classifier that are not finite.
+
+    Raises:
+        UserError: saying what can lead to them.
+    """
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise UserError(
+            f"{bad} of {scores.size} scores of the classifier are not finite. Expected finite numbers: {DIVERGED} "
+            "Where they have not, lower the learning rates."
+        )
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from transferbench.fields import Branches, suggestion
-from transferbench.origins import OPTION, Origin
+from transferbench.origins import OPTION, SettingsSource
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Misfit:
 
     location: tuple[int | str, ...]
     kind: str
-    found: Any
+    value: Any
     reason: str
 
 
-def explained(model: type[BaseModel], misfits: Sequence[Misfit], origin: Origin, branches: Branches) -> str:
+def explained(model: type[BaseModel], misfits: Sequence[Misfit], origin: SettingsSource, branches: Branches) -> str:
     """A line for each, below one that names the file, or the option where all were written there."""
     places = [origin.place(each.location) for each in misfits]
     lines = [f"{len(misfits)} invalid setting(s) in {OPTION if set(places) == {f' ({OPTION})'} else origin.name}:"]
@@ -31,5 +31,5 @@ def explained(model: type[BaseModel], misfits: Sequence[Misfit], origin: Origin,
         elif each.kind == "missing":
             lines.append(f"  {where}: missing, and there is no default.{place}")
         else:
-            lines.append(f"  {where or '(all)'}: found {each.found!r}; {each.reason}{place}")
+            lines.append(f"  {where or '(all)'}: found {each.value!r}; {each.reason}{place}")
     return "\n".join(lines)

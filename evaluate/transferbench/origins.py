@@ -12,7 +12,7 @@ Location = Sequence[int | str]
 
 
 @dataclass(frozen=True)
-class Origin:
+class SettingsSource:
     """What settings were read from.
 
     Attributes:

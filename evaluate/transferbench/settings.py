@@ -12,7 +12,7 @@ import yaml
 from transferbench.errors import UserError, elsewhere, unknown
 from transferbench.fields import Branches
 from transferbench.misfits import Misfit, explained
-from transferbench.origins import Origin
+from transferbench.origins import SettingsSource
 
 
 class Settings(pydantic.BaseModel):
@@ -89,7 +89,7 @@ def read(
     model: type[Model],
     source: Path | Mapping[str, Any],
     overrides: Iterable[str] = (),
-    origin: Origin | None = None,
+    origin: SettingsSource | None = None,
     branches: Branches | None = None,
 ) -> Model:
     """Validate `source` (a YAML or JSON file, or a mapping) with `overrides` applied on top.
@@ -111,7 +111,7 @@ def read(
     for name, inner in (branches or {}).items():
         _validated(inner, _part(values, name), tuple(name.split(".")), misfits)
     if instance is None or misfits:
-        origin = origin or Origin((source,) if isinstance(source, Path) else (), overrides)
+        origin = origin or SettingsSource((source,) if isinstance(source, Path) else (), overrides)
         raise UserError(explained(model, misfits, origin, branches or {}))
     return instance
 

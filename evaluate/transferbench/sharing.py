@@ -36,13 +36,13 @@ def pack(out: Path, folders: Sequence[Path], artifacts: str) -> list[str]:
     if out.suffix.lower() != collection.ARCHIVE:
         raise UserError(f"An archive's name ends in {collection.ARCHIVE}; found '{out}'.")
     with collection.opened(folders) as there:
-        if not there.found:
+        if not there.stored:
             raise UserError(f"There are no records in {', '.join(map(str, folders))}.")
         notes = [*there.unreadable, *there.notes]
         files = {
             f"{records.RECORDS}/{_name(record)}": _text(record.model_dump(mode="json")) for record in there.records
         }
-        files |= _artifacts(there.found, artifacts, notes) | _tables(there.records, len(there.unreadable))
+        files |= _artifacts(there.stored, artifacts, notes) | _tables(there.records, len(there.unreadable))
         files[ENVIRONMENT] = _text({"packed_by": _packer(), "records_made_by": _makers(there.records)})
     archive.write(out, files)
     return notes

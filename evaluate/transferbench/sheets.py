@@ -11,10 +11,10 @@ from transferbench import settings, suite
 from transferbench.detection import adaptation
 from transferbench.detection import recipe as detection
 from transferbench.errors import unknown
-from transferbench.fields import REQUIRED, Row, rows, shown
+from transferbench.fields import REQUIRED, SettingRow, rows, shown
 from transferbench.plugins import is_outside
 from transferbench.settings import Settings
-from transferbench.tasks import TASKS
+from transferbench.tasks import TASKS, Labeled, Task
 
 HEADS = ("name", "type and range", "default", "meaning")
 RESOLVED = ("name", "type and range", "default", "value", "", "meaning")
@@ -41,7 +41,7 @@ MAIN = (
 
 
 @dataclass(frozen=True)
-class Grid:
+class SheetTable:
     """A table: what stands above it, the heads of its columns, and its lines."""
 
     caption: str
@@ -55,7 +55,7 @@ class Sheet:
 
     title: str
     text: str
-    grids: tuple[Grid, ...]
+    grids: tuple[SheetTable, ...]
     examples: tuple[str, ...]
 
 
@@ -81,14 +81,14 @@ def sheet(name: str) -> Sheet:
     return known[word](word)
 
 
-def declared(settings_rows: Sequence[Row], caption: str = "Settings") -> Grid:
+def declared(settings_rows: Sequence[SettingRow], caption: str = "Settings") -> SheetTable:
     """Settings with their defaults."""
-    return Grid(caption, HEADS, tuple((row.name, row.kind, _default(row), row.meaning) for row in settings_rows))
+    return SheetTable(caption, HEADS, tuple((row.name, row.kind, _default(row), row.meaning) for row in settings_rows))
 
 
-def resolved(pairs: Sequence[tuple[Row, Any]], caption: str) -> Grid:
+def resolved(pairs: Sequence[tuple[SettingRow, Any]], caption: str) -> SheetTable:
     """Settings with their defaults and their values, marked where these differ."""
-    return Grid(caption, RESOLVED, tuple(_resolved(row, value) for row, value in pairs))
+    return SheetTable(caption, RESOLVED, tuple(_resolved(row, value) for row, value in pairs))
 
 
 def value_at(values: Any, name: str) -> Any:
@@ -125,18 +125,18 @@ def example(config: type[Settings]) -> str | None:
 
 
 def _of_task(name: str) -> Sheet:
-    task = TASKS.load(name)
+    task: Task = TASKS.load(name)
     config: type[Settings] = task.Config
     version = (
         f"Version {task.VERSION}; the backbone {'stays frozen' if task.FROZEN else 'is trained too'}; main score: "
     )
-    images = "" if "boxes" in getattr(task, "LABELS", ()) else IMAGES
-    told = (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.", images, _in_quick(name))
-    text = "\n".join(filter(None, told))
+    images = "" if isinstance(task, Labeled) and "boxes" in task.LABELS else IMAGES
+    paragraphs = (inspect.getdoc(task), inspect.getdoc(config), f"{version}{task.PRIMARY}.", images, _in_quick(name))
+    text = "\n".join(filter(None, paragraphs))
     grids = [declared(rows(config))]
     if config.PRESETS:
         lines = tuple(line for each in config.PRESETS for line in _preset(config, each))
-        grids.append(Grid(f"Presets, for --set {name}.preset=NAME", ("preset", "stands for", "source"), lines))
+        grids.append(SheetTable(f"Presets, for --set {name}.preset=NAME", ("preset", "stands for", "source"), lines))
     sets = [f"{name}.preset={next(iter(config.PRESETS))}"] if config.PRESETS else []
     sets = [*([f"{name}.{first}"] if (first := example(config)) else []), *sets]
     return Sheet(f"Task {name}", text, tuple(grids), tuple(f"evaluate {name} FILE --set {each}" for each in sets))
@@ -179,7 +179,7 @@ def _of_suite(name: str) -> Sheet:
     call = f"evaluate all FILE --suite {name}"
     commands = [f"{call} --set {first.id}.{override}"] if override else [call]
     text = f"{loaded.summary}\nThe settings of a job are those of its task: `evaluate show TASK`."
-    return Sheet(f"Suite {loaded.name}", text, (Grid("Jobs", heads, lines),), tuple(commands))
+    return Sheet(f"Suite {loaded.name}", text, (SheetTable("Jobs", heads, lines),), tuple(commands))
 
 
 def _differing(job: suite.SuiteEntry) -> str:
@@ -205,10 +205,10 @@ def _of_detection(name: str) -> Sheet:
     return Sheet(f"Detection recipe {name}", header(path), (resolved(kept, caption),), commands)
 
 
-def _default(row: Row) -> str:
+def _default(row: SettingRow) -> str:
     return "required" if row.default is REQUIRED else shown(row.default)
 
 
-def _resolved(row: Row, value: Any) -> tuple[str, ...]:
+def _resolved(row: SettingRow, value: Any) -> tuple[str, ...]:
     differs = row.default is not REQUIRED and shown(value) != shown(row.default)
     return row.name, row.kind, _default(row), shown(value), DIFFERS if differs else "", row.meaning

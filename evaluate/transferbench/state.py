@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,15 @@ from torch import Tensor
 
 from transferbench.errors import UserError, printable
 
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What can lie where a file is to be written, by the system's type."""
+
 
 class BrokenStateError(UserError):
     """A file that is not the whole training state it was."""
@@ -27,7 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """A new file to fill in, which takes the place of `path` when the block ends well, after it reached the disk.
 
     A reader sees the old content or the new, never a part, and so does whoever comes after a crash.
+
+    Raises:
+        UserError: when no file can take the place of what lies there.
     """
+    require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -42,6 +56,26 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse a path where something else than a file lies, or a link to it: a folder, device, pipe or socket.
+
+    Raises:
+        UserError: naming what lies there.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing lies there, or writing says what is wrong
+        return
+    # /dev/stdout is such a link, whatever file a shell sends it to: replacing it would take it from every program.
+    is_of_process = path.is_symlink() and path.readlink().is_relative_to("/proc")
+    if not stat.S_ISREG(mode) or is_of_process:
+        what = "a link to an open file" if is_of_process else KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise UserError(
+            f"Cannot write {path}: {what} lies there, which a file would replace. Expected a file's name: choose "
+            "another, or remove what lies there."
+        )
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from pydantic import Field
 from transferbench.addressing import addressed, unreachable
 from transferbench.data import SOURCES
 from transferbench.errors import UserError, unknown
-from transferbench.origins import Origin
+from transferbench.features.spec import FeatureSpec
+from transferbench.origins import SettingsSource
 from transferbench.plugins import beside, is_outside
 from transferbench.settings import Settings, from_file, merged, read
 from transferbench.tasks import TASKS
@@ -29,7 +30,7 @@ class SuiteEntry(Settings):
     embedded: str | None = Field(
         default=None, description="an embedded data set that the job runs on, once, in place of the data asked for"
     )
-    _origin: Origin = pydantic.PrivateAttr(default=Origin())
+    _origin: SettingsSource = pydantic.PrivateAttr(default=SettingsSource())
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -73,6 +74,20 @@ class SuiteEntry(Settings):
             if key.replace("-", "_").startswith(f"{name.replace('-', '_')}."):
                 return f"{key[len(name) + 1 :]}{equals}{value}"
         return None
+
+    def reading(self, features: Mapping[str, Any]) -> "SuiteEntry":
+        """This job with these settings of the features it reads, as far as it has them; itself where it reads none."""
+        task = TASKS.load(self.task)
+        mine = {name: value for name, value in features.items() if name in task.Config.model_fields}
+        return self.model_copy(update={"settings": {**self.settings, **mine}}) if task.FROZEN and mine else self
+
+    def lacking(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the settings of features, other than by default, that this job reads some without."""
+        task = TASKS.load(self.task)
+        usual = {name: field.get_default() for name, field in FeatureSpec.model_fields.items()}
+        asked = {name: value for name, value in features.items() if name not in usual or value != usual[name]}
+        known = task.Config.model_fields
+        return {name: value for name, value in asked.items() if name not in known} if task.FROZEN else {}
 
     def _reached(self, overrides: Iterable[str]) -> list[str]:
         """Those of the overrides that reach this job, without its name."""
@@ -132,6 +147,35 @@ def chosen(
     return {data: suite for data, suite in kept.items() if suite.jobs}
 
 
+def reading(of: Mapping[str, Suite], features: FeatureSpec | Mapping[str, Any] | None) -> dict[str, Suite]:
+    """The suite of each data set, with these settings of features for all jobs that read some of a frozen backbone.
+
+    Raises:
+        UserError: when they are no settings of features, or a job that reads features has none of the name.
+    """
+    if features is None:
+        return dict(of)
+    try:
+        spec = features if isinstance(features, FeatureSpec) else read(FeatureSpec, features)
+    except UserError as error:
+        raise UserError(f"features: {error}") from None
+    asked = spec.model_dump(include=None if spec is features else spec.model_fields_set)
+    entries = {entry.id: entry for suite in of.values() for entry in suite.jobs}
+    if lacking := {name: found for name, entry in entries.items() if (found := entry.lacking(asked))}:
+        told = "; ".join(f"{name} has no {', '.join(found)}" for name, found in lacking.items())
+        having = ", ".join(
+            name for name, entry in entries.items() if entry.reading(asked) != entry and name not in lacking
+        )
+        raise UserError(
+            f"Not all jobs that read features can read these: {told}. Expected a suite, or a task, of jobs that have "
+            f"all of these settings{f', as {having}' if having else ''}."
+        )
+    return {
+        data: suite.model_copy(update={"jobs": tuple(entry.reading(asked) for entry in suite.jobs)})
+        for data, suite in of.items()
+    }
+
+
 @dataclass(frozen=True)
 class Job:
     """One task on one data set with one seed; `limit` is how many images a smoke run keeps of each split."""
@@ -167,11 +211,11 @@ def _loaded(name: str | Path, above: tuple[Path, ...]) -> Suite:
         path = FOLDER / f"{name}.yaml"
     if path.resolve() in above:
         raise UserError(f"The suite {path} extends itself, directly or through others. Expected a chain that ends.")
-    suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=Origin((path,)))
+    suite = read(Suite, {"name": path.stem, **from_file(path)}, origin=SettingsSource((path,)))
     beside_it = [each.model_copy(update={"task": beside(each.task, path.parent)}) for each in suite.jobs]
     suite = suite.model_copy(update={"jobs": tuple(beside_it)})
     for i, entry in enumerate(suite.jobs):
-        entry._origin = Origin((path,), under=("jobs", i, "settings"))
+        entry._origin = SettingsSource((path,), under=("jobs", i, "settings"))
     inherited = _extended(suite.extends, path, above).jobs if suite.extends else ()
     overrides = addressed(suite.overrides, inherited)
     misfits = [line for override in overrides for line in unreachable(override, inherited)]

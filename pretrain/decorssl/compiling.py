@@ -39,7 +39,7 @@ class CompiledNetwork:
 
     def _tried(self, views: list[Tensor]) -> Network:
         """The compiled network after a step that leaves nothing behind; the network itself if that fails."""
-        compiled: Network = torch.compile(self.network, mode=self.mode)  # pyright: ignore[reportArgumentType]
+        compiled: Network = torch.compile(self.network, mode=self.mode)
         self.say(f"Compiling the network ({self.mode}), which takes a minute or more.")
         try:
             with unchanged_buffers(self.network), torch.enable_grad():

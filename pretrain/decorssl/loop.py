@@ -68,7 +68,7 @@ class Training:
             self.modules = self.method.modules(recipe.projector.output, recipe.config)
         learner = nn.ModuleDict({"encoder": self.encoder, "method": self.modules})
         self.learner = synchronize(learner, runtime).to(runtime.device)
-        self.learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.learner.to(memory_format=torch.channels_last)
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self.routes.teacher else None
         self.optimizer = recipe.optim.optimizer(self.learner)
         place = (runtime.rank, runtime.world_size)

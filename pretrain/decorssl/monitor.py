@@ -49,7 +49,7 @@ class Watch:
     def __init__(self, training: Training, every: int) -> None:
         self.training, self.every = training, every
         self.probe = probe(training)
-        self.streak, self.told = 0, set[Kind]()
+        self.streak, self.alarmed = 0, set[Kind]()
 
     def after(self, step: Step) -> dict[str, Any] | None:
         """The line of spectra.jsonl when an epoch that is due has just ended and features are finite, else None.
@@ -62,16 +62,16 @@ class Watch:
         if not (np.isfinite(embedded).all() and np.isfinite(features).all()):
             return None
         embedding, backbone = collapse.spectrum(embedded, features.shape[1]), collapse.spectrum(features)
-        told = self._alarm(embedding, step.index == self.training.total_steps)
-        place = {"step": step.index, "epoch": step.epoch, "collapse": embedding.collapse, "alarm": told}
+        alarm = self._alarm(embedding, step.index == self.training.total_steps)
+        place = {"step": step.index, "epoch": step.epoch, "collapse": embedding.collapse, "alarm": alarm}
         return {**place, "embedding": embedding.line(), "backbone": backbone.line()}
 
     def _alarm(self, spectrum: Spectrum, is_last: bool) -> str | None:
         kind = spectrum.collapse
         self.streak = self.streak + 1 if kind != "none" else 0
-        if kind in self.told or not (self.streak >= PATIENCE or is_last):
+        if kind in self.alarmed or not (self.streak >= PATIENCE or is_last):
             return None
-        self.told.add(kind)
+        self.alarmed.add(kind)
         return collapse.alarm(spectrum)
 
 

@@ -17,7 +17,7 @@ from transferbench.backbones import FAMILIES, Architecture, complete
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, elsewhere, unknown
 from transferbench.fields import Branches
-from transferbench.origins import Origin
+from transferbench.origins import SettingsSource
 from transferbench.plugins import beside, is_outside
 from transferbench.runtime import fast_precision
 from transferbench.settings import Settings
@@ -125,10 +125,10 @@ def read(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = file_of(source)
     values, files = _values(path)
     values = settings.merged(values, overrides)
-    return checked({"name": path.stem, **values}, Origin(files, tuple(overrides)))
+    return checked({"name": path.stem, **values}, SettingsSource(files, tuple(overrides)))
 
 
-def checked(values: Mapping[str, Any], origin: Origin | None = None) -> Recipe:
+def checked(values: Mapping[str, Any], origin: SettingsSource | None = None) -> Recipe:
     """The recipe of such values, read from `origin`, the method's settings checked and filled in.
 
     Raises:

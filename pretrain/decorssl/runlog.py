@@ -120,8 +120,11 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Refuse a folder that holds something else than the beginning of this run.
 
     Raises:
-        UserError: when it holds a run and `resume` is off, or a run of another recipe.
+        UserError: when it holds a run and `resume` is off, or a run of another recipe, or something that is no file
+            where one is to be written.
     """
+    for name in (RECIPE, ENVIRONMENT, FAILURE, *FILES, BACKBONE, TEACHER):
+        state.require_replaceable(folder / name)
     if not (folder / RECIPE).is_file():
         return
     if not resume:

@@ -13,7 +13,7 @@ from decorssl.recipe import Recipe
 from transferbench.errors import UserError, nearest
 from transferbench.fields import rows, shown
 from transferbench.plugins import is_outside
-from transferbench.sheets import Grid, Sheet, declared, example, header, resolved, value_at
+from transferbench.sheets import Sheet, SheetTable, declared, example, header, resolved, value_at
 
 APART = ("name", "summary", "targets", "views")
 """Fields of a recipe that its table of settings leaves out or shows elsewhere."""
@@ -55,7 +55,7 @@ def _of_recipe(name: str) -> Sheet:
     grids = [*_shared(recipe, APART, "Settings (*: not the default)")]
     if recipe.targets:
         lines = tuple((target.task, shown(target.value), target.source) for target in recipe.targets)
-        grids.append(Grid("Expected scores", ("score", "value", "source"), lines))
+        grids.append(SheetTable("Expected scores", ("score", "value", "source"), lines))
     text = "\n".join(filter(None, (recipe.summary, header(path))))
     lr = shown(recipe.optim.lr / 2)
     return Sheet(
@@ -72,19 +72,19 @@ def _of_study(name: str) -> Sheet:
         for own, each in study.variants.items()
     )
     grids = [
-        Grid("Variants, each trained with the settings below", ("variant", *OF_VARIANTS, "claim"), lines),
+        SheetTable("Variants, each trained with the settings below", ("variant", *OF_VARIANTS, "claim"), lines),
         *_shared(recipe, (*APART, "seed", *apart), "Settings of all variants (*: not the default)"),
     ]
     override = f"--set optim.lr={shown(recipe.optim.lr / 2)}"
     return Sheet(f"Study {name}", f"{study.summary}\n{study.about}", tuple(grids), (f"pretrain {name} {override}",))
 
 
-def _shared(recipe: Recipe, apart: Sequence[str], caption: str) -> tuple[Grid, Grid]:
+def _shared(recipe: Recipe, apart: Sequence[str], caption: str) -> tuple[SheetTable, SheetTable]:
     """The settings of a recipe but for those `apart` and what belongs to them, and its views."""
     shared = [row for row in rows(Recipe, recipes.branches(recipe.model_dump())) if not _belongs(row.name, apart)]
     return (
         resolved([(row, value_at(recipe, row.name)) for row in shared], caption),
-        Grid("Views, made by these operations in this order", HEADS, tuple(_operations(recipe))),
+        SheetTable("Views, made by these operations in this order", HEADS, tuple(_operations(recipe))),
     )
 
 

@@ -1,5 +1,6 @@
 """The picture of a study: sorted eigenvalues of embeddings and backbones, and effective rank over the run."""
 
+import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import cycle
@@ -11,6 +12,7 @@ from jaxtyping import Float64
 
 from decorssl.collapse import FLOOR, Spectrum
 from decorssl.study_results import StudyResult, by_label
+from transferbench import state
 
 HAS_MATPLOTLIB = find_spec("matplotlib") is not None
 MISSING = (
@@ -50,7 +52,10 @@ def draw(folder: Path, results: Sequence[StudyResult]) -> list[Path]:
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handlelength=3)
     paths = [folder / "spectra.png", folder / "spectra.pdf"]
     for path in paths:
-        figure.savefig(path, dpi=110, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+        buffer = io.BytesIO()
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+        figure.savefig(buffer, format=path.suffix[1:], dpi=110, metadata=metadata)
+        state.write(path, buffer.getvalue())
     return paths
 
 

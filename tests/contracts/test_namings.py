@@ -24,6 +24,7 @@ SPELLED = [
     pytest.param(naming, Architecture(family=family, arguments=arguments), id=f"{naming.name} {arguments}")
     for _, module in SCHEMES.all()
     for naming in module.NAMINGS
+    if not naming.library
     for family, arguments in ARCHITECTURES[max((k for k in ARCHITECTURES if k in naming.name), key=naming.name.index)]
 ]
 

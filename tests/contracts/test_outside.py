@@ -12,7 +12,7 @@ from transferbench import plugins, records, suite
 from transferbench.backbones import FAMILIES, Architecture
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.formats import FORMATS
-from transferbench.data import SOURCES, open_split
+from transferbench.data import SOURCES, download, open_split
 from transferbench.data.located import located
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
@@ -214,6 +214,18 @@ def test_data_sets_too_are_named_by_a_person(mark: Path):
     )
     for name in ("harmless_mark.source", "harmless_mark/source.py"):
         assert open_split(name, "test", Path()).info.name == "digits"
+
+
+def test_a_data_set_need_not_say_how_to_get_it(mark: Path, tmp_path: Path):
+    mark.with_name("bare.py").write_text("def open_split(where, split): ...\n")
+    mark.with_name("helpful.py").write_text("HELP = 'Ask for it.'\ndef open_split(where, split): ...\n")
+    mark.with_name("fetched.py").write_text(
+        "def open_split(where, split): ...\ndef download(where): where.write_text('fetched')\n"
+    )
+    for name, text in (("bare", "command[.]$"), ("helpful", "command[.] Ask for it[.]$")):
+        with pytest.raises(UserError, match=f"cannot be downloaded by this {text}"):
+            download(f"harmless_mark.{name}", tmp_path)
+    assert download("harmless_mark.fetched", tmp_path).read_text() == "fetched"
 
 
 def test_a_record_opens_what_lies_in_the_root_and_nothing_else(mark: Path, tmp_path: Path):

@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from transferbench import settings
+from transferbench import records, settings
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import Carries, DatasetInfo, LabeledImages, open_split
 from transferbench.data.transforms import Preprocess
+from transferbench.features.spec import FeatureSpec
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
-from transferbench.tasks import TASKS, Bench, Dataset, depends_on_seed, takes
+from transferbench.tasks import TASKS, Bench, Dataset, cost_of, depends_on_seed, takes
 
 # What makes a task quick, where it has such a field.
 DETECTOR = (
@@ -161,3 +162,32 @@ def test_it_says_whether_its_seed_matters_and_is_right_where_not(name: str, once
     assert first.scores == second.scores
     for artifact, path in first.artifacts.items():
         assert path.read_bytes() == second.artifacts[artifact].read_bytes()
+
+
+def of_tokens() -> Candidate:
+    arguments = {"image_size": 8, "patch_size": 4, "dim": 16, "depth": 2, "heads": 1}
+    architecture = complete(Architecture(family="vit", arguments=arguments))
+    backbone = build(architecture, seed=1)
+    card = Card(architecture=architecture, preprocess=Preprocess(size=None, crop=8))
+    mark = digest(backbone.state_dict())
+    return Candidate("tokens", backbone, card, mark, LoadReport(format="live", matched=1, parameters=1))
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.all() if task.FROZEN])
+def test_a_frozen_backbone_may_be_read_at_any_layer(name: str, tmp_path: Path):
+    task = TASKS.load(name)
+    assert issubclass(task.Config, FeatureSpec)
+    wanted = {"layer": "last:2", "pooling": "token+mean", "norm": False}
+    config = task.Config(**{**quick(task).model_dump(), **wanted})
+    plain = quick(task)
+    assert config != plain
+    hashes = [records.protocol_sha256(name, task.VERSION, each) for each in (config, plain)]
+    assert hashes[0] != hashes[1]
+    dataset = dataset_for(task)
+    reading = cost_of(task, config, dataset).reading
+    assert {key: getattr(reading, key) for key in wanted} == wanted
+    bench = Bench(Runtime(torch.device("cpu")), tmp_path / "cache", tmp_path / "scratch")
+    found = task.run(of_tokens(), dataset, config, 3, bench)
+    assert found.scores
+    widths = {np.load(path).shape[1] for path in (tmp_path / "cache" / "features").glob("*.npy")}
+    assert widths == {3 * 16}

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import json
 import os
 import resource
 import tarfile
@@ -89,7 +90,7 @@ def test_300_wrong_calls_end_in_a_sentence_within_limits(whole: dict[str, Path],
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            call = Maker(whole, seed).call()
+            call = Maker(whole, seed, alone=True).call()
         done = forked.Fork(limited(call), cwd=folder, variables={"HF_HUB_OFFLINE": "1"}).finish()
         problems.append(problem(call, done.returncode, done.stdout, done.stderr))
     assert [each for each in problems if each] == []
@@ -102,10 +103,27 @@ def test_whole_files_are_accepted(here: Path, commands: dict[str, Run]):
         ("evaluate", "show suite.yaml"),
         ("evaluate", "shrink ./imgs.zip small --workers 0"),
         ("evaluate", "shrink ./tars small-tars --workers 0"),
+        *([("evaluate", "shrink ./rows small-rows --workers 0")] if wrong_files.HAS_PARQUET else []),
         ("pretrain", "times run"),
         ("pretrain", "show recipe.yaml"),
     ):
         assert commands[command](*words.split())[0] == 0, words
+
+
+@pytest.mark.skipif(not wrong_files.HAS_PARQUET, reason="needs pyarrow")
+@pytest.mark.parametrize("columns", [("image", "label"), ("image",)])
+@pytest.mark.parametrize(("what", "number"), [("rows", 5), ("rows", 2**31), ("rows", 2**62), ("bytes", 2**40)])
+def test_what_a_parquet_file_states_is_held_against_what_it_holds(
+    columns: tuple[str, ...], what: str, number: int, here: Path
+):
+    from transferbench.data.sources import parquet
+
+    images = [{"bytes": path.read_bytes(), "path": None} for path in sorted(here.glob("imgs/val/*/*.png"))]
+    given = {"image": images, "label": [0, 0, 1, 1]}
+    content = wrong_files.table({name: given[name] for name in columns})
+    Path("rows/val-0.parquet").write_bytes(wrong_files.stating(content, what, number))
+    with pytest.raises(UserError, match=f"val-0.parquet states {number:,}"):
+        parquet.open_split(Path("rows"), "val")
 
 
 def _dangling() -> None:
@@ -149,6 +167,31 @@ def test_a_known_mistake_says_what_to_do(command: str, words: str, said: str, he
     Path("loop.pth").symlink_to("loop.pth")
     code, _, err = commands[command](*words.split())
     assert (code, said in err) == (2, True), err
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device"])
+@pytest.mark.parametrize(
+    ("command", "words", "written"),
+    [
+        ("evaluate", "pack OUT.zip store", "OUT.zip"),
+        ("evaluate", "compare INTL BYOL --in store --out OUT.csv", "OUT.csv"),
+        ("evaluate", "gate store.zip --against store --junit OUT.xml", "OUT.xml"),
+        ("evaluate", "report store --no-images --out OUT.html", "OUT.html"),
+        ("evaluate", "table store --out out", "out/leaderboard.md"),
+        ("pretrain", "intl --recipe recipe.yaml --out out", "out/backbone.safetensors"),
+        ("pretrain", "intl --recipe recipe.yaml --out out", "out/steps.jsonl"),
+    ],
+)
+def test_a_file_is_not_written_where_something_else_lies(
+    kind: str, command: str, words: str, written: str, here: Path, commands: dict[str, Run]
+):
+    path = Path(written)
+    path.parent.mkdir(exist_ok=True)
+    make = {"a pipe": os.mkfifo, "a folder": Path.mkdir, "a device": lambda path: path.symlink_to("/dev/null")}
+    make[kind](path)
+    code, _, err = commands[command](*words.split())
+    assert (code, written in err, "Traceback" in err) == (2, True, False), err
+    assert not path.is_file()
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, os.fsdecode(b"odd\xff")])
@@ -217,10 +260,27 @@ def test_what_is_stated_of_a_network_is_in_range(stated: str):
         applied(architecture, Preprocess(), [stated])
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
     ("family", "arguments"),
     [
         ("resnet", {"width": 1e30}),
+        ("resnet", {"width": 1e-9}),
+        ("resnet", {"width": 0}),
+        ("resnet", {"width": -1}),
+        ("resnet", {"width": 1 / 64, "stem": "deep"}),
+        ("resnet", {"depth": 26, "width": 0.125, "width_per_group": 1}),
+        ("resnet", {"groups": 0}),
+        ("resnet", {"bn_eps": 0}),
+        ("vit", {"mlp_ratio": 1e-9}),
+        ("vit", {"dim": 4, "heads": 1, "conv_stem": True}),
+        ("vit", {"patch_size": 12, "conv_stem": True}),
+        ("vit", {"image_size": 8}),
+        ("vit", {"norm_eps": -1}),
+        ("vit", {"registers": -1}),
+        ("swin", {"mlp_ratio": 1e-9}),
+        ("swin", {"image_size": 2}),
+        ("swin", {"depths": [-1, 2]}),
         ("vit", {"depth": 10**9}),
         ("vit", {"dim": 10**12}),
         ("vit", {"dim": 7, "heads": 3}),
@@ -235,6 +295,69 @@ def test_an_absurd_network_is_refused_before_it_is_built(family: str, arguments:
 
     with pytest.raises(UserError):
         build(Architecture(family=family, arguments=dict(arguments)), device="meta")
+
+
+def test_a_network_that_memory_does_not_hold_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch):
+    from transferbench.backbones import Architecture, build, memory
+
+    monkeypatch.setattr(memory, "installed", lambda: 4 * 4_902_000)
+    small = Architecture(family="resnet", arguments={"depth": 10})
+    with pytest.raises(UserError, match=r"resnet10 has 4,9\d\d,\d\d\d values"):
+        build(small)
+    build(small, device="meta")
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        (
+            "pretrain",
+            "intl --recipe recipe.yaml --set batch_size=4 --set backbone.arguments.width=1e-9 --out out",
+            "no elements",
+        ),
+        (
+            "pretrain",
+            "intl --recipe recipe.yaml --set batch_size=4 --set backbone.arguments.width=64 --out out",
+            "smaller network",
+        ),
+        ("evaluate", "inspect card.safetensors", "no network of a known architecture"),
+        ("evaluate", "knn card.safetensors --data ./imgs", "no network of a known architecture"),
+    ],
+)
+def test_a_network_without_elements_or_room_is_refused(
+    command: str, words: str, said: str, here: Path, commands: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+):
+    from safetensors.torch import save_file
+
+    from transferbench.backbones import memory, resnet
+
+    monkeypatch.setattr(memory, "installed", lambda: 8 << 30)
+    architecture = {"family": "resnet", "arguments": {"depth": 10, "width": 1e-9}}
+    built = resnet.build(resnet.Arguments.model_validate(architecture["arguments"]))
+    card = {"schema_version": 1, "architecture": architecture, "preprocess": {"size": None, "crop": 16}}
+    header = {"transferbench.card": json.dumps(card), "transferbench.digest": "0" * 64, "format": "pt"}
+    save_file(built.state_dict(), "card.safetensors", header)
+    code, _, err = commands[command](*words.split())
+    assert (code, said in err) == (2, True), err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [
+        ("vit", {"image_size": 32, "dim": 16, "depth": 1, "heads": 2}),
+        ("swin", {"image_size": 32, "dim": 8, "depths": [1], "heads": [1], "window": 2}),
+    ],
+)
+def test_images_that_are_not_whole_patches_are_refused(family: str, arguments: dict[str, object]):
+    from transferbench.backbones import Architecture, build
+
+    network = build(Architecture(family=family, arguments=dict(arguments))).eval()
+    for see in (network, network.stages):
+        with pytest.raises(UserError, match="31x31 pixels are not whole patches"):
+            see(torch.zeros(1, 3, 31, 31))
+    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, network.width)
 
 
 def test_tensors_without_dimensions_are_misshapen_and_no_more():

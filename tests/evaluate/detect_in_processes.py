@@ -35,7 +35,7 @@ def measure(here: Runtime, folder: Path, iterations: int, *words: str) -> dict[s
     test = test.subset(np.arange(7), "test")
     detector = detector_on(recipe, build(TINY, seed=3), 3, seed=1)
     with mock.patch.object(detector, "detect", wraps=detector.detect) as looking:
-        before = results.found(detector, test, recipe, here)
+        before = results.predict(detector, test, recipe, here)
     curve = loop.train(detector, train, recipe, 0, loop.Ground(here, folder, "test"))
-    after = results.found(detector, test, recipe, here)
+    after = results.predict(detector, test, recipe, here)
     return {"before": before, "curve": curve, "after": after, "tested": looking.call_count}

@@ -9,7 +9,7 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,11 @@ def unfilled(case: dict[str, Any]) -> Tree:
     return filled(case["tree"], blank)
 
 
-def read(case: dict[str, Any], tree: Tree, encoder: str | None = None) -> Match:
+def read(case: dict[str, Any], tree: Tree, encoder: str | None = None, overrides: Sequence[str] = ()) -> Match:
     """What the loader makes of a tree, without a file."""
     container = {".safetensors": "safetensors", ".pkl": "pickle"}.get(case["extension"], "torch zip")
     container = "torch legacy" if case["legacy"] else container
-    return recognize(Contents(Path(case["case"] + case["extension"]), container, tree), encoder)
+    return recognize(Contents(Path(case["case"] + case["extension"]), container, tree), encoder, overrides)
 
 
 def taken(match: Match, tree: Tree, encoder: dict[str, Any]) -> bool:

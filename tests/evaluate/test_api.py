@@ -17,6 +17,7 @@ from transferbench.checkpoints.save import save
 from transferbench.data import LabeledImages
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
+from transferbench.features.spec import FeatureSpec
 from transferbench.records import Record
 from transferbench.run import DatasetCache
 from transferbench.runtime import Runtime
@@ -295,3 +296,87 @@ def test_what_runs_once_is_said(checkpoint: Callable[[int], Path]):
     execution = api.Execution(Runtime(torch.device("cpu")))
     asked = api.EvaluationRequest([checkpoint(0)], ["tiny"], SEEDS, seeds=(0, 1), control=False)
     assert api.prepare(asked, execution).notes == ("Run once, since no seed changes it: tiny knn.",)
+
+
+MINE = torch.randint(0, 256, (24, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+CLASSES = torch.arange(24) % 3
+
+
+def test_a_named_module_runs_one_task_on_images_handed_over(tmp_path: Path):
+    torch.manual_seed(0)
+    data = transferbench.data_of((MINE[:16], CLASSES[:16]), (MINE[16:], CLASSES[16:]), name="mine")
+    module, out = Pool(), tmp_path / "out"
+    (found,) = transferbench.evaluate(module, SPECTRUM, data, name="mean color", task="knn", out=out)
+    assert (found.candidate, found.dataset, found.task, found.status) == ("mean color", "mine", "knn", "ok")
+    assert found.data_fingerprint["test"] == data.open_split("test").fingerprint
+    both = transferbench.evaluate(module, SPECTRUM, ["tiny", data], out=out)
+    assert {(r.dataset, r.task, r.status) for r in both} == {
+        (name, task, "ok") for task in ("spectrum", "knn") for name in ("tiny", "mine")
+    }
+    assert found.identity in {record.identity for record in both}, "the same images by the same module"
+
+
+def test_several_labels_handed_over_are_judged_by_precision():
+    verdicts = torch.randint(0, 2, (24, 3), generator=torch.Generator().manual_seed(1))
+    data = transferbench.data_of((MINE[:12], verdicts[:12]), (MINE[12:], verdicts[12:]), name="mine")
+    (found,) = transferbench.evaluate(
+        Pool(),
+        data=data,
+        task="linear_svm",
+        overrides=["costs=[1.0]", "folds=2"],
+        preprocess=Preprocess(size=None, crop=16),
+    )
+    assert (found.status, found.primary, found.error) == ("ok", "map11", None)
+
+
+def test_what_was_loaded_is_evaluated_as_its_file_under_a_name(checkpoint: Callable[[int], Path]):
+    loaded = transferbench.load(checkpoint(0))
+    found = [
+        transferbench.evaluate(model, SPECTRUM.only("knn"), "tiny", control=False, name="ours")[0]
+        for model in (loaded, checkpoint(0), f"theirs={checkpoint(0)}")
+    ]
+    assert [record.candidate for record in found] == ["ours"] * 3
+    assert len({record.identity for record in found}) == 1
+    for models, name in (([checkpoint(0), checkpoint(1)], "ours"), (checkpoint(0), " ")):
+        with pytest.raises(UserError, match="name"):
+            transferbench.evaluate(models, SPECTRUM, "tiny", name=name)
+
+
+def test_settings_of_features_reach_the_jobs_that_read_some_and_overrides_win(checkpoint: Callable[[int], Path]):
+    few = Suite(name="s", jobs=(SuiteEntry(task="spectrum"), FEW, SCENES))
+    request = api.EvaluationRequest([], ["tiny"], few, features={"layer": "layer2"})
+    (of,) = api._suites(request, DatasetCache(Path())).values()
+    assert [entry.settings.get("layer") for entry in of.jobs] == ["layer2", "layer2", None]
+    found = transferbench.evaluate(
+        checkpoint(0),
+        Suite(name="s", jobs=few.jobs[:2]),
+        "tiny",
+        control=False,
+        features=FeatureSpec(layer="layer2", pooling="max"),
+        overrides=["spectrum.layer=layer3"],
+    )
+    assert [(r.status, r.config["layer"], r.config["pooling"]) for r in found] == [
+        ("ok", "layer3", "max"),
+        ("ok", "layer2", "max"),
+    ]
+
+
+def test_settings_of_features_that_a_job_could_not_follow_are_refused(checkpoint: Callable[[int], Path]):
+    with pytest.raises(UserError, match=r"^features: (.*\n)+.*Did you mean 'layer'"):
+        transferbench.evaluate(checkpoint(0), SPECTRUM, "tiny", features={"layr": "stem"})
+    plain = SuiteEntry(task="spectrum")
+    assert plain.lacking({"layer": "stem", "elsewhere": 1}) == {"elsewhere": 1}
+    assert SCENES.lacking({"layer": "stem"}) == {}, "it trains its backbone"
+    (found,) = transferbench.evaluate(
+        checkpoint(0), SPECTRUM.only("knn"), "tiny", control=False, features=FeatureSpec(precision="bfloat16")
+    )
+    assert found.config["precision"] == "bfloat16"
+
+
+def test_the_public_names_are_listed_and_found():
+    assert (
+        {"compare", "data_of", "evaluate", "extract", "load"} == set(transferbench.__all__) <= set(dir(transferbench))
+    )
+    assert all(callable(getattr(transferbench, name)) for name in transferbench.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
+        transferbench.evaluat  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

@@ -58,7 +58,7 @@ def test_data_sets_are_found_by_name_and_as_folders(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     found = {check.name: check for check in doctor.data(tmp_path)}
     assert found["digits"].status == "ok"
-    assert found["birds"].found == "data set, 2 training images in 2 classes"
+    assert found["birds"].detail == "data set, 2 training images in 2 classes"
     assert found["cifar10"].status == found["empty"].status == "missing"
     assert "download" in found["cifar10"].mend
     assert not any(check.is_broken for check in found.values())

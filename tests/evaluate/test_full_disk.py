@@ -145,15 +145,15 @@ def test_a_store_whose_records_cannot_be_written_is_refused_too(evaluate: Run, c
 
 def test_what_a_disk_answers_is_told_and_what_only_a_bug_can_be_is_a_traceback(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "new" / "file"))
-    assert "No space left on device" in errors.told(full)
-    assert "MiB are free there" in errors.told(full)
-    assert not errors.is_bug(errors.told(full))
+    assert "No space left on device" in errors.error_text(full)
+    assert "MiB are free there" in errors.error_text(full)
+    assert not errors.is_bug(errors.error_text(full))
     read_only = OSError(errno.EROFS, os.strerror(errno.EROFS), "cache")
-    assert errors.told(read_only).startswith("Cannot use cache: Read-only file system.")
+    assert errors.error_text(read_only).startswith("Cannot use cache: Read-only file system.")
     for bug in (FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("no number")):
         with pytest.raises(OSError, match=r"gone|number") as caught:
             raise bug
-        assert errors.is_bug(errors.told(caught.value))
+        assert errors.is_bug(errors.error_text(caught.value))
 
 
 def test_an_error_of_an_open_file_names_it(tmp_path: Path) -> None:

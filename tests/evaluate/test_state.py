@@ -3,6 +3,8 @@
 import errno
 import os
 import resource
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,47 @@ def test_json_that_is_not_finite_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(ValueError, match="not JSON compliant"):
         state.write_json(tmp_path / "x.json", {"value": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+NO_FILES = {
+    "a folder": Path.mkdir,
+    "a pipe": _pipe,
+    "a socket": _socket,
+    "a device": lambda path: path.symlink_to("/dev/null"),
+    "a link to an open file": lambda path: path.symlink_to("/proc/self/exe"),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc")
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_is_not_replaced(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("a")
+    NO_FILES[what](path)
+    before = path.lstat()
+    with pytest.raises(UserError, match=f"Cannot write a: {what} lies there"):
+        state.write(path, "text")
+    with pytest.raises(UserError, match="Cannot write a"):
+        state.save(path, {"step": 1})
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_to_a_file_and_one_to_nowhere_are_replaced(tmp_path: Path):
+    (tmp_path / "file").write_text("theirs")
+    for target in ("file", "nowhere"):
+        link = tmp_path / f"link-{target}"
+        link.symlink_to(target)
+        state.write(link, "ours")
+        assert (link.read_text(), link.is_symlink()) == ("ours", False)
+    assert (tmp_path / "file").read_text() == "theirs"

@@ -9,7 +9,7 @@ from PIL import Image
 from decorssl import recipe as recipes
 from decorssl import session
 from decorssl.bad_images import BadImageReplacer
-from decorssl.cli.options import Choice
+from decorssl.cli.options import RecipeOptions
 from transferbench.errors import UserError
 
 
@@ -136,6 +136,6 @@ def test_16_bits_are_trained_on_by_the_stated_range(recipe_file: Path, tmp_path:
         BadImageReplacer(session.training_images(recipes.read(recipe_file, asked), tmp_path), 5, tmp_path).images.image(
             0
         )
-    asked += Choice(image_range=(0.0, 65535.0)).overrides()
+    asked += RecipeOptions(image_range=(0.0, 65535.0)).overrides()
     found = session.training_images(recipes.read(recipe_file, asked), tmp_path)
     assert [found.pixels(i).max() for i in range(2)] == [50, 51]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from transferbench import metrics
+from transferbench.errors import UserError
 
 
 def literal_eigenvalues(features) -> list[float]:
@@ -114,7 +115,7 @@ def test_top_k_hits_by_sorting():
 
 
 def test_scores_that_are_not_finite_are_never_hits():
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(UserError, match=r"2 of 2 scores .* are not finite"):
         metrics.top_k_hits(np.array([[np.nan, np.nan]]), np.array([0]), 1)
 
 

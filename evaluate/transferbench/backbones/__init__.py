@@ -1,6 +1,7 @@
 """The networks under test: one family a file, each able to build itself and to recognize itself by shapes."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from transferbench import plugins
 from transferbench.errors import UserError
-from transferbench.runtime import seeded
+from transferbench.runtime import memory, seeded
 from transferbench.settings import Settings, read
 
 FAMILIES = plugins.Registry(
@@ -68,6 +69,39 @@ class Backbone(nn.Module):
 
 
 @runtime_checkable
+class TokenBackbone(Protocol):
+    """A backbone whose layers give tokens, which a setting `layer=last:N` takes; others give their `stages`.
+
+    How many of the first tokens are no patches, it says as `num_prefix_tokens` (none where it does not), and that there
+    are such and none of them is a class token, as `has_class_token = False`.
+    """
+
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last `layers` blocks or stages in order, each `b n d`; of all where there are fewer.
+
+        `normed`: through the network's last norm, each one that the norm is made for. A norm that is applied to the
+        pooled vector has no part in it.
+
+        Raises:
+            UserError: without `normed`, where there is no such norm.
+        """
+        ...
+
+
+@runtime_checkable
+class OutputBackbone(Protocol):
+    """A backbone with several outputs beside the one that `forward` gives."""
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Further outputs by name, each `b d`.
+
+        `pooler`: what the network's own pooling head makes; `embedding`: the features in front of a projection;
+        `projector`: behind it, as CLIP's embedding that images share with texts.
+        """
+        ...
+
+
+@runtime_checkable
 class Family(Protocol):
     """What a file in this folder offers."""
 
@@ -102,16 +136,38 @@ def complete(architecture: Architecture) -> Architecture:
 
 
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Backbone:
-    """The network with initial weights drawn from `seed` (`device="meta"`: shapes only)."""
+    """The network with initial weights drawn from `seed` (`device="meta"`: shapes only).
+
+    Raises:
+        UserError: for arguments that no network has: those that do not go together, that leave a layer without
+            channels, or whose weights this machine's memory does not hold.
+    """
     full = complete(architecture)
+    if device != "meta":
+        _require_room(full)
     family: Family = FAMILIES.registered(full.family)
     with seeded(seed), torch.device(device):
         try:
             backbone = family.build(family.Arguments.model_validate(full.arguments))
         except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
             raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
+    empty = [name for name, tensor in backbone.state_dict().items() if not tensor.numel()]
+    if empty:
+        raise UserError(
+            f"There is no {full.family} of these arguments: {len(empty)} of its tensors would have no elements, the "
+            f"first of them {empty[0]}. Expected at least one channel in every layer: {full.arguments}"
+        )
     backbone.architecture = full
     return backbone
+
+
+def _require_room(full: Architecture) -> None:
+    values, room = sum(map(math.prod, expected_shapes(full).values())), memory.installed()
+    if 4 * values > room:
+        raise UserError(
+            f"{full.name} has {values:,} values, {4 * values / 2**30:,.0f} GiB in float32, and this machine has "
+            f"{room / 2**30:,.0f} GiB of memory. Expected a smaller network: {full.arguments}"
+        )
 
 
 @cache
@@ -127,6 +183,14 @@ def _shapes_of(key: str) -> dict[str, tuple[int, ...]]:
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the network's tensors, from the meta device."""
     return dict(_shapes_of(complete(architecture).model_dump_json()))
+
+
+def side(architecture: Architecture) -> int:
+    """The side of the images that the network is made for, pixels; 224 where its family does not say."""
+    if "image_size" in architecture.arguments:
+        return int(architecture.arguments["image_size"])
+    family = FAMILIES.registered(architecture.family)
+    return int(family.side(architecture.arguments)) if hasattr(family, "side") else 224
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

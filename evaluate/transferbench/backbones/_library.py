@@ -43,6 +43,10 @@ class LibraryBackbone(Backbone):
         self.network.training = mode
         return self
 
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """None are known; subclasses may know some."""
+        return {}
+
     def forward(self, images: Tensor) -> Tensor:
         """Features, `b d`, as the library's network gives them."""
         return require_vectors(self.network(images), len(images), type(self.network).__name__)

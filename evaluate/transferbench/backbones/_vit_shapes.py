@@ -9,13 +9,18 @@ from transferbench.backbones import Shapes
 
 DEEPEST = 256
 """Blocks of a network at most: four times those of any that was published."""
-HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
-"""Of the widths whose published networks (SO400M, H, g, G) have heads of other than 64 channels."""
+HEADS = {1152: 16, 1280: 16, 1408: 16, 1536: 16, 1664: 16, 1792: 16, 2048: 16, 3072: 24, 4096: 32}
+"""Of the widths whose published networks have heads of other than 64 channels (docs/checkpoints.md#attention-heads)."""
+GATED_HEADS = {1536: 24}
+"""Of the same where the MLP is gated, if they differ."""
+AMBIGUOUS = {1536: (12, 16, 24)}
+"""All that published networks of a width have, where neither width nor MLP leaves one."""
 
 
-def usual_heads(dim: int) -> int:
-    """Heads of published networks of this width: 64 channels each but in the largest."""
-    return HEADS.get(dim) or (dim // 64 if dim >= 64 and dim % (dim // 64) == 0 else 1)
+def usual_heads(dim: int, mlp: str = "gelu") -> int:
+    """Heads of published networks of this width and kind of MLP, the commonest; 64 channels each but in the largest."""
+    known = GATED_HEADS.get(dim) if mlp == "swiglu" else None
+    return known or HEADS.get(dim) or (dim // 64 if dim >= 64 and dim % (dim // 64) == 0 else 1)
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
@@ -29,13 +34,14 @@ def propose(shapes: Shapes) -> list[dict[str, Any]]:
     if not blocks or not dim or not hidden or len(blocks) > DEEPEST:
         return []
     registers, last = shapes.get("reg_token", ()), shapes.get("norm.weight", shapes.get("norm.bias"))
+    mlp = "swiglu" if hidden == 2 * _usual(shapes, r"blocks\.\d+\.mlp\.fc2\.weight", 1) else "gelu"
     common = {
         "patch_size": _patch(shapes),
         "dim": dim,
         "depth": len(blocks),
-        "heads": usual_heads(dim),
+        "heads": usual_heads(dim, mlp),
         "mlp_ratio": hidden / dim if int(dim * (hidden / dim)) == hidden else (hidden + 0.5) / dim,
-        "mlp": "swiglu" if hidden == 2 * _usual(shapes, r"blocks\.\d+\.mlp\.fc2\.weight", 1) else "gelu",
+        "mlp": mlp,
         "qkv_bias": any(name.endswith("attn.qkv.bias") for name in shapes),
         "registers": registers[1] if len(registers) == 3 else 0,
         "layer_scale": any(name.endswith("ls1.gamma") for name in shapes),

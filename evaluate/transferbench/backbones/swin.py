@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
+import pydantic
 import torch
 from pydantic import Field
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones._patches import require_whole
 from transferbench.settings import Settings
 
 STAGES = 8
@@ -36,6 +38,14 @@ class Arguments(Settings):
     qkv_bias: bool = Field(True, description="queries, keys and values have biases")
     norm_eps: float = Field(1e-5, gt=0, description="added to variances in layer normalization")
 
+    @pydantic.model_validator(mode="after")
+    def _has_elements(self) -> "Arguments":
+        if self.image_size < self.patch_size:
+            raise ValueError(f"an image of {self.image_size} pixels has no patch of {self.patch_size}")
+        if self.dim * self.mlp_ratio < 1:
+            raise ValueError(f"mlp_ratio={self.mlp_ratio:g} leaves no hidden channel of {self.dim}")
+        return self
+
 
 class Swin(SwinTransformer, Backbone):
     """A timm SwinTransformer whose features are the mean of its last map after the last norm."""
@@ -56,18 +66,29 @@ class Swin(SwinTransformer, Backbone):
             norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),  # pyright: ignore[reportArgumentType]
             weight_init="skip" if torch.get_default_device().type == "meta" else "",
         )
-        self.width = int(self.num_features)
+        self.width, self.patch_side = int(self.num_features), arguments.patch_size
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Each stage's map, `layer1` to `layer4`, `b c h w`; the last one is normed."""
-        x, maps = self.patch_embed(images), {}
-        for number, layer in enumerate(self.layers, 1):
-            maps[f"layer{number}"] = x = layer(x)
-        maps[f"layer{len(maps)}"] = self.norm(x)
-        return {name: each.permute(0, 3, 1, 2) for name, each in maps.items()}
+        maps = self._maps(images, True)
+        return {f"layer{number}": each.permute(0, 3, 1, 2) for number, each in enumerate(maps, 1)}
+
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Patches of the last stages, each `b n d` with its own n and d; the norm is for those of the last stage."""
+        return [each.flatten(1, 2) for each in self._maps(images, normed)[-layers:]]
+
+    def _maps(self, images: Tensor, normed: bool) -> list[Tensor]:
+        """Each stage's map, `b h w c`, the last one through the norm or before it."""
+        require_whole(images, self.patch_side)
+        x, maps = self.patch_embed(images), list[Tensor]()
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        return [*maps[:-1], self.norm(x)] if normed else maps
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean of the last map, `b d`."""
+        require_whole(images, self.patch_side)
         return self.forward_features(images).mean((1, 2))
 
 

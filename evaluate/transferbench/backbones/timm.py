@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from transferbench.backbones import Backbone, Shapes
+from transferbench.backbones import Backbone, Shapes, _intermediates
 from transferbench.backbones._library import LibraryBackbone, require_plain, uninitialized, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
@@ -19,7 +19,10 @@ from transferbench.settings import Settings
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 
 FORBIDDEN = frozenset(
-    {"pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"}
+    {
+        *("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"),
+        *("scriptable", "exportable", "no_jit"),
+    }
 )
 """What fetches or reads weights, or makes something else of the network."""
 POOLS = {"token": "token", "mean": "avg"}
@@ -58,6 +61,13 @@ class TimmBackbone(LibraryBackbone):
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
         self.num_prefix_tokens = int(getattr(network, "num_prefix_tokens", 0) or 0)
+        self.has_class_token = getattr(network, "cls_token", None) is not None
+        if _intermediates.offers(network):
+            self.tokens = self._tokens
+
+    def _tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last blocks or stages, `b n d`, where timm gives them; see `TokenBackbone`."""
+        return _intermediates.tokens(self.network, images, layers, normed)
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The last map, `last`, `b c h w`; empty where the network has none."""
@@ -82,11 +92,11 @@ def network(arguments: Arguments) -> nn.Module:
     Raises:
         ValueError: when timm does not build it from these arguments.
     """
-    pool = {"global_pool": POOLS[arguments.pooling]} if arguments.pooling != "library" else {}
+    given = _tupled(arguments.arguments)
+    if arguments.pooling != "library":
+        given["global_pool"] = POOLS[arguments.pooling]
     try:
-        return timm.create_model(
-            arguments.name, pretrained=False, num_classes=0, **_tupled(arguments.arguments), **pool
-        )
+        return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"timm does not build {arguments.name}: {error}") from None
 
@@ -159,9 +169,13 @@ def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | Non
 
 
 def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a plain ViT's tensors do not tell of it, as `NAME=VALUE` of our own family."""
+    """What our own family has to be told to compute what such a network does; nothing where it does not."""
     with uninitialized(), torch.device("meta"):
-        built = network(Arguments.model_validate(dict(arguments)))
+        return untold(network(Arguments.model_validate(dict(arguments))))
+
+
+def untold(built: nn.Module) -> tuple[str, ...]:
+    """What the tensors of a network of timm's do not tell our own ViT, as `NAME=VALUE`."""
     if not isinstance(built, VisionTransformer):
         return ()
     vit: Any = built
@@ -169,6 +183,15 @@ def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     eps = vit.fc_norm.eps if isinstance(vit.fc_norm, nn.LayerNorm) else vit.norm.eps
     heads = vit.blocks[0].attn.num_heads
     return (f"heads={heads}", f"norm_eps={eps}", *([f"pooling={pooling}"] if pooling else []))
+
+
+def side(arguments: Mapping[str, Any]) -> int:
+    """Of the images that the network is made for, pixels: as it is told, else of its default weights."""
+    told = dict(arguments.get("arguments") or {}).get("img_size")
+    if told is not None:
+        return int(told[-1] if isinstance(told, list | tuple) else told)
+    config = timm.get_pretrained_cfg(str(arguments["name"]))
+    return int(config.input_size[-1]) if config else 224
 
 
 def version() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, cast
 
+import pydantic
 import torch
 from pydantic import Field
 from timm.layers.mlp import Mlp, SwiGLUPacked
@@ -12,8 +13,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone
+from transferbench.backbones._patches import require_whole
 from transferbench.backbones._vit_parts import ConvStem, Resampling, resampled
-from transferbench.backbones._vit_shapes import DEEPEST, propose, usual_heads
+from transferbench.backbones._vit_shapes import AMBIGUOUS, DEEPEST, propose, usual_heads
 from transferbench.settings import Settings
 
 __all__ = ["Arguments", "ViT", "assumptions", "build", "describe", "propose"]
@@ -43,6 +45,16 @@ class Arguments(Settings):
         "token", description="class token, or mean over the patches or over all tokens"
     )
     norm_pooled: bool = Field(False, description="the last norm comes after the pooling (MAE's fine-tuned networks)")
+
+    @pydantic.model_validator(mode="after")
+    def _has_elements(self) -> "Arguments":
+        if self.image_size < self.patch_size:
+            raise ValueError(f"an image of {self.image_size} pixels has no patch of {self.patch_size}")
+        if self.dim * self.mlp_ratio < 1:
+            raise ValueError(f"mlp_ratio={self.mlp_ratio:g} leaves no hidden channel of {self.dim}")
+        if self.conv_stem and self.patch_size.bit_count() != 1:
+            raise ValueError(f"conv_stem halves the image: patch_size={self.patch_size} is no power of 2")
+        return self
 
 
 class ViT(VisionTransformer, Backbone):
@@ -90,12 +102,24 @@ class ViT(VisionTransformer, Backbone):
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The last block's patches as one map, `last`, `b c h w`."""
+        require_whole(images, self.patch_embed.patch_size[0])
         patches = self.forward_features(images)[:, self.num_prefix_tokens :]
         rows = images.shape[-2] // self.patch_embed.patch_size[0]
         return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
 
+    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """Tokens of the last blocks, each `b n d`; a norm after the pooling has no part in them."""
+        x = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images))))
+        found: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number >= len(self.blocks) - layers:
+                found.append(self.norm(x) if normed else x)
+        return found
+
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Class token or mean token, `b d`."""
+        require_whole(images, self.patch_embed.patch_size[0])
         tokens = self.forward_features(images)
         if self.pooling == "token":
             pooled = tokens[:, 0]
@@ -112,9 +136,11 @@ def build(arguments: Arguments) -> ViT:
 def assumptions(arguments: Mapping[str, Any]) -> list[str]:
     """What names and shapes cannot say about such a network."""
     full = Arguments.model_validate(dict(arguments))
-    usual = f"{full.dim // full.heads} channels each" + ("" if full.heads == usual_heads(full.dim) else ", not 64")
+    usual, others = usual_heads(full.dim, full.mlp), AMBIGUOUS.get(full.dim, ())
+    said = f"{full.dim // full.heads} channels each" + ("" if full.heads == usual else f", where {usual} are usual")
+    said += f"; published networks of this width have {', '.join(map(str, others))}" if others else ""
     means = {"token": "class token", "mean": "mean over the patches", "mean_all": "mean over all tokens"}
-    return [f"{full.heads} attention heads ({usual})", f"features are the {means[full.pooling]}"]
+    return [f"{full.heads} attention heads ({said})", f"features are the {means[full.pooling]}"]
 
 
 def describe(arguments: Mapping[str, Any]) -> str:
@@ -123,5 +149,5 @@ def describe(arguments: Mapping[str, Any]) -> str:
     named = {(192, 12): "ti", (384, 12): "s", (768, 12): "b", (1024, 24): "l", (1280, 32): "h", (1536, 40): "g"}
     size = named.get((full.dim, full.depth))
     name = f"vit-{size}{full.patch_size}" if size else f"vit-{full.dim}d{full.depth}-p{full.patch_size}"
-    name += f"-h{full.heads}" if full.heads != usual_heads(full.dim) else ""
+    name += f"-h{full.heads}" if full.heads != usual_heads(full.dim, full.mlp) else ""
     return name + (f"-reg{full.registers}" if full.registers else "")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ class Origin(Settings):
         return {name: value for name, value in plain(self).items() if name != "source" or value is not None}
 
 
+class Library(Settings):
+    """Whose code computes a network that is no family's of ours, and what it made of a fixed image."""
+
+    name: str
+    version: str
+    features: tuple[float, ...] = Field((), description="a few features of a fixed image, with these weights")
+
+
 class Card(Settings):
     """The header of our `backbone.safetensors`: all one needs to use the weights as they were meant."""
 
@@ -45,6 +53,12 @@ class Card(Settings):
     architecture: Architecture
     preprocess: Preprocess
     origin: Origin = Origin()
+    library: Library | None = Field(default=None, description="of a network that a library computes")
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without `library` where there is none: earlier records keep their checksum."""
+        return {name: value for name, value in plain(self).items() if name != "library" or value is not None}
 
     @field_validator("schema_version")
     @classmethod
@@ -77,7 +91,10 @@ class LoadReport(Settings):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone ready to be judged.
+    """A backbone ready to be judged, or known and not built yet.
+
+    One that is not built yet has a `build`, and its `backbone` is on the meta device: all names and shapes, no values.
+    So that many candidates take no more memory than one, each is `built` for its turn and let go after it.
 
     `file_sha256` is None where there is no file: a live module or a random-initialized control. `is_repeatable` is
     False for a live module that gives other features from pass to pass: nothing of it may be taken up by another call.
@@ -91,6 +108,15 @@ class Candidate:
     file_sha256: str | None = None
     path: Path | None = None
     is_repeatable: bool = True
+    build: "Callable[[Candidate], nn.Module] | None" = None
+
+    def built(self) -> "Candidate":
+        """The candidate with its weights; itself where it holds them.
+
+        Raises:
+            UserError: when they can no longer be had as they were.
+        """
+        return self if self.build is None else replace(self, backbone=self.build(self), build=None)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

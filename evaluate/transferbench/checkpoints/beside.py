@@ -9,6 +9,7 @@ from typing import Any
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
+from transferbench.checkpoints import image_processors
 from transferbench.errors import UserError
 
 WEIGHTS = (
@@ -19,6 +20,14 @@ WEIGHTS = (
 DESCRIPTIONS = ("config.json", "open_clip_config.json")
 LIBRARIES = ("timm", "transformers", "open_clip")
 """Families that read a description (`from_config`), in the order they are asked."""
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+IN_ALL = "size, crop, interpolation, mean and std as in"
+USUAL = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Where `preprocess_cfg` states none: OpenAI's."""
+Images = tuple[tuple[str, ...], tuple[str, ...]]
+"""`NAME=VALUE`, and where they stand, in words."""
 LONGEST = 1 << 20
 """Bytes of a description."""
 
@@ -32,6 +41,8 @@ class Description:
     told: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     """`NAME=VALUE` for a network of our families in its place."""
+    needs: str = ""
+    """What to install for the library whose network it is."""
 
 
 def weights(path: Path) -> Path:
@@ -40,16 +51,19 @@ def weights(path: Path) -> Path:
     Raises:
         UserError: for a folder without one, with what there is.
     """
-    if not path.is_dir():
-        return path
-    there = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
-    if there is None:
+    try:
+        if not path.is_dir():
+            return path
         names = sorted(each.name for each in path.iterdir())
+    except OSError:
+        return path
+    there = next((name for name in WEIGHTS if name in names), None)
+    if there is None:
         raise UserError(
-            f"{path} is a folder without {', '.join(WEIGHTS)}; it has {', '.join(names[:12]) or 'no files'}. "
-            "Name the file with the weights."
+            f"{path} is a folder; expected a checkpoint file. Name the file in it: none of {', '.join(WEIGHTS)} is "
+            f"there, but {', '.join(names[:12]) or 'nothing'}."
         )
-    return there
+    return path / there
 
 
 def described(path: Path) -> Description:
@@ -58,6 +72,7 @@ def described(path: Path) -> Description:
     Raises:
         UserError: for a description that is not as its library writes it.
     """
+    needs = ""
     for name in DESCRIPTIONS:
         place = path.with_name(name)
         config = read(place)
@@ -71,14 +86,19 @@ def described(path: Path) -> Description:
                 arguments = family.from_config(config, place.parent)
                 if arguments is None:
                     continue
-                images = IMAGES[library](config)
-                own = family.own_arguments(arguments)
+                images, told = IMAGES[library](config, place.parent)
+                own = family.own_arguments(arguments) if arguments else ()
             except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
                 raise UserError(f"{place} is not as {library} writes it ({type(error).__name__}: {error}).") from None
             architecture = backbones.complete(Architecture(family=library, arguments=arguments)) if arguments else None
-            told = (f"size, crop, interpolation, mean and std as in {place.name}",) if images else ()
-            return Description(architecture, images, told, own if arguments else ())
-    return Description()
+            if architecture is None and (needs := getattr(family, "needed_for", _nothing)(config) or ""):
+                break
+            return Description(architecture, images, told, own)
+    return Description(needs=needs)
+
+
+def _nothing(config: Mapping[str, Any]) -> str:
+    return ""
 
 
 def read(place: Path) -> Mapping[str, Any]:
@@ -101,10 +121,49 @@ def of_timm(images: Mapping[str, Any]) -> tuple[str, ...]:
     }
     kept = images["interpolation"] in {"bilinear", "bicubic"}
     kind = [f"interpolation={images['interpolation']}"] if kept else []
-    return (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind)
+    both = ["resize=square"] if images.get("crop_mode") == "squash" else []
+    return (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind, *both)
 
 
-IMAGES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, ...]]] = {
-    "timm": lambda config: of_timm(config["pretrained_cfg"]),
+def _by_timm(config: Mapping[str, Any], folder: Path) -> Images:
+    return of_timm(config["pretrained_cfg"]), (f"{IN_ALL} config.json",)
+
+
+def _by_transformers(config: Mapping[str, Any], folder: Path) -> Images:
+    """Of the processor's file; without one, the size that the network is made for."""
+    for name in PROCESSORS:
+        processor = read(folder / name)
+        part = processor.get("image_processor", processor)
+        if isinstance(part, dict) and part.keys() & {"image_mean", "do_resize", "size", "do_normalize"}:
+            given, left = image_processors.read(part)
+            return given, (f"{IN_ALL} {name}", *left)
+    side = (config.get("vision_config") or config).get("image_size")
+    if isinstance(side, int) and side != USUAL:
+        return (f"size={round(side * 256 / USUAL)}", f"crop={side}"), ("crop as image_size in config.json",)
+    return (), ()
+
+
+def _by_open_clip(config: Mapping[str, Any], folder: Path) -> Images:
+    images = config.get("preprocess_cfg") or {}
+    sides = images.get("size") or config["model_cfg"]["vision_cfg"].get("image_size", USUAL)
+    side = sides[0] if isinstance(sides, list) else int(sides)
+    values = {
+        "size": side,
+        "crop": side,
+        "mean": list(images.get("mean", CLIP_MEAN)),
+        "std": list(images.get("std", CLIP_STD)),
+    }
+    mode, filled = images.get("resize_mode", "shortest"), images.get("interpolation", "bicubic")
+    kind = [f"interpolation={filled}"] if filled in {"bilinear", "bicubic"} else []
+    both = ["resize=square"] if mode == "squash" else []
+    left = [f"open_clip resizes by '{mode}', here the shorter side is resized"] if mode == "longest" else []
+    given = (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind, *both)
+    return given, (f"{IN_ALL} open_clip_config.json", *left)
+
+
+IMAGES: Mapping[str, Callable[[Mapping[str, Any], Path], Images]] = {
+    "timm": _by_timm,
+    "transformers": _by_transformers,
+    "open_clip": _by_open_clip,
 }
-"""How the images are read from each library's description."""
+"""How the images are read from each library's description, and where that stands, in words."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferbench import backbones
+from transferbench import backbones, state
 from transferbench.backbones import COUNTER, Shapes
 from transferbench.checkpoints import Card, reading
 from transferbench.checkpoints.downloads import opened
@@ -106,6 +106,8 @@ def _check_place(out: Path, target: str, library: Target, force: bool) -> None:
         raise UserError(f"{out} already exists. Choose another name, or replace it with --force.")
     if out.exists() and out.is_dir() == bool(library.endings):
         raise UserError(f"{out} is a {'folder' if out.is_dir() else 'file'}; {target} wants the other.")
+    if library.endings:
+        state.require_replaceable(out)
 
 
 def _written(target: Target, out: Path, weights: Weights, card: Card, match: Match) -> Match:

@@ -1,6 +1,6 @@
 """What a checkpoint file is, found without building or hashing anything but the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from transferbench.checkpoints import LoadReport, Origin, load
 from transferbench.checkpoints import first_conv_stats as filters
 from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.first_conv_stats import FirstConvStats
-from transferbench.checkpoints.networks import distinct
+from transferbench.checkpoints.naming import Weights
+from transferbench.checkpoints.networks import distinct, labels
 from transferbench.checkpoints.safe_globals import Inert
 from transferbench.data.transforms import Preprocess
 from transferbench.settings import Settings
@@ -41,6 +42,8 @@ class Inspection(Settings):
     """What else lies at the top of the file."""
     inert: tuple[str, ...]
     """Names in the pickle that were not executed."""
+    warnings: tuple[str, ...] = ()
+    """What makes one doubt that these are the weights of a trained network."""
     file_sha256: str | None = None
     """Only where it was asked for: it takes as long as reading the whole file."""
 
@@ -54,14 +57,14 @@ def inspect(
         UserError: as `load` does.
     """
     located, contents, match = opened(file, encoder, overrides)
-    path = located.path
+    path, there = located.path, distinct(match.networks)
     return Inspection(
         path=str(path),
         size_mb=path.stat().st_size / 1e6,
         container=contents.container,
         format=match.report.format,
         encoder=match.report.encoder,
-        encoders={network.label: network.address for network in distinct(match.networks)},
+        encoders=dict(zip(labels(there), [network.address for network in there], strict=True)),
         architecture=match.card.architecture,
         architecture_name=match.card.architecture.name,
         width=backbones.build(match.card.architecture, device="meta").width,
@@ -70,11 +73,31 @@ def inspect(
         digest=match.digest,
         origin=match.card.origin,
         report=match.report,
-        filters=filters.first(match.weights, match.card.architecture),
+        filters=(first := filters.first(match.weights, match.card.architecture)),
+        warnings=tuple(_warnings(match.weights, first)),
         others=_others(contents.tree),
         inert=contents.inert,
         file_sha256=load.sha256(path) if hashes else None,
     )
+
+
+UNTRAINED = 2
+"""Standard deviations of random filters' correlation, below which filters look random (`FirstConvStats`)."""
+
+
+def _warnings(weights: Weights, first: FirstConvStats | None) -> Iterator[str]:
+    matrices = [tensor for tensor in weights.values() if tensor.ndim > 1]
+    if matrices and not any(tensor.any() for tensor in matrices):
+        yield "all weights are zero"
+    elif first and first.correlation < UNTRAINED * first.random_deviation:
+        yield "it looks untrained: neighboring weights of its first convolution agree no more than random ones"
+    constant = [name for name, tensor in weights.items() if tensor.ndim > 1 and tensor.any() and _is_constant(tensor)]
+    if constant:
+        yield f"{len(constant)} tensor(s) hold one value throughout: {', '.join(constant[:4])}"
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    return tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all())
 
 
 def _others(tree: Any) -> dict[str, str]:

@@ -3,8 +3,11 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import COUNTER, Architecture, Shapes
@@ -16,11 +19,20 @@ from transferbench.checkpoints.states import APART, StateDict
 from transferbench.errors import UserError
 
 AS_IT_IS = Naming("the library's own names", ())
+INDICES = (r"(?:.+\.)?(?:position_ids|relative_position_index)",)
+"""Tables that a library computes itself, which files of its earlier versions hold."""
 DEEPEST = 5
 """Parts of a name that a prefix may have."""
-CLASSIFIERS = re.compile(
-    r"(?:fc|classifier|head|head\.fc|head_dist|last_linear|heads\.head|head\.l|logits)\.(?:weight|bias)"
+CLASSIFIERS = tuple(
+    re.compile(rf"(?:{names})\.(?:weight|bias)")
+    for names in (
+        r"fc|classifier|head|head\.fc|last_linear|heads\.head|logits",
+        r"(?:(?:fc|classifier|last_linear|classif|aux_head|logits)|heads?(?:_dist)?(?:\.\w+){0,2})",
+    )
 )
+"""What timm's and torchvision's classifiers are called: the usual ones, and all."""
+LAST = re.compile(r"classifier\.(\d+)\.(?:weight|bias)")
+"""A layer of torchvision's classifiers, the last of which tells classes apart."""
 MOST_BUILT = 6
 """Architectures that are built, on the meta device, to see for which size of images they have the shapes."""
 
@@ -67,19 +79,28 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     Every naming scheme is tried: a source may spell a library's network otherwise than the library.
     """
     expected = {name for name in backbones.expected_shapes(architecture) if not name.endswith(COUNTER)}
-    options: list[Network] = []
+    places: list[Network] = []
     for state in states:
         for prefix in _prefixes(state):
-            for naming in (AS_IT_IS, *_schemes()):
-                network = _of(state, prefix, naming, expected, architecture)
-                if network is not None:
-                    options.append(network)
-    order = {id(network): at for at, network in enumerate(options)}
-    return sorted(options, key=lambda network: (network.misfits, order[id(network)]))
+            spelled = (_of(state, prefix, naming, expected, architecture) for naming in _namings(architecture))
+            if options := [network for network in spelled if network is not None]:
+                places.append(min(options, key=lambda network: network.misfits))
+    return sorted(places, key=lambda network: network.misfits)
 
 
 def _schemes() -> Iterator[Naming]:
     return (naming for _, module in SCHEMES.all() for naming in module.NAMINGS)
+
+
+def _namings(architecture: Architecture) -> list[Naming]:
+    """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
+    family = backbones.FAMILIES.registered(architecture.family)
+    spelled = getattr(family, "spelled", None)
+    if spelled is None:
+        return [AS_IT_IS, *_schemes()]
+    own = spelled(architecture.arguments)
+    named = f"names of {architecture.family}'s files"
+    return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
 
 
 def _of(
@@ -88,21 +109,33 @@ def _of(
     """The network below a prefix in a scheme's names, when at least half of what is expected is there."""
     begin = len(prefix)
     names = [name[begin:] for name in state.below(prefix)]
-    canonical = naming.rename({name: state.tensors[prefix + name] for name in names})
+    tensors = {name: state.tensors[prefix + name] for name in names}
+    if naming.members:
+        own = naming.members(names)
+        tensors = {name: tensor for name, tensor in tensors.items() if name in own}
+    try:
+        canonical = naming.rename(_shapes_alone(tensors))
+    except ValueError:  # a name for what has another already
+        return None
     if 2 * len(expected & canonical.keys()) < len(expected):
         return None
     spelled = {each for name in expected for each in naming.spell(name)} if naming.rows else expected
+    spelled = tensors.keys() if naming.members else spelled
     members = frozenset(
         name
         for name in names
         if name in spelled
         or name.endswith(COUNTER)
-        or expected & naming.rename({name: state.tensors[prefix + name]}).keys()
+        or (naming.adapt is not dict and expected & naming.rename({name: state.tensors[prefix + name]}).keys())
     )
-    shapes = backbones.shapes(naming.rename({name: state.tensors[prefix + name] for name in members}))
+    shapes = backbones.shapes(naming.rename(_shapes_alone({name: state.tensors[prefix + name] for name in members})))
     misfits = len(backbones.misfits(architecture, shapes))
     label = prefix.strip(f".{APART}") or state.key or "backbone"
     return Network(label, state, prefix, naming, misfits, (), members, ((architecture,),))
+
+
+def _shapes_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.empty(tensor.shape, device="meta") for name, tensor in tensors.items()}
 
 
 def _prefixes(state: StateDict) -> list[str]:
@@ -213,12 +246,19 @@ def _plainness(architecture: Architecture) -> tuple[int, str]:
 def _parts(shapes: Shapes) -> Iterator[Shapes]:
     """The tensors, and what is left without a classifier, and without all that other words explain."""
     yield shapes
-    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS.fullmatch(name)}
-    if len(bare) < len(shapes):
-        yield bare
+    for pattern in CLASSIFIERS:
+        bare = {name: shape for name, shape in shapes.items() if not pattern.fullmatch(name)}
+        if len(bare) < len(shapes):
+            yield bare
+    if numbers := [int(match[1]) for name in shapes if (match := LAST.fullmatch(name))]:
+        yield {n: shape for n, shape in shapes.items() if not (m := LAST.fullmatch(n)) or int(m[1]) != max(numbers)}
+    bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS[0].fullmatch(name)}
     own = {name: shape for name, shape in bare.items() if unused_tensors.inside(name) is None}
     if len(own) < len(bare):
         yield own
+    kept = {name: shape for name, shape in bare.items() if name.startswith("head") or name in own}
+    if len(own) < len(kept) < len(bare):
+        yield kept
     named = {name: shape for name, shape in bare.items() if unused_tensors.exact(name) is None}
     if len(own) < len(named) < len(bare):
         yield named

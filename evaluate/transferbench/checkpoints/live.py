@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from transferbench import backbones, settings
-from transferbench.backbones import LIVE, Architecture, Backbone
+from transferbench.backbones import LIVE, Architecture, Backbone, OutputBackbone, TokenBackbone, _intermediates
 from transferbench.checkpoints import digest
 from transferbench.checkpoints.behavior import Behavior, computes_alike, observed
 from transferbench.errors import UserError
@@ -21,6 +21,11 @@ class Live(Backbone):
         self.behavior = observed(self, crop)
         self.width = self.behavior.width
         self.num_prefix_tokens = _prefix(module)
+        self.has_class_token = bool(getattr(module, "has_class_token", True))
+        if isinstance(module, TokenBackbone) or _intermediates.offers(module):
+            self.tokens = self._tokens
+        if isinstance(module, OutputBackbone):
+            self.outputs = self._outputs
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         self.architecture = Architecture(family=LIVE, arguments={"class": kind, "width": self.width})
 
@@ -42,6 +47,17 @@ class Live(Backbone):
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """Those of a backbone; of any other module none are known."""
         return self.module.stages(images) if isinstance(self.module, Backbone) else {}
+
+    def _tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
+        """The module's own, or what it gives by timm's interface."""
+        images = images.to(_precision(self.module) or images.dtype)
+        if isinstance(self.module, TokenBackbone):
+            return self.module.tokens(images, layers, normed)
+        return _intermediates.tokens(self.module, images, layers, normed)
+
+    def _outputs(self, images: Tensor) -> dict[str, Tensor]:
+        assert isinstance(self.module, OutputBackbone)
+        return self.module.outputs(images.to(_precision(self.module) or images.dtype))
 
     def digest(self) -> str:
         """Who the module is: its weights, its class, how many features it gives, and what it computes.

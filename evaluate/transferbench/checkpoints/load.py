@@ -4,16 +4,20 @@ import hashlib
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from transferbench import backbones, state
 from transferbench.backbones import LIVE, Architecture, Backbone
-from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest
-from transferbench.checkpoints.downloads import opened
+from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest, reading
+from transferbench.checkpoints.downloads import Located, matched, opened
 from transferbench.checkpoints.live import Live, is_of_a_family
+from transferbench.checkpoints.recognition import Match
 from transferbench.data.transforms import Preprocess
+from transferbench.errors import UserError
 
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
@@ -33,9 +37,24 @@ def load(
         UserError: when the file cannot be read or does not fit exactly, naming the tensors.
     """
     located, _, match = opened(file, encoder, overrides)
-    backbone = backbones.build(match.card.architecture)
-    backbone.load_state_dict(match.weights, strict=True)
-    backbone.eval()
+    return _candidate(located, match, name, _filled(match))
+
+
+def examine(
+    file: str | Path, name: str | None = None, encoder: str | None = None, overrides: Sequence[str] = ()
+) -> Candidate:
+    """What `load` gives, refused for the same reasons, but not built yet: its file is read again when its turn comes.
+
+    Raises:
+        UserError: as `load` does; from `built` also when the file has become another since.
+    """
+    located, _, match = opened(file, encoder, overrides)
+    empty = backbones.build(match.card.architecture, device="meta").eval()
+    again = partial(_read_again, located=located, encoder=encoder, overrides=overrides)
+    return replace(_candidate(located, match, name, empty), build=again)
+
+
+def _candidate(located: Located, match: Match, name: str | None, backbone: nn.Module) -> Candidate:
     origin = match.card.origin
     return Candidate(
         name=name or origin.recipe or _own_method(match.report, origin) or located.name or stem(located.path),
@@ -48,12 +67,48 @@ def load(
     )
 
 
+def _filled(match: Match) -> Backbone:
+    """The network with the weights of a file."""
+    backbone = backbones.build(match.card.architecture)
+    backbone.load_state_dict(match.weights, strict=True)
+    return backbone.eval()
+
+
+def _read_again(candidate: Candidate, located: Located, encoder: str | None, overrides: Sequence[str]) -> nn.Module:
+    match, _ = matched(reading.read(located.path), located, encoder, overrides)
+    card, now = candidate.card, match.card
+    if match.digest != candidate.digest:
+        changed = f"its network had the digest {candidate.digest[:12]}, and has {match.digest[:12]} now"
+    elif (now.architecture, now.preprocess) != (card.architecture, card.preprocess):
+        changed = "the same weights are read as another network, or with other preprocessing"
+    else:
+        return _filled(match)
+    raise UserError(
+        f"{candidate.path} has changed since it was checked: {changed}. Run again once nothing writes to it."
+    )
+
+
 def random_control(architecture: Architecture, preprocess: Preprocess, seed: int) -> Candidate:
     """The same network with initial weights drawn from `seed`: what an evaluation gives without any learning."""
     backbone = backbones.build(architecture, seed).eval()
     origin = Origin(method=CONTROL, seed=seed)
     card = Card(architecture=backbone.architecture, preprocess=preprocess, origin=origin)
     return Candidate(CONTROL, backbone, card, digest(backbone.state_dict()), _report(CONTROL, backbone))
+
+
+def unbuilt(control: Candidate, seed: int) -> Candidate:
+    """A random network that `seed` draws, without its weights: they are drawn again when its turn comes."""
+    return replace(control, backbone=control.backbone.to("meta"), build=partial(_drawn_again, seed=seed))
+
+
+def _drawn_again(control: Candidate, seed: int) -> nn.Module:
+    backbone = backbones.build(control.card.architecture, seed).eval()
+    if digest(backbone.state_dict()) != control.digest:
+        raise UserError(
+            f"{control.card.architecture.family} drew two networks from seed {seed}. Expected that the seed decides: "
+            "its `build` has to draw from torch's generator alone."
+        )
+    return backbone
 
 
 def wrap(module: nn.Module, name: str, preprocess: Preprocess) -> Candidate:

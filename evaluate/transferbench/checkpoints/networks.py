@@ -1,6 +1,8 @@
 """Which networks a file holds: every complete backbone under every prefix and naming scheme, and whose layout it is."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 
@@ -180,13 +182,19 @@ def known(
             continue
         chosen = _laid_out(contents, layout, networks)
         if chosen or layout.refusal:
-            readings.append(Interpretation(name, layout, chosen))
+            readings.append(Interpretation(name, layout, chosen, _rivals(layout, chosen, networks)))
         else:
             lost.append(layout)
     most = max((reading.layout.weight for reading in readings), default=(False, False, 0))
     if any(layout.weight > most for layout in lost):
         return []
     return [reading for reading in readings if reading.layout.weight == most]
+
+
+def _rivals(layout: Layout, chosen: tuple[Network, ...], networks: list[Network]) -> int:
+    """How many different networks may be the one meant: one, where more than names tells the source."""
+    whole = tuple(network for network in networks if network.misfits == 0)
+    return len(distinct((*chosen[:1], *whole))) if layout.names_only and chosen else 1
 
 
 def lost_places(contents: Contents, states: list[StateDict]) -> set[str]:
@@ -221,8 +229,7 @@ def unlisted(networks: list[Network], places: set[str]) -> Interpretation:
     if not whole:
         return Interpretation(UNKNOWN, Layout(), (min(networks, key=lambda network: network.misfits),))
     ordered = tuple(sorted(whole, key=lambda each: _rank(each, places)))
-    equal = [each for each in distinct(ordered) if _rank(each, places) == _rank(ordered[0], places)]
-    return Interpretation(UNKNOWN, Layout(), ordered, len(equal))
+    return Interpretation(UNKNOWN, Layout(), ordered, len(distinct(ordered)))
 
 
 def broken(networks: list[Network]) -> list[Network]:
@@ -249,6 +256,16 @@ def _rank(network: Network, places: set[str]) -> tuple[bool, bool, bool]:
         is_second,
         any(COPY.fullmatch(word) for word in [*network.state.path, *network.prefix.split(".")]),
     )
+
+
+def labels(networks: Sequence[Network]) -> list[str]:
+    """What to call each of several networks: its label, its key where others share that, or else its place."""
+    shared = Counter(network.label for network in networks)
+    keys = Counter(network.state.key for network in networks)
+    return [
+        each.label if shared[each.label] == 1 else each.state.key if keys[each.state.key] == 1 else each.address
+        for each in networks
+    ]
 
 
 def distinct(networks: tuple[Network, ...]) -> list[Network]:

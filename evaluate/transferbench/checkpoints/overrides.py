@@ -10,6 +10,8 @@ from transferbench.settings import parse_override, read
 
 FORMAT = "format="
 ARCH = "arch="
+OWN = ("resnet", "vit", "swin")
+"""Families of this package, whose arguments names and shapes tell."""
 LIBRARIES = ("timm", "torchvision", "transformers", "open_clip", "python")
 """The families whose networks are a library's, or a person's own."""
 
@@ -23,20 +25,24 @@ def stated_format(overrides: Sequence[str]) -> tuple[str | None, list[str]]:
 def stated_architecture(overrides: Sequence[str]) -> tuple[Architecture | None, list[str]]:
     """What `arch=LIBRARY:NAME` says the network is, with what is said of its arguments; and the other overrides.
 
+    `arch=resnet` and the like say that it is of a family of ours: then nothing is stated but that.
+
     Raises:
         UserError: for a library that is not known, or a network that it does not have.
     """
     names = [override.removeprefix(ARCH) for override in overrides if override.startswith(ARCH)]
     rest = [override for override in overrides if not override.startswith(ARCH)]
-    if not names:
+    if not names or names[-1] in OWN:
         return None, rest
     library, colon, name = names[-1].partition(":")
     if library not in LIBRARIES or not colon or not name:
         raise UserError(
-            f"--as arch={names[-1]}: expected LIBRARY:NAME, for example timm:convnext_tiny. "
-            f"Libraries: {', '.join(LIBRARIES)}."
+            f"--as arch={names[-1]}: expected LIBRARY:NAME, for example timm:convnext_tiny, or one of "
+            f"{', '.join(OWN)}. Libraries: {', '.join(LIBRARIES)}."
         )
     family = FAMILIES.load(library)
+    if library == "python":
+        family.allow(name)
     said: dict[str, Any] = {"name": name}
     own = [each for each in rest if parse_override(each)[0][0] in family.Arguments.model_fields]
     for each in own:

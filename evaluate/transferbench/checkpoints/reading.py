@@ -3,11 +3,14 @@
 import io
 import json
 import mmap
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from torch import Tensor
@@ -18,6 +21,11 @@ from transferbench.checkpoints.safe_globals import Inert, NumpyArray, require_ke
 from transferbench.checkpoints.states import DEEPEST
 from transferbench.checkpoints.unpickler import AttackError, Storage, Stored, Unpickler
 from transferbench.errors import UserError
+
+UNPACKED = 8
+"""How many times its own size an archive of arrays may unpack to, beside `REPEATED` bytes."""
+REPEATED = 1 << 26
+
 
 SCRIPT = "TorchScript"
 
@@ -86,7 +94,30 @@ def _read_shards(path: Path) -> Contents:
     return Contents(path, "sharded safetensors", tensors)
 
 
+def _read_npz(path: Path, members: list[zipfile.ZipInfo]) -> Contents:
+    """Arrays as `numpy.savez` writes them, named with dots where they have slashes; none that needs a pickle."""
+    if twice := [name for name, count in Counter(each.filename for each in members).items() if count > 1]:
+        raise UserError(f"{path} holds '{twice[0]}' twice, and readers differ in which of them they take.")
+    stated, most = sum(each.file_size for each in members), UNPACKED * path.stat().st_size + REPEATED
+    if stated > most:
+        raise UserError(f"{path}: its arrays are said to take {stated:,} bytes unpacked; expected at most {most:,}.")
+    tensors: dict[str, Tensor] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for each in members:
+            name = each.filename.removesuffix(".npy")
+            array = arrays[name]
+            if array.dtype.kind not in "fiub":
+                raise UserError(f"{path}: '{name}' is an array of {array.dtype}; expected numbers.")
+            plain = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+            tensors[name.replace("/", ".")] = torch.from_numpy(plain)
+    return Contents(path, "numpy zip", tensors)
+
+
 def _read_zip(path: Path) -> Contents:
+    with zipfile.ZipFile(path) as file:
+        members = file.infolist()
+    if members and all(member.filename.endswith(".npy") for member in members):
+        return _read_npz(path, members)
     archive = Archive(path)
     if archive.root + "byteorder" in archive.members and archive.content("byteorder") != b"little":
         raise UserError(f"{path} was written on a big-endian machine. Save it again on a little-endian one.")

@@ -11,7 +11,7 @@ from transferbench.checkpoints.equality import compute_alike
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import applied, stated_architecture, stated_format
+from transferbench.checkpoints.overrides import ARCH, applied, stated_architecture, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -22,6 +22,11 @@ from transferbench.errors import UserError, unknown
 SHOWN = 8
 """How many names an error lists."""
 MOST_EPOCHS = 1_000_000
+WAYS = (
+    "If you know whose network it is, say so: --as arch=timm:NAME (or torchvision:, transformers:, open_clip:, or your "
+    "own python:FILE.py:FUNCTION); or hand the module over from Python: transferbench.evaluate(module, ...)."
+)
+"""How a network that is not recognized can be judged all the same."""
 UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
 """Formats that are names alone, which networks of other computations share."""
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
@@ -57,8 +62,10 @@ def recognize(
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
+    said = overrides
     layout, overrides = stated_format(overrides)
     stated, overrides = stated_architecture(overrides)
+    is_settled = layout is not None or any(each.startswith(ARCH) for each in said)
     states, every = _networks(contents, stated or described)
     if not states:
         raise UserError(
@@ -66,11 +73,11 @@ def recognize(
             "Save the weights alone: torch.save(model.state_dict(), OUT)."
         )
     refusals: list[UserError] = []
-    if stated or described:
-        every = _whole(contents, every, stated or described)
-    for reading in _readings(contents, states, every, layout):
+    if known := stated or described:
+        every = _whole(contents, every, known)
+    for reading in _readings(contents, states, every, layout, known):
         try:
-            return _match(contents, reading, every, encoder, overrides)
+            return _match(contents, reading, every, encoder, (overrides, is_settled))
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
@@ -93,9 +100,15 @@ def _networks(contents: Contents, known: Architecture | None) -> tuple[list[Stat
 
 
 def _readings(
-    contents: Contents, states: list[StateDict], every: list[Network], asked: str | None
+    contents: Contents,
+    states: list[StateDict],
+    every: list[Network],
+    asked: str | None,
+    known: Architecture | None,
 ) -> list[Interpretation]:
     readings = networks.known(contents, states, every, asked)
+    if known is not None:
+        readings = [reading for reading in readings if not reading.layout.refusal]
     for reading in readings:
         if reading.layout.refusal:
             raise UserError(f"{contents.path} ({reading.format}) is refused: {reading.layout.refusal}.")
@@ -105,20 +118,39 @@ def _readings(
         few = ". They may be a head without its backbone" if count < networks.SMALLEST else ""
         raise UserError(
             f"{contents.path}: no network of a known architecture among {count} tensors: "
-            f"{_listed([*islice(names, 6)], 6, count)}{few}. Known families: {', '.join(backbones.FAMILIES.names())}."
+            f"{_listed([*islice(names, 6)], 6, count)}{few}. {WAYS}"
         )
     if asked and not readings:
         raise UserError(
             f"{contents.path} is not of the format {asked}: what its layouts take as evidence is not in the file, or "
             f"no whole network where they look. Without --as format={asked} it is read as what it seems to be."
         )
-    return readings or [networks.unlisted(every, networks.lost_places(contents, states))]
+    if readings:
+        return readings
+    unlisted = networks.unlisted(every, networks.lost_places(contents, states))
+    return [replace(unlisted, format=known.family) if known is not None and unlisted.rivals == 1 else unlisted]
 
 
 def _match(
-    contents: Contents, reading: Interpretation, every: list[Network], encoder: str | None, overrides: Sequence[str]
+    contents: Contents,
+    reading: Interpretation,
+    every: list[Network],
+    encoder: str | None,
+    said: tuple[Sequence[str], bool],
 ) -> Match:
+    """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
     network = _of_the_source(contents, reading, _chosen(contents, reading, every, encoder))
+    return _of_network(contents, reading, every, network, said)
+
+
+def _of_network(
+    contents: Contents,
+    reading: Interpretation,
+    every: list[Network],
+    network: Network,
+    said: tuple[Sequence[str], bool],
+) -> Match:
+    overrides, is_settled = said
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     require_bearable(contents.path, accounted.kept)
@@ -136,18 +168,21 @@ def _match(
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
-        raise UserError(f"{where} is refused.\n" + "\n".join(problems))
+        ways = "" if is_settled else f"\n{WAYS}"
+        raise UserError(f"{where} is refused.\n" + "\n".join(problems) + ways)
     weights, notes = completed(contents.path, weights, architecture)
     identity = digest(weights)
     if card and stated_digest(contents.header) != identity:
         raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
     card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
     chosen: list[str] = []
-    if not overrides:
-        own, guessed = card.architecture, backbones.assumptions(card.architecture)
-        card, chosen = _settled_by_library(contents, reading, network, card, weights)
-        if card.architecture != own:
-            assumed = [line for line in assumed if line not in guessed] + backbones.assumptions(card.architecture)
+    is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
+    if not is_settled:
+        network, chosen = _settled_by_library(contents, reading, network, card, weights)
+        if network.members is not None and chosen:
+            match = _of_network(contents, reading, every, network, said)
+            report = match.report.model_copy(update={"assumed": [*match.report.assumed, *chosen]})
+            return replace(match, report=report)
     card, overridden = _overridden(contents, card, weights, overrides)
     report = LoadReport(
         format=reading.format,
@@ -206,10 +241,14 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
 
 def _chosen(contents: Contents, reading: Interpretation, every: list[Network], wanted: str | None) -> Network:
     """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
-    labels = [network.label for network in networks.distinct(reading.networks)]
+    whole = tuple(network for network in every if network.misfits == 0)
+    meant = (*reading.networks, *whole) if reading.layout.names_only else reading.networks
+    there = networks.distinct(meant)
+    labels = networks.labels(there)
     if wanted is not None:
-        chosen = next((network for network in reading.networks if wanted in _names(network)), None)
-        alike = [n for n in reading.networks if any({wanted, n.label} <= words for words in SYNONYMS)]
+        chosen = next((network for network in meant if wanted in _names(network)), None)
+        chosen = chosen or next((n for n, label in zip(there, labels, strict=True) if label == wanted), None)
+        alike = [n for n in there if any({wanted, n.label} <= words for words in SYNONYMS)]
         if chosen is None and len(alike) != 1:
             raise unknown(f"network of {contents.path}", wanted, labels)
         return chosen or alike[0]
@@ -217,8 +256,8 @@ def _chosen(contents: Contents, reading: Interpretation, every: list[Network], w
         return lost[0]
     if reading.rivals > 1:
         raise UserError(
-            f"{contents.path} is of unknown source and holds {reading.rivals} networks: {', '.join(labels)}. "
-            "Choose one with --encoder."
+            f"{contents.path} holds {reading.rivals} networks and nothing in it says which is meant: "
+            f"{', '.join(labels)}. Choose one with --encoder {labels[0]}."
         )
     return reading.networks[0]
 
@@ -268,8 +307,9 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
         return backbones.identify(shapes, note), []
     except UserError as error:
         statistics = [name for name in shapes if "running_" in name]
+        has_norms = "running_mean" in str(error)
         lost = "\nNo batch-norm statistics: they were not saved, and without them the network cannot be evaluated."
-        return None, [str(error) + ("" if statistics or network.misfits < SHOWN else lost)]
+        return None, [str(error) + (lost if has_norms and not statistics and network.misfits >= SHOWN else "")]
 
 
 def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> list[Network]:
@@ -308,35 +348,37 @@ def _given(architecture: Architecture) -> list[str]:
 
 def _settled_by_library(
     contents: Contents, reading: Interpretation, network: Network, card: Card, weights: Weights
-) -> tuple[Card, list[str]]:
-    """Our network, or the library's where only that has these names and shapes; and what others there are.
+) -> tuple[Network, list[str]]:
+    """The network, or as a library's where only that has these names and shapes; and what others there are.
 
-    A recognized source settles which network it is. Otherwise ours is taken where it computes what one of the library's
-    does; the others are told, and where the source is unknown they must be chosen from.
+    A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken if
+    it computes what one of the library's does, and the others are told; if it does not, they must be chosen from.
 
     Raises:
         UserError: when several fit and nothing says which it is.
     """
     if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
-        return card, []
-    alike = [
-        group for group in network.architectures if compute_alike((card.architecture, weights), (group[0], weights))
-    ]
-    others = [group[0] for group in network.architectures if group not in alike]
-    if not alike and weights.keys() != network.weights().keys():
+        return network, []
+    groups, local = network.architectures, network.weights()
+    alike = [group for group in groups if any(each.name == card.architecture.name for each in group)]
+    ours = card.architecture, weights
+    alike = alike or [*islice((group for group in groups if compute_alike(ours, (group[0], local))), 1)]
+    others = [group[0] for group in groups if group not in alike]
+    if not alike and weights.keys() != local.keys():
         equal = library_networks.named(backbones.shapes(weights))
         raise _ambiguous(contents, replace(network, architectures=(*network.architectures, *equal)))
     if not alike and len(others) == 1:
         word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
-        return card.model_copy(update={"architecture": others[0]}), [word, *backbones.assumptions(others[0])]
-    if not others:
-        return card, []
-    if not alike or reading.format == networks.UNKNOWN:
+        members = frozenset(local)
+        return replace(network, naming=library_networks.AS_IT_IS, members=members, misfits=0), [word]
+    if not alike:
         raise _ambiguous(contents, network)
+    if not others:
+        return network, []
     names = [f"{each.family}:{each.name}" for each in others]
-    return card, [
-        f"read as {card.architecture.name}, as {reading.format}'s files are; other networks have the same names and "
-        f"shapes ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
+    return network, [
+        f"read as {card.architecture.name}, the plainest of several networks of these names and shapes that compute "
+        f"differently ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
     ]
 
 

@@ -3,7 +3,7 @@
 import operator
 import pickle
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,14 +27,38 @@ class AttackError(Exception):
     """A pickle names what only an attack needs."""
 
 
-class Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+if TYPE_CHECKING:
+
+    class _PythonUnpickler(pickle.Unpickler):
+        """What of `pickle._Unpickler` the class below builds on, and type stubs leave out."""
+
+        dispatch: ClassVar[dict[int, Callable[[Any], None]]]
+        """By opcode: the method that carries it out."""
+        stack: list[Any]
+        """The values since the last mark."""
+
+        def _instantiate(self, klass: Any, args: Any) -> None: ...
+        def load_reduce(self) -> None: ...
+        def load_build(self) -> None: ...
+        def load_long4(self) -> None: ...
+        def load_setitem(self) -> None: ...
+        def load_setitems(self) -> None: ...
+        def load_dict(self) -> None: ...
+        def load_additems(self) -> None: ...
+        def load_frozenset(self) -> None: ...
+
+else:
+    _PythonUnpickler = pickle._Unpickler
+
+
+class Unpickler(_PythonUnpickler):
     """Resolves every global through `inert.meaning`, so nothing outside that module is ever called.
 
     The one in Python: in C, ten bytes that name a far memo slot take 64 GB. What is copied or hashed is held against a
     limit first.
     """
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # pyright: ignore
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_PythonUnpickler.dispatch)
 
     def __init__(self, file: Any, size: int, storage: Storage | None = None, stored: Stored | None = None) -> None:
         super().__init__(file, encoding="latin1")
@@ -79,40 +103,40 @@ class Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
 
     def _instantiate(self, klass: Any, args: Any) -> None:
         self.spend(*args)
-        super()._instantiate(klass, args)  # pyright: ignore
+        super()._instantiate(klass, args)
 
     def _reduce(self) -> None:
-        self.spend(*self.stack[-1])  # pyright: ignore
-        super().load_reduce()  # pyright: ignore
+        self.spend(*self.stack[-1])
+        super().load_reduce()
 
     def _build(self) -> None:
-        self.spend(self.stack[-1] if isinstance(self.stack[-2], Fields) else ())  # pyright: ignore
-        super().load_build()  # pyright: ignore
+        self.spend(self.stack[-1] if isinstance(self.stack[-2], Fields) else ())
+        super().load_build()
 
     def _long(self) -> None:
-        super().load_long4()  # pyright: ignore
-        if self.stack[-1].bit_length() > LONGEST_NUMBER:  # pyright: ignore
+        super().load_long4()
+        if self.stack[-1].bit_length() > LONGEST_NUMBER:
             raise pickle.UnpicklingError(f"an integer of more than {LONGEST_NUMBER} bits")
 
     def _set_item(self) -> None:
-        require_keys(self.stack[-2:-1])  # pyright: ignore
-        super().load_setitem()  # pyright: ignore
+        require_keys(self.stack[-2:-1])
+        super().load_setitem()
 
     def _set_items(self) -> None:
-        require_keys(self.stack[::2])  # pyright: ignore
-        super().load_setitems()  # pyright: ignore
+        require_keys(self.stack[::2])
+        super().load_setitems()
 
     def _dict(self) -> None:
-        require_keys(self.stack[::2])  # pyright: ignore
-        super().load_dict()  # pyright: ignore
+        require_keys(self.stack[::2])
+        super().load_dict()
 
     def _add_items(self) -> None:
-        require_keys(self.stack)  # pyright: ignore
-        super().load_additems()  # pyright: ignore
+        require_keys(self.stack)
+        super().load_additems()
 
     def _frozenset(self) -> None:
-        require_keys(self.stack)  # pyright: ignore
-        super().load_frozenset()  # pyright: ignore
+        require_keys(self.stack)
+        super().load_frozenset()
 
     dispatch |= {
         pickle.REDUCE[0]: _reduce,

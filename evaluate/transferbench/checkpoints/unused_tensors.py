@@ -22,7 +22,7 @@ CLASSIFIER = "classifier"
 PROJECTOR = "projector"
 WORDS = {
     "detector": r"fpn\w*|rpn\w*|roi\w*|proposal\w*",
-    CLASSIFIER: r"classifier|fc(?!_norm)|linear",
+    CLASSIFIER: r"classifier|fc(?!_norm)|linear|AuxLogits|aux\d",
     PROJECTOR: r"heads?|proj\w*|neck|pre_feature|whitening|value_transform|mlp|g",
     "predictor": r"pred\w*",
     "queue": r"queue\w*",
@@ -32,15 +32,25 @@ WORDS = {
     "state of the loss": r"criterion|loss\w*|center\d*",
     "bag of words": r"bow\w*",
     "callbacks": r"callbacks",
+    "pooler": r"pooler",
+    "text tower": r"text\w*|language_model",
+    "temperature of the contrastive loss": r"logit_scale|logit_bias",
     "input normalization": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""
 EXACT = (
     UnusedTensors(r"(?:.+\.)?(?:mask_token|masked_embed)", "mask token"),
     UnusedTensors(r"n_averaged|steps|_alpha|_iteration|initted", "counter"),
+    UnusedTensors(r"(?:aux\d|AuxLogits)\..+", "auxiliary classifier"),
     UnusedTensors(r"(?:.+\.)?total_(?:ops|params)", "operation counts of a profiler"),
     UnusedTensors(r"bn\.(?:running_mean|running_var|num_batches_tracked|weight|bias)", "the projector's last norm"),
 )
+BESIDE = (
+    UnusedTensors(
+        r"(?:transformer\.resblocks|token_embedding|ln_final)\..+|positional_embedding|text_projection", "text tower"
+    ),
+)
+"""Names that CLIP's text tower has at the top, and its image tower below `visual.`."""
 PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
 """One linear layer by itself, which may be a classifier; more layers are a projector."""
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
@@ -62,6 +72,7 @@ def outside(name: str) -> str | None:
     """Why a tensor beside the network may be left out, told by any word of its name; None when nothing says so."""
     name = name.removeprefix(APART)
     said = next((drop.reason for drop in EXACT if re.fullmatch(rf"(?:.+\.)?(?:{drop.pattern})", name)), None)
+    said = said or next((drop.reason for drop in BESIDE if re.fullmatch(drop.pattern, name)), None)
     return said or next((reason for word in name.split(".") if (reason := _meaning(word, name))), None)
 
 

@@ -14,6 +14,8 @@ from transferbench.checkpoints.tensor_accounting import TensorAccount
 from transferbench.errors import UserError
 
 SHOWN = 8
+INDICES = ("relative_position_index", "position_ids")
+"""How the names of whole numbers end that libraries keep beside the weights: tables of places."""
 REPEATED = 1 << 26
 """Values of a network that may share their places in the file."""
 
@@ -65,7 +67,7 @@ def _is_half(tensor: Tensor) -> bool:
 
 
 def _problem(name: str, tensor: Tensor) -> str:
-    if name.endswith(backbones.COUNTER):
+    if name.endswith((backbones.COUNTER, *INDICES)):
         return ""
     if not tensor.is_floating_point():
         return f"is {tensor.dtype}, not floating point"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from transferbench.cli import comparing, ending, evaluating, files, printing, showing, tabulating
+from transferbench.cli import comparing, ending, evaluating, extracting, files, printing, showing, tabulating
 from transferbench.errors import UserError, unknown
 from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
@@ -22,6 +22,7 @@ evaluate all INTL=a.pth MoCo=b.pth --data D   two files on train/, val/ of D
 evaluate all a.pth --seeds 3 --out results    three seeds; resumes by itself
 evaluate all timm:vit_small_patch16_224.dino  downloaded by its name
 evaluate knn a.pth --set knn.k=5              one task, one setting changed
+evaluate features a.pth --data D -o f.npz     features and labels as arrays
 evaluate table results                        CSV, LaTeX, Markdown, HTML
 evaluate report results                       all of it as one HTML page
 evaluate published --method intl              what papers report
@@ -49,7 +50,7 @@ def _allow(names: list[str] | None) -> list[str] | None:
     return names
 
 
-class Commands(TyperGroup):
+class TaskCommands(TyperGroup):
     """The commands, and one for each file in the folder of tasks, which is not imported for it."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -102,7 +103,7 @@ def task_command(evaluate_all: Any, name: str) -> Any:
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=TaskCommands,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -130,6 +131,7 @@ def options(
 
 
 app.command(ALL, epilog=POINTER)(evaluating.evaluate_all)
+app.command(epilog=extracting.EPILOG)(extracting.features)
 app.command(epilog=POINTER)(tabulating.table)
 app.command(epilog=POINTER)(tabulating.report)
 app.command("published", epilog=POINTER)(tabulating.published_)

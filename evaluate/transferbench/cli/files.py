@@ -18,11 +18,12 @@ def inspect_(
     encoder: Annotated[str | None, typer.Option(help="Which network, if the file holds several.")] = None,
     as_: Annotated[list[str] | None, typer.Option("--as", help="State what the file does not tell: heads=12.")] = None,
     hashes: Annotated[bool, typer.Option("--sha256", help="Hash the whole file too.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Name every tensor that is left out.")] = False,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
     from transferbench.checkpoints.inspect import inspect
 
-    for name, value in facts(inspect(file, encoder, as_ or [], hashes)).items():
+    for name, value in facts(inspect(file, encoder, as_ or [], hashes), keys).items():
         printing.say(f"{name:13} {value}")
 
 
@@ -129,7 +130,7 @@ def doctor(
 
     checks = examination.examine(data_root or runtime.data_root(), cache or runtime.cache_root(), out)
     for check in checks:
-        printing.say(f"{check.status:9} {check.name:14} {check.found}")
+        printing.say(f"{check.status:9} {check.name:14} {check.detail}")
         if check.status != "ok" and check.mend:
             printing.say(f"{'':24} -> {check.mend}")
     if any(check.is_broken for check in checks):

@@ -50,8 +50,8 @@ def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
     return is_all
 
 
-def watched(work: "Evaluation", is_main: bool, found: "list[Record]") -> None:
-    """Run the work, printing what was read and each result as it comes, which is added to `found`."""
+def watched(work: "Evaluation", is_main: bool, results: "list[Record]") -> None:
+    """Run the work, printing what was read and each result as it comes, which is added to `results`."""
     from transferbench import records, tables
 
     for text in [*map(tables.loaded, work.candidates), *work.notes] if is_main else ():
@@ -60,11 +60,11 @@ def watched(work: "Evaluation", is_main: bool, found: "list[Record]") -> None:
     names = [printable(f"{candidate.name} {job.data} {job.id}") for candidate, jobs in work.assignments for job in jobs]
     with progress_bar(is_main) as progress:
         bar = progress.add_task(names[0], total=len(names))
-        for record in work.run(lambda done, total: progress.update(bar, completed=len(found) + done / total)):
-            found.append(record)
+        for record in work.run(lambda done, total: progress.update(bar, completed=len(results) + done / total)):
+            results.append(record)
             if is_main:
                 say(tables.line(record, is_old=record.written < started), flush=True)
-            progress.update(bar, completed=len(found), description=[*names, ""][len(found)])
+            progress.update(bar, completed=len(results), description=[*names, ""][len(results)])
 
 
 def progress_bar(is_main: bool = True) -> "Progress":
@@ -93,8 +93,8 @@ def counted(steps: Iterable[int], total: int, what: str) -> Iterator[int]:
 
 
 @contextmanager
-def stoppable(told: str) -> Iterator[None]:
-    """A signal inside the block ends the program between two steps with 128 and its number; `told` says how to go on.
+def stoppable(advice: str) -> Iterator[None]:
+    """A signal inside the block ends the program between two steps with 128 and its number; `advice` says how to go on.
 
     Ctrl-C is 130.
     """
@@ -103,13 +103,13 @@ def stoppable(told: str) -> Iterator[None]:
             yield
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, stopping.Interrupted) else signal.SIGINT
-        print(f"\nStopped. {told}", file=sys.stderr)
+        print(f"\nStopped. {advice}", file=sys.stderr)
         raise typer.Exit(128 + number) from None
 
 
-def finished(found: "list[Record]", is_main: bool) -> None:
+def finished(results: "list[Record]", is_main: bool) -> None:
     """Print the leaderboard of what a stopped call has finished, if anything."""
-    done = [record for record in found if record.status == "ok"]
+    done = [record for record in results if record.status == "ok"]
     if is_main and done:
         with stopping.polled():
             from transferbench import tables
@@ -118,13 +118,13 @@ def finished(found: "list[Record]", is_main: bool) -> None:
             show(tables.leaderboard(done, tables.Choice(limited=True)))
 
 
-def conclude(found: "list[Record]", out: Path, is_main: bool) -> None:
+def conclude(results: "list[Record]", out: Path, is_main: bool) -> None:
     """Print the leaderboard and what went wrong; exit with 1 after a bug, with 2 after a user's error."""
     from transferbench import tables
 
-    failed = [record for record in found if record.status == "failed"]
+    failed = [record for record in results if record.status == "failed"]
     if is_main:
-        show(tables.leaderboard(found, tables.Choice(limited=True)))
+        show(tables.leaderboard(results, tables.Choice(limited=True)))
         say(f"Records are in {out}. `evaluate table {out}` makes CSV, LaTeX and Markdown tables of them.")
         for record in failed:
             say(f"\nFAILED {record.candidate} {record.dataset} {record.label}: {record.error}", file=sys.stderr)

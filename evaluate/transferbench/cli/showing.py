@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from transferbench.sheets import Grid, Sheet
+    from transferbench.sheets import Sheet, SheetTable
 
 WORDS = 28
 """Columns that a meaning has at least on a terminal."""
@@ -49,7 +49,7 @@ def _parts(sheet: "Sheet", is_drawn: bool) -> "list[RenderableType]":
     return [*parts, "", *sheet.examples] if sheet.examples else parts
 
 
-def _table(grid: "Grid", is_drawn: bool) -> "RenderableType":
+def _table(grid: "SheetTable", is_drawn: bool) -> "RenderableType":
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -74,7 +74,7 @@ def _opened(places: list[Path]) -> Iterator["Collection"]:
     from transferbench.records import collection
 
     with records.uncollected(), collection.opened(places) as there:
-        if not there.found:
+        if not there.stored:
             problem = f"{len(there.unreadable)} JSON file(s) that hold none"
             raise UserError(f"No records below {', '.join(map(str, places))}: {problem}.")
         printing.unreadable(there)
@@ -85,7 +85,7 @@ def _tabulate(there: "Collection", choice: "Choice", form: "Form", place: Path |
     """Print the leaderboard and write the tables, if it is known where."""
     from transferbench import comparison, tables
 
-    outputs = {each.record.record_sha256: each.out for each in there.found}
+    outputs = {each.record.record_sha256: each.out for each in there.stored}
     board = tables.leaderboard(
         there.records,
         choice,
@@ -116,8 +116,9 @@ def report(
 ) -> None:
     """Make one HTML page of what was recorded: leaderboard, curves, spectra, maps, confusions, neighbors, findings."""
     from transferbench import report as reports
-    from transferbench import runtime, tables
+    from transferbench import runtime, state, tables
 
+    state.require_replaceable(out)
     choice = tables.Choice(tuple(where or ()), limited=limited)
     sources = reports.Sources(data_root or runtime.data_root(), cache or runtime.cache_root(), images)
     with _opened(printing.places(folders, in_)) as there:

@@ -78,10 +78,10 @@ def between(a: str, b: str, folders: Sequence[Path]) -> Iterator[Versus]:
         UserError: when one stands for nothing or for several candidates, or when nothing of both can be compared.
     """
     with ExitStack() as stack:
-        found = versus(*find_sides(a, b, folders, stack), str(folders[0]))
-        if not found.lines:
-            raise UserError("\n".join([f"No result of {a} and {b} can be compared.", *found.not_compared]))
-        yield found
+        comparison = versus(*find_sides(a, b, folders, stack), str(folders[0]))
+        if not comparison.lines:
+            raise UserError("\n".join([f"No result of {a} and {b} can be compared.", *comparison.not_compared]))
+        yield comparison
 
 
 def versus(a: Side, b: Side, out: str) -> Versus:
@@ -94,7 +94,7 @@ def versus(a: Side, b: Side, out: str) -> Versus:
     corrected = iter(intervals.holm(known))
     lines = [line if line.p_value is None else replace(line, p_holm=next(corrected)) for line in lines]
     alone = [
-        [each for key, found in side.items() if key not in paired for each in found[:1]] for side in (ours, theirs)
+        [each for key, stored in side.items() if key not in paired for each in stored[:1]] for side in (ours, theirs)
     ]
     reasons = [*apart(alone[0], alone[1], (a, b), out), *unfinished("A", a), *unfinished("B", b)]
     return Versus(a, b, tuple(lines), paired, tuple(dict.fromkeys(reasons)))
@@ -103,12 +103,12 @@ def versus(a: Side, b: Side, out: str) -> Versus:
 def _by_experiment(side: Side) -> dict[Compared, list[StoredRecord]]:
     """The finished results by experiment, in the order of seeds, each computation once."""
     groups: dict[Compared, list[StoredRecord]] = defaultdict(list)
-    for each in sorted(side.found, key=lambda found: _seeds(found.record)):
+    for each in sorted(side.stored, key=lambda each: _seeds(each.record)):
         if each.record.status == "ok" and each.record.score(each.record.primary):
             groups[compared(each.record)].append(each)
-    runs = {key: computations([each.record for each in found], key[1]) for key, found in groups.items()}
-    kept = {id(record) for found in runs.values() for record in found}
-    return {key: [each for each in found if id(each.record) in kept] for key, found in groups.items()}
+    runs = {key: computations([each.record for each in stored], key[1]) for key, stored in groups.items()}
+    kept = {id(record) for stored in runs.values() for record in stored}
+    return {key: [each for each in stored if id(each.record) in kept] for key, stored in groups.items()}
 
 
 def _seeds(record: Record) -> tuple[int, int]:
@@ -155,11 +155,11 @@ def _line(ours: Sequence[StoredRecord], theirs: Sequence[StoredRecord], pairs: P
     line = _counted(line, pairs)
     if len(first) == len(second) == 1:
         return line
-    found = intervals.over_seeds(first, second, paired=bool(pairs))
-    if found is None:
+    outcome = intervals.over_seeds(first, second, paired=bool(pairs))
+    if outcome is None:
         return replace(line, test="none", interval=None, p_value=None, note="too few seeds, or no spread over them")
     test = f"t, paired, {len(pairs)} seeds" if pairs else f"Welch's t, {len(first)} and {len(second)} seeds"
-    return replace(line, test=test, interval=found[0], p_value=found[1])
+    return replace(line, test=test, interval=outcome[0], p_value=outcome[1])
 
 
 def _counted(line: ComparedExperiment, pairs: Pairs) -> ComparedExperiment:
@@ -167,18 +167,18 @@ def _counted(line: ComparedExperiment, pairs: Pairs) -> ComparedExperiment:
     if line.unit != "%":
         return replace(line, note="no accuracy: nothing to count")
     try:
-        found = [compare(a.record, b.record, a.out, b.out) for a, b in pairs]
+        comparisons = [compare(a.record, b.record, a.out, b.out) for a, b in pairs]
     except UserError as error:
         return replace(line, note=str(error))
-    if not found:
+    if not comparisons:
         return line
-    if abs(100 * statistics.fmean(each.difference for each in found) - line.difference) > ROUNDING:
+    if abs(100 * statistics.fmean(each.difference for each in comparisons) - line.difference) > ROUNDING:
         return replace(line, note="the stored predictions are of another score")
-    only_a, only_b = sum(each.only_first for each in found), sum(each.only_second for each in found)
-    line = replace(line, only_a=only_a, only_b=only_b, n=sum(each.n for each in found))
-    return _tested(line, found[0]) if len(found) == 1 else line
+    only_a, only_b = sum(each.only_first for each in comparisons), sum(each.only_second for each in comparisons)
+    line = replace(line, only_a=only_a, only_b=only_b, n=sum(each.n for each in comparisons))
+    return _tested(line, comparisons[0]) if len(comparisons) == 1 else line
 
 
-def _tested(line: ComparedExperiment, found: Comparison) -> ComparedExperiment:
-    low, high = (100 * bound for bound in found.interval)
-    return replace(line, test="McNemar, exact", interval=(low, high), p_value=found.p_value)
+def _tested(line: ComparedExperiment, comparison: Comparison) -> ComparedExperiment:
+    low, high = (100 * bound for bound in comparison.interval)
+    return replace(line, test="McNemar, exact", interval=(low, high), p_value=comparison.p_value)

@@ -27,7 +27,7 @@ def apart(
 
 def unfinished(name: str, side: Side) -> list[str]:
     """What went wrong on one side, or was not there."""
-    bad = [each.record for each in side.found if each.record.status != "ok"]
+    bad = [each.record for each in side.stored if each.record.status != "ok"]
     return [f"{_what(record)}: {name} {record.status}: {_last(record.error)}" for record in bad]
 
 

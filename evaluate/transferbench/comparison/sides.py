@@ -24,13 +24,13 @@ class Side:
     """One side: the records of one candidate, or of one recipe's seeds. `file` is how commands name its weights."""
 
     name: str
-    found: Records
+    stored: Records
     file: str
 
     @property
     def first(self) -> Record:
         """A record that says which network it is."""
-        return self.found[0].record
+        return self.stored[0].record
 
 
 def find_side(text: str, folders: Sequence[Path], stack: ExitStack) -> Side:
@@ -82,14 +82,14 @@ def _chosen(text: str, mine: Sequence[Side], others: Sequence[Side] = ()) -> Sid
         mine = [side for side in mine if is_own_control(side, others[0])] or mine
     if len(mine) == 1:
         return mine[0]
-    groups = [[each.record for each in side.found] for side in mine]
+    groups = [[each.record for each in side.stored] for side in mine]
     facts = [_facts(side.first) for side in mine]
     differing = [name for name in facts[0] if len({str(each.get(name)) for each in facts}) > 1]
     lines = []
     for side, word, known in zip(mine, words_apart(groups), facts, strict=True):
         called = side.first.candidate
         said = [side.first.card.architecture.name, *(f"{name} {known.get(name)}" for name in differing)]
-        digests = sorted({each.record.digest[:12] for each in side.found})
+        digests = sorted({each.record.digest[:12] for each in side.stored})
         lines.append(f"  {shlex.quote(f'{called}{AT}{word}')}  {', '.join(said)}; digest {', '.join(digests)}")
     where = f" with --in {text}" if _is_folder(text) else ""
     raise UserError("\n".join([f"'{text}' stands for {len(mine)} networks. Name one of them{where}:", *lines]))
@@ -100,10 +100,10 @@ def _choices(text: str, folders: Sequence[Path], stack: ExitStack) -> list[Side]
     path = Path(text).expanduser()
     if _is_folder(text):
         return _of_folder(text, _opened([path], stack))
-    found, where = _opened(folders, stack), ", ".join(map(str, folders))
+    stored, where = _opened(folders, stack), ", ".join(map(str, folders))
     if path.is_file():
-        return _of_file(text, found, where, folders[0])
-    return _named(text, found) or _of_digest(text, found) or _none(text, found, where)
+        return _of_file(text, stored, where, folders[0])
+    return _named(text, stored) or _of_digest(text, stored) or _none(text, stored, where)
 
 
 def _is_folder(text: str) -> bool:
@@ -111,18 +111,18 @@ def _is_folder(text: str) -> bool:
     return path.is_dir() or path.suffix.lower() in (".json", collection.ARCHIVE)
 
 
-def _of_folder(text: str, found: Sequence[StoredRecord]) -> list[Side]:
-    chosen = [each for each in found if not is_control(each.record)] or found
+def _of_folder(text: str, stored: Sequence[StoredRecord]) -> list[Side]:
+    chosen = [each for each in stored if not is_control(each.record)] or stored
     names = sorted({each.record.candidate for each in chosen})
     if len(names) > 1:
         raise UserError(f"{text} holds several candidates: {', '.join(names)}. Name one of them, with --in {text}.")
     return _sides(chosen, subject, names[0])
 
 
-def _of_file(text: str, found: Sequence[StoredRecord], where: str, out: Path) -> list[Side]:
+def _of_file(text: str, stored: Sequence[StoredRecord], where: str, out: Path) -> list[Side]:
     read = inspect(Path(text).expanduser())
     digest, own = read.digest, network(Card(architecture=read.architecture, preprocess=read.preprocess))
-    chosen = [each for each in found if each.record.digest == digest]
+    chosen = [each for each in stored if each.record.digest == digest]
     chosen = [each for each in chosen if network(each.record.card) == own] or chosen
     if not chosen:
         raise UserError(
@@ -132,18 +132,18 @@ def _of_file(text: str, found: Sequence[StoredRecord], where: str, out: Path) ->
     return _sides(chosen, lambda record: network(record.card), text)
 
 
-def _named(text: str, found: Sequence[StoredRecord]) -> list[Side]:
+def _named(text: str, stored: Sequence[StoredRecord]) -> list[Side]:
     """The candidates called `text` or, where there are none, those called NAME that answer to WHICH."""
-    exact = [each for each in found if each.record.candidate == text]
+    exact = [each for each in stored if each.record.candidate == text]
     if exact:
         return _sides(exact, subject, text)
     name, at, word = text.rpartition(AT)
-    alike = _sides([each for each in found if at and each.record.candidate == name], subject, name)
-    return [side for side in alike if answers_to([each.record for each in side.found], word)]
+    alike = _sides([each for each in stored if at and each.record.candidate == name], subject, name)
+    return [side for side in alike if answers_to([each.record for each in side.stored], word)]
 
 
-def _of_digest(text: str, found: Sequence[StoredRecord]) -> list[Side]:
-    same = [each for each in found if len(text) >= LETTERS and each.record.digest.startswith(text.lower())]
+def _of_digest(text: str, stored: Sequence[StoredRecord]) -> list[Side]:
+    same = [each for each in stored if len(text) >= LETTERS and each.record.digest.startswith(text.lower())]
     digests = sorted({each.record.digest for each in same})
     if len(digests) > 1:
         raise UserError(
@@ -153,18 +153,18 @@ def _of_digest(text: str, found: Sequence[StoredRecord]) -> list[Side]:
     return [replace(side, name=f"{side.name} [{digests[0][:LETTERS]}]") for side in sides]
 
 
-def _none(text: str, found: Sequence[StoredRecord], where: str) -> list[Side]:
-    names = sorted({each.record.candidate for each in found})
+def _none(text: str, stored: Sequence[StoredRecord], where: str) -> list[Side]:
+    names = sorted({each.record.candidate for each in stored})
     raise UserError(
         f"'{text}' is neither a file nor a candidate in {where}.{nearest(text, names)} Candidates: {', '.join(names)}. "
         "Search elsewhere with --in FOLDER."
     )
 
 
-def _sides(found: Iterable[StoredRecord], key: Callable[[Record], str], file: str) -> list[Side]:
+def _sides(stored: Iterable[StoredRecord], key: Callable[[Record], str], file: str) -> list[Side]:
     """The records by what they share; those of networks without a finished result stay with the only one that has."""
     groups: dict[str, list[StoredRecord]] = defaultdict(list)
-    for each in sorted(found, key=lambda each: each.record.status != "ok"):
+    for each in sorted(stored, key=lambda each: each.record.status != "ok"):
         groups[key(each.record)].append(each)
     finished = [group for group in groups.values() if group[0].record.status == "ok"]
     if len(finished) < 2:
@@ -180,7 +180,7 @@ def _side(group: Sequence[StoredRecord], file: str) -> Side:
 def _opened(paths: Sequence[Path], stack: ExitStack) -> list[StoredRecord]:
     """The records there; none is an error, saying what else lies there."""
     there = stack.enter_context(collection.opened(paths))
-    if not there.found:
+    if not there.stored:
         here = f"There are no records in {', '.join(map(str, paths))}. Search elsewhere with --in FOLDER."
         raise UserError("\n".join([here, *there.unreadable]))
-    return list(there.found)
+    return list(there.stored)

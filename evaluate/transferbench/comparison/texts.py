@@ -23,19 +23,19 @@ corrected for the number of tasks. only A, only B: test images that only one of 
 """.strip()
 
 
-def text(found: Versus, samples: Sequence[ChangedImage] = ()) -> str:
+def text(versus: Versus, samples: Sequence[ChangedImage] = ()) -> str:
     """What the command line prints."""
-    rows = [HEADS, *map(_row, found.lines)]
+    rows = [HEADS, *map(_row, versus.lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"{line.dataset} {line.label}: {line.note}" for line in found.lines if line.note]
-    parts = [[_side("A", found.a), _side("B", found.b), *_foreign(found)], lines, ABOUT.splitlines(), notes]
-    parts += [["Not compared:", *(f"  {reason}" for reason in found.not_compared)]] if found.not_compared else []
+    notes = [f"{line.dataset} {line.label}: {line.note}" for line in versus.lines if line.note]
+    parts = [[_side("A", versus.a), _side("B", versus.b), *_foreign(versus)], lines, ABOUT.splitlines(), notes]
+    parts += [["Not compared:", *(f"  {reason}" for reason in versus.not_compared)]] if versus.not_compared else []
     parts += [["Changed, in the most results first:", *map(_sample, samples)]] if samples else []
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def write(path: Path, found: Versus, samples: Sequence[ChangedImage] = ()) -> None:
+def write(path: Path, versus: Versus, samples: Sequence[ChangedImage] = ()) -> None:
     """Write the lines as CSV, or everything as JSON.
 
     Raises:
@@ -45,37 +45,37 @@ def write(path: Path, found: Versus, samples: Sequence[ChangedImage] = ()) -> No
         buffer = io.StringIO()
         table = csv.DictWriter(buffer, [field.name for field in fields(ComparedExperiment)], lineterminator="\n")
         table.writeheader()
-        table.writerows({name: cell(value) for name, value in asdict(line).items()} for line in found.lines)
+        table.writerows({name: cell(value) for name, value in asdict(line).items()} for line in versus.lines)
         state.write(path, buffer.getvalue())
     elif path.suffix == ".json":
-        state.write(path, json.dumps(_everything(found, samples), indent=2, allow_nan=False) + "\n")
+        state.write(path, json.dumps(_everything(versus, samples), indent=2, allow_nan=False) + "\n")
     else:
         raise UserError(f"A comparison is written as .csv or .json; found '{path}'.")
 
 
-def _everything(found: Versus, samples: Sequence[ChangedImage]) -> dict[str, object]:
+def _everything(versus: Versus, samples: Sequence[ChangedImage]) -> dict[str, object]:
     return {
-        "a": _identity(found.a),
-        "b": _identity(found.b),
-        "lines": [asdict(line) for line in found.lines],
-        "not_compared": list(found.not_compared),
+        "a": _identity(versus.a),
+        "b": _identity(versus.b),
+        "lines": [asdict(line) for line in versus.lines],
+        "not_compared": list(versus.not_compared),
         "samples": [asdict(sample) for sample in samples],
     }
 
 
 def _identity(side: Side) -> dict[str, object]:
-    digests = sorted({each.record.digest for each in side.found})
+    digests = sorted({each.record.digest for each in side.stored})
     return {"name": side.name, "architecture": side.first.card.architecture.name, "digests": digests}
 
 
 def _side(name: str, side: Side) -> str:
-    digests = sorted({each.record.digest[:12] for each in side.found})
+    digests = sorted({each.record.digest[:12] for each in side.stored})
     return f"{name}  {side.name}  {side.first.card.architecture.name}  ({', '.join(digests)})"
 
 
-def _foreign(found: Versus) -> list[str]:
+def _foreign(versus: Versus) -> list[str]:
     """A line where one side is a control and not the other's own."""
-    sides = ((found.a, found.b), (found.b, found.a))
+    sides = ((versus.a, versus.b), (versus.b, versus.a))
     return [
         f"Note: {control.name} is not {other.name}'s own control: {', '.join(apart(control.first, other.first))}."
         for control, other in sides

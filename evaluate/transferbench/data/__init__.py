@@ -1,24 +1,35 @@
 """Labeled images by name: `digits`, `cifar10`, `hf:NAME`, or the path of a folder or zip."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
-
-import numpy as np
-from jaxtyping import Int8, Int64, UInt8
-from PIL import Image
+from typing import Protocol, runtime_checkable
 
 from transferbench import plugins, renamed
-from transferbench.data import decoding
-from transferbench.data.annotations import Annotated
 from transferbench.data.bundles import layout
-from transferbench.data.decoding import Range
+from transferbench.data.labeled_images import Carries, DatasetInfo, LabeledImages, Metric, UnstatedRangeError
 from transferbench.data.labels import checked
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, elsewhere, require_of_hub, unknown
 
-T = TypeVar("T")
+__all__ = [
+    "HUB",
+    "LOCAL",
+    "LOOKED_AT",
+    "SOURCES",
+    "STORED",
+    "Carries",
+    "DatasetInfo",
+    "Downloadable",
+    "Helping",
+    "LabeledImages",
+    "Metric",
+    "Source",
+    "UnstatedRangeError",
+    "download",
+    "looked_at",
+    "open_split",
+]
+
 HUB = "hf:"
 
 SOURCES = plugins.Registry("transferbench.data.sources", "data set", ("open_split",))
@@ -30,172 +41,30 @@ LOCAL = "local"
 LOOKED_AT = 3
 """Images of such a one that are looked at before the others."""
 
-Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
-"""What a data set is reported in: accuracy, the mean of the classes' accuracies, for several labels an image the mean
-over classes of VOC2007's 11-point average precision, or, for annotated objects, the average precision of boxes."""
+
+@runtime_checkable
+class Source(Protocol):
+    """What a file in `sources` offers; it may offer a line `HELP` (`Helping`) and `download` (`Downloadable`) too."""
+
+    def open_split(self, where: Path, split: str) -> LabeledImages:
+        """One split of what lies at `where`."""
+        ...
 
 
-Carries = Literal["one label", "several labels", "boxes"]
-"""What an image of a data set carries: one class, a verdict on each class, or annotated objects."""
+@runtime_checkable
+class Helping(Protocol):
+    """A source that says in a line, `HELP`, how to get it."""
+
+    HELP: str
 
 
-class UnstatedRangeError(UserError):
-    """An image of more than 8 bits a channel, of which a person has to say what is black and white."""
+@runtime_checkable
+class Downloadable(Protocol):
+    """A source that a program can fetch."""
 
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known of a data set before any image is read.
-
-    Attributes:
-        unseen: of how many classes there is no image: chance is not over them.
-        image_range: the values that are black and white in images of more than 8 bits a channel, where they are known.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    splits: tuple[str, ...]
-    image_size: int | None
-    revision: str
-    metric: Metric = "top1"
-    carries: Carries = "one label"
-    unseen: int = 0
-    image_range: Range | None = None
-
-    @property
-    def chance(self) -> float | None:
-        """The accuracy of guessing, in percent; None where precision is measured, which depends on the labels."""
-        return 100 / (len(self.classes) - self.unseen) if self.carries == "one label" else None
-
-    @property
-    def test_split(self) -> str:
-        """The split that results are reported on."""
-        return "test" if "test" in self.splits else "val"
-
-
-@dataclass(frozen=True)
-class LabeledImages:
-    """One split, its images decoded when asked for.
-
-    `fingerprint` is a sha256 that changes with the images and labels: of pixels for sets in memory, of names and
-    checksums for zips, of names and sizes alone for folders.
-
-    Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
-    counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
-    `labels` the class of the first, or -1.
-
-    `notes` say what a reader of its numbers has to know: what was left out, what is judged in its place.
-    """
-
-    info: DatasetInfo
-    split: str
-    labels: Int64[np.ndarray, "n"]
-    read: Callable[[int], Image.Image]
-    names: Sequence[str]
-    fingerprint: str
-    targets: Int8[np.ndarray, "n c"] | None = None
-    annotated: Annotated | None = None
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def boxes(self) -> Annotated:
-        """What is annotated.
-
-        Raises:
-            UserError: when nothing is.
-        """
-        if self.annotated is None:
-            raise UserError(f"{self.info.name} carries {self.info.carries}. Expected annotated boxes, as in coco.")
-        return self.annotated
-
-    def image(self, index: int) -> Image.Image:
-        """The image as RGB.
-
-        Raises:
-            UserError: naming the file that cannot be decoded.
-        """
-        return self._decoded(index, lambda image: image.convert("RGB"))
-
-    def upright(self, index: int) -> Image.Image:
-        """The image as RGB, turned as its EXIF orientation says: what boxes are in pixels of, here as in Detectron2.
-
-        Raises:
-            UserError: naming the file that cannot be decoded.
-        """
-        return self._decoded(index, lambda image: image.convert("RGB"), turns=True)
-
-    def pixels(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The pixels of `image`, sooner.
-
-        Raises:
-            UserError: naming the file that cannot be decoded.
-        """
-        return self._decoded(index, decoding.pixels)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Width and height as the file states them.
-
-        Raises:
-            UserError: naming the file that is no image, or too large.
-        """
-        try:
-            return decoding.checked(self.read(index)).size
-        except decoding.UNREADABLE as error:
-            raise self.unreadable(index, error) from None
-
-    def _decoded(self, index: int, how: Callable[[Image.Image], T], turns: bool = False) -> T:
-        try:
-            image = decoding.checked(self.read(index))
-            orientation = decoding.orientation(image) if turns else 1  # what is scaled to 8 bits has none
-            return how(decoding.turned(decoding.plain(image, self.info.image_range), orientation))
-        except decoding.UNREADABLE as error:
-            raise self.unreadable(index, error) from None
-
-    def unreadable(self, index: int, error: Exception) -> UserError:
-        """What is said of an image that cannot be decoded or is too large."""
-        name = f"'{self.names[index]}' of {self.info.name}/{self.split}"
-        text = f"Cannot decode image {name}: {decoding.told(error)}."
-        if isinstance(error, decoding.ImageRangeError):
-            return UnstatedRangeError(text)
-        return UserError(f"{text} Repair or remove the file.")
-
-    def ranged(self, image_range: Sequence[int | float] | None) -> "LabeledImages":
-        """The same images with these values as black and white where they have more than 8 bits a channel.
-
-        The fingerprint and the revision change with the range, for the pixels do; without one nothing does.
-
-        Raises:
-            UserError: for a range that is none.
-        """
-        import hashlib
-
-        if image_range is None:
-            return self
-        low, high = decoding.proper(image_range)
-        said = f"image range {low:.10g} to {high:.10g}"
-        info = replace(self.info, image_range=(low, high), revision=f"{self.info.revision}, {said}")
-        mark = hashlib.sha256(f"{self.fingerprint} image range {low!r} {high!r}".encode()).hexdigest()
-        return replace(self, info=info, fingerprint=mark)
-
-    def subset(self, indices: Int64[np.ndarray, "m"], why: str) -> "LabeledImages":
-        """The images at `indices`, in that order; `why` becomes part of the fingerprint."""
-        import hashlib
-
-        read, chosen = self.read, np.asarray(indices)
-        names = [self.names[int(i)] for i in chosen]
-        mark = hashlib.sha256(f"{self.fingerprint} {why} ".encode() + chosen.tobytes()).hexdigest()
-        return replace(
-            self,
-            labels=self.labels[chosen],
-            read=lambda i: read(int(chosen[i])),
-            names=names,
-            fingerprint=mark,
-            targets=None if self.targets is None else self.targets[chosen],
-            annotated=None if self.annotated is None else self.annotated.subset(chosen),
-        )
+    def download(self, where: Path) -> None:
+        """Fetch it into the folder `where`."""
+        ...
 
 
 def download(data: str, root: Path) -> Path:
@@ -204,9 +73,10 @@ def download(data: str, root: Path) -> Path:
     Raises:
         UserError: when it cannot be fetched by a program, or the network fails.
     """
-    source = SOURCES.load(data)
-    if not hasattr(source, "download"):
-        raise UserError(f"'{data}' cannot be downloaded by this command. {source.HELP}")
+    source: Source = SOURCES.load(data)
+    if not isinstance(source, Downloadable):
+        how = f" {source.HELP}" if isinstance(source, Helping) else ""
+        raise UserError(f"'{data}' cannot be downloaded by this command.{how}")
     try:
         source.download(root / data)
     except (OSError, RuntimeError) as error:
@@ -249,8 +119,8 @@ def _opened(data: str, split: str, root: Path) -> LabeledImages:
     path = Path(data).expanduser()
     if plugins.is_outside(data):
         return SOURCES.load(data).open_split(root / (path.stem if path.suffix == ".py" else data), split)
-    if told := elsewhere(data):
-        raise UserError(told)
+    if hint := elsewhere(data):
+        raise UserError(hint)
     if data.startswith(HUB):
         require_of_hub(data, "hf")
         return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)

@@ -74,7 +74,7 @@ def open_test(opened: Opener, info: DatasetInfo, split: str | None = None) -> La
         note = f"{info.name}: none of the {len(test)} test images has a label, so val is judged."
         test = _noted(opened("val"), note)
     cure = " Judge on the validation images with --split val." if test.split == "test" and "val" in info.splits else ""
-    return _known(_numbered_as(info, test, cure))
+    return _known(numbered_as(info, test, cure))
 
 
 def _apart(train: LabeledImages, test: LabeledImages) -> Dataset:
@@ -118,8 +118,12 @@ def _known(images: LabeledImages) -> LabeledImages:
     return _noted(known, note) if left_out else known
 
 
-def _numbered_as(info: DatasetInfo, images: LabeledImages, cure: str) -> LabeledImages:
-    """The images with their labels in the order of the classes of `info`, mapped by name."""
+def numbered_as(info: DatasetInfo, images: LabeledImages, cure: str = "") -> LabeledImages:
+    """The images with their labels in the order of the classes of `info`, mapped by name; `cure` ends the error.
+
+    Raises:
+        UserError: when they have other classes.
+    """
     ours, theirs = info.classes, images.info.classes
     if ours == theirs or not (images.labels >= 0).any():
         return images

@@ -80,7 +80,7 @@ def proper(image_range: Sequence[int | float]) -> Range:
     return float(low), float(high)
 
 
-def told(error: Exception) -> str:
+def why_undecodable(error: Exception) -> str:
     """Why an image cannot be decoded, for a sentence that names it."""
     if isinstance(error, UnidentifiedImageError):
         return f"in none of the formats that are read ({', '.join(FORMATS)})"
@@ -137,10 +137,10 @@ TURNS = {
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation, from 1 to 8; 1, upright, where there is none or none that can be read."""
     try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block can raise anything, and the pixels are whole
         return 1
-    return found if found in TURNS else 1
+    return value if value in TURNS else 1
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
@@ -165,16 +165,16 @@ def _scaled(image: Image.Image, image_range: Range | None) -> Image.Image:
     least, most = float(values.min()), float(values.max())
     if not (math.isfinite(least) and math.isfinite(most)):
         raise ValueError("it has values that are not finite numbers")
-    found = f"it has more than 8 bits a channel, with values from {least:.10g} to {most:.10g}"
+    fault = f"it has more than 8 bits a channel, with values from {least:.10g} to {most:.10g}"
     if image_range is None:
         raise ImageRangeError(
-            f"{found}, and nothing says which are black and white. Say --image-range LOW HIGH, the same for all "
+            f"{fault}, and nothing says which are black and white. Say --image-range LOW HIGH, the same for all "
             "images of the data set, or convert them to 8 bits"
         )
     low, high = image_range
     if least < low or most > high:
         raise ImageRangeError(
-            f"{found}, outside the range of {low:.10g} to {high:.10g} that was stated. Say --image-range LOW HIGH that "
+            f"{fault}, outside the range of {low:.10g} to {high:.10g} that was stated. Say --image-range LOW HIGH that "
             "holds all values of the data set"
         )
     values = high - values if _is_negative(image) else values - low

@@ -25,8 +25,8 @@ def require_pixels(annotated: Annotated, where: str) -> None:
     expected = "Expected [x, y, width, height] in pixels, in VOC's files the corners in pixels"
     if not (boxes[:, 2:] > 0).all(1).any():
         raise UserError(f"None of the {n} boxes of {where} has a width and a height. {expected}.")
-    for what, found in (("boxes", boxes[:, :2] + boxes[:, 2:]), ("outlines", points)):
-        if found.size and found.max() <= RELATIVE:
+    for what, coordinates in (("boxes", boxes[:, :2] + boxes[:, 2:]), ("outlines", points)):
+        if coordinates.size and coordinates.max() <= RELATIVE:
             raise UserError(
                 f"All {what} of {where} lie in the first pixel of their images, as shares of width and height would. "
                 f"{expected}."

@@ -50,7 +50,7 @@ class Listing(NamedTuple):
     labels: Sequence[int]
     classes: Sequence[str]
 
-    def taken(self, chosen: Bool[np.ndarray, "n"]) -> "Listing":
+    def subset(self, chosen: Bool[np.ndarray, "n"]) -> "Listing":
         """Those images for which `chosen` is true."""
         kept = np.flatnonzero(chosen).tolist()
         return Listing([self.files[i] for i in kept], [self.labels[i] for i in kept], self.classes)

@@ -20,18 +20,18 @@ def integers(values: Any, what: str) -> Int64[np.ndarray, "n"]:
         UserError: naming the first that is missing, no number, no integer or too large; `what` says where they stand.
     """
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except ValueError:  # lists of several lengths
-        found = np.empty((0, 0))
-    if found.ndim == 1 and np.can_cast(found.dtype, np.int64):
-        return found.astype(np.int64)
+        array = np.empty((0, 0))
+    if array.ndim == 1 and np.can_cast(array.dtype, np.int64):
+        return array.astype(np.int64)
     stored = values.tolist() if isinstance(values, np.ndarray) else list(values)
     bad = [i for i, value in enumerate(stored) if not _is_integer(value)]
     if bad:
         value = stored[bad[0]]
-        told = "has no value" if value is None or value != value else f"is {_short(value)}"  # NaN is not itself
+        fault = "has no value" if value is None or value != value else f"is {_short(value)}"  # NaN is not itself
         raise UserError(
-            f"{what}: {len(bad)} of the {len(stored)} labels are no integers; the first, of image {bad[0]}, {told}. "
+            f"{what}: {len(bad)} of the {len(stored)} labels are no integers; the first, of image {bad[0]}, {fault}. "
             "Expected one integer an image: the number of its class from 0, or -1 where it has no label."
         )
     return np.array([int(value) for value in stored], np.int64)
@@ -54,16 +54,16 @@ def checked(labels: Any, classes: Sequence[str], what: str) -> Int64[np.ndarray,
     Raises:
         UserError: when one is no integer, or neither -1 nor the number of a class.
     """
-    found = integers(labels, what)
-    bad = np.flatnonzero((found < -1) | (found >= len(classes)))
+    numbers = integers(labels, what)
+    bad = np.flatnonzero((numbers < -1) | (numbers >= len(classes)))
     if len(bad):
-        is_from_1 = bool(found.max() == len(classes) and 0 not in found)
+        is_from_1 = bool(numbers.max() == len(classes) and 0 not in numbers)
         raise UserError(
-            f"{what}: {len(bad)} of the {len(found)} labels are no numbers of classes, first that of image {bad[0]}: "
-            f"{found[bad[0]]}. Expected 0 to {len(classes) - 1} for the {len(classes)} classes ({listed(classes)}), or "
-            f"-1 for an image without a label.{' Where numbers begin at 1, class 0 needs a name too.' * is_from_1}"
+            f"{what}: {len(bad)} of the {len(numbers)} labels are no numbers of classes, first that of image {bad[0]}: "
+            f"{numbers[bad[0]]}. Expected 0 to {len(classes) - 1} for the {len(classes)} classes ({listed(classes)}), "
+            f"or -1 for an image without a label.{' Where numbers begin at 1, class 0 needs a name too.' * is_from_1}"
         )
-    return found
+    return numbers
 
 
 class Numbered(NamedTuple):
@@ -96,12 +96,12 @@ def by_number(name: str, every: Mapping[str, Int64[np.ndarray, "n"]], split: str
     numbers, labels = np.unique(np.concatenate(list(every.values()))), every[split]
     numbers = numbers[numbers >= 0]
     missing = [(low + 1, high - 1) for low, high in pairwise([-1, *numbers.tolist()]) if high > low + 1]
-    told = listed([str(low) if low == high else f"{low} to {high}" for low, high in missing])
-    note = f"{name}: numbers that no image has are no classes: {told}. {len(numbers)} classes are left."
+    gaps = listed([str(low) if low == high else f"{low} to {high}" for low, high in missing])
+    note = f"{name}: numbers that no image has are no classes: {gaps}. {len(numbers)} classes are left."
     return Numbered(
         np.where(labels < 0, labels, np.searchsorted(numbers, labels)),
         tuple(map(str, numbers.tolist())),
-        (note,) * bool(told),
+        (note,) * bool(gaps),
     )
 
 
@@ -117,7 +117,7 @@ def listed(names: Sequence[str]) -> str:
 def differing(name: object, classes: Mapping[str, Sequence[str]], cure: str = "") -> UserError:
     """The error for splits of `name` that have not the same classes."""
     union = sorted(set().union(*classes.values()))
-    lacking = {split: [each for each in union if each not in found] for split, found in classes.items()}
+    lacking = {split: [each for each in union if each not in present] for split, present in classes.items()}
     faults = [f"{split} lacks {listed(names)}" for split, names in lacking.items() if names]
-    told = "; ".join(faults) or "a name stands for several classes, and their order differs"
-    return UserError(f"The splits of {name} differ in their classes: {told}. Expected the same in each.{cure}")
+    difference = "; ".join(faults) or "a name stands for several classes, and their order differs"
+    return UserError(f"The splits of {name} differ in their classes: {difference}. Expected the same in each.{cure}")

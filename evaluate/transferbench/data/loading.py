@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from transferbench.errors import UserError
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Plan")
+P_co = TypeVar("P_co", bound="Plan", covariant=True)
 Transform = Callable[[Image.Image, np.random.Generator], Sequence[Tensor]]
 """From an image and a generator of its own to one tensor (3 h w) a view."""
 
@@ -47,6 +48,15 @@ class Batch:
     indices: Int64[Tensor, "b"]
 
 
+@runtime_checkable
+class Plans(Protocol[P_co]):
+    """Batches to come, by their number: a list, or what works each out when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> P_co: ...
+
+
 def in_order(n: int, batch_size: int) -> list[Plan]:
     """Every image once, in order; the last batch may be smaller."""
     return [Plan(0, np.arange(start, min(n, start + batch_size))) for start in range(0, n, batch_size)]
@@ -59,7 +69,7 @@ def shuffled(n: int, batch_size: int, epoch: int, seed: int, drop_last: bool) ->
     return [Plan(epoch, order[start : min(end, start + batch_size)]) for start in range(0, end, batch_size)]
 
 
-class TrainingPlans(Sequence[Plan]):
+class TrainingPlans:
     """The batches of a whole training run, worked out when asked for.
 
     Every epoch is a new order drawn from (seed, epoch) without its ragged end. The global batch is dealt out to the
@@ -83,7 +93,7 @@ class TrainingPlans(Sequence[Plan]):
     def __len__(self) -> int:
         return max(0, self.last - self.first)
 
-    def __getitem__(self, index: int) -> Plan:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getitem__(self, index: int) -> Plan:
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, batch = divmod(self.first + index, self.steps_per_epoch)
@@ -109,7 +119,7 @@ def keys(seed: int, epoch: int, indices: Int64[np.ndarray, "n"]) -> UInt64[np.nd
 
 
 def batches(
-    images: LabeledImages, transform: Transform, plans: Sequence[Plan], seed: int = 0, workers: int = 0
+    images: LabeledImages, transform: Transform, plans: Plans[Plan], seed: int = 0, workers: int = 0
 ) -> Iterator[Batch]:
     """The planned batches. Image i in epoch e is always transformed by the generator of (seed, e, i).
 
@@ -122,7 +132,7 @@ def batches(
 def made(
     images: LabeledImages,
     make: Callable[[P], T],
-    plans: Sequence[P],
+    plans: Plans[P],
     seed: int = 0,
     workers: int = 0,
     ahead: int = 4,
@@ -143,11 +153,11 @@ def made(
     )
     results = iter(loader)
     try:
-        for plan in plans:
+        for index in range(len(plans)):
             stopping.check()
             result = _next(results)
             if isinstance(result, str):
-                raise UserError(_died(images, plan, result))
+                raise UserError(_died(images, plans[index], result))
             if isinstance(result, Exception):
                 raise result
             yield result
@@ -199,7 +209,7 @@ class OneByOne:
 class _Planned(Dataset[Any]):
     """Item b is what plan b leads to. An error travels as a value: a loader process does not wrap its message."""
 
-    def __init__(self, make: Callable[[Any], Any], plans: Sequence[Plan]) -> None:
+    def __init__(self, make: Callable[[Any], Any], plans: Plans[Plan]) -> None:
         self.make, self.plans = make, plans
 
     def __len__(self) -> int:

@@ -20,5 +20,5 @@ def located(name: str, root: Path) -> str:
         SOURCES.require_known(name)
     if Path(name).parts != (name,) or name == ".." or not name.isprintable():
         raise UserError(f"A record names the data set '{name}'. Expected a name and no path: it is not opened.")
-    found = (path for path in (root / f"{name}.zip", root / name) if path.exists())
-    return str(next(found, root / name).absolute())
+    paths = (path for path in (root / f"{name}.zip", root / name) if path.exists())
+    return str(next(paths, root / name).absolute())

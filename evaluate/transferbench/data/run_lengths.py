@@ -13,10 +13,10 @@ def runs(counts: Any) -> Sequence[int]:
     Raises:
         ValueError: for anything else, and for a run below 0.
     """
-    found = _of_text(counts) if isinstance(counts, str | bytes) else _whole(counts)
-    if found and min(found) < 0:
-        raise ValueError(f"a run of {min(found)} pixels")
-    return found
+    lengths = _of_text(counts) if isinstance(counts, str | bytes) else _whole(counts)
+    if lengths and min(lengths) < 0:
+        raise ValueError(f"a run of {min(lengths)} pixels")
+    return lengths
 
 
 def _whole(counts: Any) -> Sequence[int]:
@@ -41,7 +41,7 @@ def _of_text(text: str | bytes) -> Sequence[int]:
     sign. From the fourth run on they are differences from the run before the last.
     """
     symbols = text.encode(errors="replace") if isinstance(text, str) else text
-    found: list[int] = []
+    lengths: list[int] = []
     value = shift = 0
     for symbol in symbols:
         bits = symbol - 48
@@ -53,8 +53,8 @@ def _of_text(text: str | bytes) -> Sequence[int]:
             continue
         if bits & 16:
             value -= 1 << shift
-        found.append(value + (found[-2] if len(found) > 2 else 0))
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
         value = shift = 0
     if shift:
         raise ValueError("text that breaks off inside a run")
-    return found
+    return lengths

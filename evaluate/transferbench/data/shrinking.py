@@ -64,6 +64,7 @@ class _Work(Dataset[int | Exception]):
             return i
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
+            state.require_replaceable(path)
             image = _smaller(self.images.image(i), self.shape.size)
             path.parent.mkdir(parents=True, exist_ok=True)
             with state.naming(path):
@@ -102,10 +103,10 @@ def _claim(out: Path, splits: Sequence[LabeledImages], shape: Shape) -> None:
     if path.is_file():
         claim = settings.from_file(path)
         if claim != mark:
-            told = ", ".join(
+            differences = ", ".join(
                 f"{key} {claim.get(key)!r} there, {mark[key]!r} asked for" for key in ("of", "size", "quality")
             )
-            raise UserError(f"{out} holds another copy: {told}. Choose another folder.")
+            raise UserError(f"{out} holds another copy: {differences}. Choose another folder.")
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no {MARK}. Choose another folder.")
     else:

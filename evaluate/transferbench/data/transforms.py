@@ -43,6 +43,10 @@ class Preprocess(Settings):
         le=LARGEST_SIDE,
         description="resize the shorter side to this many pixels; none leaves the image",
     )
+    resize: Literal["shorter_side", "square"] = Field(
+        default="shorter_side",
+        description="what `size` is of: the shorter side, or both sides, which squeezes images that are no squares",
+    )
     crop: int = Field(default=224, ge=1, le=LARGEST_SIDE, description="side of the central crop, pixels")
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
     channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
@@ -58,13 +62,13 @@ class Preprocess(Settings):
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Without what later versions added, where it has its default: results keep their identity and checksum."""
-        usual = {"channel_order": "rgb", "input_range": 1}
+        usual = {"channel_order": "rgb", "input_range": 1, "resize": "shorter_side"}
         return {name: value for name, value in plain(self).items() if name not in usual or usual[name] != value}
 
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Resize the shorter side, crop the center, normalize. Nothing is random."""
+    """Resize the shorter side or both, crop the center, normalize. Nothing is random."""
 
     preprocess: Preprocess
 
@@ -76,8 +80,10 @@ class EvaluationTransform:
         """
         settings = self.preprocess
         if settings.size is not None:
-            _require_bearable(image.width, image.height, settings.size)
-            image = F.resize(image, [settings.size], _mode(settings))
+            sides = [settings.size] * (2 if settings.resize == "square" else 1)
+            if len(sides) == 1:
+                _require_bearable(image.width, image.height, settings.size)
+            image = F.resize(image, sides, _mode(settings))
         return (normalized(F.center_crop(image, [settings.crop]), settings),)
 
 

@@ -65,8 +65,8 @@ class FolderTree:
 
     def _classes(self, folder: str) -> set[str]:
         above = self.root / folder
-        found = [entry.name for entry in _visible(above) if _is_folder(entry)]
-        return {name for name in found if any(_images_below(above / name, (self.root, above)))}
+        folders = [entry.name for entry in _visible(above) if _is_folder(entry)]
+        return {name for name in folders if any(_images_below(above / name, (self.root, above)))}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
         UserError: naming the folders where files of one split, or files that are named by split, lie in several: they
             are several data sets, such as the configurations of one on the hub.
     """
-    found: dict[str, list[Path]] = defaultdict(list)
+    by_split: dict[str, list[Path]] = defaultdict(list)
     for path in sorted([*where.glob(f"*{suffix}"), *where.glob(f"*/*{suffix}")]):
         inside = path.parent.name if path.parent != where else ""
         if is_hidden(path.name) or is_hidden(inside):
@@ -100,19 +100,19 @@ def files_by_split(where: Path, suffix: str) -> dict[str, list[Path]]:
                 "what is in it, or move it away."
             )
         if named:
-            found[named[0]].append(path)
-    folders = {path.parent for paths in found.values() for path in paths}
+            by_split[named[0]].append(path)
+    folders = {path.parent for paths in by_split.values() for path in paths}
     sets = [folder for folder in folders if folder == where or not split_of(folder.name)]
-    several = next((kept for paths in found.values() if len(kept := {path.parent for path in paths}) > 1), sets)
+    several = next((kept for paths in by_split.values() if len(kept := {path.parent for path in paths}) > 1), sets)
     if len(several) > 1:
         named = " and ".join(str(folder) for folder in sorted(several))
         raise UserError(
             f"{named} hold {suffix} files of different data sets, or of parts of one. Expected one data set in {where} "
             "and all files of a split in one folder. Name the folder that is meant with --data, or move files together."
         )
-    for paths in found.values():
+    for paths in by_split.values():
         _require_series(paths)
-    return {split: found[split] for split in SPLITS if split in found}
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _require_series(paths: list[Path]) -> None:
@@ -161,10 +161,10 @@ def is_visible_image(path: str) -> bool:
     return is_image(file) and not any(is_hidden(folder) or folder == "__MACOSX" for folder in folders)
 
 
-def one_each(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+def one_each(places: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Split -> what it is found in, which must be one."""
     chosen: dict[str, str] = {}
-    for split, name in found:
+    for split, name in places:
         if chosen.setdefault(split, name) != name:
             raise UserError(
                 f"'{chosen[split]}' and '{name}' both stand for {split}. Expected one: rename or remove the other."
@@ -198,10 +198,10 @@ def _status(path: str | Path) -> os.stat_result:
 
 
 def _file_size(path: Path) -> int:
-    found = _status(path)
-    if not stat.S_ISREG(found.st_mode):
+    status = _status(path)
+    if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} has the name of an image, and is no file. Rename or remove it.")
-    return found.st_size
+    return status.st_size
 
 
 def _images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

@@ -50,18 +50,18 @@ def _object(element: ET.Element, place: int, size: tuple[int, int]) -> VocObject
 
 
 def _text(element: ET.Element, name: str, place: int) -> str:
-    found = (element.findtext(name) or "").strip()
-    if not found:
+    text = (element.findtext(name) or "").strip()
+    if not text:
         raise ValueError(f"object {place} is without <{name}>")
-    return found
+    return text
 
 
 def _number(element: ET.Element, corner: str, place: int) -> float:
     text = _text(element, f"bndbox/{corner}", place)
     try:
-        found = float(text)
+        number = float(text)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+        number = math.nan
+    if not math.isfinite(number):
         raise ValueError(f"object {place} has the {corner} '{text}', which is no number of pixels")
-    return found
+    return number

@@ -120,7 +120,7 @@ class MemberReader:
 
 def _by_split(images: list[zipfile.ZipInfo], depth: int) -> dict[str, dict[str, zipfile.ZipInfo]]:
     """Images as split -> path below it -> member, where the split is the path's part number `depth`."""
-    found: dict[str, dict[str, zipfile.ZipInfo]] = defaultdict(dict)
+    members: dict[str, dict[str, zipfile.ZipInfo]] = defaultdict(dict)
     places: set[tuple[str, str]] = set()
     for info in images:
         *above, rest = info.filename.removeprefix("./").split("/", depth + 1)
@@ -128,11 +128,11 @@ def _by_split(images: list[zipfile.ZipInfo], depth: int) -> dict[str, dict[str, 
             continue
         split = WORDS[above[depth].lower()]
         places.add((split, "/".join(above)))
-        if rest in found[split] and len({place for of, place in places if of == split}) == 1:
+        if rest in members[split] and len({place for of, place in places if of == split}) == 1:
             raise UserError(f"it holds {info.filename} twice. Pack it again.")
-        found[split][rest] = info
+        members[split][rest] = info
     one_each(sorted(places))
     tops = sorted({place.rpartition("/")[0] for _, place in places})
     if len(tops) > 1:
         raise UserError(f"{' and '.join(tops)} hold splits of different data sets. Expected one: pack it alone.")
-    return found
+    return members

@@ -24,8 +24,8 @@ def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> Det
     Raises:
         UserError: when there is none, or with each key that does not fit.
     """
-    found = recipe.read(file_of(name), overrides)
-    return optimization.rescaled(found, batch_size or found.SOLVER.IMS_PER_BATCH)
+    base = recipe.read(file_of(name), overrides)
+    return optimization.rescaled(base, batch_size or base.SOLVER.IMS_PER_BATCH)
 
 
 def names() -> list[str]:
@@ -68,9 +68,9 @@ def unfit(adapted: DetectionRecipe, card: Card, train: LabeledImages, test: Labe
             f"{test.split} has {_categories(test)}. Expected the same in both."
         )
     for key, value in stated(card, train).items():
-        if (found := reduce(getattr, key.split("."), adapted)) != value:
+        if (set_to := reduce(getattr, key.split("."), adapted)) != value:
             return (
-                f"{key} was overridden with {found}; the network and the data have {value}. Leave the key out, for "
+                f"{key} was overridden with {set_to}; the network and the data have {value}. Leave the key out, for "
                 "recipes follow them, or say with --as what else the network takes."
             )
     if adapted.TEST.EVAL_PERIOD or adapted.TEST.AUG.ENABLED:
@@ -113,11 +113,11 @@ def _without_masks(recipe: DetectionRecipe, train: LabeledImages, test: LabeledI
     if not recipe.MODEL.MASK_ON:
         return None
     for images, crowd in ((train, False), (test, False), (test, True)):
-        if len(found := images.boxes.unmasked(crowd)):
+        if len(unmasked := images.boxes.unmasked(crowd)):
             kind = "crowds, which are judged," if crowd else "objects"
             return (
                 f"{images.info.name} has {kind} without masks, and the recipe learns masks: {images.split}, "
-                f"{len(found)} image(s), first {images.names[found[0]]} (id {images.boxes.ids[found[0]]}). "
+                f"{len(unmasked)} image(s), first {images.names[unmasked[0]]} (id {images.boxes.ids[unmasked[0]]}). "
                 'For boxes alone: --set detect.overrides="MODEL.MASK_ON False".'
             )
     return None

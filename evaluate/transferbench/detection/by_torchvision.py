@@ -38,6 +38,6 @@ class TorchvisionEngine:
         names = to_detectron2(held)
         return {names[name]: each for name, each in held.items()}
 
-    def found(self) -> results.Results:
-        """See `results.found`."""
-        return results.found(self.detector, self.trial.test, self.trial.recipe, self.ground.runtime)
+    def predict(self) -> results.Results:
+        """See `results.predict`."""
+        return results.predict(self.detector, self.trial.test, self.trial.recipe, self.ground.runtime)

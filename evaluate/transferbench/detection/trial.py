@@ -46,6 +46,6 @@ class Engine(Protocol):
         """The detector's tensors as they are by now, by Detectron2's names."""
         ...
 
-    def found(self) -> Results:
+    def predict(self) -> Results:
         """What the detector, as it is by now, finds in the test split."""
         ...

@@ -73,13 +73,13 @@ def extract(
             if runtime.is_main:
                 _seal(work.path, path, identity)
         runtime.barrier()
-    found = np.load(path, mmap_mode="r")
+    features = np.load(path, mmap_mode="r")
     if is_cached:
         touch(path.with_suffix(".json"))
-        _require_width(path, found.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
+        _require_width(path, features.shape[1], _width_of(candidate, images, runtime, feature_spec(asked)), candidate)
     if runtime.is_main:
-        repeats.warn(found, candidate.name, f"{images.info.name}/{images.split}")
-    return FeatureSet(found, images.labels)
+        repeats.warn(features, candidate.name, f"{images.info.name}/{images.split}")
+    return FeatureSet(features, images.labels)
 
 
 def cached(
@@ -212,10 +212,10 @@ def _width_of(candidate: Candidate, images: LabeledImages, runtime: Runtime, wan
     return width(candidate, images, runtime, wanted)
 
 
-def _require_width(path: Path, found: int, expected: int, candidate: Candidate) -> None:
-    if found != expected:
+def _require_width(path: Path, kept: int, expected: int, candidate: Candidate) -> None:
+    if kept != expected:
         raise UserError(
-            f"{path} holds {found} features an image for {candidate.name}, which gives {expected}: they are another "
+            f"{path} holds {kept} features an image for {candidate.name}, which gives {expected}: they are another "
             f"network's. Remove {path.with_suffix('')}.* and run again."
         )
 

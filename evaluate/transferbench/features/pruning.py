@@ -32,8 +32,8 @@ def entries(cache: Path) -> list[CacheEntry]:
         groups.setdefault(path.with_name(path.name.lstrip(".").partition(".")[0]), []).append(path)
     for folder in cache.glob(CALLS):
         groups[folder] = [folder]
-    found = (_entry(sorted(paths, key=lambda path: path.suffix != ".json")) for paths in groups.values())
-    return sorted(found, key=lambda entry: (entry.used, entry.paths))
+    listed = (_entry(sorted(paths, key=lambda path: path.suffix != ".json")) for paths in groups.values())
+    return sorted(listed, key=lambda entry: (entry.used, entry.paths))
 
 
 def prune(cache: Path, older: float | None, most: float | None, now: float | None = None) -> list[CacheEntry]:
@@ -60,9 +60,9 @@ def prune(cache: Path, older: float | None, most: float | None, now: float | Non
     return gone
 
 
-def total(found: Sequence[CacheEntry]) -> int:
+def total(listed: Sequence[CacheEntry]) -> int:
     """Bytes of entries."""
-    return sum(entry.size for entry in found)
+    return sum(entry.size for entry in listed)
 
 
 def size_of(folder: Path) -> int:
@@ -85,10 +85,10 @@ def _entry(paths: list[Path]) -> CacheEntry:
 
 def _stats(paths: Sequence[Path]) -> list[os.stat_result]:
     """Of files, and of all files below folders; without those that another process takes away meanwhile."""
-    found: list[os.stat_result] = []
+    stats: list[os.stat_result] = []
     for path in paths:
         below = (Path(root, name) for root, _, names in os.walk(path) for name in names) if path.is_dir() else [path]
         for each in below:
             with suppress(FileNotFoundError):
-                found.append(each.lstat())
-    return found
+                stats.append(each.lstat())
+    return stats

@@ -30,17 +30,17 @@ def cached_search(bank: Matrix, queries: Matrix, k: int, metric: Metric, runtime
     path = cache / "neighbours" / f"{sha256(identity)}.npz"
     require_searchable(bank, queries, k)
     k = capped(k, len(bank))
-    found = runtime.gather_objects(_read(path, k) if runtime.is_main else None)[0]
-    if found is None:
+    neighbors = runtime.gather_objects(_read(path, k) if runtime.is_main else None)[0]
+    if neighbors is None:
         mine = np.array_split(queries, runtime.world_size)[runtime.rank]
         parts = runtime.gather_objects(search(bank, mine, k, metric, device=runtime.device))
         values = np.concatenate([part.values for part in parts])
-        found = Neighbors(values, np.concatenate([part.indices for part in parts]))
+        neighbors = Neighbors(values, np.concatenate([part.indices for part in parts]))
         if runtime.is_main:
             buffer = io.BytesIO()
-            np.savez(buffer, values=found.values, indices=found.indices)
+            np.savez(buffer, values=neighbors.values, indices=neighbors.indices)
             state.write(path, buffer.getvalue())
-    return Neighbors(found.values[:, :k], found.indices[:, :k])
+    return Neighbors(neighbors.values[:, :k], neighbors.indices[:, :k])
 
 
 def _mark(rows: Matrix) -> str:
@@ -54,9 +54,9 @@ def _mark(rows: Matrix) -> str:
 def _read(path: Path, k: int) -> Neighbors | None:
     try:
         with np.load(path) as arrays:
-            found = Neighbors(arrays["values"], arrays["indices"])
+            neighbors = Neighbors(arrays["values"], arrays["indices"])
         with suppress(OSError):
             os.utime(path)  # when it was last used, for pruning
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return found if found.indices.shape[1] >= k else None
+    return neighbors if neighbors.indices.shape[1] >= k else None

@@ -35,10 +35,10 @@ def require_searchable(bank: Matrix, queries: Matrix, k: int) -> None:
             f"k-NN cannot search {len(bank)} training images with {bank.shape[1]} features each for test images with "
             f"{queries.shape[1]}. Expected at least one training image, and equally many features, at least one."
         )
-    told = [text for split, rows in (("training", bank), ("test", queries)) for text in _not_finite(split, rows)]
-    if told:
+    faults = [text for split, rows in (("training", bank), ("test", queries)) for text in _not_finite(split, rows)]
+    if faults:
         raise UserError(
-            f"k-NN cannot rank features that are not finite, or leave float32's range: {'; '.join(told)}. Expected "
+            f"k-NN cannot rank features that are not finite, or leave float32's range: {'; '.join(faults)}. Expected "
             f"finite numbers below {LARGEST:g}: the weights may have diverged or need another preprocessing."
         )
 
@@ -58,9 +58,9 @@ def _bad(rows: Matrix) -> Int64[np.ndarray, "_"]:
 
 def _fits(rows: Matrix) -> Bool[np.ndarray, "_"]:
     """Of each row whether its numbers are within the bounds; NaN is not."""
-    highest, lowest = (found.astype(np.float64) for found in (rows.max(1), rows.min(1)))
-    found = (highest < LARGEST) & (lowest > -LARGEST)
+    highest, lowest = (each.astype(np.float64) for each in (rows.max(1), rows.min(1)))
+    fits = (highest < LARGEST) & (lowest > -LARGEST)
     if rows.dtype == np.float64:
         most = np.maximum(highest, -lowest)
-        found &= (most == 0) | (most >= SMALLEST)
-    return found
+        fits &= (most == 0) | (most >= SMALLEST)
+    return fits

@@ -72,16 +72,16 @@ class Space:
 
     def _moved(self, rows: Matrix, device: torch.device) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
         """Rows relative to the center, and before that: as they are, or for the cosine of length 1 (zeros stay)."""
-        found, center = torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(self.center).to(device)
+        moved, center = torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(self.center).to(device)
         if self.metric == "euclidean":
-            return (found - center).mul_(self.scale), found
-        lengths = torch.linalg.vector_norm(found, dim=1, keepdim=True)
+            return (moved - center).mul_(self.scale), moved
+        lengths = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
         odd = ~((lengths > 1e-15) & (lengths < 1e15))[:, 0]
         if odd.any():  # Zeros, and rows whose squares leave float32's range.
-            exact = found[odd].double()
-            found[odd], lengths[odd] = F.normalize(exact, dim=1, eps=1e-300).float(), 1.0
-        found.div_(lengths)
-        return found - center, found
+            exact = moved[odd].double()
+            moved[odd], lengths[odd] = F.normalize(exact, dim=1, eps=1e-300).float(), 1.0
+        moved.div_(lengths)
+        return moved - center, moved
 
 
 def sample(bank: Matrix) -> Matrix:

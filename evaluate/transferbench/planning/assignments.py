@@ -7,7 +7,7 @@ from typing import NamedTuple
 from transferbench import settings
 from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate, Card
-from transferbench.checkpoints.load import random_control
+from transferbench.checkpoints.load import random_control, unbuilt
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Dataset, depends_on_seed
@@ -32,7 +32,7 @@ def controls(
     """Random networks with the architecture and preprocessing of the candidates, and for whom there are none.
 
     A candidate that was trained with seed s (0 where nobody said) is judged under seed t beside the network drawn by
-    seed s + t, which is measured under seed t.
+    seed s + t, which is measured under seed t. None of them is built yet.
     """
     wanted: dict[tuple[str, int], tuple[Card, list[int]]] = {}
     notes: list[str] = []
@@ -44,12 +44,12 @@ def controls(
         for seed in dict.fromkeys(job.seed for job in jobs):
             drawn_by = (card.origin.seed or 0) + seed
             wanted.setdefault((_network(card), drawn_by), (card, []))[1].append(seed)
-    found = []
+    assignments = []
     for (_, drawn_by), (card, seeds) in wanted.items():
-        control = random_control(card.architecture, card.preprocess, drawn_by)
+        control = unbuilt(random_control(card.architecture, card.preprocess, drawn_by), drawn_by)
         own = once([job for job in jobs if job.seed in seeds], datasets)
-        found.append(Assignment(control, tuple(own)))
-    return found, notes
+        assignments.append(Assignment(control, tuple(own)))
+    return assignments, notes
 
 
 def once(jobs: Iterable[Job], datasets: DatasetCache) -> list[Job]:

@@ -6,20 +6,20 @@ are not foreseen.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferbench import stopping
+from transferbench import settings, stopping
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
-from transferbench.errors import summary, told
-from transferbench.features.extraction import BATCH, evaluating, place
-from transferbench.features.spec import forward
+from transferbench.errors import error_text, summary
+from transferbench.features.extraction import BATCH, evaluating, place, width
+from transferbench.features.spec import POOLED, forward
 from transferbench.neighbors import memory
 from transferbench.optim import UPDATE
 from transferbench.run.dataset_cache import DatasetCache
@@ -78,47 +78,65 @@ def ordered(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
     def passages(job: Job) -> int:
         try:
             dataset = datasets.take(job.data, job.limit)
-            found = _cost(job, dataset)
+            cost = _cost(job, dataset)
         except Exception:
             return 0
-        return sum(len(_split(dataset, name)) for name in found.splits) + found.passes + UPDATE * found.updates
+        return sum(len(_split(dataset, name)) for name in cost.splits) + cost.passes + UPDATE * cost.updates
 
     return sorted(jobs, key=passages)
 
 
 def problems_of(jobs: Sequence[Job], datasets: DatasetCache) -> dict[int, str]:
     """What asking for the cost of jobs raised, by their numbers. Data that does not open is told when they are run."""
-    found: dict[int, str] = {}
+    problems: dict[int, str] = {}
     for number, job in enumerate(jobs):
         dataset = None
         try:
             dataset = datasets.take(job.data, job.limit)
             _cost(job, dataset)
         except Exception as error:
-            found.update({number: told(error)} if dataset else {})
-    return found
+            problems.update({number: error_text(error)} if dataset else {})
+    return problems
 
 
 def forecast(jobs: Sequence[Job], candidate: Candidate, datasets: DatasetCache, bench: Bench) -> list[Estimate]:
     """An estimate of each job, whose data must be here; features that are kept or another job extracts cost nothing."""
+    try:
+        candidate = candidate.built() if jobs else candidate
+    except Exception as error:
+        return [Estimate(candidate.name, job, 0, 0.0, 0, error_text(error)) for job in jobs]
     speeds: dict[tuple[str, int | None], Speed] = {}
+    widths: dict[str, int] = {}
     extracted: set[str] = set()
-    found: list[Estimate] = []
+    estimates: list[Estimate] = []
     for job in jobs:
         stopping.check()
         try:
             dataset = datasets.take(job.data, job.limit)
             if (job.data, job.limit) not in speeds:
                 speeds[job.data, job.limit] = measured(candidate, dataset.train, bench)
-            speed, need, images = speeds[job.data, job.limit], _cost(job, dataset), 0
+            need, images = _cost(job, dataset), 0
+            speed = _of_reading(speeds[job.data, job.limit], need, widths, candidate, (dataset, bench))
             for name in need.splits:
                 kept = place(candidate, _split(dataset, name), bench.cache, need.reading)
                 images += 0 if kept.exists() or kept.name in extracted else len(_split(dataset, name))
                 extracted.add(kept.name)
-            found.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
+            estimates.append(_estimate(job, candidate, need, images, speed, (dataset, bench)))
         except Exception as error:
-            found.append(Estimate(candidate.name, job, 0, 0.0, 0, told(error)))
-    return found
+            estimates.append(Estimate(candidate.name, job, 0, 0.0, 0, error_text(error)))
+    return estimates
+
+
+def _of_reading(
+    speed: Speed, need: JobCost, widths: dict[str, int], candidate: Candidate, where: tuple[Dataset, Bench]
+) -> Speed:
+    """The speed with as many features as the job takes of an image; `widths` keeps what was found by a look at one."""
+    if need.reading.layer == POOLED:
+        return speed
+    key = settings.canonical_json(need.reading.identity)
+    if key not in widths:
+        widths[key] = width(candidate, where[0].train, where[1].runtime, need.reading)
+    return replace(speed, width=widths[key])
 
 
 def _estimate(
@@ -165,13 +183,13 @@ def measured(candidate: Candidate, images: LabeledImages, bench: Bench) -> Speed
 
     hooks = [part.register_forward_hook(note) for part in backbone.modules() if not list(part.children())]
     with evaluating(backbone):
-        width = forward(backbone, views[:1]).shape[1]
+        features = forward(backbone, views[:1]).shape[1]
         for hook in hooks:
             hook.remove()
         compute = fastest(lambda: forward(backbone, views), device, 2) / len(chosen)
     square = torch.ones(SIDE, SIDE, device=device)
     multiply = fastest(lambda: square @ square, device, 2) / SIDE**3
-    return Speed(load, compute, multiply, sum(outputs), width)
+    return Speed(load, compute, multiply, sum(outputs), features)
 
 
 def lines(estimates: Sequence[Estimate]) -> list[str]:

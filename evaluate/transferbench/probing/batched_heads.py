@@ -14,7 +14,7 @@ from transferbench import stopping
 from transferbench.data.loading import shuffled
 from transferbench.errors import UserError
 from transferbench.features.extraction import FeatureSet
-from transferbench.metrics import top_k_hits
+from transferbench.metrics import DIVERGED, top_k_hits
 from transferbench.probing.fit import FitContext
 from transferbench.probing.probe import Epoch, Fitted, Probe, initial
 from transferbench.runtime import Runtime
@@ -165,7 +165,8 @@ def fit(seen: HeadInputs, test: FeatureSet, setting: Setting, rule: Rule, seed: 
         loss, train_top1 = (float(x) for x in heads.epoch(number))
         if not math.isfinite(loss):
             raise UserError(
-                f"The training loss became {loss} in epoch {number + 1}. Lower the learning rate, {setting[0]}."
+                f"The training loss became {loss} in epoch {number + 1}. Lower the learning rate, {setting[0]}. If "
+                f"that is of no use, {DIVERGED}"
             )
         hits = top_k_hits(heads.logits(shown).cpu().numpy(), test.labels, 1)
         curve.append(Epoch(number + 1, loss, train_top1, 100 * float(hits.mean())))

@@ -29,7 +29,7 @@ def passes(
             place.cache,
             place.runtime,
             place.workers,
-            recipe.precision,
+            recipe.reading,
             place.report,
         )
         for epoch in range(count)

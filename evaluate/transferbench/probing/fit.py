@@ -22,7 +22,7 @@ from transferbench.data.transforms import training
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, evaluating, extract, stream, width
 from transferbench.features.spec import forward
-from transferbench.metrics import top_k_hits
+from transferbench.metrics import DIVERGED, top_k_hits
 from transferbench.probing.probe import Epoch, Fitted, Probe, Tuning, initial
 from transferbench.runtime import Runtime, seeded
 from transferbench.runtime.sync_batchnorm import synchronize
@@ -102,7 +102,7 @@ class _Fitting:
         self.runtime = context.runtime
         self.identity = _identity(candidate, train, test, recipe, seed)
         candidate.backbone.to(self.runtime.device)
-        features = width(candidate, test, self.runtime)
+        features = width(candidate, test, self.runtime, recipe.reading)
         self.head = initial(features, len(train.info.classes), seed).to(self.runtime.device)
         groups = [{"params": list(self.head.parameters()), "base": recipe.lr_head * recipe.batch_size / 256}]
         self.tuned = isinstance(recipe, Tuning)
@@ -131,7 +131,7 @@ class _Fitting:
         if not math.isfinite(loss):
             raise UserError(
                 f"The training loss became {loss} in epoch {epoch + 1}. Lower the learning rates: lr_head is "
-                f"{self.recipe.lr_head} for 256 images."
+                f"{self.recipe.lr_head} for 256 images. If that is of no use, {DIVERGED}"
             )
         return loss, 100 * hits
 
@@ -140,7 +140,7 @@ class _Fitting:
         with torch.no_grad():
             if not self.tuned:
                 return self.head(self._frozen_test_features).cpu().numpy()
-            seen = stream(self.candidate, self.test, self.runtime, self.context.workers, self.recipe.precision)
+            seen = stream(self.candidate, self.test, self.runtime, self.context.workers, self.recipe.reading)
             share = [self.head(features).cpu().numpy() for _, features in seen]
             return np.concatenate([part for parts in self.runtime.gather_objects(share) for part in parts])
 
@@ -148,7 +148,7 @@ class _Fitting:
     def _frozen_test_features(self) -> Float32[Tensor, "n d"]:
         context = self.context
         features = extract(
-            self.candidate, self.test, context.cache, context.runtime, context.workers, self.recipe.precision
+            self.candidate, self.test, context.cache, context.runtime, context.workers, self.recipe.reading
         )
         return torch.from_numpy(np.array(features.features)).to(context.runtime.device)
 
@@ -179,7 +179,7 @@ class _Fitting:
         images, labels = batch.views[0].to(self.runtime.device), batch.labels.to(self.runtime.device)
         backbone = self.candidate.backbone
         with nullcontext() if self.tuned else evaluating(backbone):
-            features = forward(backbone, images, self.recipe.precision)
+            features = forward(backbone, images, self.recipe.reading)
         logits = self.head(features)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         self.optimizer.zero_grad()

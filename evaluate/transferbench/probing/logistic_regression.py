@@ -9,6 +9,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from transferbench import stopping
+from transferbench.errors import UserError
+from transferbench.metrics import DIVERGED
 
 BLOCK = 2**20
 """How many numbers of the features are worked on together: few enough to be in the cache when they are read again."""
@@ -54,10 +56,20 @@ class Problem:
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n d"], labels: Int64[Tensor, "n"]) -> "Problem":
-        """The problem of some features, which must have at least two classes."""
+        """The problem of some features, which must have at least two classes.
+
+        Raises:
+            UserError: when their squares are not finite in float32.
+        """
         few = rows[:: max(1, len(rows) // (PER_COLUMN * rows.shape[1]))].float()
         few = torch.cat([few, few.new_ones(len(few), 1)], 1)
-        return cls(rows, labels, int(labels.max()) + 1, (few.T @ few).double() / len(few))
+        moments = (few.T @ few).double() / len(few)
+        if not bool(moments.isfinite().all()):
+            raise UserError(
+                f"The squares of the features, of which the largest is {float(rows.abs().max()):.3g}, are not finite "
+                f"in float32. Expected smaller ones: {DIVERGED}"
+            )
+        return cls(rows, labels, int(labels.max()) + 1, moments)
 
     def fit(self, strength: float, tolerance: float, most: int) -> Fit:
         """The minimum for C = `strength`: no component of the gradient above `tolerance`, or `most` steps taken."""
@@ -92,8 +104,13 @@ class Problem:
         """
         bound = self.moments * (0.25 if self.classes == 2 else 0.5)
         bound.diagonal()[:-1].add_(penalty)
-        bound.diagonal().add_(1e-7 * float(bound.diagonal().mean()) + 1e-300)
-        factor = torch.linalg.cholesky(bound)
+        ridge = 1e-7 * float(bound.diagonal().mean()) + 1e-300
+        bound.diagonal().add_(ridge)
+        factor, failed = torch.linalg.cholesky_ex(bound)
+        while failed:  # Moments were rounded, by more where few directions hold almost all of them.
+            bound.diagonal().add_(9 * ridge)
+            ridge *= 10
+            factor, failed = torch.linalg.cholesky_ex(bound)
         return lambda gradient: torch.cholesky_solve(gradient.T, factor).T
 
 

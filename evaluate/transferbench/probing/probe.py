@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 
 from transferbench import optim
-from transferbench.features.spec import Precision
+from transferbench.features.spec import FeatureSpec, LaterFeatureSpec, Precision, feature_spec
 from transferbench.settings import Settings
 
 Schedule = Literal["cosine", "cosine_by_epoch", "step", "constant"]
@@ -50,6 +50,11 @@ class Probe(Settings):
             raise ValueError(f"decay_at={self.decay_at} must be fractions of the run, between 0 and 1")
         return self
 
+    @property
+    def reading(self) -> FeatureSpec:
+        """What the head is trained on: the backbone's output."""
+        return feature_spec(self.precision)
+
     def build_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer of some groups of parameters, whose learning rates are set before each step.
 
@@ -74,6 +79,15 @@ class Probe(Settings):
                 return optim.stepwise(epoch, [round(part * self.epochs) for part in self.decay_at], self.decay_by)
             case "constant":
                 return 1.0
+
+
+class FrozenProbe(LaterFeatureSpec, Probe):
+    """How a head is trained on features of a frozen backbone, which may be of any layer."""
+
+    @property
+    def reading(self) -> FeatureSpec:
+        """What the settings say."""
+        return self
 
 
 class Tuning(Probe):

@@ -1,24 +1,18 @@
 """Results as files: a record each, collections of them, archives, and what papers report."""
 
-from transferbench.records.record import (
+from transferbench.records.files import (
     ARTIFACTS,
-    CHECKSUM,
     LEADERBOARD,
     RECORDS,
     UNFINISHED,
-    Artifact,
     DamagedRecordError,
-    Record,
-    Score,
-    identity,
-    now,
     path_of,
-    protocol_sha256,
     read,
     read_all,
     uncollected,
     write,
 )
+from transferbench.records.record import CHECKSUM, Artifact, Record, Score, identity, now, protocol_sha256
 
 __all__ = [
     "ARTIFACTS",

@@ -21,8 +21,8 @@ def arrays(content: bytes) -> dict[str, np.ndarray]:
             stated = sum(member.file_size for member in members.infolist())
         if stated > LARGEST:
             raise ValueError(f"it states {stated:,} bytes, and more than {LARGEST:,} are not read")
-        with np.load(io.BytesIO(content), allow_pickle=False) as found:
-            return {name: _whole(found[name]) for name in found}
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: _whole(archive[name]) for name in archive}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, LookupError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"it is no whole file of arrays ({error})") from None
     except MemoryError:
@@ -35,15 +35,15 @@ def _whole(array: object) -> np.ndarray:
     return array
 
 
-def classes(found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def classes(by_name: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and predictions, one whole number a test image.
 
     Raises:
         ValueError: when there are none, or they are something else.
     """
-    if not {"labels", "predictions"} <= set(found):
-        raise ValueError(f"it does not hold one class per image: {', '.join(found)}")
-    labels, predictions = found["labels"], found["predictions"]
+    if not {"labels", "predictions"} <= set(by_name):
+        raise ValueError(f"it does not hold one class per image: {', '.join(by_name)}")
+    labels, predictions = by_name["labels"], by_name["predictions"]
     if labels.ndim != 1 or labels.shape != predictions.shape or {labels.dtype.kind, predictions.dtype.kind} - set("iu"):
         raise ValueError(f"its labels {labels.shape} and predictions {predictions.shape} are not one class per image")
     return labels, predictions

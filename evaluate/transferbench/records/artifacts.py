@@ -8,7 +8,7 @@ from transferbench import state
 from transferbench.records import ARTIFACTS, Artifact, Record
 
 
-def keep(found: Mapping[str, Path], folder: Path, record: Record) -> dict[str, Artifact]:
+def keep(files: Mapping[str, Path], folder: Path, record: Record) -> dict[str, Artifact]:
     """Copies of some files beside the records in an output folder, by name.
 
     Raises:
@@ -16,7 +16,7 @@ def keep(found: Mapping[str, Path], folder: Path, record: Record) -> dict[str, A
     """
     place = Path(ARTIFACTS, record.digest[:12], f"{record.dataset}.{record.task}.{record.identity[:12]}")
     kept = {}
-    for name, source in found.items():
+    for name, source in files.items():
         content = source.read_bytes()
         target = place / f"{name}{source.suffix}"
         state.write(folder / target, content)

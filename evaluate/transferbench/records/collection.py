@@ -27,13 +27,13 @@ class Collection:
     """What was found.
 
     Attributes:
-        found: one for each experiment and candidate's name.
+        stored: one for each experiment and candidate's name.
         unreadable: why each of the other JSON files is no record.
         notes: experiments of which there were several results that differ.
         damaged: those of `unreadable` that are records of ours, edited, cut short or of a later version.
     """
 
-    found: tuple[StoredRecord, ...]
+    stored: tuple[StoredRecord, ...]
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Collection:
     @property
     def records(self) -> list[Record]:
         """The records alone."""
-        return [each.record for each in self.found]
+        return [each.record for each in self.stored]
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def opened(paths: Sequence[Path], without: Sequence[Path] = ()) -> Iterator[Coll
         UserError: when a path is not there, or an archive was changed.
     """
     with ExitStack() as stack:
-        found: list[StoredRecord] = []
+        stored: list[StoredRecord] = []
         unreadable: list[str] = []
         damaged: list[str] = []
         for path in distinct(paths):
@@ -69,11 +69,11 @@ def opened(paths: Sequence[Path], without: Sequence[Path] = ()) -> Iterator[Coll
                 if inner and inner & set(file.resolve().parents):
                     continue
                 if isinstance(each, Record):
-                    found.append(StoredRecord(each, output_of(file)))
+                    stored.append(StoredRecord(each, output_of(file)))
                 else:
                     unreadable.append(str(each).replace(str(folder), str(path)))
                     damaged += unreadable[-1:] if isinstance(each, records.DamagedRecordError) else []
-        yield replace(merged(found, unreadable), damaged=tuple(damaged))
+        yield replace(merged(stored, unreadable), damaged=tuple(damaged))
 
 
 def distinct(paths: Sequence[Path]) -> list[Path]:
@@ -108,10 +108,10 @@ def _read(path: Path) -> Iterable[tuple[Path, Record | ValueError]]:
         return [(path, error)]
 
 
-def merged(found: Sequence[StoredRecord], unreadable: Sequence[str]) -> Collection:
+def merged(stored: Sequence[StoredRecord], unreadable: Sequence[str]) -> Collection:
     """One result for each experiment and name, by the rule of `opened`."""
     alike: dict[object, list[StoredRecord]] = defaultdict(list)
-    for each in found:
+    for each in stored:
         alike[_run_of(each.record, experiment(each.record))].append(each)
     kept: list[StoredRecord] = []
     notes: list[str] = []

@@ -52,8 +52,8 @@ def words_apart(groups: Sequence[Sequence[Record]]) -> list[str]:
         lambda group: min(record.digest for record in group)[:LETTERS],
         lambda group: mark(group[0])[:LETTERS],
     )
-    found = [[way(group) for group in groups] for way in ways]
-    return next((words for words in found if len(set(words)) == len(words)), found[-1])
+    by_way = [[way(group) for group in groups] for way in ways]
+    return next((words for words in by_way if len(set(words)) == len(words)), by_way[-1])
 
 
 def mark(record: Record) -> str:
@@ -68,14 +68,14 @@ def answers_to(group: Sequence[Record], word: str) -> bool:
     return begins or word == group[0].card.architecture.name
 
 
-def computations(found: Iterable[Record], metric: str) -> list[Record]:
+def computations(records: Iterable[Record], metric: str) -> list[Record]:
     """One record for each computation of a score, of finished records of one experiment, in their order.
 
     The same computation is one network with one seed or, where the seed cannot change the score, one network. Where
     nobody said whether it can, it cannot if all that two seeds gave is the same to the bit: scores and files. Of the
     same ones that written last counts.
     """
-    listed = list(found)
+    listed = list(records)
     networks: dict[tuple[str, str], dict[int, Record]] = defaultdict(dict)
     for record in sorted(listed, key=lambda record: (record.written, record.record_sha256)):
         networks[record.digest, network(record.card)][record.seed] = record

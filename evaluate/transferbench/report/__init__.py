@@ -61,7 +61,7 @@ def build(
     Raises:
         UserError: for a condition that cannot be read, or when no record fulfills them all.
     """
-    folders = {each.record.record_sha256: each.out for each in there.found}
+    folders = {each.record.record_sha256: each.out for each in there.stored}
     library = Library(folders, sources.data_root, sources.cache, sources.with_images)
     board = tables.leaderboard(
         there.records, choice, len(there.unreadable), lambda record: comparison.hits(record, library.folder(record))

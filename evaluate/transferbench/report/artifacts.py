@@ -26,9 +26,9 @@ def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], I
     Raises:
         MissingError: when they were not kept, or are not what was.
     """
-    found = _arrays(record, "predictions", folder)
+    by_name = _arrays(record, "predictions", folder)
     try:
-        return arrays.classes(found)
+        return arrays.classes(by_name)
     except ValueError:
         raise MissingError(
             f"{_what(record)}: its predictions do not hold one class per image.", again(record)

@@ -15,7 +15,7 @@ MOST = 200
 
 
 @dataclass(frozen=True)
-class Told:
+class Curve:
     """What a run of a task told of its epochs, or of its iterations."""
 
     label: str
@@ -27,23 +27,23 @@ def panel(subject: Subject, library: Library) -> Panel:
     figures: list[Chart] = []
     missing: list[MissingError] = []
     for dataset, records in by_dataset(each for each in subject.records if "curve" in each.artifacts).items():
-        told = []
+        runs = []
         for record in records:
             try:
                 lines = artifacts.curve(record, library.folder(record))
-                told.append(Told(record.label, [{**line, TOTAL: _total(line)} for line in lines]))
+                runs.append(Curve(record.label, [{**line, TOTAL: _total(line)} for line in lines]))
             except MissingError as reason:
                 missing.append(reason)
-        figures += [*_charts(subject, dataset, told)] if told else []
+        figures += [*_charts(subject, dataset, runs)] if runs else []
     if not figures and not missing:
         command = artifacts.with_task(subject.records, "linear")
         missing.append(MissingError("No head was trained epoch by epoch.", command))
     return Panel(TITLE, tuple(figures), tuple(missing))
 
 
-def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]:
+def _charts(subject: Subject, dataset: str, runs: list[Curve]) -> Iterator[Chart]:
     name = subject.row.name
-    tested, trained = _series(told, "test_top1", "line"), _series(told, "train_top1", "dashed")
+    tested, trained = _series(runs, "test_top1", "line"), _series(runs, "train_top1", "dashed")
     if tested or trained:
         yield Chart(
             f"{subject.key}-accuracy-{slug(dataset)}",
@@ -53,7 +53,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
             Axis("top-1 accuracy, %"),
             (*tested, *trained),
         )
-    if losses := _series(told, "loss", "line"):
+    if losses := _series(runs, "loss", "line"):
         yield Chart(
             f"{subject.key}-loss-{slug(dataset)}",
             f"{dataset}: training loss of the heads",
@@ -62,7 +62,7 @@ def _charts(subject: Subject, dataset: str, told: list[Told]) -> Iterator[Chart]
             Axis("cross-entropy"),
             losses,
         )
-    if losses := _series(told, TOTAL, "line", "iteration"):
+    if losses := _series(runs, TOTAL, "line", "iteration"):
         yield Chart(
             f"{subject.key}-detector-loss-{slug(dataset)}",
             f"{dataset}: training loss of the detectors",
@@ -78,14 +78,14 @@ def _total(line: dict[str, float]) -> float:
     return sum((value for key, value in line.items() if key.startswith("loss_")), 0.0)
 
 
-def _series(told: list[Told], key: str, style: Style, time: str = "epoch") -> tuple[Series, ...]:
+def _series(every: list[Curve], key: str, style: Style, time: str = "epoch") -> tuple[Series, ...]:
     """A line a run; runs of one task share a color, and the first of them stands in the legend."""
-    labels, series = list(dict.fromkeys(each.label for each in told)), []
-    for each in told:
+    labels, series = list(dict.fromkeys(each.label for each in every)), []
+    for each in every:
         points = [(line[time], line[key]) for line in each.lines if key in line and time in line]
         points = points[:: max(1, -(-len(points) // MOST))]
         is_named = style == "line" and not any(other.color == labels.index(each.label) for other in series)
-        runs = sum(other.label == each.label for other in told)
+        runs = sum(other.label == each.label for other in every)
         name = several(each.label, runs) if is_named else ""
         if points:
             xs, ys = zip(*points, strict=True)

@@ -37,11 +37,11 @@ def _pictures(subject: Subject, record: Record, library: Library) -> Pictures:
     library.spend(len(content), subject.row.name, record.dataset)
     runs = f", seed {record.seed}" if record.seed else ""
     scores = [score for name in SCORES if (score := record.score(name))]
-    told = ", ".join(f"{score.metric.replace('_', ' ').replace('ap', 'AP')} {score.value:.2f}" for score in scores)
+    values = ", ".join(f"{score.metric.replace('_', ' ').replace('ap', 'AP')} {score.value:.2f}" for score in scores)
     return Pictures(
         f"{subject.key}-detections-{slug(record.dataset)}-{slug(record.label)}-{record.seed}",
         f"{record.dataset}: {record.label}{runs}",
-        f"{subject.row.name}. Evenly spaced test images with their detections. {told[:1].upper()}{told[1:]}.",
+        f"{subject.row.name}. Evenly spaced test images with their detections. {values[:1].upper()}{values[1:]}.",
         content,
     )
 

@@ -52,7 +52,7 @@ def result(record: Record) -> Result:
         seed=str(record.seed) if pretrained is None else f"{pretrained}, {record.seed}",
         images=f"{score.n:,}" if score else "",
         protocol=record.protocol_sha256,
-        settings=(*((name, told(value)) for name, value in record.config.items()), *_data(record)),
+        settings=(*((name, readable(value)) for name, value in record.config.items()), *_data(record)),
         scores=tuple((each.metric, f"{each.value:.4g} {each.unit}".strip()) for each in record.scores),
         record=record.record_sha256,
         written=record.written,
@@ -82,19 +82,19 @@ def environments(records: Sequence[Record]) -> list[Facts]:
     return [Facts(_where(group), tuple(_environment(group[0]))) for group in groups.values()]
 
 
-def told(value: Any) -> str:
+def readable(value: Any) -> str:
     """A setting's value as one reads it."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
-        return ", ".join(map(told, value))
+        return ", ".join(map(readable, value))
     return "none" if value is None else json.dumps(value)
 
 
 def _weights(record: Record) -> Facts:
     report, card, origin = record.load_report, record.card, record.card.origin
-    arguments = ", ".join(f"{name} {told(value)}" for name, value in card.architecture.arguments.items())
-    shown = ", ".join(f"{name} {told(value)}" for name, value in card.preprocess.model_dump(mode="json").items())
+    arguments = ", ".join(f"{name} {readable(value)}" for name, value in card.architecture.arguments.items())
+    shown = ", ".join(f"{name} {readable(value)}" for name, value in card.preprocess.model_dump(mode="json").items())
     lost = [
         f"{len(names)}, {reason}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         for reason, names in report.dropped.items()
@@ -109,7 +109,7 @@ def _weights(record: Record) -> Facts:
         ("stated", "; ".join(report.overridden)),
         ("architecture", f"{card.architecture.name} ({card.architecture.family}: {arguments})"),
         ("preprocessing", shown),
-        *((name, told(value)) for name, value in origin.model_dump(mode="json").items() if value is not None),
+        *((name, readable(value)) for name, value in origin.model_dump(mode="json").items() if value is not None),
     ]
     seed = "" if origin.seed is None else f", pretrained with seed {origin.seed}"
     return Facts(f"Weights {record.digest[:12]}{seed}", tuple((name, value) for name, value in pairs if value))
@@ -121,9 +121,11 @@ def _environment(record: Record) -> list[tuple[str, str]]:
         if name == "command" and isinstance(value, list):
             parts.append((name, shlex.join(map(str, value))))
         elif isinstance(value, dict):
-            parts.append((name, ", ".join(f"{key} {told(each)}" for key, each in value.items() if each is not None)))
+            parts.append(
+                (name, ", ".join(f"{key} {readable(each)}" for key, each in value.items() if each is not None))
+            )
         else:
-            parts.append((name, told(value)))
+            parts.append((name, readable(value)))
     return parts
 
 

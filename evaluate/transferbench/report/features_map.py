@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int64
 
-from transferbench.features.spec import FeatureSpec
+from transferbench.features.spec import FeatureSpec, spec_of
 from transferbench.records import Record
 from transferbench.report import artifacts
 from transferbench.report.charts import Axis, Chart, MissingError, Panel, Series
@@ -43,9 +43,7 @@ def read_by(record: Record) -> FeatureSpec | None:
     """What a record's task took from the backbone; None when it did not read the test images' features."""
     if record.task not in ("spectrum", "knn", "logistic"):
         return None
-    return FeatureSpec.model_validate(
-        {name: record.config[name] for name in FeatureSpec.model_fields if name in record.config}
-    )
+    return spec_of(record.config)
 
 
 def project(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 2"]:

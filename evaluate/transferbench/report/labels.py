@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 def beside(points: Sequence[tuple[float, float, str]], width: float, height: float) -> list[Word]:
     """A place for the text of each point (x, y, text): right, left, above or below it, where it covers least."""
     dots: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in points]
-    taken: list[Box] = []
+    placed: list[Box] = []
     words = []
     for x, y, text in points:
         half = len(text) * GLYPH / 2
@@ -41,9 +41,9 @@ def beside(points: Sequence[tuple[float, float, str]], width: float, height: flo
             (x - APART - half, y + APART + LINE / 2),
         ]
         boxes = [(a - half, b - LINE + 3, a + half, b + 3) for a, b in sides]
-        costs = [_cost(box, dots, taken, (width, height)) for box in boxes]
+        costs = [_cost(box, dots, placed, (width, height)) for box in boxes]
         best = costs.index(min(costs))
-        taken.append(boxes[best])
+        placed.append(boxes[best])
         words.append(Word(text, *sides[best]))
     return words
 

@@ -54,15 +54,15 @@ class Library:
         """
         try:
             datasets = self._datasets.setdefault(record.split, DatasetCache(self.data_root, record.split))
-            found = datasets.take(located(record.dataset, self.data_root), record.limit)
+            dataset = datasets.take(located(record.dataset, self.data_root), record.limit)
         except UserError as error:
             raise MissingError(f"The images of {record.dataset} were not found. {error}") from None
-        if {images.split: images.fingerprint for images in (found.train, found.test)} != record.data_fingerprint:
+        if {images.split: images.fingerprint for images in (dataset.train, dataset.test)} != record.data_fingerprint:
             raise MissingError(
                 f"{record.dataset} in {self.data_root} is not the data that {record.candidate} was evaluated on.",
                 "evaluate report --data-root FOLDER",
             )
-        return found
+        return dataset
 
     def features(self, record: Record, images: LabeledImages, asked: Precision | FeatureSpec) -> FeatureSet:
         """The features of some images as a record's checkpoint sees them.
@@ -71,12 +71,12 @@ class Library:
             MissingError: when they are not in the cache.
         """
         without_weights = Candidate(record.candidate, nn.Identity(), record.card, record.digest, record.load_report)
-        found = features.cached(without_weights, images, self.cache, asked)
-        if found is None:
+        kept = features.cached(without_weights, images, self.cache, asked)
+        if kept is None:
             raise MissingError(
                 f"The features of {record.dataset}'s {images.split} images are not in {self.cache}.", again(record)
             )
-        return found
+        return kept
 
     def spend(self, size: int, name: str, dataset: str) -> None:
         """Take some bytes for the images of a checkpoint from what is left for the page.

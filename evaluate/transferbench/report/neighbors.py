@@ -8,6 +8,7 @@ from PIL import Image
 
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
+from transferbench.features.spec import spec_of
 from transferbench.neighbors import Neighbors, search
 from transferbench.records import Record
 from transferbench.report import artifacts
@@ -64,7 +65,7 @@ def thumbnail(image: Image.Image) -> bytes:
 
 def _gallery(subject: Subject, dataset: str, record: Record, library: Library) -> Gallery:
     split = library.dataset(record)
-    asked = record.config.get("precision", "float32")
+    asked = spec_of(record.config)
     bank = library.features(record, split.train, asked).features
     tested = library.features(record, split.test, asked).features
     queries = chosen(split.test.labels)

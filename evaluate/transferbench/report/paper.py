@@ -106,24 +106,24 @@ def _power(text: str) -> str:
     return f"$10^{{{exponent}}}$" if e and not base else text
 
 
-def _matrix(found: Matrix, sheet: "Sheet") -> None:
-    count = len(found.classes)
+def _matrix(matrix: Matrix, sheet: "Sheet") -> None:
+    count = len(matrix.classes)
     sheet.set_size_inches(max(SIZE[0], 0.32 * min(count, 25)), max(SIZE[1], 0.28 * min(count, 25)))
     axes = sheet.subplots()
-    axes.imshow(found.shares(), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(matrix.shares(), cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="taken for", ylabel="true")
     axes.spines[:].set_visible(False)
     if count > 25:
         return
-    axes.set_xticks(range(count), map(_plain, found.classes), rotation=90)
-    axes.set_yticks(range(count), map(_plain, found.classes))
-    for i, line in enumerate(found.shares()):
+    axes.set_xticks(range(count), map(_plain, matrix.classes), rotation=90)
+    axes.set_yticks(range(count), map(_plain, matrix.classes))
+    for i, line in enumerate(matrix.shares()):
         for j, share in enumerate(line):
-            if found.counts[i, j]:
+            if matrix.counts[i, j]:
                 axes.text(
                     j,
                     i,
-                    str(found.counts[i, j]),
+                    str(matrix.counts[i, j]),
                     ha="center",
                     va="center",
                     fontsize=5,
@@ -131,21 +131,21 @@ def _matrix(found: Matrix, sheet: "Sheet") -> None:
                 )
 
 
-def _gallery(found: Gallery, sheet: "Sheet") -> None:
-    wide = 1 + max(len(near) for _, near in found.lines)
-    sheet.set_size_inches(0.62 * wide, 0.78 * len(found.lines))
-    grid = sheet.subplots(len(found.lines), wide, squeeze=False)
+def _gallery(gallery: Gallery, sheet: "Sheet") -> None:
+    wide = 1 + max(len(near) for _, near in gallery.lines)
+    sheet.set_size_inches(0.62 * wide, 0.78 * len(gallery.lines))
+    grid = sheet.subplots(len(gallery.lines), wide, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for line, (query, near) in zip(grid, found.lines, strict=True):
+    for line, (query, near) in zip(grid, gallery.lines, strict=True):
         for place, (axes, each) in enumerate(zip(line, (query, *near), strict=False)):
             mark = ("" if place == 0 else "✓ " if each.is_right else "✗ ") + each.label
             axes.imshow(opened(each.content))
             axes.set_title(_plain(mark), fontsize=5, pad=2)
 
 
-def _pictures(found: Pictures, sheet: "Sheet") -> None:
-    image = opened(found.content)
+def _pictures(pictures: Pictures, sheet: "Sheet") -> None:
+    image = opened(pictures.content)
     sheet.set_size_inches(WIDE, WIDE * image.height / image.width)
     axes = sheet.subplots()
     axes.imshow(image)

@@ -17,11 +17,11 @@ CORRELATED = 4
 
 def charts(board: Leaderboard) -> dict[str, list[Chart]]:
     """By measure of rank, a chart for each protocol it was taken under and each accuracy on the same data set."""
-    taken = [column for column in board.columns if column.task == "spectrum"]
+    spectra = [column for column in board.columns if column.task == "spectrum"]
     accuracies = [column for column in board.columns if column.unit == "%" and column.task != "spectrum"]
     by_dataset: dict[str, list[Chart]] = {}
     for measure, name in MEASURES.items():
-        for spectrum in dict.fromkeys((column.dataset, column.protocol_sha256) for column in taken):
+        for spectrum in dict.fromkeys((column.dataset, column.protocol_sha256) for column in spectra):
             for accuracy in accuracies:
                 if accuracy.dataset == spectrum[0]:
                     by_dataset.setdefault(name, []).extend(_chart(board, measure, name, spectrum[1], accuracy))
@@ -60,7 +60,7 @@ def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy:
     if len(placed["candidate"]) + len(placed["control"]) < LEAST:
         return
     rho = correlation([(x, y) for x, y, _ in placed["candidate"]])
-    told = (
+    correlated = (
         f" Spearman's rank correlation over the {len(placed['candidate'])} checkpoints: {rho:.2f}."
         if rho is not None
         else ""
@@ -69,7 +69,7 @@ def _chart(board: Leaderboard, measure: str, name: str, protocol: str, accuracy:
     yield Chart(
         f"rank-{slug(accuracy.dataset)}-{slug(measure)}-{slug(accuracy.label)}",
         f"{accuracy.dataset}: {name} against {accuracy.label}",
-        f"One point per checkpoint, the mean over its runs.{told}{hollow}",
+        f"One point per checkpoint, the mean over its runs.{correlated}{hollow}",
         Axis(f"{name} of the features"),
         Axis(f"{accuracy.label}, %"),
         tuple(_series(each, kind) for kind, each in placed.items() if each),

@@ -52,10 +52,10 @@ def by_dataset(records: Iterable[Record]) -> dict[str, list[Record]]:
     return grouped
 
 
-def free(name: str, taken: Container[str]) -> str:
+def free(name: str, used: Container[str]) -> str:
     """The name, with the first number behind it that is not taken when it is."""
     numbered = (f"{name}-{i}" for i in count(2))
-    return name if name not in taken else next(each for each in numbered if each not in taken)
+    return name if name not in used else next(each for each in numbered if each not in used)
 
 
 def slug(text: str) -> str:

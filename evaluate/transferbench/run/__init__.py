@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from transferbench import records, renamed, runtime, stopping
 from transferbench.checkpoints import Candidate
-from transferbench.errors import UserError, told
+from transferbench.errors import UserError, error_text
 from transferbench.plugins import recorded
 from transferbench.records import Record
 from transferbench.run import scratch
@@ -31,8 +31,8 @@ class Output:
 
     def finished(self) -> dict[str, Record]:
         """What need not run again, by identity."""
-        found = (record for _, record in records.read_all(self.records) if isinstance(record, Record))
-        return {} if self.again else {record.identity: record for record in found if record.status == "ok"}
+        readable = (record for _, record in records.read_all(self.records) if isinstance(record, Record))
+        return {} if self.again else {record.identity: record for record in readable if record.status == "ok"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,13 @@ def run(
 
     A job that is finished in `output` yields its old record under the candidate's present name. Data that is not here
     gives a skipped record; data that is here and cannot be opened, and an error in a task, give a failed one, as do
-    `problems`: what planning the job of that number raised. All of them are tried again on the next call.
+    `problems`: what planning the job of that number raised. All of them are tried again on the next call. A candidate
+    that is not built yet is built for the first job that needs its weights, and let go after the last.
     """
     here = bench.runtime
     environment = {**runtime.environment(), "device": str(here.device), "processes": here.world_size}
     finished = here.gather_objects(output.finished() if output and here.is_main else {})[0]
+    whole: Candidate | str | None = None
     for number, job in enumerate(jobs):
         stopping.check()
         begun = _begun(job, candidate, datasets)
@@ -70,12 +72,28 @@ def run(
         else:
             blank = _blank(job, candidate, begun, environment)
             old, problem = finished.get(blank.identity), (problems or {}).get(number)
-            pending_job = PendingJob(job, candidate, begun, blank)
-            record = _renamed(old, blank) if old else failed(blank, problem) if problem else None
-            if record is None:
-                yield _attempted(pending_job, bench, output)
-                continue
+            if old:
+                record = _renamed(old, blank)
+            elif problem:
+                record = failed(blank, problem)
+            else:
+                whole = whole or _built(candidate, here)
+                if isinstance(whole, Candidate):
+                    yield _attempted(PendingJob(job, whole, begun, blank), bench, output)
+                    continue
+                record = failed(blank, whole)
         yield _kept(record, output, here)
+
+
+def _built(candidate: Candidate, here: runtime.Runtime) -> Candidate | str:
+    """The candidate with its weights, or what kept some process from them."""
+    try:
+        found = candidate.built()
+    except Exception as error:
+        stopping.check()
+        found = error_text(error)
+    problems = here.gather_objects(found if isinstance(found, str) else "")
+    return next(filter(None, problems), found)
 
 
 def _attempted(pending_job: PendingJob, bench: Bench, output: Output | None) -> Record:
@@ -121,7 +139,7 @@ def _begun(job: Job, candidate: Candidate, datasets: DatasetCache) -> Dataset | 
     except UserError as error:
         return Hindrance("failed" if dataset is None and datasets.is_here(job.data) else "skipped", str(error))
     except Exception as error:
-        return Hindrance("failed", told(error))
+        return Hindrance("failed", error_text(error))
     return dataset
 
 

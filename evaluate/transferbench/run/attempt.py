@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferbench import records, stopping
 from transferbench.checkpoints import Candidate
-from transferbench.errors import told
+from transferbench.errors import error_text
 from transferbench.features import repeats
 from transferbench.records import Record, Score
 from transferbench.records.artifacts import keep
@@ -43,19 +43,19 @@ def attempted(pending_job: PendingJob, bench: Bench, folder: Path | None) -> Rec
     started = time.perf_counter()
     with repeats.heard() as texts:
         outcome = _outcome(pending_job, bench)
-    found = _found(outcome, pending_job, folder) if here.is_main and isinstance(outcome, Outcome) else {}
+    fields = _fields(outcome, pending_job, folder) if here.is_main and isinstance(outcome, Outcome) else {}
     seconds = time.perf_counter() - started
-    errors = [text for each in (outcome, found) for text in here.gather_objects(each if isinstance(each, str) else "")]
+    errors = [text for each in (outcome, fields) for text in here.gather_objects(each if isinstance(each, str) else "")]
     notes = pending_job.blank.notes + tuple(here.gather_objects(texts)[0])
     measured = {"notes": notes, "seconds": seconds, "peak_memory_mb": peak_mb(here.device), "written": records.now()}
     if any(errors):
         return failed(pending_job.blank, next(filter(None, errors))).model_copy(update=measured)
     status = {"status": "ok", "frozen": True if TASKS.load(pending_job.job.task).FROZEN else None}
-    kept: Any = here.gather_objects(found)[0]
+    kept: Any = here.gather_objects(fields)[0]
     return pending_job.blank.model_copy(update={**measured, **status, **kept})
 
 
-def _found(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> dict[str, Any] | str:
+def _fields(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> dict[str, Any] | str:
     """What the record of a finished task says, or the error that keeps it from saying it."""
     try:
         scores = _scores(outcome, pending_job.dataset)
@@ -68,7 +68,7 @@ def _found(outcome: Outcome, pending_job: PendingJob, folder: Path | None) -> di
             "artifacts": keep(outcome.artifacts, folder, pending_job.blank) if folder else {},
         }
     except Exception as error:
-        return told(error)
+        return error_text(error)
 
 
 def _scores(outcome: Outcome, dataset: Dataset) -> tuple[Score, ...]:
@@ -97,7 +97,7 @@ def _outcome(pending_job: PendingJob, bench: Bench) -> Outcome | str:
         outcome = with_seeding(outcome, said)
     except Exception as error:
         stopping.check()  # one that a stop led to, such as another process that left, is no failure
-        outcome = told(error)
+        outcome = error_text(error)
     if weights:
         backbone.load_state_dict(weights)
     return outcome

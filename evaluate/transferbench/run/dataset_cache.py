@@ -1,13 +1,14 @@
 """The data sets of a call: each opened once, and what is said where one cannot be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from transferbench.data import LabeledImages, looked_at, open_split
 from transferbench.data.dataset import Dataset, open_dataset
+from transferbench.data.live import LabeledSplits
 from transferbench.data.subsets import limited
-from transferbench.errors import UserError, summary, told
+from transferbench.errors import UserError, error_text, summary
 from transferbench.plugins import is_outside
 
 LIMIT_SEED = 0
@@ -18,11 +19,17 @@ class DatasetCache:
     """The data sets of one call, each opened once.
 
     `split` is the judged one, by default each data set's own; `image_range` what is black and white in images of more
-    than 8 bits a channel.
+    than 8 bits a channel; `live` holds those that were handed over, by their names.
     """
 
-    def __init__(self, root: Path, split: str | None = None, image_range: Sequence[int | float] | None = None) -> None:
-        self.root, self.split, self.image_range = root, split, image_range
+    def __init__(
+        self,
+        root: Path,
+        split: str | None = None,
+        image_range: Sequence[int | float] | None = None,
+        live: Mapping[str, LabeledSplits] | None = None,
+    ) -> None:
+        self.root, self.split, self.image_range, self.live = root, split, image_range, live or {}
         self._opened: dict[tuple[str, int | None], Dataset] = {}
         self._broken: dict[tuple[str, int | None], tuple[Exception, TracebackType | None]] = {}
 
@@ -46,6 +53,8 @@ class DatasetCache:
     def is_here(self, data: str) -> bool:
         """Whether there is a file or folder of that name, whatever is in it."""
         path = Path(data).expanduser()
+        if data in self.live:
+            return True
         if is_outside(data):
             return (self.root / (path.stem if path.suffix == ".py" else data)).exists()
         return path.exists() if "/" in data or path.suffix == ".zip" else (self.root / data).exists()
@@ -73,7 +82,7 @@ class DatasetCache:
             try:
                 sides.add(self.take(name).train.info.image_size)
             except Exception as error:
-                reasons.append(f"{name} cannot be opened: {summary(told(error))}")
+                reasons.append(f"{name} cannot be opened: {summary(error_text(error))}")
         if not sides:
             raise UserError("\n".join(reasons))
         return sides.pop() if len(sides) == 1 else None
@@ -101,6 +110,8 @@ class DatasetCache:
             return Dataset(limited(whole.train, limit, LIMIT_SEED), limited(whole.test, limit, LIMIT_SEED))
 
         def opened(split: str) -> LabeledImages:
-            return looked_at(open_split(data, split, self.root).ranged(self.image_range))
+            live = self.live.get(data)
+            images = live.open_split(split) if live else open_split(data, split, self.root)
+            return looked_at(images.ranged(self.image_range))
 
         return open_dataset(opened, self.split)

@@ -1,11 +1,7 @@
-"""Where the program runs: processes, device, folders, versions. The only reader of environment variables."""
+"""Where the program runs: processes, device, folders. The only reader of environment variables."""
 
-import importlib.metadata
 import os
-import platform
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,29 +15,34 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-from transferbench.errors import UserError, printable
+from transferbench.errors import UserError
 from transferbench.runtime.autograd import applied
 from transferbench.runtime.collectives import Gather, Total, require_equal_rows
 from transferbench.runtime.launch import launch
 from transferbench.runtime.meeting import meeting
+from transferbench.runtime.provenance import REPORTED, environment, version
+
+__all__ = [
+    "REPORTED",
+    "Runtime",
+    "cache_root",
+    "data_root",
+    "detection_folder",
+    "drawn_seed",
+    "environment",
+    "fast_precision",
+    "is_restart",
+    "knn_engine",
+    "process_facts",
+    "seeded",
+    "share_cores",
+    "start",
+    "stop",
+    "version",
+    "worker_count",
+]
 
 T = TypeVar("T")
-
-REPORTED = (
-    "transferbench",
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "pillow",
-    "scikit-learn",
-    "faiss-cpu",
-    "faiss-gpu",
-    "pycocotools",
-    "faster-coco-eval",
-    "detectron2",
-)
-"""The distributions whose versions a number may depend on."""
 
 
 @dataclass(frozen=True)
@@ -213,47 +214,3 @@ def share_cores(workers: int) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, cores - workers))
-
-
-def version(package: str) -> str | None:
-    """The installed version of a distribution, None when it is not there."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def environment() -> dict[str, Any]:
-    """What a number depends on beside its settings: versions, commit, machine, command."""
-    return {
-        "python": platform.python_version(),
-        "packages": {name: installed for name in REPORTED if (installed := version(name))},
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "machine": {
-            "system": platform.platform(),
-            "cpu": _cpu_name(),
-            "cores": len(os.sched_getaffinity(0)),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "command": [printable(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says of the folder this package lies in; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -6,7 +6,8 @@ import socket
 import time
 from typing import Any
 
-import torch.distributed as dist
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.rendezvous import rendezvous
 
 from transferbench.runtime.launch import Launch
 
@@ -22,15 +23,15 @@ def meeting(place: Launch) -> dict[str, Any]:
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
         return {"init_method": place.meet}
-    agents: Any = next(dist.rendezvous("env://"))[0]  # pyright: ignore[reportPrivateImportUsage]
+    agents: Any = next(rendezvous("env://"))[0]
     limit = agents.timeout
     if place.rank == 0:
         host = own_host(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-        own = dist.TCPStore(host, 0, is_master=True, timeout=limit, wait_for_workers=False)  # pyright: ignore[reportPrivateImportUsage]
+        own = TCPStore(host, 0, is_master=True, timeout=limit, wait_for_workers=False)
         agents.set(ADDRESS, f"{host} {own.port}")
         return {"store": own}
     host, port = _answered(agents, time.monotonic() + limit.total_seconds())
-    return {"store": dist.TCPStore(host, port, timeout=limit)}  # pyright: ignore[reportPrivateImportUsage]
+    return {"store": TCPStore(host, port, timeout=limit)}
 
 
 def own_host(agent: str, port: int) -> str:

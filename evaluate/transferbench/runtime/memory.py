@@ -1,9 +1,15 @@
-"""How much memory a piece of work took."""
+"""How much memory there is, and how much a piece of work took."""
 
+import os
 import resource
 import sys
 
 import torch
+
+
+def installed() -> int:
+    """Bytes of main memory that the machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak_mb(device: torch.device) -> float:

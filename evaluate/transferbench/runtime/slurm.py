@@ -105,6 +105,8 @@ def submit(work: Work, request: SlurmRequest, folder: Path) -> str:
         raise UserError("--slurm needs the command sbatch, which is not on this machine. Run it on a login node.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / "job.sh"
+    if path.exists() and not path.is_file():
+        raise UserError(f"Cannot write {path}: no regular file lies there. Remove it, or choose another folder.")
     path.write_text(script(work, request, path))
     done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
     if done.returncode:

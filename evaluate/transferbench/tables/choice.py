@@ -86,10 +86,10 @@ def condition(text: str) -> Callable[[Record], bool]:
     Raises:
         UserError: when it cannot be read or there is no such field.
     """
-    found = CONDITION.fullmatch(text.strip())
-    if not found:
+    match = CONDITION.fullmatch(text.strip())
+    if not match:
         raise UserError(f"Cannot read --where '{text}'. Expected FIELD=PATTERN, FIELD!=PATTERN or FIELD<NUMBER.")
-    name, sign, wanted = found[1], found[2], found[3].strip()
+    name, sign, wanted = match[1], match[2], match[3].strip()
     value = _field(name)
     if sign in COMPARED:
         bound = _number(wanted)
@@ -119,7 +119,7 @@ def _number(value: object) -> float | None:
         return None
 
 
-def filtered(found: Sequence[Record], choice: Choice) -> list[Record]:
+def filtered(records: Sequence[Record], choice: Choice) -> list[Record]:
     """The records that fulfill every condition."""
     conditions = choice.conditions()
-    return [record for record in found if all(holds(record) for holds in conditions)]
+    return [record for record in records if all(holds(record) for holds in conditions)]

@@ -96,10 +96,10 @@ def _entry(cell: Cell, with_count: bool, style: Style) -> GridEntry:
 
 
 def _published(cell: Cell) -> GridEntry:
-    found = cell.reference
-    assert found is not None
-    sign = MINUS if found.difference < 0 else "+"
-    text = f"{found.number.value:g} ({sign}{abs(found.difference):.{DECIMALS}f}, {found.band})"
+    reference = cell.reference
+    assert reference is not None
+    sign = MINUS if reference.difference < 0 else "+"
+    text = f"{reference.number.value:g} ({sign}{abs(reference.difference):.{DECIMALS}f}, {reference.band})"
     return GridEntry(text, is_number=False)
 
 
@@ -125,31 +125,31 @@ def notes(board: Leaderboard) -> list[str]:
     measured = [cell for row in board.rows for cell in row.cells.values()]
     runs = sorted({cell.n for cell in measured if cell.n > 1})
     lower = [f"{column.dataset} {column.label}" for column in board.columns if not column.higher_is_better]
-    found = []
+    lines = []
     if any(board.place(row, column) for row in board.rows for column in row.cells):
-        found.append(PLACES)
+        lines.append(PLACES)
     if runs:
         how = f"{runs[0]} runs." if len(runs) == 1 else "the number of runs in brackets."
-        found.append(f"± is the sample standard deviation over {how}")
+        lines.append(f"± is the sample standard deviation over {how}")
     if lower:
-        found.append(f"Lower is better: {', '.join(lower)}.")
+        lines.append(f"Lower is better: {', '.join(lower)}.")
     if any(cell.is_ahead for cell in measured):
-        found.append(
+        lines.append(
             f"{AHEAD} better than the second, p < 0.05: McNemar's test over test images, or a paired t test over seeds."
         )
     if any(cell.is_beaten and board.place(row, column) for row in board.rows for column, cell in row.cells.items()):
-        found.append(f"{BEATEN} {NOTE}")
+        lines.append(f"{BEATEN} {NOTE}")
     if any(cell.reference for cell in measured):
-        found.append(
+        lines.append(
             f"Published: the paper's number, and measured less published; within: at most {board.tolerance:g} away."
         )
-    found += [f"{mark} {text}" for mark, text in board.footnotes.items()]
+    lines += [f"{mark} {text}" for mark, text in board.footnotes.items()]
     for names in _same_weights(board):
-        found.append(f"The same weights under {len(names)} names: {', '.join(names)}.")
+        lines.append(f"The same weights under {len(names)} names: {', '.join(names)}.")
     if board.left_out:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(board.left_out.items()))
-        found.append(f"Left out: {counts}.")
-    return found
+        lines.append(f"Left out: {counts}.")
+    return lines
 
 
 def _same_weights(board: Leaderboard) -> list[list[str]]:

@@ -23,12 +23,12 @@ EVERYTHING = Choice()
 
 
 def leaderboard(
-    found: Iterable[Record], choice: Choice = EVERYTHING, unreadable: int = 0, hits: Hits | None = None
+    records: Iterable[Record], choice: Choice = EVERYTHING, unreadable: int = 0, hits: Hits | None = None
 ) -> Leaderboard:
     """The leaderboard of some records.
 
     Args:
-        found: records of any status.
+        records: records of any status.
         choice: which of them it shows, and how.
         unreadable: how many more there are that were edited or cut short; they are only counted.
         hits: gives the test images that a result got right, for tests of the best against the second.
@@ -38,7 +38,7 @@ def leaderboard(
     """
     left_out = Counter({"edited or unreadable": unreadable})
     kept: list[Record] = []
-    for record in filtered(list(found), choice):
+    for record in filtered(list(records), choice):
         reason = _why_not(record, choice.limited)
         left_out.update([reason] if reason else [])
         kept += [] if reason else [record]
@@ -80,27 +80,27 @@ def _kind(record: Record) -> Kind:
 
 
 def _row(group: Sequence[Record], columns: dict[Column, Column], choice: Choice) -> Row:
-    found: dict[Column, tuple[str, list[Record]]] = {}
+    results: dict[Column, tuple[str, list[Record]]] = {}
     for record in group:
         for score in record.scores:
             if choice.place(record, score) is not None:
                 column = columns[column_of(record, score)]
-                found.setdefault(column, (score.metric, []))[1].append(record)
+                results.setdefault(column, (score.metric, []))[1].append(record)
     first = group[0]
     return Row(
         kind=_kind(first),
         name=first.candidate,
         architecture=first.card.architecture.name,
-        cells={column: _cell(records, metric) for column, (metric, records) in found.items()},
+        cells={column: _cell(records, metric) for column, (metric, records) in results.items()},
         method=first.card.origin.method or "",
         epochs=first.card.origin.epochs,
         network=network(first.card),
     )
 
 
-def _cell(found: Sequence[Record], metric: str) -> Cell:
+def _cell(results: Sequence[Record], metric: str) -> Cell:
     """What one row's results of one protocol come to."""
-    runs = computations(found, metric)
+    runs = computations(results, metric)
     values = values_of(runs, metric)
     std = statistics.stdev(values) if len(values) > 1 else None
     return Cell(statistics.fmean(values), std, len(values), records=tuple(runs))
@@ -138,7 +138,7 @@ def _in_order(rows: Sequence[Row], columns: Sequence[Column], choice: Choice) ->
         UserError: when there is no such order or column.
     """
     if choice.sort not in ORDERS:
-        found = [
+        matching = [
             column
             for column in columns
             if any(
@@ -146,9 +146,9 @@ def _in_order(rows: Sequence[Row], columns: Sequence[Column], choice: Choice) ->
                 for name in score_names(column.dataset, column.task, column.label, column.metric, True)
             )
         ]
-        if not found:
+        if not matching:
             raise unknown("order", choice.sort, [*ORDERS, *(f"{each.task}.{each.metric}" for each in columns)])
-        column = found[0]
+        column = matching[0]
         sign = -1 if column.higher_is_better else 1
         return sorted(rows, key=lambda row: (sign * row.cells[column].mean if column in row.cells else 1e300, row.name))
     keys = {

@@ -104,7 +104,10 @@ class Selective(Protocol):
     """A task that not every candidate and data set suits."""
 
     def unfit(self, candidate: Candidate, dataset: Dataset, config: Any) -> str | None:
-        """Why it cannot be asked of the candidate: the job is skipped for that reason; None when it can."""
+        """Why it cannot be asked of the candidate: the job is skipped for that reason; None when it can.
+
+        The candidate may not be built yet: ask its card, and its backbone for names and shapes alone.
+        """
         ...
 
 

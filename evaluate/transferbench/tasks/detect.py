@@ -127,11 +127,11 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         if bench.report is not None:
             bench.report(done, recipe.SOLVER.MAX_ITER)
         if config.picture_every and done % config.picture_every == 0:
-            bench.keep("pictures.png", pictures.sheet(test, engine.found()))
+            bench.keep("pictures.png", pictures.sheet(test, engine.predict()))
 
     curve = engine.train(watch)
     weights = _kept_weights(engine, recipe, bench) if config.keep_weights else {}
-    last = engine.found()
+    last = engine.predict()
     scores, classes = score_results(last, test, recipe.MODEL.MASK_ON)
     kept = {
         "curve.jsonl": "".join(json.dumps(line) + "\n" for line in curve),

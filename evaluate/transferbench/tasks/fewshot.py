@@ -46,7 +46,7 @@ class Config(FeatureSpec):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return f"{config.shots}-shot"
+    return config.beside(f"{config.shots}-shot")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -74,8 +74,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     kept = {"labels": test.labels}
     for shots in sorted({config.shots, *config.others}):
         drawn = [per_class(train.labels, shots, seed * config.draws + draw) for draw in range(config.draws)]
-        found = [_predicted(train.features[few], train.labels[few], test.features, classes, config) for few in drawn]
-        values = [_value(predictions, test.labels, metric) for predictions in found]
+        by_draw = [_predicted(train.features[few], train.labels[few], test.features, classes, config) for few in drawn]
+        values = [_value(predictions, test.labels, metric) for predictions in by_draw]
         main = [metric] if shots == config.shots else []
         how = {"n": len(test.labels), "seeded": leaves_out(train.labels, shots)}
         for name in [*main, f"{metric}@{shots}"]:
@@ -83,8 +83,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
             images[name] = len(drawn[0])
         if config.draws > 1:
             scores.append(Score(metric=f"std@{shots}", value=statistics.stdev(values), higher_is_better=False, **how))
-        kept |= {"predictions": found[0]} if main else {}
-        kept[f"shots{shots}"] = np.stack(found)
+        kept |= {"predictions": by_draw[0]} if main else {}
+        kept[f"shots{shots}"] = np.stack(by_draw)
     return Outcome(tuple(scores), {"predictions": bench.keep("predictions.npz", kept)}, images)
 
 
@@ -135,11 +135,11 @@ def _predicted(
 ) -> Int64[np.ndarray, "m"]:
     """The class of the highest score for each test image; of penalties that predict equally well the largest."""
     stopping.check()
-    found = ridge(features.astype(np.float64), np.eye(classes)[labels])
-    unit = found.lengths.sum() / len(labels) or 1.0
-    hits = {each: int((found.left_out(each * unit).argmax(1) == labels).sum()) for each in config.penalties}
+    solution = ridge(features.astype(np.float64), np.eye(classes)[labels])
+    unit = solution.lengths.sum() / len(labels) or 1.0
+    hits = {each: int((solution.left_out(each * unit).argmax(1) == labels).sum()) for each in config.penalties}
     best = max(hits, key=lambda penalty: (hits[penalty], penalty))
-    return found.scores(test.astype(np.float64), best * unit).argmax(1)
+    return solution.scores(test.astype(np.float64), best * unit).argmax(1)
 
 
 def _value(predictions: Int64[np.ndarray, "m"], labels: Int64[np.ndarray, "m"], metric: str) -> float:

@@ -10,11 +10,10 @@ from pydantic import Field
 
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import leaves_out, per_class
-from transferbench.features.spec import Precision, feature_spec
+from transferbench.features.spec import FeatureSpec, LaterFeatureSpec
 from transferbench.neighbors import Metric, capped
 from transferbench.neighbors.cache import cached_search
 from transferbench.probing.cost import BOTH
-from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
 
 VERSION = "1"
@@ -25,7 +24,7 @@ PRIMARY = "top1"
 COSINE = {"metric": "cosine", "vote": "weighted"}
 
 
-class Config(Settings):
+class Config(LaterFeatureSpec):
     """As in DINO's evaluation. Where the presets come from: docs/protocols.md#k-nn."""
 
     PRESETS: ClassVar = {
@@ -52,7 +51,6 @@ class Config(Settings):
     per_class: int | None = Field(
         None, ge=1, description="use only this many training images per class, drawn by the seed"
     )
-    precision: Precision = Field("float32", description="precision of the backbone")
 
     @pydantic.field_validator("ks")
     @classmethod
@@ -79,8 +77,9 @@ def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     few = f", {config.per_class} a class" if config.per_class else ""
     rule = f"T {config.temperature:g}" if config.vote == "weighted" else config.metric
-    whole = config.model_copy(update={"per_class": None, "precision": "float32"})
-    return f"k-NN{few}" if whole == Config.model_validate({}) else f"{config.k}-NN ({whole.preset() or rule}{few})"
+    whole = config.model_copy(update={"per_class": None, **dict(FeatureSpec())})
+    is_usual = whole == Config.model_validate({})
+    return config.beside(f"k-NN{few}" if is_usual else f"{config.k}-NN ({whole.preset() or rule}{few})")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -90,8 +89,8 @@ def depends_on_seed(config: Config, dataset: Dataset) -> bool:
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A search among the training images for every test image."""
-    reading, most = feature_spec(config.precision), capped(max(config.ks), n_train)
-    return JobCost(BOTH, products=n_train * n_test, neighbors=most, reading=reading)
+    most = capped(max(config.ks), n_train)
+    return JobCost(BOTH, products=n_train * n_test, neighbors=most, reading=config)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -99,8 +98,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
     Searches for the same features are shared by all settings; only with `per_class` is anything random.
     """
-    train = bench.features(candidate, dataset.train, config.precision)
-    test = bench.features(candidate, dataset.test, config.precision)
+    train = bench.features(candidate, dataset.train, config)
+    test = bench.features(candidate, dataset.test, config)
     features, labels = train.features, train.labels
     if config.per_class:
         few = per_class(labels, config.per_class, seed)
@@ -110,16 +109,16 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
             f"k-NN with k={config.k}: there are {len(labels)} training images, so all of them vote. Set a smaller k.",
             stacklevel=2,
         )
-    found = cached_search(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
-    classes, weights = labels[found.indices], np.ones_like(found.values)
+    neighbors = cached_search(features, test.features, max(config.ks), config.metric, bench.runtime, bench.cache)
+    classes, weights = labels[neighbors.indices], np.ones_like(neighbors.values)
     if config.vote == "weighted":
-        weights = np.exp((found.values - found.values[:, :1]) / config.temperature)
+        weights = np.exp((neighbors.values - neighbors.values[:, :1]) / config.temperature)
     used = sorted({capped(k, len(labels)) for k in config.ks})
     predictions = {k: vote(classes[:, :k], weights[:, :k], len(dataset.train.info.classes)) for k in used}
     main = predictions[capped(config.k, len(labels))]
     scores = [accuracy("top1", main == test.labels)]
     scores += [accuracy(f"top1@{k}", predictions[k] == test.labels) for k in used]
-    shown = {"labels": test.labels, "predictions": main} | {f"k{k}": found for k, found in predictions.items()}
+    shown = {"labels": test.labels, "predictions": main} | {f"k{k}": each for k, each in predictions.items()}
     artifacts = {"predictions": bench.keep("predictions.npz", shown)}
     return Outcome(tuple(scores), artifacts, {"": len(labels)} if config.per_class else {})
 

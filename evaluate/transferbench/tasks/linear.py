@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.features.spec import feature_spec
 from transferbench.probing.cost import head_products
 from transferbench.probing.fit import fit
-from transferbench.probing.probe import Probe, Schedule
+from transferbench.probing.probe import FrozenProbe, Schedule
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, trained
 
 VERSION = "1"
@@ -20,7 +19,7 @@ STEP: Any = {"epochs": 100, "batch_size": 256, "schedule": "step"}
 BY_EPOCH: Any = {"epochs": 100, "batch_size": 256, "schedule": "cosine_by_epoch", "weight_decay": 1e-6}
 
 
-class Config(Probe):
+class Config(FrozenProbe):
     """INTL's linear evaluation, without multi-crop. Presets and their sources: docs/protocols.md#linear.
 
     Their papers report the best epoch on the test images; `top1_best_epoch` is that.
@@ -57,7 +56,7 @@ class Config(Probe):
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     name = config.preset()
-    return f"linear ({name})" if name else "linear"
+    return f"linear ({name})" if name else config.beside("linear")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -72,7 +71,7 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
         config.epochs * n_train,
         products=head_products(n_train, classes, config.epochs),
         batch=config.batch_size,
-        reading=feature_spec(config.precision),
+        reading=config,
     )
 
 

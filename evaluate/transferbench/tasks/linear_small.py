@@ -3,10 +3,9 @@
 from pydantic import Field
 
 from transferbench.checkpoints import Candidate
-from transferbench.features.spec import Precision, feature_spec
+from transferbench.features.spec import LaterFeatureSpec
 from transferbench.probing.batched_heads import HeadInputs, Rule, fit
 from transferbench.probing.cost import of_heads
-from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, trained
 
 VERSION = "1"
@@ -14,7 +13,7 @@ FROZEN = True
 PRIMARY = "top1"
 
 
-class Config(Settings):
+class Config(LaterFeatureSpec):
     """As in INTL's and CW-RGP's small-set evaluation: un-normalized features.
 
     Theirs leaves out what 1000 does not divide; here the last batch of an epoch is smaller instead, and weights start
@@ -26,12 +25,11 @@ class Config(Settings):
     lr: float = Field(1e-2, gt=0, description="Adam's learning rate in the first epoch, not scaled with the batch")
     lr_end: float = Field(1e-6, gt=0, description="final learning rate, reached by an equal factor each epoch")
     weight_decay: float = Field(5e-6, ge=0, description="added to the gradient")
-    precision: Precision = Field("float32", description="precision of the backbone")
 
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "linear-small"
+    return config.beside("linear-small")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -41,13 +39,13 @@ def depends_on_seed(config: Config, dataset: Dataset) -> bool:
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
-    return of_heads(feature_spec(config.precision), n_train, classes, config.epochs)
+    return of_heads(config, n_train, classes, config.epochs)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, as published, and of the best epoch."""
-    train = bench.features(candidate, dataset.train, config.precision)
-    test = bench.features(candidate, dataset.test, config.precision)
+    train = bench.features(candidate, dataset.train, config)
+    test = bench.features(candidate, dataset.test, config)
     inputs = HeadInputs.of([train.features], train.labels, len(dataset.train.info.classes), bench.runtime)
     return trained(fit(inputs, test, (config.lr, config.weight_decay), rule(config), seed, bench), dataset.test, bench)
 

@@ -48,7 +48,7 @@ class Config(FeatureSpec):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "SVM"
+    return config.beside("SVM")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -140,7 +140,7 @@ def _precisions(
     """Each class's average precision over the images for which it can be told; NaN where none of them shows it."""
     precisions = np.full(scores.shape[1], np.nan)
     for c in range(scores.shape[1]):
-        told = targets[:, c] >= 0
-        if (targets[told, c] == 1).any():
-            precisions[c] = average_precision(scores[told, c], targets[told, c] == 1, points)
+        is_known = targets[:, c] >= 0
+        if (targets[is_known, c] == 1).any():
+            precisions[c] = average_precision(scores[is_known, c], targets[is_known, c] == 1, points)
     return precisions

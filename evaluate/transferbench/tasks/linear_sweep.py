@@ -11,12 +11,11 @@ from pydantic import Field
 from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import stratified
 from transferbench.features.extraction import FeatureSet
-from transferbench.features.spec import feature_spec
 from transferbench.metrics import top_k_hits
 from transferbench.probing.batched_heads import BatchedHeads, HeadInputs, Setting, on_device, sgd
 from transferbench.probing.cached_crops import passes
 from transferbench.probing.cost import BOTH, head_products
-from transferbench.probing.probe import Probe, Schedule
+from transferbench.probing.probe import FrozenProbe, Schedule
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
 
@@ -25,7 +24,7 @@ FROZEN = True
 PRIMARY = "top1"
 
 
-class Config(Probe):
+class Config(FrozenProbe):
     """A grid of rates, after DINOv2's evaluation, and of weight decays.
 
     `lr_head` and `weight_decay` are not used. The test images have no part in the choice. What DINOv2 does
@@ -48,7 +47,7 @@ class Config(Probe):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "linear-sweep"
+    return config.beside("linear-sweep")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -61,7 +60,7 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     views = min(config.crops, config.epochs) * n_train
     heads = len(config.lrs) * len(config.weight_decays)
     products = heads * head_products(n_train, classes, config.epochs)
-    return JobCost(BOTH, views, products=products, views=views, reading=feature_spec(config.precision))
+    return JobCost(BOTH, views, products=products, views=views, reading=config)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -73,11 +72,11 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     here, labels = bench.runtime, dataset.train.labels
     crops = passes(candidate, dataset.train, min(config.crops, config.epochs), config, seed, bench)
     inputs = HeadInputs.of(crops, labels, len(dataset.train.info.classes), here)
-    plain = FeatureSet(bench.features(candidate, dataset.train, config.precision).features, labels)
+    plain = FeatureSet(bench.features(candidate, dataset.train, config).features, labels)
     apart = stratified(labels, config.held_out, seed)
     table = _table(inputs, plain, apart, config, seed, bench)
     best = max(table, key=lambda setting: table[setting])
-    test = bench.features(candidate, dataset.test, config.precision)
+    test = bench.features(candidate, dataset.test, config)
     logits = _trained(inputs, [best], config, seed, bench).logits(on_device(test.features, here))
     logits = here.gather_objects(logits.cpu().numpy())[0]
     scores = [accuracy("top1", top_k_hits(logits, test.labels, 1), "val")]

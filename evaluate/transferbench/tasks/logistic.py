@@ -9,14 +9,13 @@ from transferbench.checkpoints import Candidate
 from transferbench.data.subsets import stratified
 from transferbench.errors import UserError
 from transferbench.features.extraction import FeatureSet
-from transferbench.features.spec import Precision, feature_spec
+from transferbench.features.spec import LaterFeatureSpec
 from transferbench.metrics import top_k_hits
 from transferbench.probing.batched_heads import on_device
 from transferbench.probing.cost import of_heads
 from transferbench.probing.logistic_regression import Fit, Problem
 from transferbench.records import Score
 from transferbench.runtime import Runtime
-from transferbench.settings import Settings
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome, accuracy
 
 VERSION = "2"
@@ -24,7 +23,7 @@ FROZEN = True
 PRIMARY = "top1"
 
 
-class Config(Settings):
+class Config(LaterFeatureSpec):
     """As in CW-RGP's small-set evaluation: un-normalized features, no augmentation.
 
     Source: docs/protocols.md#logistic.
@@ -38,12 +37,11 @@ class Config(Settings):
     tolerance: float = Field(
         1e-4, gt=0, description="largest component of the mean loss's gradient at which the fit has converged"
     )
-    precision: Precision = Field("float32", description="precision of the backbone")
 
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "logistic"
+    return config.beside("logistic")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -53,7 +51,7 @@ def depends_on_seed(config: Config, dataset: Dataset) -> bool:
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """A head on features of both splits."""
-    return of_heads(feature_spec(config.precision), n_train, classes)
+    return of_heads(config, n_train, classes)
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -64,8 +62,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     Raises:
         UserError: when the training images are of one class only.
     """
-    train = bench.features(candidate, dataset.train, config.precision)
-    return judged(train, dataset, bench.features(candidate, dataset.test, config.precision), config, seed, bench)
+    train = bench.features(candidate, dataset.train, config)
+    return judged(train, dataset, bench.features(candidate, dataset.test, config), config, seed, bench)
 
 
 def judged(train: FeatureSet, dataset: Dataset, test: FeatureSet, config: Config, seed: int, bench: Bench) -> Outcome:

@@ -95,8 +95,8 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
     """Accuracy after the last epoch, and of the best epoch as the papers report it."""
     train = labeled(dataset.train, config.percent, seed)
-    found = trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
-    return replace(found, images={"": len(train)})
+    outcome = trained(fit(candidate, train, dataset.test, config, seed, bench), dataset.test, bench)
+    return replace(outcome, images={"": len(train)})
 
 
 def labeled(train: LabeledImages, percent: int, seed: int) -> LabeledImages:

@@ -23,7 +23,7 @@ class Config(logistic.Config):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return f"logistic {config.percent} %"
+    return config.beside(f"logistic {config.percent} %")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
@@ -42,7 +42,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     Raises:
         UserError: when the labels are of one class only.
     """
-    train = bench.features(candidate, semi.labeled(dataset.train, config.percent, seed), config.precision)
-    test = bench.features(candidate, dataset.test, config.precision)
-    found = logistic.judged(train, dataset, test, config, seed, bench)
-    return replace(found, images={"": len(train.labels)})
+    train = bench.features(candidate, semi.labeled(dataset.train, config.percent, seed), config)
+    test = bench.features(candidate, dataset.test, config)
+    outcome = logistic.judged(train, dataset, test, config, seed, bench)
+    return replace(outcome, images={"": len(train.labels)})

@@ -32,7 +32,7 @@ class Config(FeatureSpec):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    return "RankMe"
+    return config.beside("RankMe")
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:

@@ -37,7 +37,7 @@ METHODS = Registry("decorssl.methods", "method")
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
-class Commands(TyperGroup):
+class MethodCommands(TyperGroup):
     """The commands, and one for each study and each method, none of which is imported for it."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -106,7 +106,7 @@ def _studies() -> list[str]:
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=MethodCommands,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

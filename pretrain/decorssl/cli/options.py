@@ -18,7 +18,7 @@ PLACE = "How it runs (does not change the result)"
 
 
 @dataclass(frozen=True)
-class Choice:
+class RecipeOptions:
     """What is trained."""
 
     data: Annotated[
@@ -106,7 +106,7 @@ class Placed:
         )
 
 
-GROUPS = (Choice, Placed)
+GROUPS = (RecipeOptions, Placed)
 
 
 def names_in(names: str | None) -> tuple[str, ...]:
@@ -129,10 +129,10 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
         command(**given)
 
-    told: Any = spread_out
-    told.__signature__ = inspect.Signature(parameters)
-    told.__annotations__ = {each.name: each.annotation for each in parameters}
-    del told.__wrapped__
+    signed: Any = spread_out
+    signed.__signature__ = inspect.Signature(parameters)
+    signed.__annotations__ = {each.name: each.annotation for each in parameters}
+    del signed.__wrapped__
     return spread_out
 
 

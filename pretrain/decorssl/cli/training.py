@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decorssl.cli.options import FOLDER, PLACE, RECIPE, Choice, Placed, spread
+from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, spread
 from transferbench.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @spread
 def train(
-    choice: Choice,
+    choice: RecipeOptions,
     placed: Placed,
     name: Annotated[str, typer.Option("--name", hidden=True)] = "",
     words: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
@@ -56,7 +56,7 @@ def train(
 
 @spread
 def study(
-    choice: Choice,
+    choice: RecipeOptions,
     placed: Placed,
     name: Annotated[str, typer.Option("--name", hidden=True)] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.", rich_help_panel=RECIPE)] = 3,

@@ -5,7 +5,7 @@ A small set of small images is held in memory (by `batched` on a GPU: in its mem
 numbers to draw); of any other set loader processes decode the images, and crop them for the GPU, which does the rest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, cast, get_args
@@ -16,7 +16,7 @@ import torch
 from decorssl.view_pipeline.batched import Batched, Decoded, Held
 from decorssl.views import Views
 from transferbench.data import LabeledImages, loading, pixels, resident
-from transferbench.data.loading import Batch, Plan
+from transferbench.data.loading import Batch, Plan, Plans
 from transferbench.errors import UserError, unknown
 
 Way = Literal["auto", "pil", "batched", "compiled"]
@@ -39,7 +39,7 @@ class Complete:
 Supply = Complete | Batched
 
 
-def batches(images: LabeledImages, source: Supply, plans: Sequence[Plan], seed: int, workers: int) -> Iterator[Batch]:
+def batches(images: LabeledImages, source: Supply, plans: Plans[Plan], seed: int, workers: int) -> Iterator[Batch]:
     """The planned batches of `images`, as their `source` makes them."""
     make: Callable[[Plan], Any] = source.make
     finish: Callable[[Any], Batch] = source.finish

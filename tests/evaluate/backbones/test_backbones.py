@@ -6,11 +6,14 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers.mlp import GluMlp
 from torch import nn
 
 from transferbench import backbones
-from transferbench.backbones import Architecture
+from transferbench.backbones import Architecture, vit
+from transferbench.backbones._vit_shapes import usual_heads
 from transferbench.backbones.resnet import zero_last_norms
+from transferbench.checkpoints.formats import File, dinov2
 from transferbench.errors import UserError
 
 RESNETS = {
@@ -332,3 +335,56 @@ def test_a_lost_class_token_is_named_and_never_taken_for_a_network_without_one()
     shapes = backbones.expected_shapes(architecture("vit", arguments))
     with pytest.raises(UserError, match="missing cls_token"):
         backbones.identify({name: shape for name, shape in shapes.items() if name != "cls_token"})
+
+
+# Width, kind of MLP and heads of networks that timm builds, one of each width.
+PUBLISHED = {
+    "vit_tiny_patch16_224": (192, "gelu", 3),
+    "vit_small_patch14_dinov2": (384, "gelu", 6),
+    "vit_medium_patch16_gap_240": (512, "gelu", 8),
+    "vit_betwixt_patch16_gap_256": (640, "gelu", 10),
+    "vit_base_patch16_224": (768, "gelu", 12),
+    "vit_so150m2_patch16_reg1_gap_256": (832, "gelu", 13),
+    "vit_base_patch16_plus_clip_240": (896, "gelu", 14),
+    "vit_large_patch16_224": (1024, "gelu", 16),
+    "vit_so400m_patch16_siglip_256": (1152, "gelu", 16),
+    "vit_huge_patch14_224": (1280, "gelu", 16),
+    "vit_giant_patch14_224": (1408, "gelu", 16),
+    "vit_giant_patch14_dinov2": (1536, "swiglu", 24),
+    "vit_giantopt_patch16_siglip_256": (1536, "gelu", 16),
+    "vit_gigantic_patch14_224": (1664, "gelu", 16),
+}
+
+
+def test_heads_that_no_tensor_tells_are_those_of_published_networks():
+    assert {name: (dim, mlp, usual_heads(dim, mlp)) for name, (dim, mlp, _) in PUBLISHED.items()} == PUBLISHED
+    assert [usual_heads(dim) for dim in (1792, 2048, 3072, 4096)] == [16, 16, 24, 32]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_networks_are_as_timm_builds_them(name):
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    block, (dim, mlp, heads) = network.blocks[0], PUBLISHED[name]
+    assert (network.embed_dim, block.attn.num_heads) == (dim, heads)
+    assert isinstance(block.mlp, GluMlp) == (mlp == "swiglu")
+
+
+def test_an_ambiguous_width_is_said_to_be_one():
+    def first(**arguments: object) -> str:
+        return backbones.assumptions(architecture("vit", {"depth": 1, **arguments}))[0]
+
+    assert first(dim=1152, heads=16) == "16 attention heads (72 channels each)"
+    assert first(dim=1152, heads=18) == "18 attention heads (64 channels each, where 16 are usual)"
+    ambiguous = "16 attention heads (96 channels each; published networks of this width have 12, 16, 24)"
+    assert first(dim=1536, heads=16) == ambiguous
+
+
+def test_the_giant_of_dinov2_has_its_heads_with_either_mlp():
+    for mlp, ratio in (("gelu", 4.0), ("swiglu", 16 / 3)):
+        arguments = {"dim": 1536, "depth": 2, "patch_size": 14, "layer_scale": True, "mlp": mlp, "mlp_ratio": ratio}
+        [found, *_] = vit.propose(backbones.expected_shapes(architecture("vit", arguments)))
+        assert found["heads"] == {"gelu": 16, "swiglu": 24}[mlp]
+        settled = dinov2.settle(architecture("vit", found), object.__new__(File))
+        assert {**found, **settled.arguments}["heads"] == 24

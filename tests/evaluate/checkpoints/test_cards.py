@@ -37,6 +37,7 @@ def valueless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank tensors have no values to look at."""
     monkeypatch.setattr("transferbench.checkpoints.recognition.digest", lambda weights: "of blank tensors")
     monkeypatch.setattr("transferbench.checkpoints.values._problem", lambda name, tensor: "")
+    monkeypatch.setattr("transferbench.checkpoints.recognition.compute_alike", lambda ours, theirs: True)
 
 
 @pytest.mark.parametrize("name", LOADED)
@@ -53,5 +54,6 @@ def test_every_layout_has_a_card() -> None:
 
 
 if __name__ == "__main__":
+    valueless.__wrapped__(pytest.MonkeyPatch())  # pyright: ignore
     lines = [f"{json.dumps(name)}: {json.dumps(card)}" for name, card in cards().items()]
     KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")

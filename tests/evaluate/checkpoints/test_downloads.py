@@ -7,7 +7,7 @@ except where no network is what is tested.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from transferbench import backbones, records
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Candidate, Origin, digest
 from transferbench.checkpoints.convert import convert
-from transferbench.checkpoints.downloads import LIBRARIES, locate
+from transferbench.checkpoints.downloads import locate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load, sha256
 from transferbench.data import transforms
@@ -85,16 +85,18 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Files:
 
 
 @pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[nn.Module]:
     """A small network of torchvision's names with a classifier; torchvision's own are as small here."""
 
-    def network(model: str) -> nn.Module:
-        return backbones.build(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
+    def made(name: str, given: dict[str, Any]) -> nn.Module:
+        network = backbones.build(Architecture(family="resnet", arguments={"depth": 10, "width": 0.125}))
+        network.fc = nn.Linear(64, 1000)
+        return network.to(torch.get_default_device())
 
-    monkeypatch.setattr(LIBRARIES.load("torchvision"), "network", network)
-    found = network("resnet18")
-    found.fc = nn.Linear(64, 1000)
-    return lively(found)
+    monkeypatch.setattr(backbones.FAMILIES.load("torchvision"), "_made", made)
+    backbones._shapes_of.cache_clear()
+    yield lively(made("resnet18", {}))
+    backbones._shapes_of.cache_clear()
 
 
 def saved(network: nn.Module) -> Callable[[Path], None]:
@@ -142,7 +144,7 @@ def test_torchvisions_name_gives_its_features_on_its_own_images(
     assert candidate.card.origin.source == urls["url"] == weights.url
     assert weights.url.endswith(f"-{urls['hash_prefix']}.pth")
     assert any(f"torchvision's {weights}" in line for line in candidate.report.assumed)
-    assert any("library's own network" in line for line in candidate.report.assumed)
+    assert any(f"features compared with torchvision's own {model}" in line for line in candidate.report.assumed)
 
 
 @pytest.mark.parametrize(("model", "chosen", "name", "size"), CHOICES)
@@ -202,10 +204,15 @@ def test_timm_without_a_tag_is_its_default_and_without_safetensors_the_pickle_is
 
 
 @pytest.mark.parametrize("name", ["resnetblur50.bt_in1k", pytest.param("resnetaa50.a1h_in1k", marks=pytest.mark.slow)])
-def test_a_network_with_the_same_names_that_computes_other_features_is_refused(name: str, hub: Files) -> None:
-    hub["model.safetensors"] = saved(timm.create_model(name))
-    with pytest.raises(UserError, match="gives other features than the library's own network"):
-        load(f"timm:{name}")
+def test_a_network_with_the_same_names_that_computes_other_features_is_the_librarys_own(name: str, hub: Files) -> None:
+    hub["model.safetensors"] = saved(lively(timm.create_model(name)))
+    candidate = load(f"timm:{name}")
+    theirs: Any = lively(timm.create_model(name))
+    theirs.reset_classifier(0)
+    own = timm.data.create_transform(**timm.data.resolve_data_config({}, model=theirs))  # pyright: ignore
+    with torch.no_grad():
+        assert off(features(candidate), theirs(own(picture())[None])) <= CLOSE
+    assert candidate.card.architecture.family == "timm"
 
 
 @pytest.mark.parametrize(("pooled", "norm_last"), [("token", False), ("avg", False), ("avg", True)])
@@ -214,7 +221,7 @@ def test_what_timm_built_says_the_epsilon_of_the_norm_that_it_has(pooled: str, n
     layer = partial(nn.LayerNorm, eps=0.25)
     built = VisionTransformer(**more, global_pool=pooled, fc_norm=norm_last, norm_layer=layer)
     said = ("heads=4", "norm_eps=0.25", f"pooling={'token' if pooled == 'token' else 'mean'}")
-    assert LIBRARIES.load("timm").arguments(built) == said
+    assert backbones.FAMILIES.load("timm").untold(built) == said
 
 
 def test_what_the_person_says_has_the_last_word(hub: Files) -> None:

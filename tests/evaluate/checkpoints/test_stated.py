@@ -94,7 +94,7 @@ def test_a_lost_first_network_is_never_replaced_by_the_second(tmp_path: Path) ->
     ):
         load(written(whole | half, tmp_path))
     elsewhere = under("zzz.", network("resnet", 5, depth=10, width=0.125))
-    assert load(written(whole | elsewhere, tmp_path)).report.encoder.startswith("zzz")
+    assert load(written(whole | elsewhere, tmp_path), encoder="zzz").report.encoder.startswith("zzz")
 
 
 def huggingface(folder: Path, **config: Any) -> Path:

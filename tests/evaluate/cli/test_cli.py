@@ -1,5 +1,6 @@
 """The command line: what it prints, where it writes, and its exit codes."""
 
+import json
 import re
 import signal
 import subprocess
@@ -58,7 +59,9 @@ def test_help_teaches_quickly_and_without_torch():
     assert seconds < 10, "a second on an idle machine; torch alone takes longer than this under load"
 
 
-@pytest.mark.parametrize("command", ["all", "knn", "table", "inspect", "convert", "ls", "download", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["all", "knn", "features", "table", "inspect", "convert", "ls", "download", "doctor"]
+)
 def test_every_command_has_help(command: str, evaluate: Run):
     code, out, err = evaluate(command, "--help")
     assert (code, err) == (0, "")
@@ -323,3 +326,22 @@ def test_a_suite_that_names_its_data_sets_needs_no_data(evaluate: Run, checkpoin
     assert code == 2
     assert "evaluate download voc07" in err
     assert "SUN397 is not at" in err
+
+
+def test_features_are_written_as_arrays_and_replaced_by_force_alone(evaluate: Run, checkpoint: Path, imgs: Path):
+    call = ("features", checkpoint, "--data", f"{imgs}/", "--out", "f.npz", "--workers", "0", "--device", "cpu")
+    code, out, err = evaluate(*call)
+    assert (code, err) == (0, "")
+    assert "train_features 8 x 64, train_labels, train_ids" in out
+    kept = np.load("f.npz")
+    assert kept["val_features"].shape == (8, 64)
+    assert kept["classes"][kept["val_labels"]].tolist() == ["dark"] * 4 + ["light"] * 4
+    assert kept["val_ids"][0] == "val/dark/0.png"
+    assert json.loads(str(kept["about"]))["digest"] == evaluate("inspect", checkpoint)[1].split("digest")[1].split()[0]
+    code, _, err = evaluate(*call)
+    assert (code, "f.npz exists" in err, "--force" in err) == (2, True, True)
+    code, out, _ = evaluate(*call, "--force", "--split", "val", "--limit", "4", "--set", "layer=layer2")
+    assert (code, np.load("f.npz")["val_features"].shape) == (0, (4, 16))
+    for wrong in (("--set", "layr=stem"), ("--split", "tset"), ("--split", "test"), ("--out", "f.npy")):
+        code, _, err = evaluate(*call, "--force", *wrong)
+        assert (code, err.count("Traceback")) == (2, 0), wrong

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from transferbench import records, settings
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card, Origin
 from transferbench.data.transforms import Preprocess
 from transferbench.records import Record, Score
-from transferbench.records import record as records
 
 shared = runpy.run_path(str(Path(__file__).parents[1] / "records/test_records.py"))
 a_record, ARCHITECTURE = shared["a_record"], shared["ARCHITECTURE"]
@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 def scored(value: float, seed: int = 0, name: str = "ours", **changes: Any) -> Record:
     origin = Origin(method="intl", recipe="intl-digits", seed=seed)
     card = Card(architecture=ARCHITECTURE, preprocess=a_record().card.preprocess, origin=origin)
-    digest = records.settings.sha256({"seed": seed, "value": value})
+    digest = settings.sha256({"seed": seed, "value": value})
     scores = (Score(metric="top1", value=value, n=1000),)
     return a_record(**{"candidate": name, "digest": digest, "card": card, "scores": scores} | changes)
 
@@ -175,7 +175,7 @@ def a_network(depth: int = 18, crop: int = 224, **origin: Any) -> Card:
 
 
 def called(value: float, weights: str, card: Card, name: str = "checkpoint", **changes: Any) -> Record:
-    return scored(value, name=name, card=card, digest=records.settings.sha256({"weights": weights}), **changes)
+    return scored(value, name=name, card=card, digest=settings.sha256({"weights": weights}), **changes)
 
 
 def verdicts(evaluate: Run, *arguments: str) -> dict[str, str]:

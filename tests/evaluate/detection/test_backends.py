@@ -185,7 +185,7 @@ def test_live_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     assert [line["lr"] for line in curve] == pytest.approx([0.02 * factor(recipe, i) for i in range(4)])
     done = engine(tmp_path, recipe)
     assert done.train(seen.append) == curve
-    assert done.found() == again.found()
+    assert done.predict() == again.predict()
     read = load(done.folder / "model_final.pth")
     trained = done.trainer.model.state_dict()
     assert (read.report.format, set(read.report.dropped)) == ("detectron2", {"detector"})
@@ -204,7 +204,7 @@ def test_live_pictures_on_the_way_change_nothing(tmp_path: Path):
     recipe = quick("SOLVER.MAX_ITER", "3", "INPUT.RANDOM_FLIP", "horizontal")
     plain, drawn = engine(tmp_path / "a", recipe), engine(tmp_path / "b", recipe)
     plain.train(lambda done: None)
-    drawn.train(lambda done: drawn.found())
+    drawn.train(lambda done: drawn.predict())
     weights = drawn.trainer.model.state_dict()
     assert all(torch.equal(each, weights[name]) for name, each in plain.trainer.model.state_dict().items())
 

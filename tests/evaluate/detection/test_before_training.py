@@ -163,7 +163,7 @@ def test_what_was_left_out_is_kept_in_the_record(tmp_path: Path, monkeypatch: py
         def train(self, watch: Callable[[int], None]) -> list[dict[str, float]]:
             return []
 
-        def found(self) -> list[dict[str, object]]:
+        def predict(self) -> list[dict[str, object]]:
             return []
 
     monkeypatch.setattr(backends, "engine", lambda *_: Stub())

@@ -27,7 +27,7 @@ def golden() -> dict[str, Any]:
 
 @cache
 def found() -> results.Results:
-    return results.found(ours(GOLDEN), scenes(), recipe(), HERE)
+    return results.predict(ours(GOLDEN), scenes(), recipe(), HERE)
 
 
 def figures(of: results.Results) -> dict[str, dict[str, float]]:

@@ -90,7 +90,7 @@ def test_the_command_and_the_doctor_say_sizes(
     assert out == f"freed 0.0 MiB: 5 extracted or searched\n{full_cache}: 0 extracted or searched, 0.0 MiB\n"
     laid(tmp_path, "out/records/a.json", 3, 0)
     laid(tmp_path, "out/unfinished/b/c", 2**20, 0)
-    assert doctor.store(tmp_path / "out").found.endswith(
+    assert doctor.store(tmp_path / "out").detail.endswith(
         "out: 1 records, 0.0 MiB of artifacts, 1.0 MiB of unfinished work"
     )
-    assert doctor.writable(full_cache).found == f"{full_cache}: 0 extracted or searched, 0.0 MiB"
+    assert doctor.writable(full_cache).detail == f"{full_cache}: 0 extracted or searched, 0.0 MiB"

@@ -72,6 +72,13 @@ def test_a_live_module_has_layers_too(images):
         (FeatureSpec(layer=""), "Known: .*stem"),
         (FeatureSpec(layer="layer3", pooling="token"), "pooling=token is not possible"),
         (FeatureSpec(layer="layer1.0.relu"), "gives 2 output"),
+        (
+            FeatureSpec(pooling="token+mean"),
+            r"gives \[3, 64, \d, \d\] with 0 class .* pooling=token.mean is not possible",
+        ),
+        (FeatureSpec(layer="last:6"), "resnet10-w0.125-cifar has 5 blocks or stages. Expected last:5 or fewer"),
+        (FeatureSpec(norm=False), "norm=false: resnet10.* has no norm behind its last layer"),
+        (FeatureSpec(layer="projector"), "Unknown layer 'projector'.* Known: .*last, .*layer4, .*pooled, .*stem"),
     ],
 )
 def test_what_cannot_be_taken_is_refused(asked, reason, resnet, images):

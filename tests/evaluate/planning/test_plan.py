@@ -114,6 +114,16 @@ def test_a_search_leaves_features_on_disk_and_a_head_holds_them(shelf, tiny_cand
     assert memory(1_281_167, 50_000, 2048, 200) < 4 * 2**30 < 1_281_167 * 2048 * 4
 
 
+def test_memory_is_for_as_many_features_as_are_taken(shelf, tiny_candidate, tmp_path):
+    jobs = [job("logistic"), job("logistic", layer="last:2"), job("knn", layer="last:2")]
+    output, two, search = plan.forecast(jobs, tiny_candidate, shelf, bench(tmp_path))
+    assert two.memory - output.memory == 2 * 4 * 32 * (40 + 16), "layer3 has 32 features beside the 64 of layer4"
+    assert [each.images for each in (output, two, search)] == [56, 56, 0]
+    assert two.problem == ""
+    refused = plan.forecast([job("knn", pooling="token")], tiny_candidate, shelf, bench(tmp_path))[0]
+    assert "pooling=token is not possible" in refused.problem
+
+
 def test_what_is_measured_is_this_backbone(shelf, tiny_candidate, tmp_path):
     found = plan.measured(tiny_candidate, shelf.take("tiny").train, bench(tmp_path))
     assert found.width == 64

@@ -307,7 +307,7 @@ def test_other_images_than_those_of_the_record_are_not_shown(tmp_path: Path):
 def test_images_stop_where_the_page_would_grow_too_large(tmp_path: Path):
     cached_digits(tmp_path)
     with collection.opened([tmp_path]) as there:
-        library = Library({each.record.record_sha256: tmp_path for each in there.found}, tmp_path, tmp_path / "cache")
+        library = Library({each.record.record_sha256: tmp_path for each in there.stored}, tmp_path, tmp_path / "cache")
         board = tables.leaderboard(there.records, tables.Choice(limited=True))
     library.image_bytes = 100
     panel = neighbors.panel(subjects(board)[0], library)

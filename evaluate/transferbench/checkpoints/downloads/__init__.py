@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transferbench import plugins
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import beside, reading
+from transferbench.checkpoints import beside, library_versions, reading
 from transferbench.checkpoints.equality import CLOSE, compute_alike
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.overrides import ARCH
@@ -38,6 +38,8 @@ class Located:
     """The library's own network."""
     own: tuple[str, ...] = ()
     """`NAME=VALUE` that a network of our families needs to compute what the library's does."""
+    needs: str = ""
+    """What to install for the library whose network it is."""
 
 
 def locate(file: str | Path) -> Located:
@@ -49,7 +51,8 @@ def locate(file: str | Path) -> Located:
     path = Path(file).expanduser()
     library, colon, name = str(file).partition(":")
     if not colon or library not in LIBRARIES.names() or path.exists():
-        return Located(beside.weights(path), path.name if path.is_dir() else None)
+        weights = beside.weights(path)
+        return Located(weights, None if weights == path else path.resolve().name)
     require_of_hub(str(file), library)
     return LIBRARIES.load(library).find(name)
 
@@ -67,10 +70,16 @@ def opened(
     """
     located = _with_what_lies_beside(locate(file))
     contents = reading.read(located.path)
-    match, notes = _matched(contents, located, encoder, overrides)
-    report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes]})
-    origin = match.card.origin.model_copy(update={"source": located.source})
-    card = match.card.model_copy(update={"origin": origin}) if located.source else match.card
+    try:
+        match, notes = matched(contents, located, encoder, overrides)
+    except UserError as error:
+        if located.needs:
+            raise UserError(f"{error} {located.needs}.") from None
+        raise
+    card, changed = library_versions.signed(match.card, match.weights)
+    report = match.report.model_copy(update={"assumed": [*match.report.assumed, *located.told, *notes, *changed]})
+    origin = card.origin.model_copy(update={"source": located.source})
+    card = card.model_copy(update={"origin": origin}) if located.source else card
     return located, contents, replace(match, card=card, report=report)
 
 
@@ -85,10 +94,11 @@ def _with_what_lies_beside(located: Located) -> Located:
         told=(*said.told, *located.told),
         architecture=said.architecture,
         own=(*said.own, *located.own),
+        needs=said.needs,
     )
 
 
-def _matched(
+def matched(
     contents: Contents, located: Located, encoder: str | None, overrides: Sequence[str]
 ) -> tuple[Match, list[str]]:
     """The network that fits, and what is to be said of the choice."""
@@ -96,17 +106,21 @@ def _matched(
     if described is None or any(each.startswith(ARCH) for each in overrides):
         return recognize(contents, encoder, [*located.overrides, *overrides]), []
     try:
-        theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides)], described)
+        theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides, described)], described)
     except UserError as error:
         if located.source:
             raise
-        match = recognize(contents, encoder, [*located.overrides, *overrides])
+        try:
+            match = recognize(contents, encoder, [*located.overrides, *overrides])
+        except UserError:
+            raise error from None
         return match, [f"the config beside it is of another network ({described.family}:{described.name}): {error}"]
     try:
         ours = recognize(contents, encoder, [*located.overrides, *located.own, *overrides])
     except UserError:
         return theirs, []
-    changed = {override.partition("=")[0] for override in overrides} & ours.card.architecture.arguments.keys()
+    own = ours.card.architecture.arguments.keys() - described.arguments.keys()
+    changed = {override.partition("=")[0] for override in overrides} & own
     if changed or compute_alike(_weighted(ours), _weighted(theirs)):
         proof = (
             f"features compared with {described.family}'s own {described.name} on the same weights: within {CLOSE:g}"
@@ -119,9 +133,9 @@ def _weighted(match: Match) -> tuple[Architecture, Weights]:
     return match.card.architecture, match.weights
 
 
-def _unless_own(overrides: Sequence[str]) -> list[str]:
+def _unless_own(overrides: Sequence[str], described: Architecture) -> list[str]:
     """Without what only our own families could be told."""
-    known = {*Preprocess.model_fields, "format"}
+    known = {*Preprocess.model_fields, *described.arguments, "format"}
     return [each for each in overrides if each.partition("=")[0].split(".")[0] in known]
 
 

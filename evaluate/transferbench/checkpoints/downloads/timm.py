@@ -36,8 +36,8 @@ def find(name: str) -> Located:
     images = settings.to_dict()
     architecture = Architecture(family="timm", arguments={"name": settings.architecture})
     told = f"size, crop, interpolation, mean and std as in timm's {model}"
-    squashed = images.get("crop_mode", CENTER) != CENTER
-    left = (f"timm itself crops by '{images['crop_mode']}' where here the center is cropped",) if squashed else ()
+    is_other = images.get("crop_mode", CENTER) not in {CENTER, "squash"}
+    left = (f"timm itself crops by '{images['crop_mode']}' where here the center is cropped",) if is_other else ()
     own = FAMILIES.load("timm").own_arguments(architecture.arguments)
     return Located(path, model, source, beside.of_timm(images), (told, *left), backbones.complete(architecture), own)
 

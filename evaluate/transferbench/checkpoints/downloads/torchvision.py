@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import torchvision
-from torch import nn
 
+from transferbench import backbones
+from transferbench.backbones import Architecture
+from transferbench.backbones.torchvision import UNTOLD
+from transferbench.checkpoints.beside import USUAL
 from transferbench.checkpoints.downloads import Located, _urls
 from transferbench.errors import unknown
-from transferbench.runtime import seeded
-
-HEADS = ("fc", "heads", "head", "classifier")
 
 
 def find(name: str) -> Located:
@@ -33,8 +33,18 @@ def find(name: str) -> Located:
         weights.url,
         overrides(weights.transforms()),
         (f"size, crop, interpolation, mean and std as in torchvision's {weights}",),
-        lambda: network(model),
+        backbones.complete(
+            Architecture(family="torchvision", arguments={"name": model, "arguments": given(model, weights)})
+        ),
     )
+
+
+def given(model: str, weights: Any) -> dict[str, Any]:
+    """What torchvision itself builds a network with for these weights: a ViT's image size, TensorFlow's input."""
+    side = weights.meta["min_size"][0]
+    if model in UNTOLD:
+        return {"transform_input": True}
+    return {"image_size": side} if model.startswith("vit_") and side != USUAL else {}
 
 
 def overrides(images: Any) -> tuple[str, ...]:
@@ -46,12 +56,3 @@ def overrides(images: Any) -> tuple[str, ...]:
         f"mean={json.dumps(images.mean)}",
         f"std={json.dumps(images.std)}",
     )
-
-
-def network(model: str) -> nn.Module:
-    """torchvision's network without its classifier; the weights are to be filled in."""
-    with seeded(0):
-        built = torchvision.models.get_model(model, weights=None)
-    head = next(head for head in HEADS if hasattr(built, head))
-    setattr(built, head, nn.Identity())
-    return built

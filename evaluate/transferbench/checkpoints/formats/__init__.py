@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from transferbench import plugins, renamed
+from transferbench import backbones, plugins, renamed
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.reading import Contents
@@ -85,7 +85,7 @@ def imagenet(architecture: Architecture, file: File | None = None) -> Preprocess
     """ImageNet statistics at the network's own size: 224 (or the position embedding's), 32 behind a 3x3 stem."""
     if architecture.arguments.get("stem", "imagenet") in {"cifar", "small_maxpool"}:
         return Preprocess(size=32, crop=32)
-    crop = architecture.arguments.get("image_size", 224)
+    crop = backbones.side(architecture)
     return Preprocess(size=round(crop * 256 / 224), crop=crop)
 
 
@@ -125,6 +125,8 @@ class Layout:
     beside: tuple[str, ...] = ()
     header: str | None = None
     when: Callable[[File], bool] = _always
+    names_only: bool = False
+    """Whether only the network's own names tell the source: then it does not say which of several is meant."""
     refusal: str = ""
     """Why such a file cannot be loaded; it then needs no encoder."""
     has: Callable[[Architecture, File], bool] = _any

@@ -4,15 +4,22 @@ from transferbench.backbones import Architecture
 from transferbench.checkpoints.formats import EncoderSpec, File, Layout, Settled
 from transferbench.data.transforms import Preprocess
 
+GIANT, GIANT_HEADS = 1536, 24
+
 
 def settle(architecture: Architecture, file: File) -> Settled:
-    """Without registers positions are resampled at a larger scale, with them to size (docs/checkpoints.md#traps)."""
+    """Without registers positions are resampled at a larger scale, with them to size (docs/checkpoints.md#traps).
+
+    Its ViT-g has 24 heads with either MLP, where other networks as wide have 16.
+    """
     if architecture.family != "vit":
         return Settled()
     way = "antialias" if architecture.arguments.get("registers") else "offset"
-    return Settled(
-        {"resampling": way}, (f"positions for 224 pixels are resampled as DINOv2's code does (resampling={way})",)
-    )
+    said = [f"positions for 224 pixels are resampled as DINOv2's code does (resampling={way})"]
+    is_giant = architecture.arguments["dim"] == GIANT and architecture.arguments["heads"] != GIANT_HEADS
+    heads = {"heads": GIANT_HEADS} if is_giant else {}
+    said += [f"{GIANT_HEADS} heads, as DINOv2's code builds its ViT-g (heads={GIANT_HEADS})"] if is_giant else []
+    return Settled({"resampling": way, **heads}, tuple(said))
 
 
 def preprocess(architecture: Architecture, file: File) -> Preprocess:

@@ -31,5 +31,5 @@ LAYOUTS = (
     Layout((EncoderSpec("online"),), evidence=(BLOCK, r"decoder_blocks\.\d+\.[\w.]+"), beside=("model",), method="mae"),
     Layout(evidence=(BLOCK, r"fc_norm\.weight"), beside=("model",), when=is_tuned, settle=settle, method="mae"),
     Layout(evidence=(BLOCK, r"head\.0\.running_mean", r"head\.1\.weight"), beside=("model",), method="mae"),
-    Layout(evidence=(BLOCK,), beside=("model",), when=is_plain, method="mae"),
+    Layout(evidence=(BLOCK,), beside=("model",), when=is_plain, method="mae", names_only=True),
 )

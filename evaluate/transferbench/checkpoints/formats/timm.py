@@ -41,7 +41,7 @@ LAYOUTS = (
         when=lost_registers,
         refusal="it is DINOv2 with registers, and reg_token is missing",
     ),
-    Layout(evidence=(r"(blocks|layers\.\d+\.blocks)\.\d+\.attn\.qkv\.weight",), settle=settle),
+    Layout(evidence=(r"(blocks|layers\.\d+\.blocks)\.\d+\.attn\.qkv\.weight",), settle=settle, names_only=True),
     Layout(
         (EncoderSpec("online", "", ("state_dict",)),),
         evidence=BLOCKS,

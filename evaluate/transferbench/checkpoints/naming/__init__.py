@@ -1,7 +1,7 @@
 """Naming schemes: how sources spell a network's tensors. One table serves both ways, to canonical names and back."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any
@@ -42,6 +42,8 @@ class Naming:
     """What is more than a renaming, after it."""
     unused: tuple[str, ...] = ()
     """Patterns of names that the source's own forward pass never reads."""
+    members: Callable[[Iterable[str]], frozenset[str]] | None = None
+    """Which names belong to the network, where `adapt` renames and the rows do not."""
     library: str = ""
     """The library whose names the canonical ones are; empty for those of our own families."""
     templates: tuple[str, ...] = ()

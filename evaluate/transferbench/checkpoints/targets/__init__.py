@@ -71,13 +71,10 @@ class Target:
         kind = self.kind(architecture)
         if kind is None:
             return [f"family {architecture.family} (only {', '.join(self.kinds)})"]
-        usual = backbones.complete(Architecture(family=architecture.family, arguments={})).arguments
         arguments = canonical(architecture)
-        odd = [
-            f"{name}={value} (only {usual[name]})"
-            for name, value in arguments.items()
-            if name not in kind.free and value != usual[name]
-        ]
+        bound = {name: value for name, value in arguments.items() if name not in kind.free}
+        usual = backbones.complete(Architecture(family=architecture.family, arguments={})).arguments if bound else {}
+        odd = [f"{name}={value} (only {usual[name]})" for name, value in bound.items() if value != usual[name]]
         return [*odd, *kind.cannot(arguments)]
 
 

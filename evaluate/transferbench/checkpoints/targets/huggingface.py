@@ -61,9 +61,10 @@ def write(path: Path, weights: Weights, card: Card) -> None:
     state.save_tensors(path / FILE, weights, ("format", "pt"))
     state.write_json(path / "config.json", config(card.architecture.family, canonical(card.architecture)))
     images = card.preprocess
-    resized = {"size": {"shortest_edge": images.size}} if images.size else {}
+    square = {"height": images.size, "width": images.size}
+    resized = {"size": square if images.resize == "square" else {"shortest_edge": images.size}} if images.size else {}
     said = {
-        "image_processor_type": "BitImageProcessor",
+        "image_processor_type": "ViTImageProcessor" if images.resize == "square" else "BitImageProcessor",
         "do_resize": bool(images.size),
         **resized,
         "resample": RESAMPLE[images.interpolation],

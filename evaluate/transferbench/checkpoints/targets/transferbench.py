@@ -11,11 +11,10 @@ from transferbench.checkpoints.targets import Kind, Target
 
 
 def _kind(family: str) -> Kind:
-    arguments = backbones.complete(Architecture(family=family, arguments={})).arguments
     return Kind(
         shapes=lambda given: backbones.expected_shapes(Architecture(family=family, arguments=dict(given))),
         built=lambda given: "transferbench.checkpoints.load.load(path).backbone",
-        free=frozenset(arguments),
+        free=frozenset(FAMILIES.load(family).Arguments.model_fields),
     )
 
 

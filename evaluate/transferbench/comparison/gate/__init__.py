@@ -55,16 +55,16 @@ def band(tolerances: Sequence[str], sigma: float | None, both_sides: bool, every
     Raises:
         UserError: for one that is no number, or negative.
     """
-    found: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     for text in tolerances:
         name, _, number = text.rpartition("=")
         try:
-            found[name] = float(number)
+            by_name[name] = float(number)
         except ValueError:
-            found[name] = -1.0
-        if not 0 <= found[name] < float("inf"):
+            by_name[name] = -1.0
+        if not 0 <= by_name[name] < float("inf"):
             raise UserError(f"--tolerance takes N or TASK=N, such as 0.5 or knn=0.5, with N >= 0; found '{text}'.")
-    return Band(found.pop("", 1.0), found, sigma, both_sides, every_score)
+    return Band(by_name.pop("", 1.0), by_name, sigma, both_sides, every_score)
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_mi
     Raises:
         UserError: when the baseline has no finished result.
     """
-    old, found = grouped(baseline), list(new)
+    old, results = grouped(baseline), list(new)
     if not old:
         raise UserError("The baseline holds no finished result. Make one with `evaluate all`, and keep its folder.")
-    theirs = grouped(found)
+    theirs = grouped(results)
     verdicts: list[Verdict] = []
     for key, groups in sorted(old.items(), key=lambda item: place(item[1][0][0])):
         named, matched = names_apart(groups), matches(groups, theirs.get(key, []))
@@ -119,7 +119,7 @@ def gate(baseline: Iterable[Record], new: Iterable[Record], band: Band, allow_mi
             metrics = [score.metric for score in group[0].scores] if band.every_score else [group[0].primary]
             for metric in metrics:
                 values = _values(new_runs, metric)
-                verdict = _judged(old_runs, metric, values, band) if values else _missing(group, metric, found, out)
+                verdict = _judged(old_runs, metric, values, band) if values else _missing(group, metric, results, out)
                 reason = match if isinstance(match, str) else verdict.reason
                 passes = allow_missing if verdict.state == "missing" else not verdict.fails
                 verdicts.append(replace(verdict, candidate=named[id(group)], reason=reason, fails=not passes))
@@ -137,10 +137,10 @@ def _judged(old: Sequence[Record], metric: str, values: Sequence[float], band: B
     return replace(verdict, new=now, runs_new=len(values), change=now - mean, width=width, rule=rule)
 
 
-def _missing(old: Sequence[Record], metric: str, found: Sequence[Record], out: str) -> Verdict:
+def _missing(old: Sequence[Record], metric: str, results: Sequence[Record], out: str) -> Verdict:
     record, score = old[0], old[0].score(metric)
     assert score is not None, "metrics are those of the baseline's first record"
-    same = [each for each in found if each.candidate == record.candidate or recipe(each) == recipe(record)]
+    same = [each for each in results if each.candidate == record.candidate or recipe(each) == recipe(record)]
     match = nearest(record, same)
     apart = differences(record, match) if match else []
     if match and apart:
@@ -161,5 +161,5 @@ def _blank(old: Sequence[Record], score: Score, state: State, fails: bool) -> Ve
     return Verdict(*names, state, fails, statistics.fmean(values), len(values))
 
 
-def _values(found: Sequence[Record], metric: str) -> list[float]:
-    return values_of(computations(found, metric), metric)
+def _values(results: Sequence[Record], metric: str) -> list[float]:
+    return values_of(computations(results, metric), metric)

@@ -11,10 +11,10 @@ Group = list[Record]
 """The finished results of one subject in one experiment."""
 
 
-def grouped(found: Iterable[Record]) -> dict[Compared, list[Group]]:
+def grouped(results: Iterable[Record]) -> dict[Compared, list[Group]]:
     """The finished results by what may be compared, and there by subject."""
     groups: dict[Compared, dict[str, Group]] = defaultdict(lambda: defaultdict(list))
-    for record in found:
+    for record in results:
         if record.status == "ok" and record.score(record.primary):
             groups[compared(record)][subject(record)].append(record)
     return {key: list(each.values()) for key, each in groups.items()}
@@ -40,20 +40,20 @@ def matches(baseline: Sequence[Group], new: Sequence[Group]) -> dict[int, Group 
 
     Groups belong together where a way fits one that is left on either side; those with nothing like them have no entry.
     """
-    found: dict[int, Group | str] = {}
+    belonging: dict[int, Group | str] = {}
     old, left = list(baseline), list(new)
     for way in WAYS:
         for group in list(old):
             mine, theirs = ([each for each in side if way(each[0]) == way(group[0])] for side in (old, left))
             if len(mine) == len(theirs) == 1:
-                found[id(group)] = theirs[0]
+                belonging[id(group)] = theirs[0]
                 old.remove(group)
                 left.remove(theirs[0])
     for group in old:
         fitting = [each for each in left if any(way(each[0]) == way(group[0]) for way in WAYS)]
         if fitting:
-            found[id(group)] = f"it cannot be told which of these it is: {', '.join(_called(fitting))}. {CURE}"
-    return found
+            belonging[id(group)] = f"it cannot be told which of these it is: {', '.join(_called(fitting))}. {CURE}"
+    return belonging
 
 
 CURE = "Give each a name of its own: NAME=FILE"

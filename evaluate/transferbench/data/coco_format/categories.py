@@ -27,19 +27,19 @@ def categories_of(name: str, entries: list[Any]) -> Categories:
     """
     if len(entries) > MOST:
         raise UserError(f"{name} lists {len(entries)} categories. Expected at most {MOST}.")
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for place, entry in enumerate(entries):
         try:
             number, title = _category(entry)
-            if number in found:
-                raise EntryError(f"{title} has the id of another, {found[number]}")
-            found[number] = title
+            if number in names:
+                raise EntryError(f"{title} has the id of another, {names[number]}")
+            names[number] = title
         except EntryError as fault:
             shown_id = shown(entry.get("id")) if isinstance(entry, dict) and "id" in entry else f"number {place + 1}"
             raise UserError(f"{name}: category {shown_id} {fault}. Correct the file.") from None
-    ids = tuple(sorted(found))
-    often = Counter(found.values())
-    return Categories(ids, tuple(found[i] if often[found[i]] == 1 else f"{found[i]} ({i})" for i in ids))
+    ids = tuple(sorted(names))
+    often = Counter(names.values())
+    return Categories(ids, tuple(names[i] if often[names[i]] == 1 else f"{names[i]} ({i})" for i in ids))
 
 
 def _category(entry: Any) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from transferbench.data.coco_format.values import EntryError, identifier, shown,
 from transferbench.errors import UserError
 
 
-class ImageEntry(NamedTuple):
+class CocoImage(NamedTuple):
     """One image.
 
     Attributes:
@@ -22,21 +22,21 @@ class ImageEntry(NamedTuple):
     size: tuple[int, int]
 
 
-def images_of(name: str, entries: list[Any], notes: list[str]) -> list[ImageEntry]:
+def images_of(name: str, entries: list[Any], notes: list[str]) -> list[CocoImage]:
     """The images, each once; a repeat that says the same is left out, and `notes` says so.
 
     Raises:
         UserError: naming the first that cannot be used, or that says another thing under the same id.
     """
-    found: dict[int | str, ImageEntry] = {}
-    files: dict[str, ImageEntry] = {}
-    repeated: list[ImageEntry] = []
+    by_key: dict[int | str, CocoImage] = {}
+    files: dict[str, CocoImage] = {}
+    repeated: list[CocoImage] = []
     for place, entry in enumerate(entries):
         try:
             image = _image(entry)
-            first = found.get(image.key)
+            first = by_key.get(image.key)
             if first is None:
-                found[image.key] = image
+                by_key[image.key] = image
                 if (other := files.setdefault(image.file, image)) is not image:
                     raise EntryError(f"is {image.file}, as image {shown(other.id)} is; expected one entry for a file")
             elif (first.file, first.size) == (image.file, image.size):
@@ -53,12 +53,12 @@ def images_of(name: str, entries: list[Any], notes: list[str]) -> list[ImageEntr
             f"{name}: {len(repeated)} of the {len(entries)} image entries repeat another (first: image "
             f"{shown(repeated[0].id)}) and are left out."
         )
-    return list(found.values())
+    return list(by_key.values())
 
 
-def _image(entry: Any) -> ImageEntry:
+def _image(entry: Any) -> CocoImage:
     if not isinstance(entry, dict):
         raise EntryError(f"is {shown(entry)}; expected {{id, file_name, height, width}}")
     key, file = identifier(entry, "id"), text(entry, "file_name")
     is_text = isinstance(entry["id"], str)
-    return ImageEntry(key, entry["id"] if is_text else key, file, (side(entry, "height"), side(entry, "width")))
+    return CocoImage(key, entry["id"] if is_text else key, file, (side(entry, "height"), side(entry, "width")))

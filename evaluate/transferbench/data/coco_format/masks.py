@@ -98,11 +98,11 @@ def _run_lengths(mask: Mapping[str, Any], size: tuple[int, int]) -> Mapping[str,
             f"has run lengths of the size {shown(stated)}{swapped}; expected [height, width] of its image, {list(size)}"
         )
     try:
-        found = runs(counts)
+        lengths = runs(counts)
     except ValueError as error:
         raise EntryError(f"has run lengths with {error}") from None
-    if (total := sum(found)) != size[0] * size[1]:
+    if (total := sum(lengths)) != size[0] * size[1]:
         raise EntryError(
             f"has run lengths of {total} pixels in all; its image of {size[1]} x {size[0]} has {size[0] * size[1]}"
         )
-    return {"size": list(size), "counts": counts if isinstance(counts, str | bytes) else list(found)}
+    return {"size": list(size), "counts": counts if isinstance(counts, str | bytes) else list(lengths)}

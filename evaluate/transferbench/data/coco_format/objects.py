@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from transferbench.data.coco_format.categories import Categories
-from transferbench.data.coco_format.images import ImageEntry
+from transferbench.data.coco_format.images import CocoImage
 from transferbench.data.coco_format.masks import mask_of, within
 from transferbench.data.coco_format.values import EntryError, flag, identifier, real, required, shown
 from transferbench.data.packing import Annotation, Packed
@@ -20,7 +20,7 @@ class Known(NamedTuple):
 
 
 def objects_of(
-    name: str, entries: list[Any], images: Sequence[ImageEntry], categories: Categories
+    name: str, entries: list[Any], images: Sequence[CocoImage], categories: Categories
 ) -> tuple[Packed, list[str]]:
     """The objects of each image in the order of the file, and what is said of them. `entries` is emptied.
 
@@ -38,11 +38,11 @@ def objects_of(
         if place in repeats:
             continue
         try:
-            image, found = _object(entry, known)
+            image, annotation = _object(entry, known)
         except EntryError as fault:
             raise UserError(f"{name}: {_called(entry, place)} {fault}. {_ids(fault, categories)}") from None
-        objects[image].append(found)
-        unusable += [_called(entry, place)] if found.mask == [] else []
+        objects[image].append(annotation)
+        unusable += [_called(entry, place)] if annotation.mask == [] else []
     if repeats:
         notes.append(f"{name}: {len(repeats)} of the {count} annotations repeat another and are left out.")
     if unusable:
@@ -72,7 +72,7 @@ def _repeats(name: str, entries: Sequence[Any]) -> set[int]:
     ids = [_id(each) for each in entries]
     several = {each for each, count in Counter(ids).items() if count > 1 and each is not None}
     first: dict[int | str, Any] = {}
-    found: set[int] = set()
+    repeats: set[int] = set()
     for place, (number, entry) in enumerate(zip(ids, entries, strict=True)) if several else ():
         if number not in several or number is None:
             continue
@@ -82,8 +82,8 @@ def _repeats(name: str, entries: Sequence[Any]) -> set[int]:
             raise UserError(
                 f"{name}: two different annotations have the id {shown(number)}. Expected unique ids; number them anew."
             )
-        found.add(place)
-    return found
+        repeats.add(place)
+    return repeats
 
 
 def _id(entry: Any) -> int | str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transferbench.data.coco_format.categories import Categories, categories_of
-from transferbench.data.coco_format.images import ImageEntry, images_of
+from transferbench.data.coco_format.images import CocoImage, images_of
 from transferbench.data.coco_format.masks import compact
 from transferbench.data.coco_format.objects import objects_of
 from transferbench.data.packing import Packed
@@ -30,7 +30,7 @@ class CocoFile:
 
     name: str
     sha256: bytes
-    images: list[ImageEntry]
+    images: list[CocoImage]
     categories: Categories
     notes: list[str]
     _entries: list[Any] = field(repr=False)

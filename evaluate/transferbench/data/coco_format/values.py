@@ -81,12 +81,12 @@ def real(value: Any, key: str) -> float:
         EntryError: when it is none.
     """
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found) or isinstance(value, bool):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, bool):
         raise EntryError(f"has {shown(value)} in its {key}; expected finite numbers")
-    return found
+    return number
 
 
 def flag(entry: Mapping[str, Any], key: str) -> bool:

@@ -32,4 +32,4 @@ def open_split(where: Path, split: str) -> LabeledImages:
 def _drawn(folder: Path, split: str) -> Listing:
     files = from_folders(folder)
     is_train = ranks(np.asarray(files.labels, np.int64), seed=0) < PER_CLASS
-    return files.taken(is_train == (split == "train"))
+    return files.subset(is_train == (split == "train"))

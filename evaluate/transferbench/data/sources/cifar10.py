@@ -18,7 +18,7 @@ SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Reader:
+class CifarReader:
     """Image i of an array."""
 
     pixels: UInt8[np.ndarray, "n 32 32 3"]
@@ -57,4 +57,6 @@ def from_torchvision(title: str, dataset: type[CIFAR10], where: Path, split: str
     labels = np.array(data.targets, dtype=np.int64)
     info = DatasetInfo(name, tuple(data.classes), SPLITS, 32, f"md5 {dataset.tgz_md5}")
     mark = hashlib.sha256(data.data.tobytes() + labels.tobytes()).hexdigest()
-    return LabeledImages(info, split, labels, Reader(data.data), [f"{split}/{i:05d}" for i in range(len(labels))], mark)
+    return LabeledImages(
+        info, split, labels, CifarReader(data.data), [f"{split}/{i:05d}" for i in range(len(labels))], mark
+    )

@@ -41,8 +41,8 @@ def open_split(where: Path, split: str) -> LabeledImages:
     bundle = Bundle(runtime.detection_folder(where), LAYOUT)
     files = _by_split(bundle.matching(COCO))
     if split not in files:
-        found = ", ".join(each for several in files.values() for each in several) or "none"
-        raise UserError(f"{bundle.root} has no annotation file for {split}; found: {found}. {LAYOUT}")
+        others = ", ".join(each for several in files.values() for each in several) or "none"
+        raise UserError(f"{bundle.root} has no annotation file for {split}; found: {others}. {LAYOUT}")
     file, names = _chosen(bundle, files[split], split)
     objects, sizes = file.objects(), [each.size for each in file.images]
     part = _part(PurePosixPath(file.name).stem)
@@ -66,13 +66,13 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 def _by_split(files: Iterable[str]) -> dict[str, list[str]]:
     """The annotation files of each split; `instances_*` where there are several kinds."""
-    found: dict[str, list[str]] = defaultdict(list)
+    by_split: dict[str, list[str]] = defaultdict(list)
     listed = [PurePosixPath(file) for file in files]
     objects = [path for path in listed if path.name.startswith("instances")]
     for path in objects or listed:
         if (split := split_of(path.stem) or split_of(path.parent.name)) is not None:
-            found[split].append(path.as_posix())
-    return {split: found[split] for split in SPLITS if split in found}
+            by_split[split].append(path.as_posix())
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _part(stem: str) -> str:

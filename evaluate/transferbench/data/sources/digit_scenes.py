@@ -43,7 +43,7 @@ class Scenes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reader:
+class SceneReader:
     """Image i of a split."""
 
     split: str
@@ -61,7 +61,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     annotated = Annotated(scenes.objects, list(range(1, n + 1)), [(SIDE, SIDE)] * n, tuple(d + 1 for d in DIGITS))
     mark = hashlib.sha256(scenes.pixels.tobytes() + repr(scenes.objects).encode()).hexdigest()
     names = [f"scene{i:03d}" for i in range(n)]
-    return LabeledImages(INFO, split, annotated.first_labels(), Reader(split), names, mark, annotated=annotated)
+    return LabeledImages(INFO, split, annotated.first_labels(), SceneReader(split), names, mark, annotated=annotated)
 
 
 @cache
@@ -85,16 +85,16 @@ def _scene(
     level = int(rng.integers(60, 196))
     window = photo[top : top + SIDE, left : left + SIDE].astype(np.int64)
     canvas = np.clip(level + (window - int(window.mean())) // 3, 0, 255)
-    taken, objects = np.zeros((SIDE, SIDE), bool), []
+    occupied, objects = np.zeros((SIDE, SIDE), bool), []
     for _ in range(int(rng.integers(COUNTS[0], COUNTS[1] + 1))):
         instance, size = int(rng.choice(pool)), int(rng.integers(SIZES[0], SIZES[1] + 1))
         cells = Image.fromarray((digits.images[instance] * 255 // 16).astype(np.uint8))
         cover = np.asarray(cells.resize((size, size), Image.Resampling.BILINEAR)).astype(np.int64)
-        place = _free(rng, taken, size)
+        place = _free(rng, occupied, size)
         if place is None:
             continue
         y, x = place
-        taken[y : y + size, x : x + size] = True
+        occupied[y : y + size, x : x + size] = True
         ink = rng.integers(0, level - GAP + 1, 3) if level >= 128 else rng.integers(level + GAP, 256, 3)
         part = canvas[y : y + size, x : x + size]
         canvas[y : y + size, x : x + size] = (part * (255 - cover[..., None]) + ink * cover[..., None]) // 255
@@ -104,10 +104,10 @@ def _scene(
     return canvas.astype(np.uint8), tuple(objects)
 
 
-def _free(rng: np.random.Generator, taken: Bool[np.ndarray, "128 128"], size: int) -> tuple[int, int] | None:
+def _free(rng: np.random.Generator, occupied: Bool[np.ndarray, "128 128"], size: int) -> tuple[int, int] | None:
     """An upper left corner where a square touches none that is taken."""
     for y, x in rng.integers(0, SIDE - size + 1, (TRIES, 2)).tolist():
-        if not taken[y : y + size, x : x + size].any():
+        if not occupied[y : y + size, x : x + size].any():
             return y, x
     return None
 

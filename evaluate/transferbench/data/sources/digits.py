@@ -54,7 +54,7 @@ class Rendered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reader:
+class DigitsReader:
     """Image i of the rendered split."""
 
     split: str
@@ -71,7 +71,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     data = rendered(split)
     names = [f"digit{instance:04d}-{i % RENDERINGS[split]}" for i, instance in enumerate(data.instances.tolist())]
     mark = hashlib.sha256(data.pixels.tobytes() + data.labels.tobytes()).hexdigest()
-    return LabeledImages(INFO, split, data.labels, Reader(split), names, mark)
+    return LabeledImages(INFO, split, data.labels, DigitsReader(split), names, mark)
 
 
 @cache

@@ -33,4 +33,4 @@ def _dealt(where: Path, split: str) -> Listing:
     folder = next((where / name for name in FOLDERS if (where / name).is_dir()), where / FOLDERS[0])
     files = from_folders(folder)
     places = np.arange(len(files.labels)) - np.searchsorted(files.labels, files.labels)
-    return files.taken((places % 5 == 4) == (split == "test"))
+    return files.subset((places % 5 == 4) == (split == "test"))

@@ -39,7 +39,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
         raise UserError(f"{where} has no images in {split}/CLASS/; {_seen(where, classes)}. {LAYOUT}")
     others = [classes[name] for name in classes if name != "train"]
     if split == "train" and others and classes["train"] not in others:
-        raise differing(where, {name: sorted(found) for name, found in classes.items()})
+        raise differing(where, {name: sorted(present) for name, present in classes.items()})
     info = DatasetInfo(
         name=where.resolve().name if where.is_dir() else where.stem,
         classes=tuple(sorted(classes[split])),

@@ -23,7 +23,7 @@ HELP = "any on the hub: hf:OWNER/NAME (needs the package datasets; without a net
 
 
 @dataclass(frozen=True)
-class Reader:
+class HubReader:
     """Decodes the i-th row of a split."""
 
     rows: Any
@@ -67,15 +67,15 @@ def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> La
     image = column(rows[split].column_names, IMAGE)
     label = column(rows["train" if "train" in rows else split].column_names, LABEL)
     names = tuple(getattr(rows[split].features.get(label), "names", None) or ())
-    found = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
-    labels, classes, notes = Numbered(found[split], names) if names else by_number(where.name, found, split)
+    values = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
+    labels, classes, notes = Numbered(values[split], names) if names else by_number(where.name, values, split)
     size = rows[split].info.splits[str(rows[split].split)].num_bytes
     mark = hashlib.sha256(f"{where} {size}\n".encode() + labels.tobytes())
     return LabeledImages(
         info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version)),
         split=split,
         labels=labels,
-        read=Reader(rows[split].cast_column(image, datasets.Image(decode=False)), image),
+        read=HubReader(rows[split].cast_column(image, datasets.Image(decode=False)), image),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=mark.hexdigest(),
         notes=notes,

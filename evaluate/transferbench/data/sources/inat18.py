@@ -27,10 +27,10 @@ def open_split(where: Path, split: str) -> LabeledImages:
 
 
 def _annotated(where: Path, split: str) -> Listing:
-    found = json.loads((where / f"{split}2018.json").read_text())
-    species = {entry["image_id"]: entry["category_id"] for entry in found["annotations"]}
-    classes = {entry["id"]: str(entry["name"]) for entry in found["categories"]}
-    files = [where / image["file_name"] for image in found["images"]]
+    annotations = json.loads((where / f"{split}2018.json").read_text())
+    species = {entry["image_id"]: entry["category_id"] for entry in annotations["annotations"]}
+    classes = {entry["id"]: str(entry["name"]) for entry in annotations["categories"]}
+    files = [where / image["file_name"] for image in annotations["images"]]
     number = {category: label for label, category in enumerate(sorted(classes))}
-    labels = [number[species[image["id"]]] for image in found["images"]]
+    labels = [number[species[image["id"]]] for image in annotations["images"]]
     return Listing(files, labels, [classes[category] for category in number])

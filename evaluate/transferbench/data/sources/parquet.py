@@ -31,6 +31,8 @@ LABEL = ("label", "labels", "fine_label", "cls")
 """What the columns may be called."""
 LARGEST = 2**36
 """Bytes of the images of a row group at most, which are unpacked together."""
+MOST_ROWS = 2**22
+"""Rows that a file may state whatever its size; a larger one has a byte for each."""
 KEPT = 2**30
 """About how many bytes of row groups a process holds: of a larger split, images in a random order are slow to read."""
 
@@ -38,7 +40,7 @@ _held: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
-class Reader:
+class ParquetReader:
     """Decodes the i-th image of some files; `starts` is the first image of each row group, `groups` where it lies."""
 
     column: str
@@ -49,8 +51,11 @@ class Reader:
         """Decode image `index`."""
         place = int(np.searchsorted(self.starts, index, side="right")) - 1
         path, group = self.groups[place]
-        found = _encoded(path, group, self.column)[index - self.starts[place]].as_py()
-        content = content_of(found, path.parent)
+        rows = _encoded(path, group, self.column)
+        if index - self.starts[place] >= len(rows):
+            raise ValueError(f"row group {group} of {path} holds {len(rows)} rows, fewer than its footer states")
+        cell = rows[index - self.starts[place]].as_py()
+        content = content_of(cell, path.parent)
         return decoding.opened(content.read_bytes() if isinstance(content, Path) else content)
 
 
@@ -99,29 +104,46 @@ def content_of(value: Any, folder: Path) -> bytes | Path:
 
 
 def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], split: str) -> LabeledImages:
-    every = {name: [parquet.ParquetFile(path) for path in paths] for name, paths in files.items()}
+    every = {name: [_opened(parquet, path) for path in paths] for name, paths in files.items()}
     opened, name = every[split], where.resolve().name
     image = column(opened[0].schema_arrow.names, IMAGE)
     label = column(every["train" if "train" in every else split][0].schema_arrow.names, LABEL)
     names = _names(opened, label)
-    found = {
+    values = {
         part: _labels(each, label, f"{where}/{part}") for part, each in every.items() if part == split or not names
     }
-    labels, classes, notes = Numbered(found[split], names) if names else by_number(name, found, split)
+    labels, classes, notes = Numbered(values[split], names) if names else by_number(name, values, split)
     groups = [(path, g) for path, file in zip(files[split], opened, strict=True) for g in range(file.num_row_groups)]
     about = [file.metadata.row_group(g) for file in opened for g in range(file.num_row_groups)]
     sizes = np.cumsum([0, *(group.num_rows for group in about)])
+    if sizes[-1] != len(labels):
+        raise ValueError(f"the column {label} of '{split}' holds {len(labels)} rows, and {sizes[-1]} are stated")
     mark = "".join(f"{group.num_rows} {group.total_byte_size}\n" for group in about).encode() + labels.tobytes()
     mark += "".join(f"{size}\n" for path, group in groups for size in _linked(path, group, image)).encode()
     return LabeledImages(
         info=DatasetInfo(name, classes, tuple(files), None, "local"),
         split=split,
         labels=labels,
-        read=Reader(image, tuple(sizes[:-1].tolist()), tuple(groups)),
+        read=ParquetReader(image, tuple(sizes[:-1].tolist()), tuple(groups)),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=hashlib.sha256(mark).hexdigest(),
         notes=notes,
     )
+
+
+def _opened(parquet: ModuleType, path: Path) -> Any:
+    """A file whose footer states as many rows as its row groups, and no more than a file of its size can hold.
+
+    Raises:
+        ValueError: for any other.
+    """
+    file = parquet.ParquetFile(path)
+    about = file.metadata
+    rows = sum(about.row_group(g).num_rows for g in range(about.num_row_groups))
+    most = max(MOST_ROWS, path.stat().st_size)
+    if rows != about.num_rows or not 0 <= rows <= most:
+        raise ValueError(f"{path} states {about.num_rows:,} rows and row groups of {rows:,}; it can hold {most:,}")
+    return file
 
 
 def _labels(files: list[Any], label: str, where: str) -> Int64[np.ndarray, "n"]:
@@ -142,15 +164,15 @@ def _names(files: list[Any], label: str) -> tuple[str, ...]:
     Raises:
         ValueError: when the files of a split differ in them.
     """
-    found: set[tuple[str, ...]] = set()
+    variants: set[tuple[str, ...]] = set()
     for file in files:
         noted = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
         names = noted.get("info", {}).get("features", {}).get(label, {}).get("names")
-        found.add(tuple(names or ()))
-    if len(found) > 1:
-        told = "; ".join(listed(names) or "no names" for names in found)
-        raise ValueError(f"the files of one split name their classes differently: {told}")
-    return found.pop()
+        variants.add(tuple(names or ()))
+    if len(variants) > 1:
+        lists = "; ".join(listed(names) or "no names" for names in variants)
+        raise ValueError(f"the files of one split name their classes differently: {lists}")
+    return variants.pop()
 
 
 def _linked(path: Path, group: int, image: str) -> list[int]:

@@ -26,7 +26,7 @@ BYTES = 3 * SIDE * SIDE
 
 
 @dataclass(frozen=True)
-class Reader:
+class Stl10Reader:
     """Image i of several files laid end to end, read from disk when asked for: all of them together take 2.7 GiB."""
 
     files: tuple[Path, ...]
@@ -71,7 +71,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     info = DatasetInfo("stl10", tuple(names.read_text().split()), tuple(PARTS), SIDE, f"md5 {STL10.tgz_md5}")
     mark = hashlib.sha256(" ".join(sums[name] for name in needed).encode()).hexdigest()
     return LabeledImages(
-        info, split, labels, Reader(files, counts), [f"{split}/{i:06d}" for i in range(len(labels))], mark
+        info, split, labels, Stl10Reader(files, counts), [f"{split}/{i:06d}" for i in range(len(labels))], mark
     )
 
 

@@ -106,7 +106,7 @@ def _parts(bundle: Bundle, split: str) -> tuple[Sequence[Part], bool]:
     lists = bundle.matching(VOC)
     folders = sorted({name.partition("ImageSets/")[0].rstrip("/") for name in lists})
     there = {
-        part: found for part in dict.fromkeys(sum(PARTS.values(), ())) if (found := _holding(bundle, folders, part))
+        part: parts for part in dict.fromkeys(sum(PARTS.values(), ())) if (parts := _holding(bundle, folders, part))
     }
     is_val_judged = "val" in there and "test" not in there
     for part in ("train",) if split == "train" and is_val_judged else PARTS[split]:
@@ -138,10 +138,10 @@ def _listed(bundle: Bundle, folder: str, part: str, notes: list[str]) -> list[st
     except UnicodeDecodeError as error:
         raise UserError(f"{bundle.root}/{_list(folder, part)} is no text: {error}.") from None
     named = [line.split()[0] for line in lines if line.strip()]
-    found = list(dict.fromkeys(named))
-    if repeats := len(named) - len(found):
+    names = list(dict.fromkeys(named))
+    if repeats := len(named) - len(names):
         notes.append(f"{bundle.root}/{_list(folder, part)}: {repeats} of {len(named)} names repeat another, left out.")
-    return found
+    return names
 
 
 def _image(bundle: Bundle, folder: str, name: str) -> Image:
@@ -168,10 +168,10 @@ def _path(bundle: Bundle, folder: str, name: str) -> str:
 def _classes(bundle: Bundle) -> tuple[str, ...]:
     parts, _ = _parts(bundle, "train")
     listed = [(folder, each) for folder, part in parts for each in _listed(bundle, folder, part, [])]
-    found = {name for folder, each in listed for name, *_ in _image(bundle, folder, each).objects}
-    return CLASSES if found <= set(CLASSES) else tuple(sorted(found))
+    names = {name for folder, each in listed for name, *_ in _image(bundle, folder, each).objects}
+    return CLASSES if names <= set(CLASSES) else tuple(sorted(names))
 
 
-def _annotation(found: VocObject, classes: Sequence[str]) -> Annotation:
-    name, (x0, y0, x1, y1), difficult = found
+def _annotation(voc_object: VocObject, classes: Sequence[str]) -> Annotation:
+    name, (x0, y0, x1, y1), difficult = voc_object
     return Annotation((x0, y0, x1 - x0, y1 - y0), classes.index(name), difficult=difficult)

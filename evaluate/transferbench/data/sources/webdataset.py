@@ -59,7 +59,7 @@ class Index(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reader:
+class ShardReader:
     """Decodes the i-th of some members. Each call opens the shard for itself: processes share no file offset."""
 
     members: tuple[TarMember, ...]
@@ -81,18 +81,20 @@ def open_split(where: Path, split: str) -> LabeledImages:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     indices = {name: _members(shards, name != "train") for name, shards in files_by_split(where, ".tar").items()}
-    found = {name: index.images for name, index in indices.items() if index.images}
-    if split not in found:
-        raise UserError(f"{where} has no shards of '{split}' with images; found {', '.join(found) or 'none'}. {LAYOUT}")
-    every = {name: np.array([member.label for member in members], np.int64) for name, members in found.items()}
+    by_split = {name: index.images for name, index in indices.items() if index.images}
+    if split not in by_split:
+        raise UserError(
+            f"{where} has no shards of '{split}' with images; found {', '.join(by_split) or 'none'}. {LAYOUT}"
+        )
+    every = {name: np.array([member.label for member in members], np.int64) for name, members in by_split.items()}
     labels, classes, notes = _numbered(where, every, split)
-    marks = (f"{m.name}\0{m.size}\0{label}\n" for m, label in zip(found[split], labels.tolist(), strict=True))
+    marks = (f"{m.name}\0{m.size}\0{label}\n" for m, label in zip(by_split[split], labels.tolist(), strict=True))
     return LabeledImages(
-        info=DatasetInfo(where.resolve().name, classes, tuple(found), None, "local"),
+        info=DatasetInfo(where.resolve().name, classes, tuple(by_split), None, "local"),
         split=split,
         labels=labels,
-        read=Reader(found[split]),
-        names=[f"{split}/{member.name}" for member in found[split]],
+        read=ShardReader(by_split[split]),
+        names=[f"{split}/{member.name}" for member in by_split[split]],
         fingerprint=hashlib.sha256("".join(marks).encode()).hexdigest(),
         notes=(*notes, *indices[split].notes),
     )
@@ -117,15 +119,15 @@ def _numbered(where: Path, every: dict[str, Int64[np.ndarray, "n"]], split: str)
 
 def _members(shards: list[Path], is_judged: bool) -> Index:
     """What some shards hold."""
-    found: list[Index] = []
+    indexed: list[Index] = []
     for shard in shards:
         try:
-            found.append(_indexed(shard, shard.stat().st_mtime_ns, is_judged))
+            indexed.append(_indexed(shard, shard.stat().st_mtime_ns, is_judged))
         except (tarfile.TarError, OSError, ValueError) as error:
             raise UserError(f"{shard} cannot be read as a shard of images: {error}. {LAYOUT}") from None
-    first = next((each.first for each in found if each.first), "")
+    first = next((each.first for each in indexed if each.first), "")
     return Index(
-        tuple(image for each in found for image in each.images), sum(each.passed_over for each in found), first
+        tuple(image for each in indexed for image in each.images), sum(each.passed_over for each in indexed), first
     )
 
 
@@ -156,17 +158,17 @@ def _matched(
     archive: tarfile.TarFile, shard: Path, samples: Mapping[str, Mapping[str, tarfile.TarInfo]], is_unlabeled: bool
 ) -> Index:
     """Images with their classes."""
-    found: list[TarMember] = []
+    images: list[TarMember] = []
     others: list[str] = []
     for key, members in sorted(samples.items()):
         image, label = _image(members), members.get("cls")
         others += [info.name for extension, info in members.items() if _looks_like_image(extension) and info != image]
         if image and (label or is_unlabeled):
             number = _label(archive, label) if label else -1
-            found.append(TarMember(image.name, number, shard, image.offset_data, image.size))
+            images.append(TarMember(image.name, number, shard, image.offset_data, image.size))
         elif image or any(_looks_like_image(extension) or extension.endswith("cls") for extension in members):
             raise ValueError(_incomplete(key, members))
-    return Index(tuple(found), len(others), next(iter(others), ""))
+    return Index(tuple(images), len(others), next(iter(others), ""))
 
 
 def _image(members: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:

@@ -74,7 +74,7 @@ class Detectron2Engine:
         assert self.trainer is not None
         return getattr(self.trainer.model, "module", self.trainer.model).state_dict()
 
-    def found(self) -> Results:
+    def predict(self) -> Results:
         """What Detectron2's inference gives on the test split, in COCO's form."""
         from detectron2.data import build_detection_test_loader
         from detectron2.evaluation import inference_on_dataset

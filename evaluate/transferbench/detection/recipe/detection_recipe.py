@@ -12,7 +12,7 @@ from transferbench.detection.recipe import variants
 from transferbench.detection.recipe.keys import ModelKeys
 from transferbench.detection.recipe.schedule_keys import DatasetKeys, InputKeys, LoaderKeys, SolverKeys, TestKeys
 from transferbench.errors import UserError
-from transferbench.origins import Origin
+from transferbench.origins import SettingsSource
 from transferbench.settings import Settings
 
 BASE = "_BASE_"
@@ -40,7 +40,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> DetectionRecipe:
     values, pairs = with_bases(path), _pairs(overrides)
     for key, value in pairs:
         _lay(values, _nested(key.split("."), value))
-    origin = Origin(tuple(chain(path)), tuple(f"{key}={value}" for key, value in pairs))
+    origin = SettingsSource(tuple(chain(path)), tuple(f"{key}={value}" for key, value in pairs))
     try:
         recipe = settings.read(DetectionRecipe, {"INPUT": {}} | _parsed(values), origin=origin)
         variants.check(recipe.MODEL)

@@ -87,8 +87,8 @@ def evaluated(results: Sequence[dict[str, Any]], annotated: Annotated, kind: Kin
         truth = table()
         truth.dataset = _truth(annotated, kind)
         truth.createIndex()
-        found = truth.loadRes([{**each, "image_id": number[each["image_id"]]} for each in entries])
-        work = judge(truth, found, TYPES[kind])
+        predicted = truth.loadRes([{**each, "image_id": number[each["image_id"]]} for each in entries])
+        work = judge(truth, predicted, TYPES[kind])
         work.evaluate()
         work.accumulate()
         work.summarize()
@@ -110,7 +110,7 @@ def _library(by: CocoEngine) -> tuple[Any, Any]:
 def _truth(annotated: Annotated, kind: Kind) -> dict[str, Any]:
     sizes = enumerate(annotated.sizes, 1)
     images = enumerate(annotated.objects, 1)
-    objects = [(i, each) for i, found in images for each in found if kind == "box" or each.mask != []]
+    objects = [(i, each) for i, annotations in images for each in annotations if kind == "box" or each.mask != []]
     return {
         "info": {},
         "images": [{"id": i, "height": height, "width": width} for i, (height, width) in sizes],

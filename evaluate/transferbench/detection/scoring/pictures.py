@@ -25,18 +25,18 @@ def sheet(images: LabeledImages, results: Sequence[dict[str, Any]]) -> bytes:
     rows = -(-len(chosen) // COLUMNS)
     page = Image.new("RGB", (COLUMNS * SIDE, rows * SIDE), "white")
     for place, index in enumerate(dict.fromkeys(chosen)):
-        found = of_image(results, images.boxes.ids[index])
-        page.paste(drawn(images, index, found), (place % COLUMNS * SIDE, place // COLUMNS * SIDE))
+        detections = of_image(results, images.boxes.ids[index])
+        page.paste(drawn(images, index, detections), (place % COLUMNS * SIDE, place // COLUMNS * SIDE))
     buffer = io.BytesIO()
     page.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def drawn(images: LabeledImages, index: int, found: Sequence[dict[str, Any]]) -> Image.Image:
+def drawn(images: LabeledImages, index: int, detections: Sequence[dict[str, Any]]) -> Image.Image:
     """One image with its findings, the least sure first, so that the surest lie on top."""
     categories = images.boxes.categories
     image = images.upright(index)
-    shown = sorted((each for each in found if each["score"] >= LEAST), key=lambda each: each["score"])
+    shown = sorted((each for each in detections if each["score"] >= LEAST), key=lambda each: each["score"])
     for each in shown:
         if "segmentation" in each:
             image = _tinted(image, decoded(each["segmentation"]), _color(categories.index(each["category_id"])))

@@ -20,7 +20,7 @@ from transferbench.runtime import Runtime
 Results = list[dict[str, Any]]
 
 
-def found(detector: Detector, images: LabeledImages, recipe: DetectionRecipe, runtime: Runtime) -> Results:
+def predict(detector: Detector, images: LabeledImages, recipe: DetectionRecipe, runtime: Runtime) -> Results:
     """What the detector finds, one image at a time as Detectron2 tests; the same list in every process.
 
     Raises:

@@ -48,17 +48,17 @@ def _of_class(
     if not wanted:
         return 0.0
     scores = np.array([round(each["score"], 3) for each in mine])
-    taken = {image: np.zeros(len(boxes), bool) for image, (boxes, _) in truth.items()}
+    matched = {image: np.zeros(len(boxes), bool) for image, (boxes, _) in truth.items()}
     hits, misses = np.zeros(len(mine)), np.zeros(len(mine))
     for place, at in enumerate(np.argsort(-scores, kind="stable").tolist()):
         image = mine[at]["image_id"]
         boxes, difficult = truth[image]
         overlaps = _overlaps(_rounded(mine[at]["bbox"]), boxes)
         best = int(overlaps.argmax()) if len(overlaps) else -1
-        if best < 0 or overlaps[best] <= threshold or (taken[image][best] and not difficult[best]):
+        if best < 0 or overlaps[best] <= threshold or (matched[image][best] and not difficult[best]):
             misses[place] = 1
         elif not difficult[best]:
-            hits[place], taken[image][best] = 1, True
+            hits[place], matched[image][best] = 1, True
     true, false = hits.cumsum(), misses.cumsum()
     return average(true / wanted, true / np.maximum(true + false, np.finfo(float).eps), at_11_points)
 

@@ -48,8 +48,8 @@ def decoded(rle: Mapping[str, Any]) -> Bool[np.ndarray, "h w"]:
         ValueError: when the runs do not fill the image.
     """
     height, width = rle["size"]
-    found = runs(rle["counts"])
-    if sum(found) != height * width:
-        raise ValueError(f"a run-length mask of {sum(found)} pixels for an image of {height} by {width}")
-    values = np.arange(len(found)) % 2 == 1
-    return np.repeat(values, found).reshape(width, height).T
+    lengths = runs(rle["counts"])
+    if sum(lengths) != height * width:
+        raise ValueError(f"a run-length mask of {sum(lengths)} pixels for an image of {height} by {width}")
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(values, lengths).reshape(width, height).T

@@ -92,7 +92,7 @@ def pixels(image: Image.Image, size: tuple[int, int], flips: bool) -> Float32[Te
 
 
 def objects(
-    found: Sequence[Annotation], size: tuple[int, int], to: tuple[int, int], flips: bool, masks: Masks | None
+    annotations: Sequence[Annotation], size: tuple[int, int], to: tuple[int, int], flips: bool, masks: Masks | None
 ) -> Objects:
     """Annotations of an image of one `size` in pixels of the resized one; boxes are cut at its borders.
 
@@ -100,15 +100,15 @@ def objects(
     leaves them out; outlines stay whatever they enclose.
     """
     scale = np.array([to[1] / size[1], to[0] / size[0]] * 2)
-    corners = np.array([(x, y, x + w, y + h) for (x, y, w, h), *_ in found], np.float64).reshape(-1, 4) * scale
+    corners = np.array([(x, y, x + w, y + h) for (x, y, w, h), *_ in annotations], np.float64).reshape(-1, 4) * scale
     if flips:
         corners[:, [0, 2]] = to[1] - corners[:, [2, 0]]
     corners = np.clip(corners, 0, [to[1], to[0]] * 2).astype(np.float32)
     is_kept = np.atleast_1d(((corners[:, 2:] - corners[:, :2]) > EMPTY).all(1))
-    bitmaps = [_bitmap(each.mask, size, to, flips) for each in found] if masks == "bitmaps" else []
+    bitmaps = [_bitmap(each.mask, size, to, flips) for each in annotations] if masks == "bitmaps" else []
     if bitmaps:
         is_kept &= np.array([each.any() for each in bitmaps])
-    kept = [each for each, is_one in zip(found, is_kept, strict=True) if is_one]
+    kept = [each for each, is_one in zip(annotations, is_kept, strict=True) if is_one]
     boxes = torch.from_numpy(corners[is_kept])
     labels = torch.tensor([each.label for each in kept], dtype=torch.int64)
     if masks == "outlines":

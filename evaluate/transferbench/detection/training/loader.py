@@ -98,7 +98,7 @@ class _Drawn(Plan):
         return "the detector's training"
 
 
-class _Plans(Sequence[_Drawn]):
+class _Plans:
     """The batches of a table, worked out when asked for."""
 
     def __init__(self, table: Int32[np.ndarray, "b share 3"]) -> None:
@@ -107,7 +107,7 @@ class _Plans(Sequence[_Drawn]):
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, index: int) -> _Drawn:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getitem__(self, index: int) -> _Drawn:
         rows = self.table[index]
         return _Drawn(0, rows[:, 0].astype(np.int64), rows)
 

@@ -1,0 +1,357 @@
+"""Networks of torchvision, transformers, open_clip and of a person's own code load as what they compute."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+
+from transferbench import backbones, plugins
+from transferbench.backbones import Architecture
+from transferbench.checkpoints import Card, beside, image_processors, library_versions
+from transferbench.checkpoints.convert import convert
+from transferbench.checkpoints.load import load
+from transferbench.data import transforms
+from transferbench.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from transferbench.errors import UserError
+
+CLOSE = 1e-5
+"""Of the largest feature."""
+
+
+def lively(network: nn.Module) -> nn.Module:
+    draw = torch.Generator().manual_seed(0)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            spread = 0.05 * torch.randn(tensor.shape, generator=draw)
+            tensor.copy_(spread.abs() + 0.5 if "running_var" in name else tensor + spread)
+    return network.eval()
+
+
+def require_same(found: Tensor, expected: Tensor) -> None:
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().max()) <= CLOSE * float(expected.abs().max())
+
+
+# --- images
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}, "resample": 2},
+            {"size": 224, "crop": 224, "resize": "square", "interpolation": "bilinear"},
+        ),
+        (
+            {"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}},
+            {"size": 256, "crop": 224, "resize": "shorter_side"},
+        ),
+        (
+            {"image_processor_type": "CLIPImageProcessor", "size": 224, "do_center_crop": True, "crop_size": 200},
+            {"size": 224, "crop": 200, "resize": "shorter_side"},
+        ),
+        (
+            {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}, "crop_pct": 0.875},
+            {"size": 256, "crop": 224, "resize": "shorter_side"},
+        ),
+        (
+            {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}},
+            {"size": 384, "crop": 384, "resize": "square"},
+        ),
+        (
+            {"do_resize": False, "do_center_crop": True, "crop_size": {"height": 96, "width": 96}},
+            {"size": None, "crop": 96},
+        ),
+        (
+            {"do_rescale": True, "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False},
+            {"mean": [0.5] * 3, "std": [0.5] * 3},
+        ),
+        (
+            {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [51.0] * 3},
+            {"mean": [0.5] * 3, "std": [0.2] * 3},
+        ),
+        ({"do_flip_channel_order": True, "do_normalize": False}, {"channel_order": "bgr", "mean": [0.0] * 3}),
+    ],
+)
+def test_a_processors_settings_are_those_of_our_preprocessing(config: Any, expected: Any) -> None:
+    given = dict(each.split("=", 1) for each in image_processors.read(config)[0])
+    for name, value in expected.items():
+        found = given[name] if isinstance(value, str) else json.loads(given[name])
+        assert found == (pytest.approx(value) if isinstance(value, list) else value), name
+
+
+def test_what_a_processor_does_otherwise_is_said() -> None:
+    assert any("filter 1" in line for line in image_processors.read({"resample": 1})[1])
+
+
+def test_both_sides_are_resized_to_a_square_as_pil_does() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    settings = Preprocess(size=32, crop=32, resize="square", interpolation="bicubic")
+    (found,) = transforms.evaluation(settings)(image, np.random.default_rng(0))
+    squeezed = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC), dtype=np.float64) / 255
+    expected = (squeezed - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    np.testing.assert_allclose(found.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
+
+
+def test_a_field_at_its_default_is_left_out() -> None:
+    assert "resize" not in Preprocess().model_dump()
+    assert Preprocess(resize="square").model_dump()["resize"] == "square"
+    card = Card(architecture=Architecture(family="resnet", arguments={"depth": 18}), preprocess=Preprocess())
+    assert "library" not in card.model_dump()
+
+
+# --- torchvision
+
+
+def test_a_network_of_torchvision_is_told_by_names_and_shapes(tmp_path: Path) -> None:
+    network: Any = lively(torchvision.models.squeezenet1_1())
+    torch.save(network.state_dict(), tmp_path / "network.pth")
+    candidate = load(tmp_path / "network.pth")
+    assert candidate.card.architecture.family == "torchvision"
+    assert candidate.card.architecture.name == "squeezenet1_1"
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        require_same(candidate.backbone(images), network.features(images).mean((2, 3)))
+
+
+def test_only_the_last_layer_of_a_classifier_is_taken_off() -> None:
+    with torch.device("meta"):
+        family = backbones.FAMILIES.load("torchvision")
+        widths = {
+            name: family.build(family.Arguments(name=name)).width
+            for name in ("mobilenet_v3_small", "regnet_y_400mf", "vit_b_32")
+        }
+    assert widths == {
+        "mobilenet_v3_small": 1024,
+        "regnet_y_400mf": 440,
+        "vit_b_32": 768,
+    }
+
+
+def test_a_network_that_torchvision_does_not_have_is_told_with_the_nearest(tmp_path: Path) -> None:
+    torch.save({f"a{i}": torch.zeros(1) for i in range(12)}, tmp_path / "network.pth")
+    with pytest.raises(UserError, match=r"no classification network 'alexnett'.*alexnet"):
+        load(tmp_path / "network.pth", overrides=["arch=torchvision:alexnett"])
+
+
+# --- a person's own
+
+CODE = """
+import torch
+class Own(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        linear = torch.nn.Linear
+        self.layers = torch.nn.ModuleList([linear(3, width), *(linear(width, width) for _ in "12345")])
+    def forward(self, images):
+        features = images.mean((2, 3))
+        for layer in self.layers:
+            features = torch.tanh(layer(features))
+        return features
+def make(width=8):
+    return Own(width)
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of code and one of weights in a folder; nothing of them stays allowed afterwards."""
+    monkeypatch.setattr(plugins, "_NAMED", dict(plugins._NAMED))
+    (tmp_path / "own_network.py").write_text(CODE)
+    scope: dict[str, Any] = {}
+    exec(CODE, scope)
+    torch.save(lively(scope["make"](6)).state_dict(), tmp_path / "weights.pth")
+    return tmp_path
+
+
+def stated(folder: Path, function: str = "make") -> list[str]:
+    return [f"arch=python:{folder / 'own_network.py'}:{function}", "arguments.width=6"]
+
+
+def test_a_persons_own_network_is_judged_and_recorded_without_its_folder(own: Path) -> None:
+    candidate = load(own / "weights.pth", overrides=stated(own))
+    assert candidate.card.architecture.arguments["name"] == "own_network.py:make"
+    assert candidate.backbone(torch.randn(2, 3, 32, 32)).shape == (2, 6)
+    assert any("own_network.py:make" in line for line in candidate.report.assumed)
+
+
+def test_a_card_imports_no_code_until_a_person_names_it(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(own / "weights.pth", own / "card.safetensors", "transferbench", (None, stated(own)))
+    expected = load(own / "card.safetensors").digest
+    monkeypatch.setattr(plugins, "_NAMED", {})
+    backbones._shapes_of.cache_clear()
+    with pytest.raises(UserError, match=r"--code own_network\.py"):
+        load(own / "card.safetensors")
+    plugins.allow(str(own / "own_network.py"))
+    assert load(own / "card.safetensors").digest == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("own_network.py", "expected path/file.py:FUNCTION"),
+        ("own_network.py:absent", "has no function 'absent'"),
+        ("own_network.py:number", "returns int, not a torch.nn.Module"),
+        ("elsewhere.py:make", "Cannot import"),
+    ],
+)
+def test_what_is_wrong_with_a_persons_code_is_told(own: Path, name: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        load(own / "weights.pth", overrides=[f"arch=python:{own}/{name}"])
+
+
+# --- versions of libraries
+
+
+def test_a_card_of_another_version_is_held_to_its_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(lively(torchvision.models.squeezenet1_1()).state_dict(), tmp_path / "network.pth")
+    convert(tmp_path / "network.pth", tmp_path / "card.safetensors", "transferbench")
+    before = load(tmp_path / "card.safetensors").card.library
+    assert before is not None
+    assert (before.name, before.version) == ("torchvision", torchvision.__version__.partition("+")[0])
+    monkeypatch.setattr(backbones.FAMILIES.load("torchvision"), "version", lambda: "99")
+    same = load(tmp_path / "card.safetensors")
+    assert same.card.library == before
+    assert not same.report.assumed
+    measured = library_versions.measured
+    for off, told in ((1e-3, None), (0.1, "computes other features")):
+        monkeypatch.setattr(
+            library_versions,
+            "measured",
+            lambda *given, off=off: tuple(x + off * max(before.features) for x in measured(*given)),
+        )
+        if told:
+            with pytest.raises(UserError, match=told):
+                load(tmp_path / "card.safetensors")
+        else:
+            assert "computes other features" in load(tmp_path / "card.safetensors").report.assumed[-1]
+
+
+# --- transformers
+
+
+def saved(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(state, folder / "pytorch_model.bin")
+    return folder
+
+
+def test_without_transformers_what_to_install_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = backbones.FAMILIES.load("transformers")
+    monkeypatch.setattr(family, "is_installed", lambda: False)
+    place = saved(tmp_path / "model", {"model_type": "hiera"}, {f"a.{i}": torch.zeros(2) for i in range(12)})
+    with pytest.raises(UserError, match=r"of transformers \(hiera\).*pip install 'transferbench\[transformers\]'"):
+        load(place)
+    assert beside.described(place / "pytorch_model.bin").architecture is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden_size": 1 << 40},
+        {"num_hidden_layers": 100_000},
+        {"image_size": 1 << 19, "patch_size": 1, "hidden_size": 512},
+        {"quantization_config": {"bits": 4}},
+        {"use_pretrained_backbone": True},
+        {"backbone_config": {"model_type": "timm_backbone"}},
+    ],
+)
+def test_a_configuration_that_is_absurd_or_names_other_places_is_refused_unbuilt(config: dict[str, Any]) -> None:
+    family = backbones.FAMILIES.load("transformers")
+    with pytest.raises(ValueError, match=r"more than|not in the file|positions|wraps"):
+        family._require_bearable(config)
+
+
+def test_what_changes_no_feature_is_left_out_of_a_configuration() -> None:
+    family = backbones.FAMILIES.load("transformers")
+    config = {"hidden_size": 8, "auto_map": {"AutoModel": "x--y"}, "id2label": {"0": "cat"}, "sizes": (1, 2)}
+    assert family._plain(config) == {"hidden_size": 8, "sizes": [1, 2]}
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 32}
+KINDS = {
+    "dinov3_vit": {**SMALL, "patch_size": 8, "num_register_tokens": 2},
+    "vit": {**SMALL, "patch_size": 8},
+    "siglip_vision_model": {**SMALL, "patch_size": 8},
+    "convnextv2": {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1], "image_size": 64},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["save_pretrained", "state_dict"])
+def test_a_network_of_transformers_loads_from_its_folder(kind: str, way: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AutoConfig.for_model(kind, **KINDS[kind])
+    network: Any = lively(transformers.AutoModel.from_config(config))
+    if way == "save_pretrained":
+        network.save_pretrained(tmp_path / "model")
+    else:
+        saved(tmp_path / "model", config.to_dict(), network.state_dict())
+    candidate = load(tmp_path / "model")
+    side = KINDS[kind]["image_size"]
+    assert candidate.card.preprocess.crop == side
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        outputs = network(pixel_values=images)
+        token = kind in {"vit", "dinov3_vit"}
+        expected = outputs.last_hidden_state[:, 0] if token else outputs.pooler_output
+        require_same(candidate.backbone(images), expected)
+
+
+def test_the_tower_for_images_of_a_clip_leaves_its_text_with_a_reason(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    parts = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    config = transformers.CLIPConfig(vision_config={**parts, "image_size": 32, "patch_size": 8}, text_config=parts)
+    network: Any = lively(transformers.CLIPModel(config))
+    network.save_pretrained(tmp_path / "model")
+    candidate = load(tmp_path / "model")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        require_same(candidate.backbone(images), network.vision_model(pixel_values=images).pooler_output)
+    assert candidate.report.dropped["text tower"]
+    lost = {name: tensor for name, tensor in network.state_dict().items() if "vision_model.post_layernorm" not in name}
+    with pytest.raises(UserError, match="post_layernorm"):
+        load(saved(tmp_path / "lost", config.to_dict(), lost))
+
+
+def test_another_output_is_taken_where_a_person_says_so(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AutoConfig.for_model("dinov3_vit", **KINDS["dinov3_vit"])
+    network: Any = lively(transformers.AutoModel.from_config(config))
+    network.save_pretrained(tmp_path / "model")
+    candidate = load(tmp_path / "model", overrides=["pooling=mean"])
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        require_same(candidate.backbone(images), network(pixel_values=images).last_hidden_state[:, 3:].mean(1))
+
+
+# --- open_clip
+
+
+def test_a_tower_of_open_clip_is_ambiguous_without_its_activation(tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    tower = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
+    text = {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 2, "layers": 1}
+    network: Any = lively(open_clip.CLIP(24, tower, text, quick_gelu=True))
+    place = tmp_path / "model"
+    place.mkdir()
+    torch.save(network.state_dict(), place / "open_clip_pytorch_model.bin")
+    config = {"model_cfg": {"embed_dim": 24, "quick_gelu": True, "vision_cfg": tower, "text_cfg": text}}
+    (place / "open_clip_config.json").write_text(json.dumps(config))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        embedded = network.encode_image(images)
+        require_same(load(place, overrides=["output=embedding"]).backbone(images), embedded)
+        candidate = load(place)
+        require_same(candidate.backbone(images) @ network.visual.proj, embedded)
+    assert set(candidate.report.dropped) == {"projector", "text tower", "temperature of the contrastive loss"}
+    assert candidate.card.preprocess.mean == pytest.approx(beside.CLIP_MEAN)
