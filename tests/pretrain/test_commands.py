@@ -158,6 +158,7 @@ def test_a_recipe_is_shown_with_every_value_it_resolves_to(name: str, pretrain: 
     assert set(shown) == set(leaves(recipe.model_dump())) - {"name", "summary", "targets", "views"} | {
         "preprocess.channel_order",
         "preprocess.input_range",
+        "preprocess.resize",
         "image_range",
     }
     assert shown["optim.lr"][2:4] == ("required", f"{recipe.optim.lr:g}")

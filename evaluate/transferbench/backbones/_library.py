@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FunctionType
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from types import FunctionType, ModuleType
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from transferbench.backbones import Backbone
 from transferbench.errors import UserError
 
 SHARED = ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set")
+LIBRARIES = frozenset({"torch", "timm", "torchvision", "open_clip", "transformers"})
+"""Packages whose functions for initial weights are passed over where only shapes are wanted."""
 DEEPEST = 4
 """Mappings and lists inside each other, in the arguments of a network."""
 MOST_ARGUMENTS = 2_000
@@ -116,30 +118,39 @@ def require_plain(arguments: Mapping[str, Any], forbidden: frozenset[str] = froz
 @contextmanager
 def uninitialized() -> Iterator[None]:
     """Networks are built without drawing initial weights, which takes most of the time: for their shapes alone."""
-    drawn = {value for name, value in vars(nn.init).items() if name.endswith("_") and callable(value)}
-    drawn |= {
-        value
-        for name, module in list(sys.modules.items())
-        if name.startswith("timm.layers")
-        for key, value in vars(module).items()
-        if callable(value) and key.startswith(("trunc_normal_", "lecun_normal_", "variance_scaling_"))
-    }
-    places = [
-        (module, key)
-        for module in list(sys.modules.values())
-        if module.__name__.partition(".")[0] in {"torch", "timm", "torchvision", "open_clip"}
-        for key, value in list(vars(module).items())
-        if isinstance(value, FunctionType) and value in drawn
-    ]
-    patches = [patch.object(module, key, _kept) for module, key in places]
-    for each in patches:
-        each.start()
+    kept = [(module, name, getattr(module, name)) for module, name in _drawing(len(sys.modules))]
+    for module, name, _ in kept:
+        setattr(module, name, _as_it_is)
     try:
         yield
     finally:
-        for each in patches:
-            each.stop()
+        for module, name, function in kept:
+            setattr(module, name, function)
 
 
-def _kept(tensor: Tensor, *arguments: Any, **named: Any) -> Tensor:
+def shapes_alone() -> AbstractContextManager[None]:
+    """Without initial weights where the default device is meta, which has none."""
+    return uninitialized() if torch.get_default_device().type == "meta" else nullcontext()
+
+
+@cache
+def _drawing(modules: int) -> list[tuple[ModuleType, str]]:
+    """Where the functions that draw initial weights are named, in so many modules."""
+    drawn = {value for name, value in vars(nn.init).items() if name.endswith("_") and isinstance(value, FunctionType)}
+    beginnings = ("trunc_normal_", "lecun_normal_", "variance_scaling_")
+    every = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] in LIBRARIES]
+    for name, module in every:
+        if name.startswith("timm.layers"):
+            named = vars(module).items()
+            drawn |= {value for key, value in named if isinstance(value, FunctionType) and key.startswith(beginnings)}
+    return [
+        (module, key)
+        for name, module in every
+        if not name.startswith("torch.") or name == "torch.nn.init"
+        for key, value in list(vars(module).items())
+        if isinstance(value, FunctionType) and value in drawn
+    ]
+
+
+def _as_it_is(tensor: Tensor, *arguments: Any, **named: Any) -> Tensor:
     return tensor

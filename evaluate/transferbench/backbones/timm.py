@@ -12,7 +12,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes, _intermediates
-from transferbench.backbones._library import LibraryBackbone, require_plain, uninitialized, width
+from transferbench.backbones._library import LibraryBackbone, require_plain, shapes_alone, uninitialized, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -96,7 +96,8 @@ def network(arguments: Arguments) -> nn.Module:
     if arguments.pooling != "library":
         given["global_pool"] = POOLS[arguments.pooling]
     try:
-        return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
+        with shapes_alone():
+            return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"timm does not build {arguments.name}: {error}") from None
 

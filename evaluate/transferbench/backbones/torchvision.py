@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, require_plain, uninitialized, width
+from transferbench.backbones._library import LibraryBackbone, require_plain, shapes_alone, uninitialized, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -63,7 +63,8 @@ def network(arguments: Arguments) -> nn.Module:
     """
     given = UNUSED if arguments.name in UNTOLD else {}
     try:
-        built = _made(arguments.name, {**given, **arguments.arguments})
+        with shapes_alone():
+            built = _made(arguments.name, {**given, **arguments.arguments})
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"torchvision does not build {arguments.name}: {error}") from None
     _remove_last(built, next(head for head in HEADS if hasattr(built, head)))

@@ -476,7 +476,11 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _side(config: Any) -> int:
-    return _first(getattr(config, "image_size", None) or 224)
+    side = getattr(config, "image_size", None)
+    count, patch = getattr(config, "num_patches", None), getattr(config, "patch_size", None)
+    if side is None and isinstance(count, int) and isinstance(patch, int):  # SigLIP 2 counts patches of any shape
+        side = round(count**0.5) * patch
+    return _first(side or 224)
 
 
 def _first(value: Any) -> int:

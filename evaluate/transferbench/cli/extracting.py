@@ -18,6 +18,8 @@ In Python:  found = numpy.load("f.npz")
             json.loads(str(found["about"]))    digest, fingerprints, settings
 \b
 evaluate features a.pth --data D -o f.npz --set layer=layer3 --set pooling=max
+\b
+`evaluate show TASK` says what each setting means; the names here are those of any task that reads features.
 """
 
 

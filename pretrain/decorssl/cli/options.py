@@ -44,7 +44,7 @@ class RecipeOptions:
     def overrides(self, seed: int | None = None) -> list[str]:
         """The settings that are changed."""
         stated = None if self.image_range is None else list(self.image_range)
-        given = {"data": self.data or None, "image_range": stated, "seed": seed}
+        given = {"data": self.data, "image_range": stated, "seed": seed}
         return [*(self.set_ or []), *(f"{name}={value}" for name, value in given.items() if value is not None)]
 
 

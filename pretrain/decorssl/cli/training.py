@@ -41,7 +41,8 @@ def train(
     from decorssl import session
 
     place = placed.place()
-    chosen = recipes.read(recipe or recipes.for_method(name, choice.data or "digits"), choice.overrides(seed))
+    data = "digits" if choice.data is None else choice.data
+    chosen = recipes.read(recipes.for_method(name, data) if recipe is None else recipe, choice.overrides(seed))
     if chosen.method != name:
         raise UserError(
             f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}. "

@@ -147,8 +147,8 @@ import torch
 class Own(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
-        linear = torch.nn.Linear
-        self.layers = torch.nn.ModuleList([linear(3, width), *(linear(width, width) for _ in "12345")])
+        sizes = [3, width, width, width, width, width]
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(size, width) for size in sizes)
     def forward(self, images):
         features = images.mean((2, 3))
         for layer in self.layers:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transferbench import plugins
+from transferbench import backbones, plugins
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import beside, library_versions, reading
 from transferbench.checkpoints.equality import CLOSE, compute_alike
@@ -17,6 +17,7 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, require_of_hub
+from transferbench.settings import parse_override
 
 LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
 
@@ -106,6 +107,7 @@ def matched(
     if described is None or any(each.startswith(ARCH) for each in overrides):
         return recognize(contents, encoder, [*located.overrides, *overrides]), []
     try:
+        described = _said_of(described, overrides)
         theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides, described)], described)
     except UserError as error:
         if located.source:
@@ -131,6 +133,14 @@ def matched(
 
 def _weighted(match: Match) -> tuple[Architecture, Weights]:
     return match.card.architecture, match.weights
+
+
+def _said_of(described: Architecture, overrides: Sequence[str]) -> Architecture:
+    """The network with what a person says of it: another output may have other tensors."""
+    pairs = (parse_override(each) for each in overrides if "=" in each)
+    said = {path[0]: value for path, value in pairs if len(path) == 1 and path[0] in described.arguments}
+    arguments = {**described.arguments, **said}
+    return backbones.complete(Architecture(family=described.family, arguments=arguments)) if said else described
 
 
 def _unless_own(overrides: Sequence[str], described: Architecture) -> list[str]:

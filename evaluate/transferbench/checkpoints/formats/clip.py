@@ -38,7 +38,10 @@ def settle(architecture: Architecture, file: File) -> Settled:
 def preprocess(architecture: Architecture, file: File) -> Preprocess:
     """OpenAI's: the shorter side to the size of the network, bicubic, the center cropped."""
     arguments = architecture.arguments.get("arguments", {})
-    size = int(arguments.get("img_size") or str(architecture.arguments.get("name", "224")).rpartition("_")[2])
+    tower = architecture.arguments.get("config", {}).get("vision_cfg", {}).get("image_size")
+    side = tower[0] if isinstance(tower, list) else tower
+    last = str(architecture.arguments.get("name")).rpartition("_")[2]
+    size = int(arguments.get("img_size") or side or (last if last.isdecimal() else 224))
     return Preprocess(mean=MEAN, std=STD, size=size, crop=size, interpolation="bicubic")
 
 

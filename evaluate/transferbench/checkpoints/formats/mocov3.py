@@ -54,5 +54,5 @@ LAYOUTS = (
         method="mocov3",
     ),
     Layout(evidence=(BLOCK,), beside=("arch", "state_dict"), when=names_its_own, settle=settle, method="mocov3"),
-    Layout(evidence=(BLOCK, r"pos_embed"), when=has_its_positions, settle=settle, method="mocov3"),
+    Layout(evidence=(BLOCK, r"pos_embed", r"cls_token"), when=has_its_positions, settle=settle, method="mocov3"),
 )
