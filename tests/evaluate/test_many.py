@@ -96,7 +96,7 @@ def test_a_network_is_built_once_for_all_jobs_and_not_for_finished_ones(
     ],
     ids=["other weights", "another card", "gone", "cut"],
 )
-@pytest.mark.parametrize("is_planned", [False, True])
+@pytest.mark.parametrize("is_planned", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_file_that_changes_before_its_turn_is_refused_and_the_others_are_judged(
     change: Callable[[Path], object], reason: str, is_planned: bool, files: list[Path], tmp_path: Path
 ):

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def marked(shapes: Shapes, is_loose: bool = False) -> str:
     return format(sum(_each(name, shape, is_loose) for name, shape in shapes.items()) % (1 << 64), "016x")
 
 
+@lru_cache(1 << 17)
 def _each(name: str, shape: tuple[int, ...], is_loose: bool) -> int:
     if name.endswith(COUNTER):
         return 0

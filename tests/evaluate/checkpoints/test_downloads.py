@@ -203,7 +203,8 @@ def test_timm_without_a_tag_is_its_default_and_without_safetensors_the_pickle_is
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("name", ["resnetblur50.bt_in1k", pytest.param("resnetaa50.a1h_in1k", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnetblur50.bt_in1k", "resnetaa50.a1h_in1k"])
 def test_a_network_with_the_same_names_that_computes_other_features_is_the_librarys_own(name: str, hub: Files) -> None:
     hub["model.safetensors"] = saved(lively(timm.create_model(name)))
     candidate = load(f"timm:{name}")
