@@ -31,6 +31,16 @@ CLASSIFIERS = tuple(
     )
 )
 """What timm's and torchvision's classifiers are called: the usual ones, and all."""
+NESTED = (
+    "head.fc.fc2",
+    "head.linear",
+    "head.head.l",
+    "head.classifier.4",
+    "head.classifier.linear",
+    "head.fc2",
+    "head.l",
+)
+"""Classifiers of timm's that lie inside a head whose other layers are the network's."""
 LAST = re.compile(r"classifier\.(\d+)\.(?:weight|bias)")
 """A layer of torchvision's classifiers, the last of which tells classes apart."""
 MOST_BUILT = 6
@@ -250,6 +260,9 @@ def _parts(shapes: Shapes) -> Iterator[Shapes]:
         bare = {name: shape for name, shape in shapes.items() if not pattern.fullmatch(name)}
         if len(bare) < len(shapes):
             yield bare
+    for inner in NESTED:
+        if f"{inner}.weight" in shapes:
+            yield {name: shape for name, shape in shapes.items() if name.rpartition(".")[0] != inner}
     if numbers := [int(match[1]) for name in shapes if (match := LAST.fullmatch(name))]:
         yield {n: shape for n, shape in shapes.items() if not (m := LAST.fullmatch(n)) or int(m[1]) != max(numbers)}
     bare = {name: shape for name, shape in shapes.items() if not CLASSIFIERS[0].fullmatch(name)}

@@ -52,7 +52,7 @@ def off(candidate: Any, network: Any, side: int = 64) -> float:
     return float((expected - computed).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("name", ["test_convnext", "test_resnet", "test_nfnet", "test_efficientnet"])
+@pytest.mark.parametrize("name", ["test_convnext", "test_resnet", "test_nfnet", "test_efficientnet", "cpubone_t0"])
 def test_a_network_of_timm_is_found_by_names_and_shapes(name: str, tmp_path: Path) -> None:
     network = lively(name, num_classes=7)
     candidate = load(saved(network, tmp_path / "some.pth"))
