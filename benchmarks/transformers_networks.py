@@ -65,54 +65,48 @@ def lively(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-LAYERS = re.compile(r"(?:num_|n_)?(?:\w+_)?(?:hidden_layers|layers|depth)|(?:num_)?\w*blocks")
-WIDTHS = re.compile(
+LAYERS = r"(?:num_|n_)?(?:\w+_)?(?:hidden_layers|layers|depth)|(?:num_)?\w*blocks"
+WIDTHS = (
     r"hidden_size|hidden_dim|d_model|width|projection_dim|embed_dim|vision_hidden_size|output_dim|out_hidden_size"
     r"|decoder_hidden_size|\w+_embed_dim|encoder_hidden_dim"
 )
-HEADS = re.compile(r"(?:num_|n_)?(?:\w+_)?(?:attention_heads|heads)|num_key_value_heads")
-INNER = re.compile(r"\w*intermediate_size|\w*ffn_dim|mlp_dim|dim_feedforward|decoder_intermediate_size")
-LISTS = re.compile(r"depths|layer_depths|num_blocks|layers|stage_depths")
+HEADS = r"(?:num_|n_)?(?:\w+_)?(?:attention_heads|heads)|num_key_value_heads"
+INNER = r"\w*intermediate_size|\w*ffn_dim|mlp_dim|dim_feedforward"
+SHALLOW = ((LAYERS, 2),)
+NARROW = ((WIDTHS, 64), (HEADS, 4), (INNER, 96), (r"head_dim", 16), (r"vocab_size", 512))
+"""Numbers of a configuration, by name, and how large they may be."""
+DEPTHS = r"depths|layer_depths|num_blocks|layers|stage_depths"
+CHANNELS = r"hidden_sizes|embed_dims?|neck_hidden_sizes"
+FACTORS = r"width_coefficient|depth_coefficient"
 
 
 def shrunk(config: dict[str, Any], level: int) -> dict[str, Any]:
-    """A configuration of fewer and narrower layers; the higher the level, the less is changed.
+    """What changes in a configuration of fewer and narrower layers; the higher the level, the less.
 
     Levels: 0, layers, widths and images; 1, layers and widths; 2, layers and images; 3, layers; 4, nothing.
     """
-    found: dict[str, Any] = {}
-    narrow, small = level < 2, level in {0, 2}
-    many = "vocab_size" in config or "max_position_embeddings" in config
-    for name, value in config.items():
-        if isinstance(value, dict) and (name.endswith("config")):
-            found[name] = {**shrunk(value, level), **{k: v for k, v in value.items() if k == "model_type"}}
-        elif isinstance(value, bool):
-            continue
-        elif isinstance(value, list | tuple) and value and all(type(each) is int for each in value):
-            if level < 4 and LISTS.fullmatch(name):
-                found[name] = [min(each, 2) for each in value]
-            elif narrow and name in {"hidden_sizes", "embed_dims", "neck_hidden_sizes", "embed_dim"}:
-                found[name] = [max(each // 4, 8) for each in value]
-        elif level < 4 and name in {"width_coefficient", "depth_coefficient"} and isinstance(value, float):
-            found[name] = 0.25
-        elif not isinstance(value, int):
-            continue
-        elif level < 4 and LAYERS.fullmatch(name) and value > 2:
-            found[name] = 2
-        elif narrow and WIDTHS.fullmatch(name) and value > 64:
-            found[name] = 64
-        elif narrow and HEADS.fullmatch(name) and value > 4:
-            found[name] = 4
-        elif narrow and INNER.fullmatch(name) and value > 96:
-            found[name] = 96
-        elif narrow and name == "head_dim":
-            found[name] = 16
-        elif narrow and name == "vocab_size" and many:
-            found[name] = min(value, 512)
-        elif small and name == "image_size" and value >= 128:
-            patch = config.get("patch_size")
-            found[name] = patch * 4 if type(patch) is int and patch >= 8 else 64
-    return found
+    return {name: less for name, value in config.items() if (less := _less(config, name, value, level)) != value}
+
+
+def _less(config: dict[str, Any], name: str, value: Any, level: int) -> Any:
+    if isinstance(value, dict) and name.endswith("config"):
+        kind = {key: value[key] for key in ("model_type",) if key in value}
+        return {**shrunk(value, level), **kind}
+    if level == 4 or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return 0.25 if re.fullmatch(FACTORS, name) else value
+    if isinstance(value, list | tuple) and value and all(type(each) is int for each in value):
+        if re.fullmatch(DEPTHS, name):
+            return [min(each, 2) for each in value]
+        return [max(each // 4, 8) for each in value] if level < 2 and re.fullmatch(CHANNELS, name) else value
+    if not isinstance(value, int):
+        return value
+    if name == "image_size" and level in {0, 2} and value >= 128:
+        patch = config.get("patch_size")
+        return patch * 4 if type(patch) is int and patch >= 8 else 64
+    most = (most for names, most in (*SHALLOW, *(NARROW if level < 2 else ())) if re.fullmatch(names, name))
+    return min(value, next(most, value))
 
 
 def of_transformers(names: list[str]) -> Iterator[tuple[str, str, str]]:
