@@ -58,6 +58,8 @@ class Backbone(nn.Module):
     architecture: Architecture
     width: int
     """The number of features."""
+    may_be_empty: frozenset[str] = frozenset()
+    """Names of tensors that hold nothing in some of its sizes: registers, where there are none."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features, `b d`, of images, `b 3 h w`."""
@@ -151,7 +153,8 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
             backbone = family.build(family.Arguments.model_validate(full.arguments))
         except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
             raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
-    empty = [name for name, tensor in backbone.state_dict().items() if not tensor.numel()]
+    tensors = backbone.state_dict().items()
+    empty = [name for name, tensor in tensors if not tensor.numel() and name not in backbone.may_be_empty]
     if empty:
         raise UserError(
             f"There is no {full.family} of these arguments: {len(empty)} of its tensors would have no elements, the "

@@ -45,6 +45,9 @@ FORBIDDEN = frozenset({"quantization_config", "use_pretrained_backbone", "use_ti
 """What would fetch another network, or needs other weights than plain ones."""
 FOREIGN = re.compile(r"timm.*|gemma3n_vision")
 """Model types that wrap a network of timm."""
+PART = re.compile(r"_(?:vision|image)(?:_|$)")
+"""Model types of the part for images of a larger model, some of which `AutoModel` builds only within it."""
+PART_CLASS = re.compile(r"\w+(?:Vision|Image)(?:Model|Backbone)")
 MOST_LAYERS, LARGEST, MOST_POSITIONS = 512, 1 << 20, 1 << 27
 """Of a configuration, which may state anything: layers, any number, values of a table of positions."""
 PREFIX = re.compile(
@@ -159,8 +162,9 @@ class TransformersBackbone(LibraryBackbone):
         self.name = name
         self.pooling = pooling
         self.side = _side(cast(Any, network).config)
-        prefix = (tensor for key, tensor in network.named_parameters() if PREFIX.fullmatch(key))
-        self.num_prefix_tokens = sum(each.shape[-2] if each.ndim > 1 else 1 for each in prefix)
+        prefix = {key: tensor for key, tensor in network.named_parameters() if PREFIX.fullmatch(key)}
+        self.num_prefix_tokens = sum(each.shape[-2] if each.ndim > 1 else 1 for each in prefix.values())
+        self.may_be_empty = frozenset(key for key, tensor in prefix.items() if tensor.shape[-2:-1] == (0,))
         self.takes = set(inspect.signature(network.forward).parameters)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -223,7 +227,9 @@ def network(arguments: Arguments) -> nn.Module:
     if "add_pooling_layer" in inspect.signature(model.__init__).parameters:
         given["add_pooling_layer"] = _pooling(arguments) == "pooler"
     try:
-        return library.AutoModel.from_config(config, dtype=torch.float32, **given)
+        if type(config) in library.MODEL_MAPPING:
+            return library.AutoModel.from_config(config, dtype=torch.float32, **given)
+        return model._from_config(config, dtype=torch.float32, **given)
     except Exception as error:  # whatever a configuration leads to in one of hundreds of networks
         raise ValueError(f"transformers does not build {arguments.name}: {_line(error)}") from None
 
@@ -325,7 +331,8 @@ def version() -> str:
 def names() -> frozenset[str]:
     """Every model type whose network takes images, one at a time, whoever trained it."""
     library = _library()
-    every = {**library.MODEL_MAPPING_NAMES}
+    parts = (kind for kind in library.CONFIG_MAPPING if PART.search(kind))
+    every = {*library.MODEL_MAPPING_NAMES, *parts}
     return frozenset(kind for kind in every if kind in library.CONFIG_MAPPING and not FOREIGN.fullmatch(kind))
 
 
@@ -382,9 +389,16 @@ def _spelled(arguments: str) -> _Names:
 
 
 def _class(config: type) -> Any:
-    """The class of networks of a configuration's class."""
-    found = _library().MODEL_MAPPING[config]
-    return found[0] if isinstance(found, tuple) else found
+    """The class of networks of a configuration's class; None where the library has none."""
+    if config in (mapping := _library().MODEL_MAPPING):
+        found = mapping[config]
+        return found[0] if isinstance(found, tuple) else found
+    try:
+        module = importlib.import_module(config.__module__.replace(".configuration_", ".modeling_"))
+    except ImportError:
+        return None
+    named = (value for name, value in vars(module).items() if PART_CLASS.fullmatch(name) and isinstance(value, type))
+    return next((each for each in named if getattr(each, "config_class", None) is config), None)
 
 
 def _takes_images(name: str) -> bool:

@@ -49,8 +49,10 @@ BESIDE = (
     UnusedTensors(
         r"(?:transformer\.resblocks|token_embedding|ln_final)\..+|positional_embedding|text_projection", "text tower"
     ),
+    UnusedTensors(r"qformer\..+|query_tokens", "text tower"),
+    UnusedTensors(r"temperature", "temperature of the contrastive loss"),
 )
-"""Names that CLIP's text tower has at the top, and its image tower below `visual.`."""
+"""Names at the top of a file: of CLIP's text tower, whose image tower lies below `visual.`, BLIP-2's and ALIGN's."""
 PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
 """One linear layer by itself, which may be a classifier; more layers are a projector."""
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]

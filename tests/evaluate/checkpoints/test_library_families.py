@@ -280,6 +280,7 @@ def test_what_changes_no_feature_is_left_out_of_a_configuration() -> None:
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 32}
 KINDS = {
     "dinov3_vit": {**SMALL, "patch_size": 8, "num_register_tokens": 2},
+    "dinov3_vit without registers": {**SMALL, "patch_size": 8, "num_register_tokens": 0},
     "vit": {**SMALL, "patch_size": 8},
     "siglip_vision_model": {**SMALL, "patch_size": 8},
     "convnextv2": {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1], "image_size": 64},
@@ -290,7 +291,7 @@ KINDS = {
 @pytest.mark.parametrize("way", ["save_pretrained", "state_dict"])
 def test_a_network_of_transformers_loads_from_its_folder(kind: str, way: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    config = transformers.AutoConfig.for_model(kind, **KINDS[kind])
+    config = transformers.AutoConfig.for_model(kind.split()[0], **KINDS[kind])
     network: Any = lively(transformers.AutoModel.from_config(config))
     if way == "save_pretrained":
         network.save_pretrained(tmp_path / "model")
@@ -302,7 +303,7 @@ def test_a_network_of_transformers_loads_from_its_folder(kind: str, way: str, tm
     images = torch.randn(2, 3, side, side)
     with torch.no_grad():
         outputs = network(pixel_values=images)
-        token = kind in {"vit", "dinov3_vit"}
+        token = kind.split()[0] in {"vit", "dinov3_vit"}
         expected = outputs.last_hidden_state[:, 0] if token else outputs.pooler_output
         require_same(candidate.backbone(images), expected)
 
@@ -321,6 +322,27 @@ def test_the_tower_for_images_of_a_clip_leaves_its_text_with_a_reason(tmp_path: 
     lost = {name: tensor for name, tensor in network.state_dict().items() if "vision_model.post_layernorm" not in name}
     with pytest.raises(UserError, match="post_layernorm"):
         load(saved(tmp_path / "lost", config.to_dict(), lost))
+
+
+def test_a_part_for_images_that_is_built_only_within_a_larger_model_is_loaded(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    parts = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    vision = {**parts, "image_size": 32, "patch_size": 8}
+    config = transformers.CLIPSegConfig(vision_config=vision, text_config=parts)
+    network: Any = lively(transformers.AutoModel.from_config(config))
+    network.save_pretrained(tmp_path / "model")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = network.vision_model(pixel_values=images).pooler_output
+        require_same(load(tmp_path / "model").backbone(images), expected)
+
+
+def test_a_described_network_that_is_not_built_is_not_replaced_by_a_guess(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    network: Any = lively(transformers.AutoModel.from_config(transformers.AutoConfig.for_model("vit", **KINDS["vit"])))
+    config = {**network.config.to_dict(), "hidden_act": "absent"}
+    with pytest.raises(UserError, match=r"(?s)not built here.*--as arch=LIBRARY:NAME"):
+        load(saved(tmp_path / "model", config, network.state_dict()))
 
 
 def test_another_output_is_taken_where_a_person_says_so(tmp_path: Path) -> None:

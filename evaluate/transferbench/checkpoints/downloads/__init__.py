@@ -106,6 +106,7 @@ def matched(
     described = located.architecture
     if described is None or any(each.startswith(ARCH) for each in overrides):
         return recognize(contents, encoder, [*located.overrides, *overrides]), []
+    _require_buildable(described)
     try:
         described = _said_of(described, overrides)
         theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides, described)], described)
@@ -129,6 +130,17 @@ def matched(
         )
         return ours, [] if changed else [f"{proof} of the largest"]
     return theirs, []
+
+
+def _require_buildable(described: Architecture) -> None:
+    """Refuse a network that its library does not build here: whether another is the same, nothing can then show."""
+    try:
+        backbones.expected_shapes(described)
+    except UserError as error:
+        raise UserError(
+            f"The config beside the file is of {described.family}'s {described.name}, which is not built here: {error} "
+            f"To set the config aside, state the network: --as {ARCH}LIBRARY:NAME."
+        ) from None
 
 
 def _weighted(match: Match) -> tuple[Architecture, Weights]:
