@@ -150,7 +150,8 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
         try:
             backbone = family.build(family.Arguments.model_validate(full.arguments))
         except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
-            raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
+            reason = str(error) or type(error).__name__
+            raise UserError(f"There is no {full.family} of these arguments ({reason}): {full.arguments}") from None
     empty = [name for name, tensor in backbone.state_dict().items() if not tensor.numel()]
     if empty:
         raise UserError(
