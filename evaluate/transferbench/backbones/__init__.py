@@ -152,7 +152,8 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
         try:
             backbone = family.build(family.Arguments.model_validate(full.arguments))
         except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
-            raise UserError(f"There is no {full.family} of these arguments ({error}): {full.arguments}") from None
+            reason = str(error) or type(error).__name__
+            raise UserError(f"There is no {full.family} of these arguments ({reason}): {full.arguments}") from None
     tensors = backbone.state_dict().items()
     empty = [name for name, tensor in tensors if not tensor.numel() and name not in backbone.may_be_empty]
     if empty:

@@ -1,5 +1,6 @@
 """Every architecture of timm, built by timm itself, in timm's names."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,8 @@ FORBIDDEN = frozenset(
     }
 )
 """What fetches or reads weights, or makes something else of the network."""
+DEPTHS = re.compile(r"depth|layers|blocks|stages|repeats")
+MOST_LAYERS, LARGEST = 512, 1 << 20
 POOLS = {"token": "token", "mean": "avg"}
 
 
@@ -52,7 +55,22 @@ class Arguments(Settings):
     @classmethod
     def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         require_plain(arguments, FORBIDDEN)
+        _require_sizes(arguments)
         return {name: value for name, value in arguments.items() if name not in {"num_classes", "global_pool"}}
+
+
+def _require_sizes(arguments: Mapping[str, Any]) -> None:
+    """Refuse, with a ValueError, sizes that no network has: building them takes all of time or memory."""
+    waiting = list(arguments.items())
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [(str(key), each) for key, each in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(name, each) for each in value]
+        most = MOST_LAYERS if DEPTHS.search(name) else LARGEST
+        if isinstance(value, int | float) and not abs(value) <= most:
+            raise ValueError(f"'{name}' is {value}, which no network has: at most {most}")
 
 
 class TimmBackbone(LibraryBackbone):

@@ -28,6 +28,11 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Where `preprocess_cfg` states none: OpenAI's."""
 Images = tuple[tuple[str, ...], tuple[str, ...]]
 """`NAME=VALUE`, and where they stand, in words."""
+BROKEN = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(RecursionError, RuntimeError, MemoryError),
+)
+"""What a library raises over values that no network has."""
 LONGEST = 1 << 20
 """Bytes of a description."""
 
@@ -88,7 +93,7 @@ def described(path: Path) -> Description:
                     continue
                 images, told = IMAGES[library](config, place.parent)
                 own = family.own_arguments(arguments) if arguments else ()
-            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            except BROKEN as error:
                 raise UserError(f"{place} is not as {library} writes it ({type(error).__name__}: {error}).") from None
             architecture = backbones.complete(Architecture(family=library, arguments=arguments)) if arguments else None
             if architecture is None and (needs := getattr(family, "needed_for", _nothing)(config) or ""):

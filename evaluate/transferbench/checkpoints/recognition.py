@@ -1,5 +1,6 @@
 """The one network of a file that is loaded: chosen, proved to fit exactly, its card filled in."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,7 +12,7 @@ from transferbench.checkpoints.equality import compute_alike
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import ARCH, applied, stated_architecture, stated_format
+from transferbench.checkpoints.overrides import ARCH, OWN, applied, stated_architecture, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -27,6 +28,8 @@ WAYS = (
     "own python:FILE.py:FUNCTION); or hand the module over from Python: transferbench.evaluate(module, ...)."
 )
 """How a network that is not recognized can be judged all the same."""
+BATCH_NORM = re.compile(r"(?:^|\.)bn\d*\.weight$")
+"""Weights that a batch norm has by its name."""
 UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
 """Formats that are names alone, which networks of other computations share."""
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
@@ -77,10 +80,39 @@ def recognize(
         every = _whole(contents, every, known)
     for reading in _readings(contents, states, every, layout, known):
         try:
-            return _match(contents, reading, every, encoder, (overrides, is_settled))
+            match = _match(contents, reading, every, encoder, (overrides, is_settled))
+            _require_family(contents, match, said)
+            if known is None and reading.layout.card is None:
+                _require_statistics(contents, match)
+            return match
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
+
+
+def _require_family(contents: Contents, match: Match, said: Sequence[str]) -> None:
+    """Refuse a network that is of another family than the one of ours that a person says it is of."""
+    stated = [each.removeprefix(ARCH) for each in said if each.startswith(ARCH)]
+    architecture = match.card.architecture
+    if stated and stated[-1] in OWN and architecture.family != stated[-1]:
+        raise UserError(
+            f"{contents.path} is no {stated[-1]}, as --as arch={stated[-1]} says: its names and shapes are those of "
+            f"{architecture.family}:{architecture.name}. Leave --as arch={stated[-1]} out to read it as that."
+        )
+
+
+def _require_statistics(contents: Contents, match: Match) -> None:
+    """Refuse what may be a network of batch norms saved without their statistics: a group norm has the same names."""
+    architecture = match.card.architecture
+    if architecture.family in OWN or any("running_" in name for name in match.weights):
+        return
+    if norms := [name for name in match.weights if BATCH_NORM.search(name)]:
+        name = f"{architecture.family}:{architecture.name}"
+        raise UserError(
+            f"{contents.path} has the names and shapes of {name}, and of a network whose batch-norm statistics were "
+            f"not saved ({norms[0]} has no running_mean beside it). If it is the former: --as arch={name}. The latter "
+            "cannot be evaluated: save model.state_dict(), which holds them."
+        )
 
 
 def _networks(contents: Contents, known: Architecture | None) -> tuple[list[StateDict], list[Network]]:

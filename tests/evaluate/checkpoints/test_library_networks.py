@@ -228,3 +228,30 @@ def test_a_stated_architecture_is_placed_where_it_fits_best() -> None:
     architecture = Architecture(family="timm", arguments={"name": "test_convnext"})
     places = library_networks.fitted(state_dicts({**broken, **state}), architecture)
     assert [(place.prefix, place.misfits) for place in places] == [("a.", 0), ("b.", 3)]
+
+
+def test_a_batch_norm_without_statistics_is_no_group_norm(tmp_path: Path) -> None:
+    network = timm.create_model("resnet50", num_classes=0)
+    state = {name: tensor.half() for name, tensor in network.named_parameters()}
+    torch.save(state, tmp_path / "parameters.pth")
+    with pytest.raises(UserError, match=r"statistics were not saved.*--as arch=timm:resnet50_gn"):
+        load(tmp_path / "parameters.pth")
+    torch.save(timm.create_model("test_efficientnet_gn", num_classes=0).state_dict(), tmp_path / "group.pth")
+    stated = load(tmp_path / "group.pth", overrides=["arch=timm:test_efficientnet_gn"])
+    assert stated.card.architecture.name == "test_efficientnet_gn"
+
+
+def test_a_family_of_ours_that_it_is_not_is_refused(tmp_path: Path) -> None:
+    path = saved(timm.create_model("test_convnext", num_classes=0), tmp_path / "some.pth")
+    with pytest.raises(UserError, match=r"is no resnet.*timm:test_convnext"):
+        load(path, overrides=["arch=resnet"])
+
+
+@pytest.mark.parametrize("arguments", [{"depth": -1}, {"depth": 10**9}, {"embed_dim": 10**9}, {"norm_layer": 5}])
+def test_a_file_beside_with_sizes_of_no_network_is_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+    path = saved(timm.create_model("test_vit", num_classes=0), tmp_path / "model.safetensors")
+    images = {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    config = {"architecture": "test_vit", "pretrained_cfg": images, "model_args": arguments}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"config.json is not as timm writes it"):
+        load(path)
