@@ -81,6 +81,8 @@ def described(path: Path) -> Description:
     for name in DESCRIPTIONS:
         place = path.with_name(name)
         config = read(place)
+        if not config and _is_there(place):
+            return Description(told=(f"{place.name} beside the file cannot be read as JSON and was left aside",))
         if not config:
             continue
         for library in LIBRARIES:
@@ -98,8 +100,21 @@ def described(path: Path) -> Description:
             architecture = backbones.complete(Architecture(family=library, arguments=arguments)) if arguments else None
             if architecture is None and (needs := getattr(family, "needed_for", _nothing)(config) or ""):
                 break
+            if architecture is None:
+                kind = config.get("architecture") or config.get("model_type")
+                told = (
+                    *told,
+                    f"{place.name} is of '{kind}', which {library} does not have here: it was not looked for",
+                )
             return Description(architecture, images, told, own)
     return Description(needs=needs)
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:
+        return False
 
 
 def _nothing(config: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -223,8 +224,8 @@ def _of_another_depth(shapes: Shapes) -> tuple[tuple[Architecture, ...], ...]:
     index = shape_index.index()
     groups: dict[str, list[Architecture]] = {}
     for deep in sizes.deepened(shapes):
-        entries = index.fits(deep) or index.resized(deep)
-        for entry in list(entries)[:MOST_BUILT]:
+        computing = shape_index.distinct(index.fits(deep) or index.resized(deep))
+        for entry in (min(group, key=lambda each: len(each.name)) for group in islice(computing, 2 * MOST_BUILT)):
             cut = sizes.resized(entry.name, shapes, library=entry.library)
             if cut is None:
                 continue

@@ -75,7 +75,12 @@ def applied(
             names = sorted([*network, *images])
             raise UserError(
                 f"--as {override}: no such argument of a {architecture.family} or its "
-                f"preprocessing.{nearest(name, names)} Known: {', '.join(names)}."
+                f"preprocessing.{'' if path[0] == 'arguments' else nearest(name, names)} Known: {', '.join(names)}."
+                + (
+                    " What a library's network is given needs its name: --as arch=timm:NAME."
+                    if path[0] == "arguments"
+                    else ""
+                )
             )
         place[name] = value
     arguments = read(FAMILIES.registered(architecture.family).Arguments, network).model_dump(mode="json")

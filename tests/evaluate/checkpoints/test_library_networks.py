@@ -255,3 +255,28 @@ def test_a_file_beside_with_sizes_of_no_network_is_refused(arguments: dict[str, 
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"config.json is not as timm writes it"):
         load(path)
+
+
+def test_networks_of_another_depth_are_told_apart_too(tmp_path: Path) -> None:
+    path = saved(lively("vit_small_patch16_rope_ape_224", num_classes=0, depth=2), tmp_path / "some.pth")
+    with pytest.raises(UserError, match=r"timm:vit_small_patch16_rope_ape_224.*timm:deit3_small_patch16"):
+        load(path)
+    plain = saved(lively("vit_tiny_patch16_224", num_classes=0, depth=2), tmp_path / "plain.pth")
+    assert load(plain).card.architecture.family == "vit"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [('{"architecture": "no_such", "pretrained_cfg": {}}', "is of 'no_such'"), ("{broken", "cannot be read as JSON")],
+)
+def test_what_lies_beside_and_tells_nothing_is_said(config: str, words: str, tmp_path: Path) -> None:
+    path = saved(lively("test_convnext", num_classes=0), tmp_path / "some.pth")
+    cfg = '{"input_size": [3, 64, 64], "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear"}'
+    (tmp_path / "config.json").write_text(config.replace("{}", cfg))
+    assert any(words in line for line in load(path).report.assumed)
+
+
+def test_what_a_librarys_network_is_given_needs_its_name(tmp_path: Path) -> None:
+    path = saved(lively("test_resnet", num_classes=0), tmp_path / "some.pth")
+    with pytest.raises(UserError, match="needs its name: --as arch=timm:NAME"):
+        load(path, overrides=["arguments.in_chans=3"])
