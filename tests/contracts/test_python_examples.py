@@ -17,7 +17,9 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "own_images.py")) for name in FILES]
+)
 def test_an_example_runs_and_shows_what_it_is_about(
     name: str,
     tiny_candidate: Candidate,

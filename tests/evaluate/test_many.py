@@ -4,6 +4,7 @@ import re
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,13 +87,16 @@ def test_a_network_is_built_once_for_all_jobs_and_not_for_finished_ones(
     assert again == first
 
 
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda path: write(path, 7), r"has changed since it was checked: its network had the digest \w{12}, and has"),
-        (lambda path: write(path, 101, Preprocess(size=None, crop=8)), "or with other preprocessing"),
-        (lambda path: path.unlink(), "No checkpoint file at"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-900]), "truncated or damaged"),
+        SLOW(lambda path: write(path, 101, Preprocess(size=None, crop=8)), "or with other preprocessing"),
+        SLOW(lambda path: path.unlink(), "No checkpoint file at"),
+        SLOW(lambda path: path.write_bytes(path.read_bytes()[:-900]), "truncated or damaged"),
     ],
     ids=["other weights", "another card", "gone", "cut"],
 )

@@ -214,6 +214,7 @@ def write_eighty(folder: Path, name: str) -> None:
             records.write(folder, a_record(seed=seed, candidate=candidate))
 
 
+@pytest.mark.slow
 def test_two_programs_write_to_one_folder_while_a_third_reads_and_nothing_is_lost(evaluate: Run, tmp_path: Path):
     folder = tmp_path / "results" / "records"
     writers = [forked.Fork(lambda name=name: write_eighty(folder, name)) for name in ("one", "two")]

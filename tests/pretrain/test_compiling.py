@@ -36,7 +36,8 @@ def assert_same(one: Training, other: Training) -> None:
         torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("micro_batch_size", [pytest.param(None, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("micro_batch_size", [None, 4])
 def test_a_compiled_run_is_the_run_up_to_rounding(
     micro_batch_size: int | None, recipe: Recipe, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
