@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 
 import torch
@@ -163,17 +164,26 @@ def _at(state: StateDict, prefix: str) -> Network | None:
     begin = len(prefix)
     shapes: Shapes = {name[begin:]: tuple(state.tensors[name].shape) for name in state.below(prefix)}
     label = prefix.strip(f".{APART}") or state.key or "backbone"
-    for part in _parts(shapes):
-        if groups := _indexed(part):
-            return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
+    if hit := _hit(tuple(shapes.items())):
+        return Network(label, state, prefix, AS_IT_IS, 0, (), *hit)
     spelled = [each for naming in _spelled(prefix, list(shapes)) if (each := _told(state, prefix, label, naming))]
     nearest = min(spelled, key=lambda network: network.misfits, default=None)
     if nearest and not nearest.misfits:
         return nearest
-    for part in _parts(shapes):
-        if groups := _of_another_depth(part):
-            return Network(label, state, prefix, AS_IT_IS, 0, (), frozenset(part), groups)
+    if hit := _hit(tuple(shapes.items()), has_other_depth=True):
+        return Network(label, state, prefix, AS_IT_IS, 0, (), *hit)
     return nearest
+
+
+@lru_cache(512)
+def _hit(
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], has_other_depth: bool = False
+) -> tuple[frozenset[str], tuple[tuple[Architecture, ...], ...]] | None:
+    """The names that are an indexed network's own, and its architectures; kept, as many files are of one network."""
+    for part in _parts(dict(shapes)):
+        if groups := _of_another_depth(part) if has_other_depth else _indexed(part):
+            return frozenset(part), groups
+    return None
 
 
 def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
