@@ -13,7 +13,7 @@ from pathlib import Path
 import timm
 import torch
 
-from transferbench.backbones._library import uninitialized
+from transferbench.backbones._library import Undrawn
 from transferbench.checkpoints import shape_index
 from transferbench.checkpoints.load import load
 from transferbench.errors import UserError
@@ -38,7 +38,7 @@ def shapes() -> Counter[str]:
 
 def small(count: int) -> list[str]:
     """Names of small architectures, spread over all that there are."""
-    with uninitialized():
+    with Undrawn():
         names = [name for name in timm.list_models() if _parameters(name) <= SMALL]
     step = len(names) / min(count, len(names))
     return [names[int(at * step)] for at in range(min(count, len(names)))]

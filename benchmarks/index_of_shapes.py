@@ -10,7 +10,6 @@ from dataclasses import replace
 import torch
 
 from transferbench import backbones
-from transferbench.backbones._library import uninitialized
 from transferbench.checkpoints import shape_index
 
 
@@ -68,5 +67,4 @@ def compute_alike(first: shape_index.Entry, second: shape_index.Entry) -> bool:
 
 if __name__ == "__main__":
     backbones.FAMILIES.load(sys.argv[1]).names()
-    with uninitialized():
-        main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1], sys.argv[2:])

@@ -1,21 +1,23 @@
 """A library's own network as a backbone: under its own tensor names, its computation untouched."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from transferbench.backbones import Backbone
 from transferbench.errors import UserError
 
 SHARED = ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set")
-LIBRARIES = frozenset({"torch", "timm", "torchvision", "open_clip", "transformers"})
-"""Packages whose functions for initial weights are passed over where only shapes are wanted."""
+INITIAL = frozenset(
+    {
+        *("normal_", "uniform_", "erfinv_", "trunc_normal_", "constant_", "fill_", "zero_"),
+        *("kaiming_uniform_", "kaiming_normal_", "mul_", "add_", "sub_", "div_", "clamp_"),
+    }
+)
+"""What initial values are made with."""
 DEEPEST = 4
 """Mappings and lists inside each other, in the arguments of a network."""
 MOST_ARGUMENTS = 2_000
@@ -115,42 +117,18 @@ def require_plain(arguments: Mapping[str, Any], forbidden: frozenset[str] = froz
             raise ValueError(f"'{name}' is {type(value).__name__}, not a text, a number, true, false or nothing")
 
 
-@contextmanager
-def uninitialized() -> Iterator[None]:
-    """Networks are built without drawing initial weights, which takes most of the time: for their shapes alone."""
-    kept = [(module, name, getattr(module, name)) for module, name in _drawing(len(sys.modules))]
-    for module, name, _ in kept:
-        setattr(module, name, _as_it_is)
-    try:
-        yield
-    finally:
-        for module, name, function in kept:
-            setattr(module, name, function)
+class Undrawn(TorchFunctionMode):
+    """Building a network on the meta device skips its initial values, of which there are none: most of the time.
 
+    Only in this thread, and only of meta tensors: a network that is built with values has them all.
+    """
 
-def shapes_alone() -> AbstractContextManager[None]:
-    """Without initial weights where the default device is meta, which has none."""
-    return uninitialized() if torch.get_default_device().type == "meta" else nullcontext()
-
-
-@cache
-def _drawing(modules: int) -> list[tuple[ModuleType, str]]:
-    """Where the functions that draw initial weights are named, in so many modules."""
-    drawn = {value for name, value in vars(nn.init).items() if name.endswith("_") and isinstance(value, FunctionType)}
-    beginnings = ("trunc_normal_", "lecun_normal_", "variance_scaling_")
-    every = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] in LIBRARIES]
-    for name, module in every:
-        if name.startswith("timm.layers"):
-            named = vars(module).items()
-            drawn |= {value for key, value in named if isinstance(value, FunctionType) and key.startswith(beginnings)}
-    return [
-        (module, key)
-        for name, module in every
-        if not name.startswith("torch.") or name == "torch.nn.init"
-        for key, value in list(vars(module).items())
-        if isinstance(value, FunctionType) and value in drawn
-    ]
-
-
-def _as_it_is(tensor: Tensor, *arguments: Any, **named: Any) -> Tensor:
-    return tensor
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__name__", "") in INITIAL:
+            target = args[0] if args else named.get("tensor")
+            if isinstance(target, Tensor) and target.is_meta:
+                return target
+        return func(*args, **named)

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import nn
 
 from transferbench import plugins
 from transferbench.backbones import Backbone, Shapes
@@ -39,14 +38,6 @@ class Arguments(Settings):
     def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         require_plain(arguments)
         return arguments
-
-
-class OwnBackbone(LibraryBackbone):
-    """A person's network, under its own tensor names."""
-
-    def stages(self, images: Tensor) -> dict[str, Tensor]:
-        """None: only vectors come out of it."""
-        return {}
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -101,7 +92,7 @@ def build(arguments: Arguments) -> Backbone:
     Raises:
         UserError: as `network`.
     """
-    backbone = OwnBackbone(network(arguments))
+    backbone = LibraryBackbone(network(arguments))
     backbone.side = arguments.image_size
     backbone.width = _width(arguments.model_dump_json())
     return backbone
@@ -113,10 +104,10 @@ def _width(arguments: str) -> int:
     full = Arguments.model_validate_json(arguments)
     try:
         with torch.device("meta"):
-            return width(OwnBackbone(network(full)), full.image_size)
+            return width(LibraryBackbone(network(full)), full.image_size)
     except UserError:
         with torch.device("cpu"), torch.no_grad():
-            return OwnBackbone(network(full)).eval()(torch.zeros(1, 3, full.image_size, full.image_size)).shape[1]
+            return LibraryBackbone(network(full)).eval()(torch.zeros(1, 3, full.image_size, full.image_size)).shape[1]
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
@@ -133,13 +124,3 @@ def describe(arguments: Mapping[str, Any]) -> str:
     """File and function, with what it was given."""
     given = [f"{name}={value}" for name, value in sorted(dict(arguments.get("arguments", {})).items())]
     return " ".join([str(arguments["name"]), *given])
-
-
-def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """None: no file names code to run."""
-    return None
-
-
-def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """None."""
-    return ()

@@ -13,7 +13,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes, _intermediates
-from transferbench.backbones._library import LibraryBackbone, require_plain, shapes_alone, uninitialized, width
+from transferbench.backbones._library import LibraryBackbone, Undrawn, require_plain, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -114,7 +114,7 @@ def network(arguments: Arguments) -> nn.Module:
     if arguments.pooling != "library":
         given["global_pool"] = POOLS[arguments.pooling]
     try:
-        with shapes_alone():
+        with Undrawn():
             return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"timm does not build {arguments.name}: {error}") from None
@@ -182,14 +182,14 @@ def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | Non
     given = {name: value for name, value in dict(config.get("model_args") or {}).items() if name not in FORBIDDEN}
     pooling = {"token": "token", "avg": "mean"}.get(str(config.get("global_pool")), "library")
     arguments = {"name": str(config["architecture"]), "arguments": given}
-    with uninitialized(), torch.device("meta"):
+    with torch.device("meta"):
         usual = getattr(network(Arguments.model_validate(arguments)), "global_pool", None)
     return arguments if usual == POOLS.get(pooling) else {**arguments, "pooling": pooling}
 
 
 def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """What our own family has to be told to compute what such a network does; nothing where it does not."""
-    with uninitialized(), torch.device("meta"):
+    with torch.device("meta"):
         return untold(network(Arguments.model_validate(dict(arguments))))
 
 

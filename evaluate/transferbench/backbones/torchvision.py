@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, require_plain, shapes_alone, uninitialized, width
+from transferbench.backbones._library import LibraryBackbone, Undrawn, require_plain, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -47,14 +46,6 @@ class Arguments(Settings):
         return {"image_size" if name == "img_size" else name: value for name, value in arguments.items()}
 
 
-class TorchvisionBackbone(LibraryBackbone):
-    """A network of torchvision without the last layer of its classifier."""
-
-    def stages(self, images: Tensor) -> dict[str, Tensor]:
-        """None: only vectors come out of it."""
-        return {}
-
-
 def network(arguments: Arguments) -> nn.Module:
     """torchvision's own module without the last layer of its classifier, which is what its features are given to.
 
@@ -63,7 +54,7 @@ def network(arguments: Arguments) -> nn.Module:
     """
     given = UNUSED if arguments.name in UNTOLD else {}
     try:
-        with shapes_alone():
+        with Undrawn():
             built = _made(arguments.name, {**given, **arguments.arguments})
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"torchvision does not build {arguments.name}: {error}") from None
@@ -76,7 +67,7 @@ def _made(name: str, given: Mapping[str, Any]) -> nn.Module:
     try:
         return torchvision.models.get_model(name, weights=None, **given)
     except NotImplementedError:
-        with torch.device("cpu"), uninitialized():
+        with torch.device("cpu"):
             return torchvision.models.get_model(name, weights=None, **given).to("meta")
 
 
@@ -96,7 +87,7 @@ def build(arguments: Arguments) -> Backbone:
     Raises:
         ValueError: when torchvision does not build it from these arguments.
     """
-    backbone = TorchvisionBackbone(network(arguments))
+    backbone = LibraryBackbone(network(arguments))
     backbone.side = side(arguments.model_dump())
     backbone.width = _width(arguments.model_dump_json())
     return backbone
@@ -106,7 +97,7 @@ def build(arguments: Arguments) -> Backbone:
 def _width(arguments: str) -> int:
     full = Arguments.model_validate_json(arguments)
     with torch.device("meta"):
-        return width(TorchvisionBackbone(network(full)), side(full.model_dump()))
+        return width(LibraryBackbone(network(full)), side(full.model_dump()))
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
@@ -123,16 +114,6 @@ def describe(arguments: Mapping[str, Any]) -> str:
     """torchvision's name, with what it was given beside it."""
     given = [f"{name}={value}" for name, value in sorted(dict(arguments.get("arguments", {})).items())]
     return " ".join([str(arguments["name"]), *given])
-
-
-def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """None: torchvision writes no descriptions."""
-    return None
-
-
-def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """None: our own families read from torchvision's names what their networks need."""
-    return ()
 
 
 def side(arguments: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ from transferbench.backbones import COUNTER, Shapes
 from transferbench.checkpoints import Card, reading
 from transferbench.checkpoints.downloads import opened
 from transferbench.checkpoints.load import sha256
-from transferbench.checkpoints.naming import SCHEMES, Weights
+from transferbench.checkpoints.naming import Weights, schemes
 from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.checkpoints.targets import TARGETS, Kind, Target, canonical
 from transferbench.errors import UserError
@@ -71,7 +71,7 @@ def spelled(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weig
     Raises:
         UserError: when some are not, naming them.
     """
-    naming = next((n for _, m in SCHEMES.all() for n in m.NAMINGS if n.name == kind.naming), None)
+    naming = next((each for each in schemes() if each.name == kind.naming), None)
     has_counters = any(name.endswith(COUNTER) for name in expected)
     renamed: Weights = {}
     for name, tensor in weights.items():

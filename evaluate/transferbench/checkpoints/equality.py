@@ -7,7 +7,6 @@ from torch import Tensor
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.backbones._library import uninitialized
 from transferbench.errors import UserError
 
 CLOSE = 1e-4
@@ -39,8 +38,7 @@ def _features(architecture: Architecture, weights: Mapping[str, Tensor], image: 
 
 def _filled(architecture: Architecture, weights: Mapping[str, Tensor]) -> backbones.Backbone | None:
     """The network with its values; None where they are not all there."""
-    with uninitialized():
-        backbone = backbones.build(architecture)
+    backbone = backbones.build(architecture)
     lacking, unknown = backbone.load_state_dict({name: t.float() for name, t in weights.items()}, strict=False)
     if unknown or any(not name.endswith(backbones.COUNTER) for name in lacking):
         return None

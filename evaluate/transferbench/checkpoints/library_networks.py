@@ -14,7 +14,7 @@ from torch import Tensor
 from transferbench import backbones
 from transferbench.backbones import COUNTER, Architecture, Shapes
 from transferbench.checkpoints import shape_index, sizes, unused_tensors
-from transferbench.checkpoints.naming import SCHEMES, Naming
+from transferbench.checkpoints.naming import Naming, schemes
 from transferbench.checkpoints.networks import SMALLEST, Network
 from transferbench.checkpoints.shape_index import SIZED, Entry
 from transferbench.checkpoints.states import APART, StateDict
@@ -100,16 +100,12 @@ def fitted(states: Iterable[StateDict], architecture: Architecture) -> list[Netw
     return sorted(places, key=lambda network: network.misfits)
 
 
-def _schemes() -> Iterator[Naming]:
-    return (naming for _, module in SCHEMES.all() for naming in module.NAMINGS)
-
-
 def _namings(architecture: Architecture) -> list[Naming]:
     """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
     family = backbones.FAMILIES.registered(architecture.family)
     spelled = getattr(family, "spelled", None)
     if spelled is None:
-        return [AS_IT_IS, *_schemes()]
+        return [AS_IT_IS, *schemes()]
     own = spelled(architecture.arguments)
     named = f"names of {architecture.family}'s files"
     return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
@@ -188,7 +184,7 @@ def _hit(
 
 def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
     """The sources' own spellings of a library's networks that names below a prefix may be in."""
-    return (naming for naming in _schemes() if naming.library and "" in naming.prefixes(local))
+    return (naming for naming in schemes() if naming.library and "" in naming.prefixes(local))
 
 
 def _told(state: StateDict, prefix: str, label: str, naming: Naming) -> Network | None:

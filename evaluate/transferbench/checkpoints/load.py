@@ -12,7 +12,6 @@ from torch import nn
 
 from transferbench import backbones, state
 from transferbench.backbones import LIVE, Architecture, Backbone
-from transferbench.backbones._library import uninitialized
 from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest, reading
 from transferbench.checkpoints.downloads import Located, matched, opened
 from transferbench.checkpoints.live import Live, is_of_a_family
@@ -70,8 +69,7 @@ def _candidate(located: Located, match: Match, name: str | None, backbone: nn.Mo
 
 def _filled(match: Match) -> Backbone:
     """The network with the weights of a file."""
-    with uninitialized():
-        backbone = backbones.build(match.card.architecture)
+    backbone = backbones.build(match.card.architecture)
     backbone.load_state_dict(match.weights, strict=True)
     return backbone.eval()
 

@@ -12,7 +12,7 @@ from transferbench import backbones
 from transferbench.backbones import Architecture, Shapes
 from transferbench.checkpoints import unused_tensors
 from transferbench.checkpoints.formats import FORMATS, EncoderSpec, Layout
-from transferbench.checkpoints.naming import SCHEMES, Naming, Weights
+from transferbench.checkpoints.naming import Naming, Weights, schemes
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import APART, StateDict
 from transferbench.errors import UserError
@@ -86,15 +86,13 @@ class Network:
         """Why a tensor below the prefix is no part of the network; None if it may be."""
         return None if self.members and local in self.members else _reason(self.naming, local)
 
-    def may_have(self, local: str) -> bool:
-        """Whether a tensor below the prefix that nothing else explains may be one of the network's."""
-        return self.members is None or local in self.members
-
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
         begin, tensors = len(self.prefix), self.state.tensors
         local = {name[begin:]: tensors[name] for name in self.state.below(self.prefix) if self.holds(name)}
-        return {n: tensor for n, tensor in local.items() if self.may_have(n) and self.reason(n) is None}
+        if self.members is not None:
+            return {name: tensor for name, tensor in local.items() if name in self.members}
+        return {name: tensor for name, tensor in local.items() if _reason(self.naming, name) is None}
 
     def shapes(self) -> Shapes:
         """Shapes of the weights by their canonical names; no value is touched."""
@@ -126,7 +124,7 @@ def found(states: list[StateDict]) -> list[Network]:
 def _in(state: StateDict) -> list[Network]:
     names = list(state.tensors)
     by_prefix: dict[str, list[Naming]] = {}
-    for naming in _schemes():
+    for naming in _own_schemes():
         for prefix in naming.prefixes(names):
             by_prefix.setdefault(prefix, []).append(naming)
     best: dict[str, Network] = {}
@@ -143,8 +141,8 @@ def _in(state: StateDict) -> list[Network]:
 
 
 @cache
-def _schemes() -> list[Naming]:
-    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS if not naming.library]
+def _own_schemes() -> list[Naming]:
+    return [naming for naming in schemes() if not naming.library]
 
 
 @cache
@@ -193,8 +191,9 @@ def known(
 
 def _rivals(layout: Layout, chosen: tuple[Network, ...], networks: list[Network]) -> int:
     """How many different networks may be the one meant: one, where more than names tells the source."""
-    whole = tuple(network for network in networks if network.misfits == 0)
-    return len(distinct((*chosen[:1], *whole))) if layout.names_only and chosen else 1
+    if not layout.names_only or not chosen:
+        return 1
+    return len(distinct((*chosen[:1], *(network for network in networks if network.misfits == 0))))
 
 
 def lost_places(contents: Contents, states: list[StateDict]) -> set[str]:

@@ -23,6 +23,7 @@ class TensorAccount:
 def account(network: Network, networks: list[Network]) -> TensorAccount:
     """Account for every tensor of the state dict in which a network lies; names as they stand in the file."""
     whole = [n for n in networks if n.state is network.state and n.misfits == 0 and n.prefix != network.prefix]
+    own = network.members
     kept: Weights = {}
     dropped: dict[str, list[str]] = defaultdict(list)
     waiting: list[str] = []
@@ -30,7 +31,7 @@ def account(network: Network, networks: list[Network]) -> TensorAccount:
         why = _reason(network, name, whole)
         if why is not None:
             dropped[why].append(network.state.written[name])
-        elif network.holds(name) and network.may_have(name.removeprefix(network.prefix)):
+        elif network.holds(name) and (own is None or name.removeprefix(network.prefix) in own):
             kept[name.removeprefix(network.prefix)] = network.state.tensors[name]
         else:
             waiting.append(name)

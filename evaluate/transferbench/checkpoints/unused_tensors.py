@@ -64,6 +64,7 @@ def inside(local: str) -> str | None:
     return exact(local) or _meaning(local.split(".")[0], local)
 
 
+@lru_cache(1 << 16)
 def exact(local: str) -> str | None:
     """Why a tensor of this very name below a network's prefix is no part of it; None when the name says nothing."""
     return next((drop.reason for drop in EXACT if re.fullmatch(drop.pattern, local)), None)

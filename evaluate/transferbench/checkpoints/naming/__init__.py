@@ -108,6 +108,12 @@ class Naming:
         return ways
 
 
+@cache
+def schemes() -> list[Naming]:
+    """Every scheme there is."""
+    return [naming for _, module in SCHEMES.all() for naming in module.NAMINGS]
+
+
 @lru_cache(1 << 16)
 def _canonical(naming: Naming, name: str) -> tuple[str, int | None]:
     """The canonical name of a source's, and which of query, key and value the tensor is."""
