@@ -1,39 +1,30 @@
 """The one network of a file that is loaded: chosen, proved to fit exactly, its card filled in."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from transferbench import backbones, renamed
 from transferbench.backbones import Architecture, Shapes
-from transferbench.checkpoints import Card, LoadReport, Origin, digest, library_networks, networks
-from transferbench.checkpoints.equality import compute_alike
+from transferbench.checkpoints import Card, LoadReport, Origin, choice, digest, library_networks, networks
+from transferbench.checkpoints.choice import listed
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import ARCH, OWN, applied, stated_architecture, stated_format
+from transferbench.checkpoints.overrides import ARCH, applied, stated_architecture, stated_format
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
 from transferbench.checkpoints.tensor_accounting import TensorAccount, account
 from transferbench.checkpoints.values import classifier, completed, is_buffer, require_bearable
-from transferbench.errors import UserError, unknown
+from transferbench.errors import UserError
 
-SHOWN = 8
-"""How many names an error lists."""
 MOST_EPOCHS = 1_000_000
 WAYS = (
     "If you know whose network it is, say so: --as arch=timm:NAME (or torchvision:, transformers:, open_clip:, or your "
     "own python:FILE.py:FUNCTION); or hand the module over from Python: transferbench.evaluate(module, ...)."
 )
 """How a network that is not recognized can be judged all the same."""
-BATCH_NORM = re.compile(r"(?:^|\.)bn\d*\.weight$")
-"""Weights that a batch norm has by its name."""
-UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
-"""Formats that are names alone, which networks of other computations share."""
-SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
-"""Labels that `--encoder` takes for one another where the file has only one of them."""
 
 
 @dataclass(frozen=True)
@@ -77,42 +68,17 @@ def recognize(
         )
     refusals: list[UserError] = []
     if known := stated or described:
-        every = _whole(contents, every, known)
+        every = choice.whole(contents.path, every, known)
     for reading in _readings(contents, states, every, layout, known):
         try:
             match = _match(contents, reading, every, encoder, (overrides, is_settled))
-            _require_family(contents, match, said)
+            choice.require_family(contents.path, match.card.architecture, said)
             if known is None and reading.layout.card is None:
-                _require_statistics(contents, match)
+                choice.require_statistics(contents.path, match.card.architecture, match.weights)
             return match
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
-
-
-def _require_family(contents: Contents, match: Match, said: Sequence[str]) -> None:
-    """Refuse a network that is of another family than the one of ours that a person says it is of."""
-    stated = [each.removeprefix(ARCH) for each in said if each.startswith(ARCH)]
-    architecture = match.card.architecture
-    if stated and stated[-1] in OWN and architecture.family != stated[-1]:
-        raise UserError(
-            f"{contents.path} is no {stated[-1]}, as --as arch={stated[-1]} says: its names and shapes are those of "
-            f"{architecture.family}:{architecture.name}. Leave --as arch={stated[-1]} out to read it as that."
-        )
-
-
-def _require_statistics(contents: Contents, match: Match) -> None:
-    """Refuse what may be a network of batch norms saved without their statistics: a group norm has the same names."""
-    architecture = match.card.architecture
-    if architecture.family in OWN or any("running_" in name for name in match.weights):
-        return
-    if norms := [name for name in match.weights if BATCH_NORM.search(name)]:
-        name = f"{architecture.family}:{architecture.name}"
-        raise UserError(
-            f"{contents.path} has the names and shapes of {name}, and of a network whose batch-norm statistics were "
-            f"not saved ({norms[0]} has no running_mean beside it). If it is the former: --as arch={name}. The latter "
-            "cannot be evaluated: save model.state_dict(), which holds them."
-        )
 
 
 def _networks(contents: Contents, known: Architecture | None) -> tuple[list[StateDict], list[Network]]:
@@ -150,7 +116,7 @@ def _readings(
         few = ". They may be a head without its backbone" if count < networks.SMALLEST else ""
         raise UserError(
             f"{contents.path}: no network of a known architecture among {count} tensors: "
-            f"{_listed([*islice(names, 6)], 6, count)}{few}. {WAYS}"
+            f"{listed([*islice(names, 6)], 6, count)}{few}. {WAYS}"
         )
     if asked and not readings:
         raise UserError(
@@ -171,7 +137,7 @@ def _match(
     said: tuple[Sequence[str], bool],
 ) -> Match:
     """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
-    network = _of_the_source(contents, reading, _chosen(contents, reading, every, encoder))
+    network = choice.of_the_source(contents, reading, choice.chosen(contents.path, reading, every, encoder))
     return _of_network(contents, reading, every, network, said)
 
 
@@ -189,14 +155,14 @@ def _of_network(
     contents.check(accounted.kept.values())
     weights = network.naming.rename(accounted.kept)
     card = _stated_card(contents, reading) if reading.layout.card else None
-    network = _without_alike(network, weights)
+    network = choice.without_alike(network, weights)
     architecture, problems = _fit(backbones.shapes(weights), network, card)
     if architecture is None and not problems:
-        raise _ambiguous(contents, network)
+        raise choice.ambiguous(contents.path, network)
     if lost := [network.written(name) for name in network.naming.needs if name not in accounted.kept]:
-        problems.append("  missing, though every file of its source has it: " + _listed(lost))
+        problems.append("  missing, though every file of its source has it: " + listed(lost))
     if accounted.unexplained:
-        problems.append("  unrecognized tensors beside it: " + _listed(accounted.unexplained))
+        problems.append("  unrecognized tensors beside it: " + listed(accounted.unexplained))
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
@@ -210,7 +176,7 @@ def _of_network(
     chosen: list[str] = []
     is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
     if not is_settled:
-        network, chosen = _settled_by_library(contents, reading, network, card, weights)
+        network, chosen = choice.settled(contents.path, reading, network, card.architecture, weights)
         if network.members is not None and chosen:
             match = _of_network(contents, reading, every, network, said)
             report = match.report.model_copy(update={"assumed": [*match.report.assumed, *chosen]})
@@ -267,56 +233,8 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
     architecture, preprocess, said = applied(card.architecture, card.preprocess, overrides)
     problems = backbones.misfits(architecture, backbones.shapes(weights))
     if problems:
-        raise UserError(f"{contents.path} does not fit with --as {' --as '.join(overrides)}: {_listed(problems)}.")
+        raise UserError(f"{contents.path} does not fit with --as {' --as '.join(overrides)}: {listed(problems)}.")
     return card.model_copy(update={"architecture": architecture, "preprocess": preprocess}), said
-
-
-def _chosen(contents: Contents, reading: Interpretation, every: list[Network], wanted: str | None) -> Network:
-    """The network wanted, or the layout's first; of an unknown source the only one, or a broken one, to say so."""
-    whole = tuple(network for network in every if network.misfits == 0)
-    meant = (*reading.networks, *whole) if reading.layout.names_only else reading.networks
-    there = networks.distinct(meant)
-    labels = networks.labels(there)
-    if wanted is not None:
-        chosen = next((network for network in meant if wanted in _names(network)), None)
-        chosen = chosen or next((n for n, label in zip(there, labels, strict=True) if label == wanted), None)
-        alike = [n for n in there if any({wanted, n.label} <= words for words in SYNONYMS)]
-        if chosen is None and len(alike) != 1:
-            raise unknown(f"network of {contents.path}", wanted, labels)
-        return chosen or alike[0]
-    if reading.format == networks.UNKNOWN and (lost := networks.broken(every)):
-        return lost[0]
-    if reading.rivals > 1:
-        raise UserError(
-            f"{contents.path} holds {reading.rivals} networks and nothing in it says which is meant: "
-            f"{', '.join(labels)}. Choose one with --encoder {labels[0]}."
-        )
-    return reading.networks[0]
-
-
-def _of_the_source(contents: Contents, reading: Interpretation, network: Network) -> Network:
-    """Of several architectures of these names and shapes, those that the source has."""
-    if network.members is None or len(network.architectures) < 2:
-        return network
-    file = File(contents, network.state)
-    kept = tuple(group for group in network.architectures if reading.layout.has(group[0], file))
-    return replace(network, architectures=kept or network.architectures)
-
-
-def _without_alike(network: Network, weights: Weights) -> Network:
-    """The network with those of its architectures in one group that give the same features."""
-    if network.members is None or network.misfits or len(network.architectures) < 2:
-        return network
-    groups: list[tuple[Architecture, ...]] = []
-    for group in network.architectures:
-        if not any(compute_alike((group[0], weights), (other[0], weights)) for other in groups):
-            groups.append(group)
-    return replace(network, architectures=tuple(groups))
-
-
-def _names(network: Network) -> set[str]:
-    """What a person may call a network."""
-    return {network.label, network.address, network.prefix, network.prefix.rstrip("."), network.state.key} - {""}
 
 
 def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architecture | None, list[str]]:
@@ -327,91 +245,21 @@ def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architect
     if card is not None:
         problems = backbones.misfits(card.architecture, shapes)
         named = f"{len(problems)} mismatch(es) with {card.architecture.name}: " if problems else ""
-        return backbones.complete(card.architecture), [named + _listed(problems)] if problems else []
+        return backbones.complete(card.architecture), [named + listed(problems)] if problems else []
     if network.members is not None:
         if len(network.architectures) != 1:
             return None, []
         (stated, *_), *_ = network.architectures
         lost = backbones.misfits(stated, shapes, note) if network.misfits or network.naming.library else []
         nearest = f"Nearest: {stated.family}:{stated.name}, with {len(lost)} mismatch(es): " if lost else ""
-        return stated, [nearest + _listed(lost)] if lost else []
+        return stated, [nearest + listed(lost)] if lost else []
     try:
         return backbones.identify(shapes, note), []
     except UserError as error:
         statistics = [name for name in shapes if "running_" in name]
         has_norms = "running_mean" in str(error)
         lost = "\nNo batch-norm statistics: they were not saved, and without them the network cannot be evaluated."
-        return None, [str(error) + (lost if has_norms and not statistics and network.misfits >= SHOWN else "")]
-
-
-def _whole(contents: Contents, fitted: list[Network], known: Architecture) -> list[Network]:
-    """The places where a network of the architecture is whole.
-
-    Raises:
-        UserError: when there is none, with what keeps the nearest from it.
-    """
-    whole = [network for network in fitted if not network.misfits]
-    if whole:
-        return whole
-    if not fitted:
-        raise UserError(f"{contents.path} holds nothing that resembles {known.family}:{known.name}.")
-    nearest = fitted[0]
-    problems = backbones.misfits(known, nearest.shapes())
-    raise UserError(
-        f"{contents.path} does not fit {known.family}:{known.name}. Nearest is '{nearest.label}' at "
-        f"{nearest.address or 'the top'}, with {len(problems)} mismatch(es): {_listed(problems)}."
-    )
-
-
-def _ambiguous(contents: Contents, network: Network) -> UserError:
-    """Several architectures that compute otherwise have the names and shapes of this file."""
-    names = [f"{group[0].family}:{group[0].arguments['name']}" for group in network.architectures]
-    given = [" ".join([f"--as arch={names[0]}", *_given(network.architectures[0][0])])]
-    return UserError(
-        f"{contents.path}: {len(names)} networks that compute differently have exactly these names and shapes: "
-        f"{_listed(names, 20)}. Say which it is: {given[0]}"
-    )
-
-
-def _given(architecture: Architecture) -> list[str]:
-    """What a library's network is given beside its name, as a person says it."""
-    return [f"--as arguments.{name}={value}" for name, value in dict(architecture.arguments["arguments"]).items()]
-
-
-def _settled_by_library(
-    contents: Contents, reading: Interpretation, network: Network, card: Card, weights: Weights
-) -> tuple[Network, list[str]]:
-    """The network, or as a library's where only that has these names and shapes; and what others there are.
-
-    A recognized source settles which network it is. Otherwise ours, the plain one that most files are of, is taken if
-    it computes what one of the library's does, and the others are told; if it does not, they must be chosen from.
-
-    Raises:
-        UserError: when several fit and nothing says which it is.
-    """
-    if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
-        return network, []
-    groups, local = network.architectures, network.weights()
-    alike = [group for group in groups if any(each.name == card.architecture.name for each in group)]
-    ours = card.architecture, weights
-    alike = alike or [*islice((group for group in groups if compute_alike(ours, (group[0], local))), 1)]
-    others = [group[0] for group in groups if group not in alike]
-    if not alike and weights.keys() != local.keys():
-        equal = library_networks.named(backbones.shapes(weights))
-        raise _ambiguous(contents, replace(network, architectures=(*network.architectures, *equal)))
-    if not alike and len(others) == 1:
-        word = f"{others[0].family}:{others[0].name} is the only known network of these names and shapes"
-        members = frozenset(local)
-        return replace(network, naming=library_networks.AS_IT_IS, members=members, misfits=0), [word]
-    if not alike:
-        raise _ambiguous(contents, network)
-    if not others:
-        return network, []
-    names = [f"{each.family}:{each.name}" for each in others]
-    return network, [
-        f"read as {card.architecture.name}, the plainest of several networks of these names and shapes that compute "
-        f"differently ({_listed(names, 4)}): if it is one of those, --as arch={names[0]}"
-    ]
+        return None, [str(error) + (lost if has_norms and not statistics and network.misfits >= choice.SHOWN else "")]
 
 
 def _partial(other: Network, network: Network, accounted: TensorAccount) -> str:
@@ -435,13 +283,6 @@ def _told(network: Network, accounted: TensorAccount) -> list[str]:
 def _epochs(file: File) -> int | None:
     epochs = file.top.get("epoch")
     return epochs if isinstance(epochs, int) and 0 <= epochs <= MOST_EPOCHS else None
-
-
-def _listed(names: list[str], shown: int = SHOWN, count: int = 0) -> str:
-    """The first names, and how many of the `count` there are (by default all) are left out."""
-    count = count or len(names)
-    more = f" and {count - shown} more" if count > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 __getattr__ = renamed.names_of(__name__)

@@ -37,7 +37,7 @@ def valueless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank tensors have no values to look at."""
     monkeypatch.setattr("transferbench.checkpoints.recognition.digest", lambda weights: "of blank tensors")
     monkeypatch.setattr("transferbench.checkpoints.values._problem", lambda name, tensor: "")
-    monkeypatch.setattr("transferbench.checkpoints.recognition.compute_alike", lambda ours, theirs: True)
+    monkeypatch.setattr("transferbench.checkpoints.choice.compute_alike", lambda ours, theirs: True)
 
 
 @pytest.mark.parametrize("name", LOADED)
