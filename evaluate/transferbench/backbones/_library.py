@@ -96,6 +96,13 @@ def width(backbone: Backbone, side: int, stated: int | None = None) -> int:
     return stated
 
 
+def described(name: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """A short label of an architecture: its name, what it is given, and the pooling where that is not the library's."""
+    pooling = arguments.get("pooling", "library")
+    beside = [f"{key}={value}" for key, value in sorted(given.items())]
+    return " ".join([name, *beside, *([f"pooling={pooling}"] if pooling != "library" else [])])
+
+
 def require_plain(arguments: Mapping[str, Any], forbidden: frozenset[str] = frozenset()) -> None:
     """Refuse, with a ValueError, arguments that are not plain values: they may come from a file.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from transferbench import plugins
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, require_plain, width
+from transferbench.backbones._library import LibraryBackbone, described, require_plain, width
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
@@ -122,5 +122,4 @@ def assumptions(arguments: Mapping[str, Any]) -> list[str]:
 
 def describe(arguments: Mapping[str, Any]) -> str:
     """File and function, with what it was given."""
-    given = [f"{name}={value}" for name, value in sorted(dict(arguments.get("arguments", {})).items())]
-    return " ".join([str(arguments["name"]), *given])
+    return described(str(arguments["name"]), dict(arguments.get("arguments", {})), arguments)

@@ -13,7 +13,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes, _intermediates
-from transferbench.backbones._library import LibraryBackbone, Undrawn, require_plain, width
+from transferbench.backbones._library import LibraryBackbone, Undrawn, described, require_plain, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -164,9 +164,7 @@ def assumptions(arguments: Mapping[str, Any]) -> list[str]:
 
 def describe(arguments: Mapping[str, Any]) -> str:
     """timm's name, with what it was given beside it."""
-    given = [f"{name}={value}" for name, value in sorted(dict(arguments.get("arguments", {})).items())]
-    pooling = arguments.get("pooling", "library")
-    return " ".join([str(arguments["name"]), *given, *([f"pooling={pooling}"] if pooling != "library" else [])])
+    return described(str(arguments["name"]), dict(arguments.get("arguments", {})), arguments)
 
 
 def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from torch import nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, Undrawn, require_plain, width
+from transferbench.backbones._library import LibraryBackbone, Undrawn, described, require_plain, width
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -112,8 +112,7 @@ def assumptions(arguments: Mapping[str, Any]) -> list[str]:
 
 def describe(arguments: Mapping[str, Any]) -> str:
     """torchvision's name, with what it was given beside it."""
-    given = [f"{name}={value}" for name, value in sorted(dict(arguments.get("arguments", {})).items())]
-    return " ".join([str(arguments["name"]), *given])
+    return described(str(arguments["name"]), dict(arguments.get("arguments", {})), arguments)
 
 
 def side(arguments: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from transferbench import backbones, plugins
-from transferbench.backbones import Architecture
+from transferbench.backbones import Architecture, _transformers_configs
 from transferbench.checkpoints import Card, beside, image_processors, library_versions
 from transferbench.checkpoints.convert import convert
 from transferbench.checkpoints.load import load
@@ -148,12 +148,13 @@ class Own(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
         sizes = [3, width, width, width, width, width]
+        self.register_buffer("scale", torch.nn.init.constant_(torch.empty(width), 0.5), persistent=False)
         self.layers = torch.nn.ModuleList(torch.nn.Linear(size, width) for size in sizes)
     def forward(self, images):
         features = images.mean((2, 3))
         for layer in self.layers:
             features = torch.tanh(layer(features))
-        return features
+        return features * self.scale
 def make(width=8):
     return Own(width)
 def number():
@@ -181,6 +182,16 @@ def test_a_persons_own_network_is_judged_and_recorded_without_its_folder(own: Pa
     assert candidate.card.architecture.arguments["name"] == "own_network.py:make"
     assert candidate.backbone(torch.randn(2, 3, 32, 32)).shape == (2, 6)
     assert any("own_network.py:make" in line for line in candidate.report.assumed)
+
+
+def test_values_that_no_file_holds_are_those_that_the_network_begins_with(own: Path) -> None:
+    scope: dict[str, Any] = {}
+    exec(CODE, scope)
+    images, network = torch.randn(2, 3, 32, 32), scope["make"](6)
+    network.load_state_dict(torch.load(own / "weights.pth"))
+    assert "scale" not in network.state_dict()
+    with torch.no_grad():
+        require_same(load(own / "weights.pth", overrides=stated(own)).backbone(images), network(images))
 
 
 def test_a_card_imports_no_code_until_a_person_names_it(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,15 +277,13 @@ def test_without_transformers_what_to_install_is_said(tmp_path: Path, monkeypatc
     ],
 )
 def test_a_configuration_that_is_absurd_or_names_other_places_is_refused_unbuilt(config: dict[str, Any]) -> None:
-    family = backbones.FAMILIES.load("transformers")
     with pytest.raises(ValueError, match=r"more than|not in the file|positions|wraps"):
-        family._require_bearable(config)
+        _transformers_configs.require_bearable(config)
 
 
 def test_what_changes_no_feature_is_left_out_of_a_configuration() -> None:
-    family = backbones.FAMILIES.load("transformers")
     config = {"hidden_size": 8, "auto_map": {"AutoModel": "x--y"}, "id2label": {"0": "cat"}, "sizes": (1, 2)}
-    assert family._plain(config) == {"hidden_size": 8, "sizes": [1, 2]}
+    assert _transformers_configs.plain(config) == {"hidden_size": 8, "sizes": [1, 2]}
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 32}
