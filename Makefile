@@ -25,9 +25,8 @@ RUN := .venv/bin/python
 READY := .venv/ready-$(FAISS)
 endif
 
-# CPU seconds that the fast tests may take, on any processor and beside other work; see CONTRIBUTING.md. To be 600
-# again: since networks of libraries came they take 678 on a slow processor.
-BUDGET ?= 750
+# CPU seconds that the fast tests may take, on any processor and beside other work; see CONTRIBUTING.md.
+BUDGET ?= 600
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 help:
