@@ -1,7 +1,6 @@
 """Which network of a file is meant, and of several that have its names and shapes, which it is."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ from transferbench.checkpoints.equality import compute_alike
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import ARCH, OWN
+from transferbench.checkpoints.overrides import OWN
 from transferbench.checkpoints.reading import Contents
 from transferbench.errors import UserError, unknown
 
@@ -145,13 +144,12 @@ def _given(architecture: Architecture) -> list[str]:
     return [f"--as arguments.{name}={value}" for name, value in dict(architecture.arguments["arguments"]).items()]
 
 
-def require_family(path: Path, architecture: Architecture, said: Sequence[str]) -> None:
+def require_family(path: Path, architecture: Architecture, stated: str | None) -> None:
     """Refuse a network that is of another family than the one of ours that a person says it is of."""
-    stated = [each.removeprefix(ARCH) for each in said if each.startswith(ARCH)]
-    if stated and stated[-1] in OWN and architecture.family != stated[-1]:
+    if stated is not None and architecture.family != stated:
         raise UserError(
-            f"{path} is no {stated[-1]}, as --as arch={stated[-1]} says: its names and shapes are those of "
-            f"{architecture.family}:{architecture.name}. Leave --as arch={stated[-1]} out to read it as that."
+            f"{path} is no {stated}, as --as arch={stated} says: its names and shapes are those of "
+            f"{architecture.family}:{architecture.name}. Leave --as arch={stated} out to read it as that."
         )
 
 

@@ -314,8 +314,7 @@ def _sides(entry: Entry, shapes: Shapes) -> list[int]:
             old, new = math.isqrt(max(before - prefix, 0)), math.isqrt(max(now - prefix, 0))
             if old and new and old**2 == before - prefix and new**2 == now - prefix and side * new % old == 0:
                 sides.setdefault(side * new // old)
-        for doubled in (1,):
-            old, new = (math.isqrt(before) + doubled) // 2, (math.isqrt(now) + doubled) // 2
-            if old and (2 * new - 1) ** 2 == now and side * new % old == 0:
-                sides.setdefault(side * new // old)
+        old, new = (math.isqrt(before) + 1) // 2, (math.isqrt(now) + 1) // 2
+        if old and (2 * new - 1) ** 2 == now and side * new % old == 0:  # a table of relative positions
+            sides.setdefault(side * new // old)
     return list(sides)

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 
 import torch
 
@@ -22,19 +22,8 @@ SMALLEST = 10
 """No known network has fewer tensors."""
 MOST_NETWORKS = 64
 """In one state dict: each that resembles a known one is compared with several of those."""
-UNUSED = "never used by the source's own forward pass"
-RECOMPUTED = "worked out by the network itself"
 COPY = re.compile(r"(?:.*_)?(?:momentum|ema|teacher|target|student|t|k)(?:_.*)?|(?:.*_)?k")
 """Words that mark the moving average, or the other one of a pair."""
-
-
-@lru_cache(1 << 16)
-def _reason(naming: Naming, local: str) -> str | None:
-    if any(re.fullmatch(pattern, local) for pattern in naming.unused):
-        return UNUSED
-    if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):
-        return RECOMPUTED
-    return unused_tensors.exact(local) if naming.knows(local) else unused_tensors.inside(local)
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ class Network:
 
     def reason(self, local: str) -> str | None:
         """Why a tensor below the prefix is no part of the network; None if it may be."""
-        return None if self.members and local in self.members else _reason(self.naming, local)
+        return None if self.members and local in self.members else unused_tensors.within(self.naming, local)
 
     def weights(self) -> Weights:
         """The tensors that may be the network's, in the source's names below the prefix."""
@@ -92,7 +81,7 @@ class Network:
         local = {name[begin:]: tensors[name] for name in self.state.below(self.prefix) if self.holds(name)}
         if self.members is not None:
             return {name: tensor for name, tensor in local.items() if name in self.members}
-        return {name: tensor for name, tensor in local.items() if _reason(self.naming, name) is None}
+        return {name: tensor for name, tensor in local.items() if unused_tensors.within(self.naming, name) is None}
 
     def shapes(self) -> Shapes:
         """Shapes of the weights by their canonical names; no value is touched."""

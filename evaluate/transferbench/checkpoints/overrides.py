@@ -1,6 +1,7 @@
 """What a person says of a file that its tensors do not: `--as heads=12`, `--as stem=small_maxpool`, `--as crop=96`."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transferbench.backbones import FAMILIES, Architecture
@@ -16,42 +17,60 @@ LIBRARIES = ("timm", "torchvision", "transformers", "open_clip", "python")
 """The families whose networks are a library's, or a person's own."""
 
 
-def stated_format(overrides: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The layout that `format=NAME` says the file has, the last one if it is said twice, and the other overrides."""
-    names = [override.removeprefix(FORMAT) for override in overrides if override.startswith(FORMAT)]
-    return (names or [None])[-1], [override for override in overrides if not override.startswith(FORMAT)]
+@dataclass(frozen=True)
+class Said:
+    """What a person says of a file: its layout, whose network it is, and arguments that its tensors do not tell."""
+
+    layout: str | None = None
+    family: str | None = None
+    """One of ours."""
+    architecture: Architecture | None = None
+    """A library's."""
+    arguments: tuple[str, ...] = ()
+
+    def settles(self, architecture: Architecture) -> bool:
+        """Whether it leaves no doubt which of several networks of some names and shapes it is."""
+        names = (each.partition("=")[0] for each in self.arguments)
+        stated = self.layout or self.family or self.architecture
+        return stated is not None or any(name in architecture.arguments for name in names)
 
 
-def stated_architecture(overrides: Sequence[str]) -> tuple[Architecture | None, list[str]]:
-    """What `arch=LIBRARY:NAME` says the network is, with what is said of its arguments; and the other overrides.
-
-    `arch=resnet` and the like say that it is of a family of ours: then nothing is stated but that.
+def said(overrides: Sequence[str]) -> Said:
+    """What `format=NAME`, `arch=resnet`, `arch=LIBRARY:NAME` and `NAME=VALUE` say; of what is said twice, the last.
 
     Raises:
         UserError: for a library that is not known, or a network that it does not have.
     """
-    names = [override.removeprefix(ARCH) for override in overrides if override.startswith(ARCH)]
-    rest = [override for override in overrides if not override.startswith(ARCH)]
-    if not names or names[-1] in OWN:
-        return None, rest
-    library, colon, name = names[-1].partition(":")
+    layouts = [each.removeprefix(FORMAT) for each in overrides if each.startswith(FORMAT)]
+    names = [each.removeprefix(ARCH) for each in overrides if each.startswith(ARCH)]
+    rest = [each for each in overrides if not each.startswith((FORMAT, ARCH))]
+    layout, name = (layouts or [None])[-1], (names or [None])[-1]
+    if name is None or name in OWN:
+        return Said(layout, name, None, tuple(rest))
+    architecture, others = _of_library(name, rest)
+    return Said(layout, None, architecture, tuple(others))
+
+
+def _of_library(stated: str, rest: Sequence[str]) -> tuple[Architecture, list[str]]:
+    """The architecture `LIBRARY:NAME`, with what is said of its arguments, and what else is said."""
+    library, colon, name = stated.partition(":")
     if library not in LIBRARIES or not colon or not name:
         raise UserError(
-            f"--as arch={names[-1]}: expected LIBRARY:NAME, for example timm:convnext_tiny, or one of "
+            f"--as arch={stated}: expected LIBRARY:NAME, for example timm:convnext_tiny, or one of "
             f"{', '.join(OWN)}. Libraries: {', '.join(LIBRARIES)}."
         )
     family = FAMILIES.load(library)
     if library == "python":
         family.allow(name)
-    said: dict[str, Any] = {"name": name}
+    told: dict[str, Any] = {"name": name}
     own = [each for each in rest if parse_override(each)[0][0] in family.Arguments.model_fields]
     for each in own:
         path, value = parse_override(each)
-        place = said
+        place = told
         for part in path[:-1]:
             place = place.setdefault(part, {})
         place[path[-1]] = value
-    arguments = read(family.Arguments, said).model_dump(mode="json")
+    arguments = read(family.Arguments, told).model_dump(mode="json")
     return Architecture(family=library, arguments=arguments), [each for each in rest if each not in own]
 
 

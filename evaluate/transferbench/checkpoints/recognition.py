@@ -11,7 +11,8 @@ from transferbench.checkpoints.choice import listed
 from transferbench.checkpoints.formats import File
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Interpretation, Network
-from transferbench.checkpoints.overrides import ARCH, applied, stated_architecture, stated_format
+from transferbench.checkpoints.overrides import Said, applied
+from transferbench.checkpoints.overrides import said as overrides_said
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.save import stated_digest
 from transferbench.checkpoints.states import StateDict, instead, state_dicts
@@ -46,6 +47,9 @@ def recognize(
 ) -> Match:
     """The network the source itself evaluates, or the one called `encoder`.
 
+    From the contents to their state dicts, to the networks in these, to the source that lays them out so, to the
+    account of every tensor, to the match. What is not decided on the way is an error.
+
     Args:
         contents: the file.
         encoder: the label, prefix or key of a network in it.
@@ -56,45 +60,42 @@ def recognize(
     Raises:
         UserError: when a tensor is missing, left over, misshapen or not finite, naming it.
     """
-    said = overrides
-    layout, overrides = stated_format(overrides)
-    stated, overrides = stated_architecture(overrides)
-    is_settled = layout is not None or any(each.startswith(ARCH) for each in said)
-    states, every = _networks(contents, stated or described)
-    if not states:
-        raise UserError(
-            f"{contents.path} holds no state dict but {instead(contents.tree)}. "
-            "Save the weights alone: torch.save(model.state_dict(), OUT)."
-        )
+    said = overrides_said(overrides)
+    known = said.architecture or described
+    states, every = _networks(contents, known)
     refusals: list[UserError] = []
-    if known := stated or described:
-        every = choice.whole(contents.path, every, known)
-    for reading in _readings(contents, states, every, layout, known):
+    for reading in _readings(contents, states, every, said.layout, known):
         try:
-            match = _match(contents, reading, every, encoder, (overrides, is_settled))
-            choice.require_family(contents.path, match.card.architecture, said)
-            if known is None and reading.layout.card is None:
-                choice.require_statistics(contents.path, match.card.architecture, match.weights)
-            return match
+            return _match(contents, reading, every, encoder, said, known)
         except UserError as error:
             refusals.append(error)
     raise refusals[0]
 
 
 def _networks(contents: Contents, known: Architecture | None) -> tuple[list[StateDict], list[Network]]:
+    """The state dicts of a file, and the networks in them: where `known` is given, the whole ones of that."""
     try:
         states = state_dicts(contents.tree)
-        if known:
-            return states, library_networks.fitted(states, known)
-        own = networks.found(states)
-        every = [
-            network
-            for state in states
-            for network in library_networks.found(state, [each for each in own if each.state is state])
-        ]
-        return states, (every or networks.headed(contents, states)) if states else []
+        every = library_networks.fitted(states, known) if known else _recognized(states)
     except UserError as error:
         raise UserError(f"{contents.path}: {error}") from None
+    if not states:
+        raise UserError(
+            f"{contents.path} holds no state dict but {instead(contents.tree)}. "
+            "Save the weights alone: torch.save(model.state_dict(), OUT)."
+        )
+    if known:
+        return states, choice.whole(contents.path, every, known)
+    return states, every or networks.headed(contents, states)
+
+
+def _recognized(states: list[StateDict]) -> list[Network]:
+    own = networks.found(states)
+    return [
+        network
+        for state in states
+        for network in library_networks.found(state, [each for each in own if each.state is state])
+    ]
 
 
 def _readings(
@@ -134,29 +135,58 @@ def _match(
     reading: Interpretation,
     every: list[Network],
     encoder: str | None,
-    said: tuple[Sequence[str], bool],
+    said: Said,
+    known: Architecture | None,
 ) -> Match:
-    """The match of one reading; `said` is what a person overrides, and whether that settles whose network it is."""
+    """The match of one way to read the file."""
     network = choice.of_the_source(contents, reading, choice.chosen(contents.path, reading, every, encoder))
-    return _of_network(contents, reading, every, network, said)
+    fit, others = _fitted(contents, reading, every, network, said), []
+    if not said.settles(fit.card.architecture):
+        network, others = choice.settled(contents.path, reading, fit.network, fit.card.architecture, fit.weights)
+        if network.naming is not fit.network.naming:
+            fit = _fitted(contents, reading, every, network, said)
+    choice.require_family(contents.path, fit.card.architecture, said.family)
+    if known is None and reading.layout.card is None:
+        choice.require_statistics(contents.path, fit.card.architecture, fit.weights)
+    card, overridden = _overridden(contents, fit.card, fit.weights, said.arguments)
+    report = LoadReport(
+        format=reading.format,
+        encoder=f"{fit.network.label} ({fit.network.address})",
+        matched=len(fit.accounted.kept),
+        parameters=sum(tensor.numel() for name, tensor in fit.weights.items() if not is_buffer(name)),
+        dropped=fit.accounted.dropped,
+        assumed=[*fit.assumed, *others],
+        overridden=overridden,
+    )
+    return Match(fit.weights, card, report, fit.digest, reading.networks)
 
 
-def _of_network(
-    contents: Contents,
-    reading: Interpretation,
-    every: list[Network],
-    network: Network,
-    said: tuple[Sequence[str], bool],
-) -> Match:
-    overrides, is_settled = said
+@dataclass(frozen=True)
+class _Fit:
+    """A network whose tensors all fit an architecture, before anything is said of it by a person."""
+
+    network: Network
+    accounted: TensorAccount
+    weights: Weights
+    digest: str
+    card: Card
+    assumed: list[str]
+
+
+def _fitted(contents: Contents, reading: Interpretation, every: list[Network], network: Network, said: Said) -> _Fit:
+    """The network with its weights in canonical names, every tensor of its state dict accounted for.
+
+    Raises:
+        UserError: when it fits no architecture exactly, or several that compute differently; when a value is bad.
+    """
     labels = {(n.state.path, n.prefix): n for n in reading.networks}
     accounted = account(network, [labels.get((n.state.path, n.prefix), n) for n in every])
     require_bearable(contents.path, accounted.kept)
     contents.check(accounted.kept.values())
     weights = network.naming.rename(accounted.kept)
-    card = _stated_card(contents, reading) if reading.layout.card else None
+    stated = _stated_card(contents, reading) if reading.layout.card else None
     network = choice.without_alike(network, weights)
-    architecture, problems = _fit(backbones.shapes(weights), network, card)
+    architecture, problems = _architecture(backbones.shapes(weights), network, stated)
     if architecture is None and not problems:
         raise choice.ambiguous(contents.path, network)
     if lost := [network.written(name) for name in network.naming.needs if name not in accounted.kept]:
@@ -166,32 +196,16 @@ def _of_network(
         problems += [line for other in every if (line := _partial(other, network, accounted))]
     if architecture is None or problems:
         where = f"{contents.path} ({reading.format}, network '{network.label}' at {network.address})"
-        ways = "" if is_settled else f"\n{WAYS}"
+        ways = "" if said.layout or said.family or said.architecture else f"\n{WAYS}"
         raise UserError(f"{where} is refused.\n" + "\n".join(problems) + ways)
     weights, notes = completed(contents.path, weights, architecture)
     identity = digest(weights)
-    if card and stated_digest(contents.header) != identity:
-        raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
-    card, assumed = (card, []) if card else _card(contents, reading, network, architecture)
-    chosen: list[str] = []
-    is_settled |= any(each.partition("=")[0] in card.architecture.arguments for each in overrides)
-    if not is_settled:
-        network, chosen = choice.settled(contents.path, reading, network, card.architecture, weights)
-        if network.members is not None and chosen:
-            match = _of_network(contents, reading, every, network, said)
-            report = match.report.model_copy(update={"assumed": [*match.report.assumed, *chosen]})
-            return replace(match, report=report)
-    card, overridden = _overridden(contents, card, weights, overrides)
-    report = LoadReport(
-        format=reading.format,
-        encoder=f"{network.label} ({network.address})",
-        matched=len(accounted.kept),
-        parameters=sum(tensor.numel() for name, tensor in weights.items() if not is_buffer(name)),
-        dropped=accounted.dropped,
-        assumed=[] if reading.layout.card else [*assumed, *notes, *_told(network, accounted), *chosen],
-        overridden=overridden,
-    )
-    return Match(weights, card, report, identity, reading.networks)
+    if stated:
+        if stated_digest(contents.header) != identity:
+            raise UserError(f"{contents.path} was damaged: its digest does not match its weights. Copy it again.")
+        return _Fit(network, accounted, weights, identity, stated, [])
+    card, assumed = _card(contents, reading, network, architecture)
+    return _Fit(network, accounted, weights, identity, card, [*assumed, *notes, *_told(network, accounted)])
 
 
 def _stated_card(contents: Contents, reading: Interpretation) -> Card:
@@ -237,7 +251,7 @@ def _overridden(contents: Contents, card: Card, weights: Weights, overrides: Seq
     return card.model_copy(update={"architecture": architecture, "preprocess": preprocess}), said
 
 
-def _fit(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architecture | None, list[str]]:
+def _architecture(shapes: Shapes, network: Network, card: Card | None) -> tuple[Architecture | None, list[str]]:
     def note(name: str) -> str:
         written = network.spelled(name)
         return "" if written == [name] else f" (in the file: {', '.join(written)})"
@@ -268,7 +282,7 @@ def _partial(other: Network, network: Network, accounted: TensorAccount) -> str:
     names = [name for name, full in other.state.written.items() if full in left]
     if other.state is not network.state or other.prefix == network.prefix or not any(map(other.holds, names)):
         return ""
-    lines = _fit(other.shapes(), other, None)[1]
+    lines = _architecture(other.shapes(), other, None)[1]
     return f"  '{other.label}' at {other.address} is not whole either. " + "".join(lines)
 
 

@@ -1,14 +1,14 @@
 """Every tensor of a state dict accounted for: part of the network, left out for a reason, or unexplained."""
 
-import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from transferbench.checkpoints import unused_tensors
 from transferbench.checkpoints.naming import Weights
-from transferbench.checkpoints.networks import UNUSED, Network, distinct
+from transferbench.checkpoints.networks import Network, distinct
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def account(network: Network, networks: list[Network]) -> TensorAccount:
     dropped: dict[str, list[str]] = defaultdict(list)
     waiting: list[str] = []
     for name in network.state.tensors:
-        why = _reason(network, name, whole)
+        why = explain(name, network, whole)
         if why is not None:
             dropped[why].append(network.state.written[name])
         elif network.holds(name) and (own is None or name.removeprefix(network.prefix) in own):
@@ -43,7 +43,12 @@ def account(network: Network, networks: list[Network]) -> TensorAccount:
     return TensorAccount(kept, dict(dropped), unexplained)
 
 
-def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
+def explain(name: str, network: Network, whole: Sequence[Network]) -> str | None:
+    """The one reason why a tensor is left out, the first that there is; None for the network's own, and for none.
+
+    Below the network's prefix it is what its source or a word of the name says. Elsewhere it is, in this order: another
+    of the `whole` networks of the state dict, the head of a Sequential, what the source writes beside, a word.
+    """
     if network.holds(name):
         return network.reason(name.removeprefix(network.prefix))
     owner = next((other for other in whole if other.holds(name)), None)
@@ -52,15 +57,11 @@ def _reason(network: Network, name: str, whole: list[Network]) -> str | None:
         return owner.reason(name.removeprefix(owner.prefix)) or (
             f"network '{network.label}' under another name" if is_alias else f"network '{owner.label}'"
         )
-    heads = [head for other in [network, *whole] if (head := _head(other)) and name.startswith(head)]
-    if heads:
-        return (
-            unused_tensors.CLASSIFIER if name.removeprefix(heads[0]) in {"weight", "bias"} else unused_tensors.PROJECTOR
-        )
-    if any(re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name) for pattern in network.naming.unused):
-        return UNUSED
-    beside = (why for pattern, why in network.naming.beside if re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name))
-    return next(beside, None) or unused_tensors.outside(name)
+    for head in filter(None, map(_head, [network, *whole])):
+        if name.startswith(head):
+            is_one_layer = name.removeprefix(head) in {"weight", "bias"}
+            return unused_tensors.CLASSIFIER if is_one_layer else unused_tensors.PROJECTOR
+    return unused_tensors.beside(network.naming, name)
 
 
 def _head(network: Network) -> str:

@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from transferbench.checkpoints.naming import Naming
 from transferbench.checkpoints.states import APART
+
+UNUSED = "never used by the source's own forward pass"
+RECOMPUTED = "worked out by the network itself"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,23 @@ BESIDE = (
 PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
 """One linear layer by itself, which may be a classifier; more layers are a projector."""
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
+
+
+@lru_cache(1 << 16)
+def within(naming: Naming, local: str) -> str | None:
+    """Why a tensor below a network's prefix is no part of it; None if it may be."""
+    if any(re.fullmatch(pattern, local) for pattern in naming.unused):
+        return UNUSED
+    if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):
+        return RECOMPUTED
+    return exact(local) if naming.knows(local) else inside(local)
+
+
+def beside(naming: Naming, name: str) -> str | None:
+    """Why a tensor that lies beside a network may be left out; None when nothing says so."""
+    said = [*((pattern, UNUSED) for pattern in naming.unused), *naming.beside]
+    why = (reason for pattern, reason in said if re.fullmatch(rf"(?:.+\.)?(?:{pattern})", name))
+    return next(why, None) or outside(name)
 
 
 @lru_cache(1 << 16)
