@@ -22,14 +22,16 @@ from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import UserError
 from transferbench.features import repeats
+from transferbench.features.prepared import Prepared
 from transferbench.features.pruning import touch
 from transferbench.features.resumable_array import ResumableArray, claimed
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
 
-SCHEMA = 2
+SCHEMA = 3
+"""Changes with the bits of features: no array mixes those of two ways to compute."""
 BATCH = 256
-"""Part of what features are: an image's last bits depend on those it is computed with."""
+"""Images that are loaded and kept together, and on an accelerator computed together: their last bits depend on it."""
 
 Report = Callable[[int, int], None]
 """Called with (images done, images in all) by this process during a long loop."""
@@ -145,9 +147,10 @@ def stream(
     numbers = mine(len(images), runtime) if numbers is None else numbers
     plans = [Plan(0, np.arange(k * BATCH, min(len(images), (k + 1) * BATCH))) for k in numbers.tolist()]
     transform = evaluation(candidate.card.preprocess)
+    compute = Prepared(candidate.backbone, feature_spec(asked))
     for batch in batches(images, transform, plans, workers=workers):
         with evaluating(candidate.backbone):
-            features = forward(candidate.backbone, batch.views[0].to(runtime.device), asked)
+            features = compute(batch.views[0].to(runtime.device))
         yield batch.indices, features
 
 

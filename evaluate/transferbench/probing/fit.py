@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +20,7 @@ from transferbench.data.loading import Batch, Plan, batches, shuffled
 from transferbench.data.transforms import training
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, evaluating, extract, stream, width
+from transferbench.features.prepared import Prepared
 from transferbench.features.spec import forward
 from transferbench.metrics import DIVERGED, top_k_hits
 from transferbench.probing.probe import Epoch, Fitted, Probe, Tuning, initial
@@ -145,6 +145,10 @@ class _Fitting:
             return np.concatenate([part for parts in self.runtime.gather_objects(share) for part in parts])
 
     @cached_property
+    def _frozen(self) -> Prepared:
+        return Prepared(self.candidate.backbone, self.recipe.reading)
+
+    @cached_property
     def _frozen_test_features(self) -> Float32[Tensor, "n d"]:
         context = self.context
         features = extract(
@@ -177,9 +181,11 @@ class _Fitting:
     def _step(self, batch: Batch, total: int) -> Float64[Tensor, "2"]:
         """One update with a batch of `total` images over all processes; the loss and hits summed over this one's."""
         images, labels = batch.views[0].to(self.runtime.device), batch.labels.to(self.runtime.device)
-        backbone = self.candidate.backbone
-        with nullcontext() if self.tuned else evaluating(backbone):
-            features = forward(backbone, images, self.recipe.reading)
+        if self.tuned:
+            features = forward(self.candidate.backbone, images, self.recipe.reading)
+        else:
+            with evaluating(self.candidate.backbone):
+                features = self._frozen(images)
         logits = self.head(features)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         self.optimizer.zero_grad()
