@@ -18,8 +18,8 @@ from transferbench import settings, state
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
-from transferbench.data.loading import Plan, batches
-from transferbench.data.transforms import evaluation
+from transferbench.data.evaluating import evaluated
+from transferbench.data.loading import Plan
 from transferbench.errors import UserError
 from transferbench.features import repeats
 from transferbench.features.prepared import Prepared
@@ -146,9 +146,8 @@ def stream(
     """
     numbers = mine(len(images), runtime) if numbers is None else numbers
     plans = [Plan(0, np.arange(k * BATCH, min(len(images), (k + 1) * BATCH))) for k in numbers.tolist()]
-    transform = evaluation(candidate.card.preprocess)
     compute = Prepared(candidate.backbone, feature_spec(asked))
-    for batch in batches(images, transform, plans, workers=workers):
+    for batch in evaluated(images, candidate.card.preprocess, plans, workers):
         with evaluating(candidate.backbone):
             features = compute(batch.views[0].to(runtime.device))
         yield batch.indices, features
@@ -158,7 +157,7 @@ def width(
     candidate: Candidate, images: LabeledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
 ) -> int:
     """How many features the reading gives, found with the first image."""
-    first = next(batches(images, evaluation(candidate.card.preprocess), [Plan(0, np.zeros(1, np.int64))]))
+    first = next(evaluated(images, candidate.card.preprocess, [Plan(0, np.zeros(1, np.int64))]))
     with evaluating(candidate.backbone):
         return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
 
