@@ -77,10 +77,17 @@ class EvaluationTransform:
         Raises:
             ImageSizeError: for an image so narrow that it would be resized to too many pixels.
         """
-        settings = self.preprocess
-        if settings.size is not None:
-            image = F.resize(image, list(self.resized(image.height, image.width)), _mode(settings))
-        return (normalized(F.center_crop(image, [settings.crop]), settings),)
+        return (normalized(self.cropped(image), self.preprocess),)
+
+    def cropped(self, image: Image.Image) -> Image.Image:
+        """The image resized and cropped.
+
+        Raises:
+            ImageSizeError: as above.
+        """
+        if self.preprocess.size is not None:
+            image = F.resize(image, list(self.resized(image.height, image.width)), _mode(self.preprocess))
+        return F.center_crop(image, [self.preprocess.crop])
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image is resized to before it is cropped: torchvision's, who rounds down.

@@ -1,5 +1,7 @@
 """Machine code makes the views that PIL and torchvision make, bit for bit."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,36 @@ def test_both_ways_are_taken_by_the_number_of_images(monkeypatch: pytest.MonkeyP
     many = torch.cat([batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans)])
     assert taken
     assert torch.equal(few, many)
+
+
+def test_images_are_decoded_once_for_all_networks_that_see_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluating, "ENOUGH", 1)
+    seen, plans, decoded = images(SIZES), [Plan(0, np.arange(5)), Plan(0, np.arange(5, 8))], []
+    seen = replace(seen, read=lambda index, read=seen.read: decoded.append(index) or read(index))
+    first, bgr = Preprocess(size=32, crop=24), Preprocess(size=32, crop=24, channel_order="bgr", std=(1.0, 2.0, 3.0))
+    expected = {each: [batch.views[0] for batch in evaluated(seen, each, plans)] for each in (first, bgr)}
+    decoded.clear()
+    with evaluating.remembering(6 * (3 * 24 * 24 + 1) + 7):
+        for preprocess, count in ((first, 8), (bgr, 2), (first, 2), (Preprocess(size=32, crop=16), 8)):
+            found = [batch.views[0] for batch in evaluated(seen, preprocess, plans)]
+            assert len(decoded) == count
+            decoded.clear()
+            assert preprocess not in expected or all(map(torch.equal, found, expected[preprocess]))
+    list(evaluated(seen, first, plans))
+    assert len(decoded) == 8
+
+
+def test_loader_processes_share_what_is_decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(evaluating, "ENOUGH", 1)
+    seen, plans = images(SIZES), [Plan(0, np.arange(4)), Plan(0, np.arange(4, 8))]
+    seen = replace(seen, read=lambda index, read=seen.read: (tmp_path / f"{index}").touch() or read(index))
+    with evaluating.remembering(1 << 20):
+        first = [batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans, workers=2)]
+        for mark in tmp_path.iterdir():
+            mark.unlink()
+        second = [batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans, workers=1)]
+    assert not list(tmp_path.iterdir())
+    assert all(map(torch.equal, first, second))
 
 
 def test_an_image_too_narrow_to_be_resized_is_named() -> None:

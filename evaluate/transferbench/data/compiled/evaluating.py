@@ -16,11 +16,8 @@ HALF = 1 << (BITS - 1)
 
 @kernel
 @no_type_check
-def view(pixels, height, width, top, left, support, down_first, is_reversed, table, out):
-    """Fill `out` (3 a b, float32) with the a x b pixels from (top, left) on of `pixels` (h w 3) as `height` x `width`.
-
-    Channel c is what `table[c]` has for the values of channel c, or 2 - c where their order `is_reversed`.
-    """
+def crop(pixels, height, width, top, left, support, down_first, out):
+    """Fill `out` (3 a b, uint8) with the a x b pixels from (top, left) on of `pixels` (h w 3) as `height` x `width`."""
     a, b = out.shape[1], out.shape[2]
     down = _weights_of(pixels.shape[0], height, support)
     across = _weights_of(pixels.shape[1], width, support)
@@ -34,11 +31,22 @@ def view(pixels, height, width, top, left, support, down_first, is_reversed, tab
         lines = _turned(_pass(_turned(words), *across, left, b, x0))  # y1 - y0, b
         lines = _pass(lines, *down, top, a, y0)  # a b
     for c in range(3):
-        values, shift = table[c], 8 * (2 - c if is_reversed else c)
         for y in range(a):
             line, into = lines[y], out[c, y]
             for x in range(b):
-                into[x] = values[(line[x] >> shift) & 255]
+                into[x] = np.uint8((line[x] >> 8 * c) & 255)
+
+
+@kernel
+@no_type_check
+def translate(pixels, table, is_reversed, out):
+    """Fill `out` (3 a b, float32) with what `table[c]` has for the values of channel c, or 2 - c if `is_reversed`."""
+    for c in range(3):
+        values, plane = table[c], pixels[2 - c if is_reversed else c]
+        for y in range(out.shape[1]):
+            line, into = plane[y], out[c, y]
+            for x in range(out.shape[2]):
+                into[x] = values[line[x]]
 
 
 @kernel
