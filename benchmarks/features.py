@@ -1,10 +1,10 @@
-"""What features of a frozen network cost, by CPU time: `python benchmarks/features.py [network] [images] [both]`.
+"""What features of a frozen network cost, by CPU time: `python benchmarks/features.py [network] [images] [both] [many]`.
 
 network: ResNet-50 and ViT-S/16 at 224 pixels, of random values. The plain network in batches of 256 is what this
 package did before (here all at once); a plain loop is torchvision's network (timm's ViT) with channels last in batches
 of 32, with autocast where the precision is bfloat16; prepared is what an extraction does. images: coco-mini's JPEGs,
 decoded, resized, cropped and normalized by PIL and torchvision, one after another, and as an extraction does. both: all
-of it, from files to features of ResNet-50.
+of it, from files to features of ResNet-50. many: the same for ten small networks, which share decoded images.
 
 One thread, interleaved; a line gives the median of the times of `REPEATS` rounds, the median of their quotients to the
 first line, and for networks the largest difference to its features over the largest. bfloat16 gains where the processor
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from transferbench.backbones import Architecture, Backbone, build
 from transferbench.data import DatasetInfo, LabeledImages, decoding
-from transferbench.data.evaluating import Evaluated
+from transferbench.data.evaluating import Evaluated, Memory
 from transferbench.data.loading import Plan, batches, in_order
 from transferbench.data.transforms import Preprocess, evaluation
 from transferbench.features.prepared import Prepared
@@ -151,11 +151,29 @@ def both() -> None:
         compare(f"{len(images)} JPEGs through ResNet-50", ways)
 
 
+def many() -> None:
+    images, draw = files(), torch.Generator().manual_seed(0)
+    small = Architecture(family="resnet", arguments={"depth": 18, "width": 0.25})
+    backbones = [lively(build(small, seed).eval(), draw) for seed in range(10)]
+
+    def one_by_one() -> Tensor:
+        return torch.stack([forward(backbone, before(images)) for backbone in backbones])
+
+    def together() -> Tensor:
+        views = Memory(1 << 30).of(images, Preprocess())
+        make, plan = Evaluated(images, Preprocess(), views), Plan(0, np.arange(len(images)))
+        return torch.stack([Prepared(backbone, FeatureSpec())(make(plan).views[0]) for backbone in backbones])
+
+    with torch.no_grad():
+        title = f"{len(images)} JPEGs through ten ResNet-18 of a quarter of the width"
+        compare(title, {"before": one_by_one, "now": together})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     kinds = [kind for kind in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {kind}" in flags]
     print(f"torch {torch.__version__}; {torch.backends.cpu.get_cpu_capability()}; {', '.join(kinds)}")
-    parts = {"network": networks, "images": decoded, "both": both}
+    parts = {"network": networks, "images": decoded, "both": both, "many": many}
     for chosen in sys.argv[1:] or parts:
         parts[chosen]()
