@@ -1,4 +1,4 @@
-"""What features of a frozen network cost, by CPU time: `python benchmarks/features.py [network] [images] [both] [many]`.
+"""What features of a frozen network cost: `python benchmarks/features.py [network] [images] [both] [many]`; CPU time.
 
 network: ResNet-50 and ViT-S/16 at 224 pixels, of random values. The plain network in batches of 256 is what this
 package did before (here all at once); a plain loop is torchvision's network (timm's ViT) with channels last in batches
