@@ -95,7 +95,7 @@ class Execution:
     cache: Path = field(default_factory=cache_root)
     workers: int = 0
     image_memory: int = field(default_factory=lambda: min(4 << 30, memory.installed() // 8))
-    """Bytes that decoded images may take, which several networks share."""
+    """Bytes that decoded images may take, which networks and epochs share."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,7 @@ class Evaluation:
                 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
             )
             problems = execution.runtime.gather_objects(self.problems)[0]
-            if len(self.assignments) > 1:
-                stack.enter_context(remembering(execution.image_memory))
+            stack.enter_context(remembering(execution.image_memory))
             for i, (candidate, jobs) in enumerate(self.assignments):
                 its_own = {number: text for (of, number), text in problems.items() if of == i}
                 with cache_of(candidate, execution.cache, execution.runtime) as cache:

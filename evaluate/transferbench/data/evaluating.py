@@ -38,7 +38,10 @@ def evaluated(images: LabeledImages, preprocess: Preprocess, plans: Plans[Plan],
     memory = _MEMORY.get()
     is_shared = not workers or multiprocessing.get_start_method() == "fork"
     views = memory.of(images, preprocess) if memory and is_shared else None
-    return made(images, Evaluated(images, preprocess, views), plans, workers=workers)
+    make = Evaluated(images, preprocess, views)
+    if workers:  # compiled here, if it has not been before, and not by each of them
+        make(Plan(0, plans[0].indices[:1]))
+    return made(images, make, plans, workers=workers)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from transferbench.backbones import Backbone
 from transferbench.backbones.resnet import ResNet
-from transferbench.features.spec import POOLED, FeatureSpec, forward
+from transferbench.features.spec import POOLED, FeatureSpec, Precision, forward
 
 AT_A_TIME = 16
 """Images that go through the network at once on a CPU, whatever its cores: part of what features are."""
@@ -46,7 +46,8 @@ class Prepared:
             return forward(self.backbone, images, self.wanted)
         with torch.inference_mode():
             parts = images.split(AT_A_TIME) if images.device.type == "cpu" else [images]
-            features = torch.cat([forward(self.backbone, self._laid_out(part), self.wanted) for part in parts])
+            parts = [part.contiguous(memory_format=self.layout) for part in parts]
+            features = torch.cat([forward(self.backbone, part, self.wanted) for part in parts])
         return features.clone()  # no inference tensor: a head is trained on it
 
     def _copied(self, backbone: Backbone) -> bool:
@@ -62,23 +63,19 @@ class Prepared:
                 fold(made)
             if self.wanted.precision == "bfloat16_folded":
                 _convert(made)
-            self.is_laid_out = is_convolutional(made)
-            if self.is_laid_out:
-                made.to(memory_format=torch.channels_last)
+            self.layout = memory_format(made, self.wanted.precision)
+            made.to(memory_format=self.layout)
         self.backbone = made
         return True
 
-    def _laid_out(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if self.is_laid_out else images
 
-
-def is_convolutional(network: nn.Module) -> bool:
-    """Whether most of its weights are convolutions': then maps are kept with their channels last."""
-    weights = dict.fromkeys(("conv", "other"), 0)
-    for module in network.modules():
-        own = sum(each.numel() for each in module.parameters(recurse=False))
-        weights["conv" if isinstance(module, nn.Conv2d) else "other"] += own
-    return weights["conv"] > weights["other"]
+def memory_format(network: nn.Module, precision: Precision) -> torch.memory_format:
+    """How maps are best laid out: channels last, where most weights are convolutions'; not in float32 on a GPU."""
+    if precision == "float32" and any(each.device.type != "cpu" for each in network.parameters()):
+        return torch.contiguous_format
+    of_convolutions = sum(each.weight.numel() for each in network.modules() if isinstance(each, nn.Conv2d))
+    every = sum(each.numel() for each in network.parameters())
+    return torch.channels_last if 2 * of_convolutions > every else torch.contiguous_format
 
 
 def fold(network: ResNet) -> None:
