@@ -1,16 +1,18 @@
-"""What features of a frozen network cost: `python benchmarks/features.py [network] [images] [both] [many]`; CPU time.
+"""What features of a frozen network cost: `python benchmarks/features.py [network] [images] [both] [many] [tuning]`.
 
 network: ResNet-50 and ViT-S/16 at 224 pixels, of random values. The plain network in batches of 256 is what this
 package did before (here all at once); a plain loop is torchvision's network (timm's ViT) with channels last in batches
 of 32, with autocast where the precision is bfloat16; prepared is what an extraction does. images: coco-mini's JPEGs,
 decoded, resized, cropped and normalized by PIL and torchvision, one after another, and as an extraction does. both: all
 of it, from files to features of ResNet-50. many: the same for ten small networks, which share decoded images.
+tuning: an epoch of fine-tuning ResNet-18 on 32 pixels, with ten test images for each training image.
 
 One thread, interleaved; a line gives the median of the times of `REPEATS` rounds, the median of their quotients to the
 first line, and for networks the largest difference to its features over the largest. bfloat16 gains where the processor
 has instructions for it, which the first line of output says.
 """
 
+import copy
 import statistics
 import sys
 import time
@@ -26,15 +28,16 @@ import torchvision
 from torch import Tensor, nn
 
 from transferbench.backbones import Architecture, Backbone, build
-from transferbench.data import DatasetInfo, LabeledImages, decoding
+from transferbench.data import DatasetInfo, LabeledImages, decoding, open_split
 from transferbench.data.evaluating import Evaluated, Memory
 from transferbench.data.loading import Plan, batches, in_order
-from transferbench.data.transforms import Preprocess, evaluation
+from transferbench.data.training import TrainedOn
+from transferbench.data.transforms import Preprocess, TrainingTransform, evaluation
 from transferbench.features.prepared import Prepared
 from transferbench.features.spec import FeatureSpec, Precision, forward
 
 JPEGS = Path(__file__).parents[2] / "shared/data/coco-mini.zip"
-REPEATS, COUNT, LOOP = 5, 64, 32
+REPEATS, COUNT, LOOP, TUNED = 5, 64, 32, 128
 NETWORKS = {
     "ResNet-50": Architecture(family="resnet", arguments={"depth": 50}),
     "ViT-S/16": Architecture(
@@ -169,11 +172,55 @@ def many() -> None:
         compare(title, {"before": one_by_one, "now": together})
 
 
+def tuning() -> None:
+    """An epoch of fine-tuning with a hundredth of the labels: training images once, and ten times as many tested on."""
+    train, test = (open_split(str(JPEGS.with_name("cifar10-jpeg.zip")), split, Path()) for split in ("train", "test"))
+    train, test = train.subset(np.arange(TUNED), "few"), test.subset(np.arange(10 * TUNED), "few")
+    preprocess, draw = Preprocess(size=None, crop=32), torch.Generator().manual_seed(0)
+    transform = TrainingTransform(preprocess, (0.08, 1.0), 0.5)
+    plans, seen = in_order(len(train), 128), in_order(len(test), 256)
+    backbone = lively(build(Architecture(family="resnet", arguments={"depth": 18, "stem": "cifar"})), draw)
+    backbone.requires_grad_(True)
+    quick, views = copy.deepcopy(backbone).to(memory_format=torch.channels_last), Memory(1 << 30).of(test, preprocess)
+    make, tested = TrainedOn(train, transform, 0), Evaluated(test, preprocess, views)
+
+    def step(network: nn.Module, images: Tensor) -> Tensor:
+        loss = network.train()(images).square().mean()
+        loss.backward()
+        network.zero_grad()
+        return loss.detach()
+
+    def trained_before() -> Tensor:
+        return torch.stack([step(backbone, batch.views[0]) for batch in batches(train, transform, plans)])
+
+    def trained_now() -> Tensor:
+        laid_out = (make(plan).views[0].contiguous(memory_format=torch.channels_last) for plan in plans)
+        return torch.stack([step(quick, images) for images in laid_out])
+
+    @torch.no_grad()
+    def tested_before() -> Tensor:
+        backbone.eval()
+        return torch.cat([forward(backbone, batch.views[0]) for batch in batches(test, evaluation(preprocess), seen)])
+
+    def tested_now() -> Tensor:
+        compute = Prepared(quick, FeatureSpec())
+        return torch.cat([compute(tested(plan).views[0]) for plan in seen])
+
+    print(f"losses {float((trained_before() - trained_now()).abs().max()):.1e} apart")
+    compare(f"{len(train)} training steps' images", {"before": trained_before, "now": trained_now})
+    compare(f"{len(test)} test images", {"before": tested_before, "now": tested_now})
+    epochs = {"before": (trained_before, tested_before), "now": (trained_now, tested_now)}
+    compare(
+        "an epoch",
+        {name: partial(lambda run: torch.stack([each().sum() for each in run]), run) for name, run in epochs.items()},
+    )
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     kinds = [kind for kind in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {kind}" in flags]
     print(f"torch {torch.__version__}; {torch.backends.cpu.get_cpu_capability()}; {', '.join(kinds)}")
-    parts = {"network": networks, "images": decoded, "both": both, "many": many}
+    parts = {"network": networks, "images": decoded, "both": both, "many": many, "tuning": tuning}
     for chosen in sys.argv[1:] or parts:
         parts[chosen]()
