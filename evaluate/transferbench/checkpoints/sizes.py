@@ -59,6 +59,19 @@ def nearest(
     return [(rank[0], each) for rank, each in ranked if rank == fewest]
 
 
+def ranked(
+    proposed: Sequence[Mapping[str, Any]], shapes: Shapes, library: str = "timm"
+) -> list[tuple[int, Architecture]]:
+    """Of the library's networks with the proposed arguments those that come nearest to these shapes, with misfits."""
+    found: list[tuple[int, Architecture]] = []
+    for arguments in proposed:
+        with contextlib.suppress(UserError):
+            each = backbones.complete(Architecture(family=library, arguments=dict(arguments)))
+            found.append((len(backbones.misfits(each, shapes)), each))
+    fewest = min((misfits for misfits, _ in found), default=0)
+    return [pair for pair in found if pair[0] == fewest]
+
+
 def _parts(shapes: Shapes) -> set[str]:
     """The names, with those of the first block for those of all."""
     return {name for name in shapes if not (match := BLOCK.fullmatch(name)) or match[1] == "0"}
@@ -133,7 +146,6 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     table = next((s for n, s in shapes.items() if n.endswith("relative_position_bias_table")), ())
     if len(table) == 2 and math.isqrt(table[0] - 3) ** 2 == table[0] - 3:
         sizes["grid"] = (math.isqrt(table[0] - 3) + 1) // 2
-        sizes["num_heads"] = table[1]
     return sizes
 
 

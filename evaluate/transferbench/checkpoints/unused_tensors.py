@@ -55,8 +55,11 @@ BESIDE = (
     ),
     UnusedTensors(r"qformer\..+|query_tokens", "text tower"),
     UnusedTensors(r"temperature", "temperature of the contrastive loss"),
+    UnusedTensors(r"densify_(?:norms|projs)\..+", "decoder"),
+    UnusedTensors(r"mask_tokens\.\d+", "mask token"),
+    UnusedTensors(r"imn_[ms]|norm_black", UNUSED),
 )
-"""Names at the top of a file: of CLIP's text tower, whose image tower lies below `visual.`, BLIP-2's and ALIGN's."""
+"""Names at the top of a file: of CLIP's text tower (the other lies below `visual.`), BLIP-2's, ALIGN's, SparK's."""
 PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
 """One linear layer by itself, which may be a classifier; more layers are a projector."""
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]

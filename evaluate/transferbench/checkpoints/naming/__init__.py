@@ -43,11 +43,13 @@ class Naming:
     unused: tuple[str, ...] = ()
     """Patterns of names that the source's own forward pass never reads."""
     members: Callable[[Iterable[str]], frozenset[str]] | None = None
-    """Which names belong to the network, where `adapt` renames and the rows do not."""
+    """Which names belong to the network, where the rows do not tell."""
     library: str = ""
     """The library whose names the canonical ones are; empty for those of our own families."""
     templates: tuple[str, ...] = ()
     """The library's architectures that networks of the source are, or would be but for their size."""
+    proposes: Callable[[Shapes], list[dict[str, Any]]] | None = None
+    """In place of templates: arguments of the library's networks that have such canonical names and shapes."""
     tells: Callable[[Shapes], dict[str, Any]] = _nothing
     """Arguments of the library's network that shapes in the source's names tell beside its size, such as heads."""
     recomputed: tuple[str, ...] = ()

@@ -28,9 +28,9 @@ QUICK = "_quickgelu_"
 def _with_axes(weights: Weights) -> Weights:
     """Class token and positions with the axes that timm's have."""
     changed = dict(weights)
-    if (token := weights.get("cls_token")) is not None and token.ndim == 1:
+    if (token := weights.get("cls_token")) is not None:
         changed["cls_token"] = token[None, None]
-    if (position := weights.get("pos_embed")) is not None and position.ndim == 2:
+    if (position := weights.get("pos_embed")) is not None:
         changed["pos_embed"] = position[None]
     return changed
 
