@@ -192,12 +192,14 @@ def _told(state: StateDict, prefix: str, label: str, naming: Naming) -> Network 
     network = Network(label, state, prefix, naming, 0)
     written = {name.removeprefix(prefix): tuple(state.tensors[name].shape) for name in state.below(prefix)}
     own = naming.members(written) if naming.members else network.weights()
+    if not own:
+        return None
     network = replace(network, members=frozenset(own))
     shapes = network.shapes()
     if naming.proposes:
         nearest = sizes.ranked(naming.proposes(shapes), shapes, naming.library)
     else:
-        nearest = sizes.nearest(naming.templates, shapes, naming.tells(written), naming.library)
+        nearest = sizes.nearest(naming, shapes, naming.tells(written))
     if not nearest or 2 * nearest[0][0] > len(shapes):
         return None
     groups: dict[str, tuple[Architecture, ...]] = {}

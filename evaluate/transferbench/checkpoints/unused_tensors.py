@@ -68,6 +68,8 @@ _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, w
 @lru_cache(1 << 16)
 def within(naming: Naming, local: str) -> str | None:
     """Why a tensor below a network's prefix is no part of it; None if it may be."""
+    if local in naming.own:
+        return None
     if any(re.fullmatch(pattern, local) for pattern in naming.unused):
         return UNUSED
     if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):

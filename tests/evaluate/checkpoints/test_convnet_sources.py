@@ -3,13 +3,15 @@
 The names are spelled here by hand from timm's network, the other way round than `checkpoints/naming/`.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sources import Source, State, check_features, network, read, spelled, wrongly_loaded
+from sources import Source, State, check_features, drawn, network, read, spelled, wrongly_loaded
 from torch import nn
+from torchvision.models import regnet_y_400mf
 
 from transferbench.errors import UserError
 
@@ -129,6 +131,48 @@ def saved(made: Any) -> tuple[nn.Module, Any]:
     return made, dict(made.state_dict())
 
 
+def regnet() -> Any:
+    return network("regnety_004")
+
+
+def vissl_names(made: Any) -> State:
+    state = spelled(
+        dict(made.state_dict()),
+        (r"^stem\.conv\.", "conv1.stem.0."),
+        (r"^stem\.bn\.", "conv1.stem.1."),
+        (r"conv1\.conv\.", "f.a.0."),
+        (r"conv1\.bn\.", "f.a.1."),
+        (r"conv2\.conv\.", "f.b.0."),
+        (r"conv2\.bn\.", "f.b.1."),
+        (r"conv3\.conv\.", "f.c."),
+        (r"conv3\.bn\.", "f.final_bn."),
+        (r"se\.fc1\.", "f.se.excitation.0."),
+        (r"se\.fc2\.", "f.se.excitation.2."),
+        (r"downsample\.conv\.", "proj."),
+        (r"downsample\.bn\.", "bn."),
+    )
+    block = re.compile(r"s(\d)\.b(\d+)\.")
+    return {
+        "_feature_blocks." + block.sub(lambda m: f"res{int(m[1]) + 1}.block{m[1]}-{int(m[2]) - 1}.", name): tensor
+        for name, tensor in state.items()
+    }
+
+
+def seer() -> tuple[nn.Module, Any]:
+    made = regnet()
+    heads = {"0.projection_head.0.weight": torch.ones(4, 440), "0.prototypes0.weight": torch.ones(5, 4)}
+    return made, {"classy_state_dict": {"base_model": {"model": {"trunk": vissl_names(made), "heads": heads}}}}
+
+
+def moco() -> tuple[nn.Module, Any]:
+    """MoCo's wrapper of torchvision's RegNet."""
+    made = drawn(regnet_y_400mf())
+    made.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    online = {f"module.encoder_q.{name}": tensor for name, tensor in made.state_dict().items()}
+    other = {name.replace("encoder_q", "encoder_k"): tensor + 1 for name, tensor in online.items()}
+    return made, {"state_dict": {**online, **other, "module.queue": torch.ones(128, 9)}, "arch": "regnet_y_400mf"}
+
+
 SOURCES = {
     "fcmae": Source(lambda: fcmae("convnextv2_tiny"), "convnext", "convnextv2_tiny", 64),
     "fcmae with narrow stages": Source(lambda: fcmae("convnextv2_nano"), "convnext", "convnextv2_nano", 64),
@@ -138,11 +182,18 @@ SOURCES = {
     "dinov3 transformers in memory": Source(lambda: dinov3_saved("model."), "convnext", "convnext_tiny", 64),
     "spark": Source(lambda: spark(False), "convnext", "convnext_tiny", 64),
     "spark training": Source(lambda: spark(True), "spark", "convnext_tiny", 64),
+    "seer": Source(seer, "vissl", "regnety_004", 64),
+    "moco": Source(moco, "moco", "regnet_y_400mf", 64),
     "timm": Source(lambda: saved(convnext(kernel_sizes=5)), "unknown", "convnext_tiny", 64),
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+LARGE = ("seer", "moco", "fcmae")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow if each in LARGE else []) for each in SOURCES]
+)
 def test_features_are_those_of_the_source(name: str, tmp_path: Path) -> None:
     check_features(SOURCES[name], tmp_path)
 

@@ -25,7 +25,7 @@ SIZES = ("base_patch32", "base_patch16", "large_patch14", "huge_patch14", "gigan
 QUICK = "_quickgelu_"
 
 
-def _with_axes(weights: Weights) -> Weights:
+def with_axes(weights: Weights) -> Weights:
     """Class token and positions with the axes that timm's have."""
     changed = dict(weights)
     if (token := weights.get("cls_token")) is not None:
@@ -40,7 +40,7 @@ NAMINGS = (
         "CLIP ViT",
         ("class_embedding", r"ln_pre\.weight"),
         ROWS,
-        _with_axes,
+        with_axes,
         library="timm",
         templates=tuple(f"vit_{size}_clip_{way}224" for size in SIZES for way in ("", "quickgelu_")),
         beside=TEXT,
