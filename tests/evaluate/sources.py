@@ -107,17 +107,18 @@ CHANGES: dict[str, Callable[[State, str], Any]] = {
     "renamed": lambda state, name: put(state, name, name + "s"),
     "reshaped": lambda state, name: state.update({name: state[name].reshape(1, *state[name].shape)}),
     "padded": lambda state, name: state.update({name: pad(state[name])}),
-    "doubled": lambda state, name: state.update({name: torch.cat([state[name], state[name]], -1)}),
+    "doubled": lambda state, name: state.update({name: torch.cat([torch.atleast_1d(state[name])] * 2, -1)}),
 }
 
 
 def victims(state: State, tree: Any) -> list[str]:
-    """Some of the network's own tensors, and all that only this source has."""
+    """Some of the network's own tensors, and one of each kind that this source has and others have not."""
     match = read(tree)
     dropped = {name for names in match.report.dropped.values() for name in names}
     names = [name for name in state if name not in dropped and not name.endswith("bias_mask")]
     special = [name for name in names if re.search("token|periods|embed|gamma|table|q_bias|norm.weight|ln_post", name)]
-    return [*dict.fromkeys([*names[:: max(1, len(names) // 6)], *special])]
+    kinds = {re.sub(r"\d+", "", name): name for name in special}
+    return [*dict.fromkeys([*names[:: max(1, len(names) // 6)], *kinds.values()])]
 
 
 def wrongly_loaded(tree: Any, names: Sequence[str] = ()) -> list[str]:
