@@ -1,6 +1,8 @@
 """Networks of torchvision, transformers, open_clip and of a person's own code load as what they compute."""
 
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from transferbench import backbones, plugins
-from transferbench.backbones import Architecture, _transformers_configs
+from transferbench.backbones import Architecture, _library, _transformers_configs
 from transferbench.checkpoints import Card, beside, image_processors, library_versions
 from transferbench.checkpoints.convert import convert
 from transferbench.checkpoints.load import load
@@ -279,6 +281,61 @@ def test_without_transformers_what_to_install_is_said(tmp_path: Path, monkeypatc
 def test_a_configuration_that_is_absurd_or_names_other_places_is_refused_unbuilt(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"more than|not in the file|positions|wraps"):
         _transformers_configs.require_bearable(config)
+
+
+TOWER = {"width": 64, "head_width": 16, "layers": 1, "patch_size": 8, "image_size": 32}
+
+
+def a_tower(**vision: Any) -> dict[str, Any]:
+    return {"name": "custom", "config": {"embed_dim": 8, "vision_cfg": {**TOWER, **vision}}}
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "told"),
+    [
+        ("timm", {"name": "vit_tiny_patch16_224", "arguments": {"device": "cpu"}}, "'device' is not an argument"),
+        ("timm", {"name": "resnet18", "arguments": {"layers": [2, 2, 2, 1000]}}, "'layers' is 1,000, more than 512"),
+        ("timm", {"name": "vit_tiny_patch16_224", "arguments": {"img_size": 1 << 19, "patch_size": 2}}, "positions"),
+        ("torchvision", {"name": "vit_b_16", "arguments": {"image_size": 1 << 40}}, "more than 1,048,576"),
+        (
+            "torchvision",
+            {"name": "resnet18", "arguments": {"norm_layer": {"dtype": "a"}}},
+            "'dtype' is not an argument",
+        ),
+        ("open_clip", a_tower(timm_model_name="hf-hub:nobody/nothing"), "no architecture 'hf-hub:nobody/nothing'"),
+        ("open_clip", a_tower(timm_model_name="local-dir:model"), "no architecture 'local-dir:model'"),
+        ("open_clip", a_tower(norm_kwargs={"device": "cpu"}), "'device' is not an argument"),
+        ("open_clip", a_tower(pos_embed_type="sin_cos_2d", image_size=65536, patch_size=1), "positions"),
+    ],
+)
+def test_arguments_that_are_absurd_or_lead_elsewhere_are_refused_unbuilt(
+    family: str, arguments: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    if family == "open_clip":
+        pytest.importorskip("open_clip")
+    with pytest.raises(UserError, match=told):
+        backbones.complete(Architecture(family=family, arguments=arguments))
+
+
+def test_a_description_does_not_say_on_which_device_a_network_is_built(tmp_path: Path) -> None:
+    images = {"input_size": [3, 224, 224], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    given = {"device": "cpu", "dtype": "float64", "img_size": 32}
+    config = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": images, "model_args": given}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = beside.described(tmp_path / "model.safetensors").architecture
+    assert found is not None
+    assert found.arguments["arguments"] == {"img_size": 32}
+
+
+def test_a_network_that_takes_hours_to_build_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_library, "LONGEST", 0.2)
+    endless = {"name": "tiny_vit_5m_224", "arguments": {"window_sizes": [64] * 4}}
+    begun = time.process_time()
+    with pytest.raises(UserError, match="no network that is known takes so long"):
+        backbones.expected_shapes(Architecture(family="timm", arguments=endless))
+    assert time.process_time() - begun < 5
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
 
 
 def test_what_changes_no_feature_is_left_out_of_a_configuration() -> None:
