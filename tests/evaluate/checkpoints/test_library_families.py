@@ -17,7 +17,7 @@ from transferbench import backbones, plugins
 from transferbench.backbones import Architecture, _library, _transformers_configs
 from transferbench.checkpoints import Card, beside, image_processors, library_versions
 from transferbench.checkpoints.convert import convert
-from transferbench.checkpoints.load import load
+from transferbench.checkpoints.load import load, random_control
 from transferbench.data import transforms
 from transferbench.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from transferbench.errors import UserError
@@ -161,6 +161,21 @@ def make(width=8):
     return Own(width)
 def number():
     return 3
+class Pair(Own):
+    def forward(self, images, more):
+        return images
+def pair():
+    return Pair(6)
+def leave():
+    raise SystemExit(0)
+ONE = Own(6)
+def same():
+    return ONE
+def filled():
+    network = Own(6)
+    for each in network.parameters():
+        torch.nn.init.constant_(each, 0.5)
+    return network
 """
 
 
@@ -214,11 +229,32 @@ def test_a_card_imports_no_code_until_a_person_names_it(own: Path, monkeypatch: 
         ("own_network.py:absent", "has no function 'absent'"),
         ("own_network.py:number", "returns int, not a torch.nn.Module"),
         ("elsewhere.py:make", "Cannot import"),
+        ("own_network.py:pair", "does not take images of .*missing 1 required positional argument: 'more'"),
+        ("own_network.py:leave", "does not build a network of .*SystemExit: 0"),
+        ("own_network.py:same", "tensors that it has returned before"),
     ],
 )
 def test_what_is_wrong_with_a_persons_code_is_told(own: Path, name: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         load(own / "weights.pth", overrides=[f"arch=python:{own}/{name}"])
+
+
+def test_code_that_ends_the_program_is_told(own: Path) -> None:
+    (own / "script.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(UserError, match=r"Cannot import .*script\.py': SystemExit: 0"):
+        load(own / "weights.pth", overrides=[f"arch=python:{own}/script.py:make"])
+    with pytest.raises(UserError, match="SystemExit: 0"):
+        plugins.allow(str(own / "script.py"))
+
+
+def test_a_network_that_no_seed_changes_gives_no_random_one(own: Path) -> None:
+    candidate = load(own / "weights.pth", overrides=stated(own))
+    preprocess = candidate.card.preprocess
+    drawn = [random_control(candidate.card.architecture, preprocess, seed).digest for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    fixed = Architecture(family="python", arguments={"name": "own_network.py:filled"})
+    with pytest.raises(UserError, match=r"the same weights from every seed.*--no-control"):
+        random_control(fixed, preprocess, 0)
 
 
 # --- versions of libraries
