@@ -22,6 +22,12 @@ BATCH_NORM = re.compile(r"(?:^|\.)bn\d*\.weight$")
 """Weights that a batch norm has by its name."""
 UNSETTLED = {networks.UNKNOWN, "timm", "torchvision"}
 """Formats that are names alone, which networks of other computations share."""
+PLAIN = {
+    "resnet": "ReLU, no blur or attention between its layers",
+    "vit": "exact GELU (or SwiGLU by its shapes), no rotary positions, layer norms of epsilon {norm_eps:g}",
+    "swin": "exact GELU, layer norms of epsilon {norm_eps:g}",
+}
+"""What no tensor tells of a network of ours that no library has by these names and shapes."""
 SYNONYMS = ({"ema", "teacher", "target", "momentum", "target_encoder"}, {"online", "student", "backbone", "encoder"})
 """Labels that `--encoder` takes for one another where the file has only one of them."""
 
@@ -104,8 +110,11 @@ def settled(
     Raises:
         UserError: when several fit and nothing says which it is.
     """
-    if network.members is not None or not network.architectures or reading.format not in UNSETTLED:
+    if network.members is not None or reading.format not in UNSETTLED:
         return network, []
+    if not network.architectures:
+        plain = PLAIN.get(architecture.family, "").format(**architecture.arguments)
+        return network, [f"computed as a plain {architecture.family}: {plain}"] if plain else []
     groups, local = network.architectures, network.weights()
     alike = [group for group in groups if any(each.name == architecture.name for each in group)]
     ours = architecture, weights

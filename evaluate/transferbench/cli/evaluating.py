@@ -63,6 +63,10 @@ def evaluate_all(
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=0, help="Number of loader processes.", rich_help_panel=PLACE)
     ] = None,
+    image_memory: Annotated[
+        float | None,
+        typer.Option(min=0, help="GiB of decoded images that checkpoints share.", rich_help_panel=PLACE),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
     slurm: Annotated[
@@ -101,6 +105,7 @@ def evaluate_all(
         data_root or runtime.data_root(),
         cache or runtime.cache_root(),
         loaders,
+        **({} if image_memory is None else {"image_memory": int(image_memory * 2**30)}),
     )
     done: list[Record] = []
     try:

@@ -307,3 +307,11 @@ def test_what_a_librarys_network_is_given_needs_its_name(tmp_path: Path) -> None
     path = saved(lively("test_resnet", num_classes=0), tmp_path / "some.pth")
     with pytest.raises(UserError, match="needs its name: --as arch=timm:NAME"):
         load(path, overrides=["arguments.in_chans=3"])
+
+
+def test_what_no_tensor_tells_of_a_network_that_no_library_has_is_said(tmp_path: Path) -> None:
+    sizes = {"dim": 48, "depth": 2, "heads": 3, "patch_size": 8, "image_size": 32}
+    network = backbones.build(Architecture(family="vit", arguments=sizes))
+    torch.save(network.state_dict(), tmp_path / "network.pth")
+    assumed = load(tmp_path / "network.pth").report.assumed
+    assert any("no rotary positions, layer norms of epsilon 1e-06" in line for line in assumed)
