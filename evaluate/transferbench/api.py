@@ -268,9 +268,9 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
             chosen = dict.fromkeys(request.names, stated)
         case name:
             chosen = dict.fromkeys(request.names, suites.load(name))
-    if request.task:
+    if request.task is not None:
         chosen = {data: each.only(request.task) for data, each in chosen.items()}
-    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
+    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=request.task is not None)
     return suites.reading(left, request.features)
 
 
