@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -263,7 +264,7 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
     """The suite of each data set."""
     match request.suite:
         case None:
-            chosen = {data: suites.suite_for(data, datasets.metric(data)) for data in request.names}
+            chosen = {data: suites.suite_for(data, partial(datasets.metric, data)) for data in request.names}
         case Suite() as stated:
             chosen = dict.fromkeys(request.names, stated)
         case name:

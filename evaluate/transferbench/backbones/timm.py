@@ -1,14 +1,15 @@
-"""Every architecture of timm, built by timm itself, in timm's names."""
+"""Every architecture of timm, built by timm itself, in timm's names.
+
+It is imported by what asks it: that takes longer than importing torch.
+"""
 
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import timm
 import torch
 from pydantic import Field, field_validator
-from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes, _intermediates
@@ -55,7 +56,7 @@ class Arguments(Settings):
     @classmethod
     def _is_known(cls, name: str) -> str:
         if name not in _names():
-            raise ValueError(f"timm {timm.__version__} has no architecture '{name}'.{nearest(name, sorted(_names()))}")
+            raise ValueError(f"timm {version()} has no architecture '{name}'.{nearest(name, sorted(_names()))}")
         return name
 
     @field_validator("arguments")
@@ -103,6 +104,8 @@ def network(arguments: Arguments) -> nn.Module:
     Raises:
         ValueError: when timm does not build it from these arguments.
     """
+    import timm
+
     given = _tupled(arguments.arguments)
     if arguments.pooling != "library":
         given["global_pool"] = POOLS[arguments.pooling]
@@ -186,6 +189,8 @@ def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 def untold(built: nn.Module) -> tuple[str, ...]:
     """What the tensors of a network of timm's do not tell our own ViT, as `NAME=VALUE`."""
+    from timm.models import VisionTransformer
+
     if not isinstance(built, VisionTransformer):
         return ()
     vit: Any = built
@@ -200,17 +205,23 @@ def side(arguments: Mapping[str, Any]) -> int:
     told = dict(arguments.get("arguments") or {}).get("img_size")
     if told is not None:
         return int(told[-1] if isinstance(told, list | tuple) else told)
+    import timm
+
     config = timm.get_pretrained_cfg(str(arguments["name"]))
     return int(config.input_size[-1]) if config else 224
 
 
 def version() -> str:
     """timm's version."""
+    import timm
+
     return timm.__version__
 
 
 def names() -> list[str]:
     """Every architecture."""
+    import timm
+
     return list(timm.list_models())
 
 

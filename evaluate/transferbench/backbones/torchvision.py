@@ -1,11 +1,13 @@
-"""Every classification network of torchvision, built by torchvision itself, in its names."""
+"""Every classification network of torchvision, built by torchvision itself, in its names.
+
+It is imported by what asks it: that takes longer than importing torch.
+"""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import torch
-import torchvision
 from pydantic import Field, field_validator
 from torch import nn
 
@@ -74,6 +76,8 @@ def network(arguments: Arguments) -> nn.Module:
 
 def _made(name: str, given: Mapping[str, Any]) -> nn.Module:
     """As torchvision builds it; RegNets reckon their sizes with tensors, which the meta device cannot."""
+    import torchvision
+
     try:
         return torchvision.models.get_model(name, weights=None, **given)
     except NotImplementedError:
@@ -130,12 +134,16 @@ def side(arguments: Mapping[str, Any]) -> int:
     told = dict(arguments.get("arguments") or {}).get("image_size")
     if told is not None:
         return int(told)
+    import torchvision
+
     weights: Any = torchvision.models.get_model_weights(str(arguments["name"]))
     return int(weights.DEFAULT.transforms().crop_size[0]) if len(weights) else 224
 
 
 def version() -> str:
     """torchvision's version."""
+    import torchvision
+
     return torchvision.__version__.partition("+")[0]
 
 
@@ -146,4 +154,6 @@ def names() -> list[str]:
 
 @cache
 def _every() -> frozenset[str]:
+    import torchvision
+
     return frozenset(torchvision.models.list_models(module=torchvision.models))

@@ -75,6 +75,7 @@ def evaluate_all(
     ] = None,
 ) -> None:
     """Run every task of a suite on checkpoints. Finished work is not repeated."""
+    _require_known(suite, data or [])
     from transferbench import api, runtime
 
     if slurm is not None:
@@ -119,6 +120,26 @@ def evaluate_all(
     finally:
         runtime.stop()
     printing.conclude(done, out, execution.runtime.is_main)
+
+
+def _require_known(suite: str | None, data: list[str]) -> None:
+    """Refuse names that nothing has before torch is imported: a suite's, or those of all data sets.
+
+    One data set of several that is not known is told in the records of its jobs.
+    """
+    from transferbench import suite as suites
+    from transferbench.data import require_known
+
+    if suite is not None:
+        suites.load(suite)
+    refused: list[str] = []
+    for name in data:
+        try:
+            require_known(name)
+        except UserError as error:
+            refused.append(str(error))
+    if data and len(refused) == len(data):
+        raise UserError("\n".join(refused))
 
 
 def _named(names: str | None, option: str) -> list[str]:

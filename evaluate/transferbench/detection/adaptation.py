@@ -11,7 +11,6 @@ from transferbench.checkpoints import Card
 from transferbench.data import LabeledImages
 from transferbench.detection import recipe
 from transferbench.detection.recipe import DetectionRecipe, compatibility
-from transferbench.detection.training import optimization
 from transferbench.errors import unknown
 from transferbench.resources import resource
 
@@ -25,6 +24,8 @@ def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> Det
         UserError: when there is none, or with each key that does not fit.
     """
     base = recipe.read(file_of(name), overrides)
+    from transferbench.detection.training import optimization
+
     return optimization.rescaled(base, batch_size or base.SOLVER.IMS_PER_BATCH)
 
 

@@ -280,7 +280,7 @@ def test_a_card_imports_no_code_until_a_person_names_it(own: Path, monkeypatch: 
     convert(own / "weights.pth", own / "card.safetensors", "transferbench", (None, stated(own)))
     expected = load(own / "card.safetensors").digest
     monkeypatch.setattr(plugins, "_NAMED", {})
-    backbones._shapes_of.cache_clear()
+    backbones._tensors_of.cache_clear()
     with pytest.raises(UserError, match=r"--code own_network\.py"):
         load(own / "card.safetensors")
     plugins.allow(str(own / "own_network.py"))

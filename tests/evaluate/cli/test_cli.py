@@ -362,3 +362,13 @@ def test_features_are_written_as_arrays_and_replaced_by_force_alone(evaluate: Ru
     for wrong in (("--set", "layr=stem"), ("--split", "tset"), ("--split", "test"), ("--out", "f.npy")):
         code, _, err = evaluate(*call, "--force", *wrong)
         assert (code, err.count("Traceback")) == (2, 0), wrong
+
+
+def test_off_a_terminal_a_long_run_says_where_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    with printing.told(lambda: "a digits knn: job 1 of 2, 30 % of it", every=0.01):
+        time.sleep(0.1)
+    lines = capfd.readouterr().out.splitlines()
+    assert lines
+    assert lines[0].startswith("a digits knn: job 1 of 2, 30 % of it, after ")
+    time.sleep(0.05)
+    assert not capfd.readouterr().out, "it ends with the block"

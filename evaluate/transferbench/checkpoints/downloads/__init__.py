@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transferbench import backbones, plugins
+from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import beside, library_versions, reading
 from transferbench.checkpoints.equality import CLOSE, compute_alike
@@ -17,9 +17,8 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, require_of_hub
+from transferbench.registries import LIBRARIES as LIBRARIES
 from transferbench.settings import parse_override
-
-LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
 
 
 @dataclass(frozen=True)
