@@ -15,6 +15,7 @@ from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import examine, wrap
+from transferbench.data.evaluating import remembering
 from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
@@ -25,7 +26,7 @@ from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
 from transferbench.run import Output, pending, run
 from transferbench.run.dataset_cache import DatasetCache
-from transferbench.runtime import Runtime, cache_root, data_root, start
+from transferbench.runtime import Runtime, cache_root, data_root, memory, start
 from transferbench.suite import Suite
 from transferbench.tasks import Bench
 
@@ -94,6 +95,8 @@ class Execution:
     data: Path = field(default_factory=data_root)
     cache: Path = field(default_factory=cache_root)
     workers: int = 0
+    image_memory: int = field(default_factory=lambda: min(4 << 30, memory.installed() // 8))
+    """Bytes that decoded images may take, which networks and epochs share."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Evaluation:
                 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transferbench-")))
             )
             problems = execution.runtime.gather_objects(self.problems)[0]
+            stack.enter_context(remembering(execution.image_memory))
             for i, (candidate, jobs) in enumerate(self.assignments):
                 its_own = {number: text for (of, number), text in problems.items() if of == i}
                 with cache_of(candidate, execution.cache, execution.runtime) as cache:
@@ -265,9 +269,9 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
             chosen = dict.fromkeys(request.names, stated)
         case name:
             chosen = dict.fromkeys(request.names, suites.load(name))
-    if request.task:
+    if request.task is not None:
         chosen = {data: each.only(request.task) for data, each in chosen.items()}
-    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
+    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=request.task is not None)
     return suites.reading(left, request.features)
 
 

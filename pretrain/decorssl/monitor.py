@@ -10,11 +10,12 @@ from decorssl import collapse
 from decorssl.collapse import Kind, Spectrum
 from decorssl.loop import Step, Training
 from transferbench.data import LabeledImages
-from transferbench.data.loading import batches, in_order
+from transferbench.data.evaluating import evaluated
+from transferbench.data.loading import in_order
 from transferbench.data.subsets import labeled
-from transferbench.data.transforms import evaluation
 from transferbench.features.extraction import evaluating
-from transferbench.features.spec import Precision, forward
+from transferbench.features.prepared import Prepared
+from transferbench.features.spec import Precision, feature_spec
 from transferbench.neighbors import search
 from transferbench.tasks.knn import vote
 
@@ -111,8 +112,8 @@ def _is_due(training: Training, step: Step, every: int) -> bool:
 
 def _features(training: Training, images: LabeledImages, precision: Precision) -> Float32[np.ndarray, "n d"]:
     backbone, device = training.encoder.backbone, training.runtime.device
-    plans = in_order(len(images), 256)
-    stream = batches(images, evaluation(training.recipe.preprocess), plans, workers=training.workers)
+    stream = evaluated(images, training.recipe.preprocess, in_order(len(images), 256), training.workers)
     with evaluating(backbone):
-        parts = [forward(backbone, batch.views[0].to(device), precision).cpu().numpy() for batch in stream]
+        compute = Prepared(backbone, feature_spec(precision))
+        parts = [compute(batch.views[0].to(device)).cpu().numpy() for batch in stream]
     return np.concatenate(parts)

@@ -206,6 +206,11 @@ def test_no_function_of_the_command_line_has_more_parameters_than_one_can_see() 
     assert max(counts.values()) <= 8, counts
 
 
+def test_a_job_that_states_nothing_is_not_run_here_instead(pretrain: Run) -> None:
+    code, _, err = pretrain("intl", "--slurm", "", "--out", "out")
+    assert (code, "found ''" in err, Path("out").exists()) == (2, True, False)
+
+
 def leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The dotted names of all values in nested mappings."""
     found = []

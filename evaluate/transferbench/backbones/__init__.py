@@ -26,6 +26,9 @@ COUNTER = "num_batches_tracked"
 MOST_BESIDE = 1 << 28
 """Values that a network may compute beside its weights when it is built (attention masks), which no file holds."""
 
+MOST_SHOWN = 1000
+"""Characters of a network's arguments in a message."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -174,7 +177,7 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
     if empty:
         raise UserError(
             f"There is no {full.family} of these arguments: {len(empty)} of its tensors would have no elements, the "
-            f"first of them {empty[0]}. Expected at least one channel in every layer: {full.arguments}"
+            f"first of them {empty[0]}. Expected at least one channel in every layer: {_shown(full)}"
         )
     backbone.architecture = full
     return backbone
@@ -186,7 +189,13 @@ def _refusing(full: Architecture) -> Iterator[None]:
         yield
     except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
         reason = str(error) or type(error).__name__
-        raise UserError(f"There is no {full.family} of these arguments ({reason}): {full.arguments}") from None
+        raise UserError(f"There is no {full.family} of these arguments ({reason}): {_shown(full)}") from None
+
+
+def _shown(architecture: Architecture) -> str:
+    """Its arguments, of which a file may state any number."""
+    text = str(architecture.arguments)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
 
 
 def _require_room(full: Architecture) -> None:
@@ -194,7 +203,7 @@ def _require_room(full: Architecture) -> None:
     if 4 * values > room:
         raise UserError(
             f"{full.name} has {values:,} values, {4 * values / 2**30:,.0f} GiB in float32, and this machine has "
-            f"{room / 2**30:,.0f} GiB of memory. Expected a smaller network: {full.arguments}"
+            f"{room / 2**30:,.0f} GiB of memory. Expected a smaller network: {_shown(full)}"
         )
 
 

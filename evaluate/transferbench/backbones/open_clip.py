@@ -13,7 +13,15 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, require_plain, require_vectors, width
+from transferbench.backbones._library import (
+    ELSEWHERE,
+    LibraryBackbone,
+    in_time,
+    require_bearable,
+    require_plain,
+    require_vectors,
+    width,
+)
 from transferbench.errors import UserError, nearest
 from transferbench.settings import Settings
 
@@ -24,7 +32,6 @@ CUSTOM = "custom"
 """The name of a tower that its configuration describes, and none of the library's names has."""
 PARTS = ("embed_dim", "vision_cfg", "quick_gelu")
 """Of a configuration, what is of the image tower."""
-LARGEST, MOST_LAYERS = 1 << 16, 512
 TEXT = {"context_length": 4, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
 """Of the text tower that is built beside and thrown away."""
 
@@ -49,7 +56,7 @@ class Arguments(Settings):
     @field_validator("config")
     @classmethod
     def _is_whole(cls, config: dict[str, Any], info: Any) -> dict[str, Any]:
-        require_plain(config)
+        _require_own(config)
         name = info.data.get("name")
         return _whole(str(name), config) if name else config
 
@@ -79,10 +86,10 @@ def network(arguments: Arguments) -> nn.Module:
         ValueError: when open_clip does not build it.
     """
     config = arguments.config
-    _require_bearable(config)
     tower = {**config["vision_cfg"], **({"timm_model_pretrained": False} if _is_timms(config) else {})}
     try:
-        made = _package().CLIP(config["embed_dim"], tower, dict(TEXT), quick_gelu=bool(config.get("quick_gelu")))
+        with in_time():
+            made = _package().CLIP(config["embed_dim"], tower, dict(TEXT), quick_gelu=bool(config.get("quick_gelu")))
     except Exception as error:  # whatever a configuration leads to
         raise ValueError(f"open_clip does not build {arguments.name}: {type(error).__name__}: {error}") from None
     visual: Any = made.visual
@@ -152,7 +159,7 @@ def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | Non
     if not is_installed():
         return {}
     parts = _parts(model)
-    require_plain(parts)
+    _require_own(parts)
     same = (name for name in names() if _known(name) == parts)
     return {"name": next(same, CUSTOM), "config": parts}
 
@@ -217,12 +224,19 @@ def _whole(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _require_bearable(config: Mapping[str, Any]) -> None:
-    for name, value in {**config, **config["vision_cfg"]}.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
-            most = MOST_LAYERS if name == "layers" else LARGEST
-            if isinstance(number, int | float) and abs(number) > most:
-                raise ValueError(f"'{name}' is {number:,}, more than {most:,}: no such network is built")
+def _require_own(config: Mapping[str, Any]) -> None:
+    """Refuse, with a ValueError, what is no plain value, sizes that no network has, and what lies elsewhere.
+
+    timm looks for a name with a colon in the hub, or in a folder of this machine.
+    """
+    require_plain(config, ELSEWHERE)
+    require_bearable(config)
+    tower = config.get("vision_cfg")
+    import timm  # by who asks: it takes longer than importing torch
+
+    name = tower.get("timm_model_name") if isinstance(tower, Mapping) else None
+    if name and not (isinstance(name, str) and timm.is_model(name) and ":" not in name):
+        raise ValueError(f"timm {timm.__version__} has no architecture '{name}' for its tower")
 
 
 def _is_timms(config: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 It is imported by what asks it: that takes longer than importing torch.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,16 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes, _intermediates
-from transferbench.backbones._library import LibraryBackbone, Undrawn, described, require_plain, width
+from transferbench.backbones._library import (
+    ELSEWHERE,
+    LibraryBackbone,
+    Undrawn,
+    described,
+    in_time,
+    require_bearable,
+    require_plain,
+    width,
+)
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -24,11 +32,10 @@ FORBIDDEN = frozenset(
     {
         *("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"),
         *("scriptable", "exportable", "no_jit"),
+        *ELSEWHERE,
     }
 )
 """What fetches or reads weights, or makes something else of the network."""
-DEPTHS = re.compile(r"depth|layers|blocks|stages|repeats")
-MOST_LAYERS, LARGEST = 512, 1 << 20
 POOLS = {"token": "token", "mean": "avg"}
 
 
@@ -56,22 +63,8 @@ class Arguments(Settings):
     @classmethod
     def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         require_plain(arguments, FORBIDDEN)
-        _require_sizes(arguments)
+        require_bearable(arguments)
         return {name: value for name, value in arguments.items() if name not in {"num_classes", "global_pool"}}
-
-
-def _require_sizes(arguments: Mapping[str, Any]) -> None:
-    """Refuse, with a ValueError, sizes that no network has: building them takes all of time or memory."""
-    waiting = list(arguments.items())
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [(str(key), each) for key, each in value.items()]
-        elif isinstance(value, list | tuple):
-            waiting += [(name, each) for each in value]
-        most = MOST_LAYERS if DEPTHS.search(name) else LARGEST
-        if isinstance(value, int | float) and not abs(value) <= most:
-            raise ValueError(f"'{name}' is {value}, which no network has: at most {most}")
 
 
 class TimmBackbone(LibraryBackbone):
@@ -117,7 +110,7 @@ def network(arguments: Arguments) -> nn.Module:
     if arguments.pooling != "library":
         given["global_pool"] = POOLS[arguments.pooling]
     try:
-        with Undrawn():
+        with Undrawn(), in_time():
             return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"timm does not build {arguments.name}: {error}") from None

@@ -12,14 +12,23 @@ from pydantic import Field, field_validator
 from torch import nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, Undrawn, described, require_plain, width
+from transferbench.backbones._library import (
+    ELSEWHERE,
+    LibraryBackbone,
+    Undrawn,
+    described,
+    in_time,
+    require_bearable,
+    require_plain,
+    width,
+)
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 
 HEADS = ("fc", "heads", "head", "classifier")
-FORBIDDEN = frozenset({"weights", "weights_backbone", "progress", "num_classes", "pretrained"})
+FORBIDDEN = frozenset({"weights", "weights_backbone", "progress", "num_classes", "pretrained", *ELSEWHERE})
 """What fetches weights, or belongs to the classifier."""
 UNTOLD = frozenset({"googlenet", "inception_v3"})
 """Networks whose published weights normalize images anew inside (`transform_input`), which no file tells."""
@@ -45,6 +54,7 @@ class Arguments(Settings):
     @classmethod
     def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         require_plain(arguments, FORBIDDEN)
+        require_bearable(arguments)
         return {"image_size" if name == "img_size" else name: value for name, value in arguments.items()}
 
 
@@ -56,7 +66,7 @@ def network(arguments: Arguments) -> nn.Module:
     """
     given = UNUSED if arguments.name in UNTOLD else {}
     try:
-        with Undrawn():
+        with Undrawn(), in_time():
             built = _made(arguments.name, {**given, **arguments.arguments})
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"torchvision does not build {arguments.name}: {error}") from None

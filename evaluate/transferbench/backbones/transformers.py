@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
 from transferbench.backbones import _transformers_configs as configs
-from transferbench.backbones._library import LibraryBackbone, described, require_vectors, width
+from transferbench.backbones._library import LibraryBackbone, described, in_time, require_vectors, width
 from transferbench.backbones._transformers_configs import is_installed, names, version
 from transferbench.backbones._transformers_names import FileNames, file_names
 from transferbench.errors import nearest
@@ -145,9 +145,10 @@ def network(arguments: Arguments) -> nn.Module:
     if "add_pooling_layer" in inspect.signature(model.__init__).parameters:
         given["add_pooling_layer"] = _pooling(arguments) == "pooler"
     try:
-        if type(config) in library.MODEL_MAPPING:
-            return library.AutoModel.from_config(config, dtype=torch.float32, **given)
-        return model._from_config(config, dtype=torch.float32, **given)
+        with in_time():
+            if type(config) in library.MODEL_MAPPING:
+                return library.AutoModel.from_config(config, dtype=torch.float32, **given)
+            return model._from_config(config, dtype=torch.float32, **given)
     except Exception as error:  # whatever a configuration leads to in one of hundreds of networks
         raise ValueError(f"transformers does not build {arguments.name}: {configs.one_line(error)}") from None
 

@@ -190,10 +190,16 @@ def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
 def _told(state: StateDict, prefix: str, label: str, naming: Naming) -> Network | None:
     """The network in a source's spelling; of several architectures that it may be, the nearest."""
     network = Network(label, state, prefix, naming, 0)
-    network = replace(network, members=frozenset(network.weights()))
-    shapes = network.shapes()
     written = {name.removeprefix(prefix): tuple(state.tensors[name].shape) for name in state.below(prefix)}
-    nearest = sizes.nearest(naming.templates, shapes, naming.tells(written), naming.library)
+    own = naming.members(written) if naming.members else network.weights()
+    if not own:
+        return None
+    network = replace(network, members=frozenset(own))
+    shapes = network.shapes()
+    if naming.proposes:
+        nearest = sizes.ranked(naming.proposes(shapes), shapes, naming.library)
+    else:
+        nearest = sizes.nearest(naming, shapes, naming.tells(written))
     if not nearest or 2 * nearest[0][0] > len(shapes):
         return None
     groups: dict[str, tuple[Architecture, ...]] = {}

@@ -55,8 +55,11 @@ BESIDE = (
     ),
     UnusedTensors(r"qformer\..+|query_tokens", "text tower"),
     UnusedTensors(r"temperature", "temperature of the contrastive loss"),
+    UnusedTensors(r"densify_(?:norms|projs)\..+", "decoder"),
+    UnusedTensors(r"mask_tokens\.\d+", "mask token"),
+    UnusedTensors(r"imn_[ms]|norm_black", UNUSED),
 )
-"""Names at the top of a file: of CLIP's text tower, whose image tower lies below `visual.`, BLIP-2's and ALIGN's."""
+"""Names at the top of a file: of CLIP's text tower (the other lies below `visual.`), BLIP-2's, ALIGN's, SparK's."""
 PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
 """One linear layer by itself, which may be a classifier; more layers are a projector."""
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
@@ -65,6 +68,8 @@ _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, w
 @lru_cache(1 << 16)
 def within(naming: Naming, local: str) -> str | None:
     """Why a tensor below a network's prefix is no part of it; None if it may be."""
+    if local in naming.own:
+        return None
     if any(re.fullmatch(pattern, local) for pattern in naming.unused):
         return UNUSED
     if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):

@@ -63,6 +63,10 @@ def evaluate_all(
     workers: Annotated[
         int | None, typer.Option("--workers", "-j", min=0, help="Number of loader processes.", rich_help_panel=PLACE)
     ] = None,
+    image_memory: Annotated[
+        float | None,
+        typer.Option(min=0, help="GiB of decoded images that checkpoints share.", rich_help_panel=PLACE),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
     slurm: Annotated[
@@ -74,7 +78,7 @@ def evaluate_all(
     _require_known(suite, data or [])
     from transferbench import api, runtime
 
-    if slurm:
+    if slurm is not None:
         _queue(checkpoints, out, slurm)
         return
     request = api.EvaluationRequest(
@@ -82,8 +86,8 @@ def evaluate_all(
         data=data or [],
         suite=suite,
         task=task,
-        only=_named(only),
-        skip=_named(skip),
+        only=_named(only, "--only"),
+        skip=_named(skip, "--skip"),
         overrides=set_ or [],
         seeds=range(seeds),
         limit=limit,
@@ -102,6 +106,7 @@ def evaluate_all(
         data_root or runtime.data_root(),
         cache or runtime.cache_root(),
         loaders,
+        **({} if image_memory is None else {"image_memory": int(image_memory * 2**30)}),
     )
     done: list[Record] = []
     try:
@@ -137,9 +142,12 @@ def _require_known(suite: str | None, data: list[str]) -> None:
         raise UserError("\n".join(refused))
 
 
-def _named(names: str | None) -> list[str]:
-    """Names written with commas between them."""
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+def _named(names: str | None, option: str) -> list[str]:
+    """Names written with commas between them; an option that names nothing is refused: it would mean all."""
+    named = [name.strip() for name in (names or "").split(",") if name.strip()]
+    if names is not None and not named:
+        raise UserError(f"{option} names no job: found '{names}'. Expected names with commas between them: knn,linear.")
+    return named
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:

@@ -17,8 +17,7 @@ from transferbench.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LARGEST_SIDE = 1 << 14
-"""Pixels of the side of what a network is given."""
+TOO_MANY = "would be resized to"
 RATIO = (3 / 4, 4 / 3)
 """Width over height of a random crop: torchvision's default, as in every linear protocol (docs/protocols.md#linear)."""
 
@@ -85,13 +84,32 @@ class EvaluationTransform:
         Raises:
             ImageSizeError: for an image so narrow that it would be resized to too many pixels.
         """
-        settings = self.preprocess
-        if settings.size is not None:
-            sides = [settings.size] * (2 if settings.resize == "square" else 1)
-            if len(sides) == 1:
-                _require_bearable(image.width, image.height, settings.size)
-            image = functional().resize(image, sides, _mode(settings))
-        return (normalized(functional().center_crop(image, [settings.crop]), settings),)
+        return (normalized(self.cropped(image), self.preprocess),)
+
+    def cropped(self, image: Image.Image) -> Image.Image:
+        """The image resized and cropped.
+
+        Raises:
+            ImageSizeError: as above.
+        """
+        if self.preprocess.size is not None:
+            image = functional().resize(image, list(self.resized(image.height, image.width)), _mode(self.preprocess))
+        return functional().center_crop(image, [self.preprocess.crop])
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that an image is resized to before it is cropped: torchvision's, who rounds down.
+
+        Raises:
+            ImageSizeError: for an image so narrow that it would be resized to too many pixels.
+        """
+        size = self.preprocess.size
+        if size is None:
+            return height, width
+        if self.preprocess.resize == "square":
+            return size, size
+        decoding.require_bearable(size * width // min(height, width), size * height // min(height, width), TOO_MANY)
+        longer = int(size * max(height, width) / min(height, width))
+        return (size, longer) if height <= width else (longer, size)
 
 
 @dataclass(frozen=True)
@@ -162,12 +180,6 @@ def normalized(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h
     values = values * preprocess.input_range if preprocess.input_range != 1 else values
     values = values.flip(0) if preprocess.channel_order == "bgr" else values
     return functional().normalize(values, list(preprocess.mean), list(preprocess.std))
-
-
-def _require_bearable(width: int, height: int, size: int) -> None:
-    """Whether an image can be resized so that its shorter side has `size` pixels, before it is."""
-    scale = size / min(width, height)
-    decoding.require_bearable(int(width * scale), int(height * scale), "would be resized to")
 
 
 def _mode(preprocess: Preprocess) -> Any:

@@ -18,18 +18,20 @@ from transferbench import settings, state
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
-from transferbench.data.loading import Plan, batches
-from transferbench.data.transforms import evaluation
+from transferbench.data.evaluating import evaluated
+from transferbench.data.loading import Plan
 from transferbench.errors import UserError
 from transferbench.features import repeats
+from transferbench.features.prepared import Prepared
 from transferbench.features.pruning import touch
 from transferbench.features.resumable_array import ResumableArray, claimed
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
 
-SCHEMA = 2
+SCHEMA = 3
+"""Changes with the bits of features: no array mixes those of two ways to compute."""
 BATCH = 256
-"""Part of what features are: an image's last bits depend on those it is computed with."""
+"""Images that are loaded and kept together, and on an accelerator computed together: their last bits depend on it."""
 
 Report = Callable[[int, int], None]
 """Called with (images done, images in all) by this process during a long loop."""
@@ -144,10 +146,10 @@ def stream(
     """
     numbers = mine(len(images), runtime) if numbers is None else numbers
     plans = [Plan(0, np.arange(k * BATCH, min(len(images), (k + 1) * BATCH))) for k in numbers.tolist()]
-    transform = evaluation(candidate.card.preprocess)
-    for batch in batches(images, transform, plans, workers=workers):
+    compute = Prepared(candidate.backbone, feature_spec(asked))
+    for batch in evaluated(images, candidate.card.preprocess, plans, workers):
         with evaluating(candidate.backbone):
-            features = forward(candidate.backbone, batch.views[0].to(runtime.device), asked)
+            features = compute(batch.views[0].to(runtime.device))
         yield batch.indices, features
 
 
@@ -155,7 +157,7 @@ def width(
     candidate: Candidate, images: LabeledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
 ) -> int:
     """How many features the reading gives, found with the first image."""
-    first = next(batches(images, evaluation(candidate.card.preprocess), [Plan(0, np.zeros(1, np.int64))]))
+    first = next(evaluated(images, candidate.card.preprocess, [Plan(0, np.zeros(1, np.int64))]))
     with evaluating(candidate.backbone):
         return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
 

@@ -21,8 +21,12 @@ LAST = "last"
 LISTED = 2
 """Depth of the module names suggested for a misspelled layer."""
 
-Precision = Literal["float32", "bfloat16"]
-"""What a backbone computes in; features are kept in float32 either way."""
+Precision = Literal["float32", "bfloat16", "bfloat16_folded"]
+"""What a backbone computes in; features are kept in float32 either way.
+
+bfloat16: as autocast does. bfloat16_folded: with weights converted once, after those of a ResNet's batch norms were
+folded into them.
+"""
 
 
 class FeatureSpec(Settings):
@@ -128,7 +132,7 @@ def forward(
         UserError: when there is no such layer, or its output cannot be pooled so.
     """
     wanted = feature_spec(asked)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision == "bfloat16"):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision != "float32"):
         if wanted.layer == POOLED:
             return backbone(images).float()
         layers = _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]

@@ -19,7 +19,8 @@ from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import evaluation
 from transferbench.errors import error_text, summary
 from transferbench.features.extraction import BATCH, evaluating, place, width
-from transferbench.features.spec import POOLED, forward
+from transferbench.features.prepared import Prepared
+from transferbench.features.spec import POOLED, feature_spec, forward
 from transferbench.neighbors import memory
 from transferbench.optim import UPDATE
 from transferbench.run.dataset_cache import DatasetCache
@@ -186,7 +187,8 @@ def measured(candidate: Candidate, images: LabeledImages, bench: Bench) -> Speed
         features = forward(backbone, views[:1]).shape[1]
         for hook in hooks:
             hook.remove()
-        compute = fastest(lambda: forward(backbone, views), device, 2) / len(chosen)
+        quick = Prepared(backbone, feature_spec("float32"))
+        compute = fastest(lambda: quick(views), device, 2) / len(chosen)
     square = torch.ones(SIDE, SIDE, device=device)
     multiply = fastest(lambda: square @ square, device, 2) / SIDE**3
     return Speed(load, compute, multiply, sum(outputs), features)

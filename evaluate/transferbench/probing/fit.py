@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,10 +16,12 @@ from torch import Tensor
 from transferbench import settings, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
-from transferbench.data.loading import Batch, Plan, batches, shuffled
+from transferbench.data.loading import Batch, Plan, shuffled
+from transferbench.data.training import trained_on
 from transferbench.data.transforms import training
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, evaluating, extract, stream, width
+from transferbench.features.prepared import Prepared, memory_format
 from transferbench.features.spec import forward
 from transferbench.metrics import DIVERGED, top_k_hits
 from transferbench.probing.probe import Epoch, Fitted, Probe, Tuning, initial
@@ -108,6 +109,8 @@ class _Fitting:
         self.tuned = isinstance(recipe, Tuning)
         if isinstance(recipe, Tuning):
             backbone = synchronize(copy.deepcopy(candidate.backbone), self.runtime).train().requires_grad_(True)
+            self.layout = memory_format(backbone, recipe.precision)
+            backbone.to(memory_format=self.layout)
             candidate = dataclasses.replace(candidate, backbone=backbone)
             base = recipe.lr_backbone * recipe.batch_size / 256
             groups.append({"params": list(backbone.parameters()), "base": base})
@@ -122,7 +125,7 @@ class _Fitting:
         transform = training(self.candidate.card.preprocess, self.recipe.crop_scale, self.recipe.flip)
         sums = torch.zeros(2, dtype=torch.float64, device=self.runtime.device)
         with seeded(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])):
-            loader = batches(self.train, transform, share, self.seed, self.context.workers)
+            loader = trained_on(self.train, transform, share, self.seed, self.context.workers)
             for step, batch in enumerate(loader):
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["base"] * self.recipe.factor(epoch, step, len(plans))
@@ -143,6 +146,10 @@ class _Fitting:
             seen = stream(self.candidate, self.test, self.runtime, self.context.workers, self.recipe.reading)
             share = [self.head(features).cpu().numpy() for _, features in seen]
             return np.concatenate([part for parts in self.runtime.gather_objects(share) for part in parts])
+
+    @cached_property
+    def _frozen(self) -> Prepared:
+        return Prepared(self.candidate.backbone, self.recipe.reading)
 
     @cached_property
     def _frozen_test_features(self) -> Float32[Tensor, "n d"]:
@@ -177,9 +184,12 @@ class _Fitting:
     def _step(self, batch: Batch, total: int) -> Float64[Tensor, "2"]:
         """One update with a batch of `total` images over all processes; the loss and hits summed over this one's."""
         images, labels = batch.views[0].to(self.runtime.device), batch.labels.to(self.runtime.device)
-        backbone = self.candidate.backbone
-        with nullcontext() if self.tuned else evaluating(backbone):
-            features = forward(backbone, images, self.recipe.reading)
+        if self.tuned:
+            images = images.contiguous(memory_format=self.layout)
+            features = forward(self.candidate.backbone, images, self.recipe.reading)
+        else:
+            with evaluating(self.candidate.backbone):
+                features = self._frozen(images)
         logits = self.head(features)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         self.optimizer.zero_grad()

@@ -95,6 +95,13 @@ class Tuning(Probe):
 
     lr_backbone: float = Field(gt=0, description="learning rate of the backbone, for 256 images")
 
+    @pydantic.field_validator("precision")
+    @classmethod
+    def _trains(cls, precision: Precision) -> Precision:
+        if precision == "bfloat16_folded":
+            raise ValueError("bfloat16_folded is for frozen networks: say float32, or bfloat16, which trains too")
+        return precision
+
 
 @dataclass(frozen=True)
 class Epoch:

@@ -23,7 +23,7 @@ REPORTED = (
     "faiss-cpu",
     "faiss-gpu",
     "pycocotools",
-    "faster-coco-eval",
+    "hotcoco",
     "detectron2",
 )
 """The distributions whose versions a number may depend on."""

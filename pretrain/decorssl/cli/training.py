@@ -50,7 +50,7 @@ def train(
             f"{with_settings_of(recipe or chosen.name, name)}"
         )
     chosen = session.with_split(chosen, choice.overrides(), place)
-    if slurm:
+    if slurm is not None:
         _queue(chosen, choice.out, resume, slurm)
         return
     _end(session.run(chosen, choice.out, resume, place, say))

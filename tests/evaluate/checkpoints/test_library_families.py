@@ -1,6 +1,8 @@
 """Networks of torchvision, transformers, open_clip and of a person's own code load as what they compute."""
 
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from transferbench import backbones, plugins
-from transferbench.backbones import Architecture, _transformers_configs
+from transferbench.backbones import Architecture, _library, _transformers_configs
 from transferbench.checkpoints import Card, beside, image_processors, library_versions
 from transferbench.checkpoints.convert import convert
-from transferbench.checkpoints.load import load
+from transferbench.checkpoints.load import load, random_control
 from transferbench.data import transforms
 from transferbench.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from transferbench.errors import UserError
@@ -159,6 +161,21 @@ def make(width=8):
     return Own(width)
 def number():
     return 3
+class Pair(Own):
+    def forward(self, images, more):
+        return images
+def pair():
+    return Pair(6)
+def leave():
+    raise SystemExit(0)
+ONE = Own(6)
+def same():
+    return ONE
+def filled():
+    network = Own(6)
+    for each in network.parameters():
+        torch.nn.init.constant_(each, 0.5)
+    return network
 """
 
 
@@ -212,11 +229,32 @@ def test_a_card_imports_no_code_until_a_person_names_it(own: Path, monkeypatch: 
         ("own_network.py:absent", "has no function 'absent'"),
         ("own_network.py:number", "returns int, not a torch.nn.Module"),
         ("elsewhere.py:make", "Cannot import"),
+        ("own_network.py:pair", "does not take images of .*missing 1 required positional argument: 'more'"),
+        ("own_network.py:leave", "does not build a network of .*SystemExit: 0"),
+        ("own_network.py:same", "tensors that it has returned before"),
     ],
 )
 def test_what_is_wrong_with_a_persons_code_is_told(own: Path, name: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         load(own / "weights.pth", overrides=[f"arch=python:{own}/{name}"])
+
+
+def test_code_that_ends_the_program_is_told(own: Path) -> None:
+    (own / "script.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(UserError, match=r"Cannot import .*script\.py': SystemExit: 0"):
+        load(own / "weights.pth", overrides=[f"arch=python:{own}/script.py:make"])
+    with pytest.raises(UserError, match="SystemExit: 0"):
+        plugins.allow(str(own / "script.py"))
+
+
+def test_a_network_that_no_seed_changes_gives_no_random_one(own: Path) -> None:
+    candidate = load(own / "weights.pth", overrides=stated(own))
+    preprocess = candidate.card.preprocess
+    drawn = [random_control(candidate.card.architecture, preprocess, seed).digest for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    fixed = Architecture(family="python", arguments={"name": "own_network.py:filled"})
+    with pytest.raises(UserError, match=r"the same weights from every seed.*--no-control"):
+        random_control(fixed, preprocess, 0)
 
 
 # --- versions of libraries
@@ -279,6 +317,61 @@ def test_without_transformers_what_to_install_is_said(tmp_path: Path, monkeypatc
 def test_a_configuration_that_is_absurd_or_names_other_places_is_refused_unbuilt(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"more than|not in the file|positions|wraps"):
         _transformers_configs.require_bearable(config)
+
+
+TOWER = {"width": 64, "head_width": 16, "layers": 1, "patch_size": 8, "image_size": 32}
+
+
+def a_tower(**vision: Any) -> dict[str, Any]:
+    return {"name": "custom", "config": {"embed_dim": 8, "vision_cfg": {**TOWER, **vision}}}
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "told"),
+    [
+        ("timm", {"name": "vit_tiny_patch16_224", "arguments": {"device": "cpu"}}, "'device' is not an argument"),
+        ("timm", {"name": "resnet18", "arguments": {"layers": [2, 2, 2, 1000]}}, "'layers' is 1,000, more than 512"),
+        ("timm", {"name": "vit_tiny_patch16_224", "arguments": {"img_size": 1 << 19, "patch_size": 2}}, "positions"),
+        ("torchvision", {"name": "vit_b_16", "arguments": {"image_size": 1 << 40}}, "more than 1,048,576"),
+        (
+            "torchvision",
+            {"name": "resnet18", "arguments": {"norm_layer": {"dtype": "a"}}},
+            "'dtype' is not an argument",
+        ),
+        ("open_clip", a_tower(timm_model_name="hf-hub:nobody/nothing"), "no architecture 'hf-hub:nobody/nothing'"),
+        ("open_clip", a_tower(timm_model_name="local-dir:model"), "no architecture 'local-dir:model'"),
+        ("open_clip", a_tower(norm_kwargs={"device": "cpu"}), "'device' is not an argument"),
+        ("open_clip", a_tower(pos_embed_type="sin_cos_2d", image_size=65536, patch_size=1), "positions"),
+    ],
+)
+def test_arguments_that_are_absurd_or_lead_elsewhere_are_refused_unbuilt(
+    family: str, arguments: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    if family == "open_clip":
+        pytest.importorskip("open_clip")
+    with pytest.raises(UserError, match=told):
+        backbones.complete(Architecture(family=family, arguments=arguments))
+
+
+def test_a_description_does_not_say_on_which_device_a_network_is_built(tmp_path: Path) -> None:
+    images = {"input_size": [3, 224, 224], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    given = {"device": "cpu", "dtype": "float64", "img_size": 32}
+    config = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": images, "model_args": given}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = beside.described(tmp_path / "model.safetensors").architecture
+    assert found is not None
+    assert found.arguments["arguments"] == {"img_size": 32}
+
+
+def test_a_network_that_takes_hours_to_build_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_library, "LONGEST", 0.2)
+    endless = {"name": "tiny_vit_5m_224", "arguments": {"window_sizes": [64] * 4}}
+    begun = time.process_time()
+    with pytest.raises(UserError, match="no network that is known takes so long"):
+        backbones.expected_shapes(Architecture(family="timm", arguments=endless))
+    assert time.process_time() - begun < 5
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
 
 
 def test_what_changes_no_feature_is_left_out_of_a_configuration() -> None:

@@ -51,15 +51,36 @@ def world(images: int, seed: int, scoring="coco") -> tuple[Annotated, list[dict]
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
 def test_both_engines_give_the_same_figures(kind):
-    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("hotcoco")
     annotated, results = world(40, 1)
-    slow, fast = (
-        coco_precision.precision(results, annotated, CLASSES, kind, by) for by in ("pycocotools", "faster-coco-eval")
-    )
+    slow, fast = (coco_precision.precision(results, annotated, CLASSES, kind, by) for by in ("pycocotools", "hotcoco"))
     assert slow.values == pytest.approx(fast.values, abs=1e-9)
     assert slow.classes == pytest.approx(fast.classes, abs=1e-9)
     assert set(slow.values) == set(coco_precision.NAMES) - {"ap_large"}
     assert 5 < slow.values["ap"] < 95
+
+
+@pytest.mark.parametrize("by", ["pycocotools", "hotcoco"])
+def test_an_object_of_a_limiting_area_counts_in_both_ranges(by):
+    if by == "hotcoco":
+        pytest.importorskip("hotcoco")
+    objects = (Annotation((0, 0, 32, 32), 0, area=1024), Annotation((50, 50, 96, 96), 0, area=9216))
+    annotated = Annotated([objects], [7], [(SIDE, SIDE)], (2, 3, 9))
+    found = coco_precision.precision([one((0, 0, 32, 32), 0.9)], annotated, CLASSES, "box", by)
+    half = 100 * 51 / 101  # of medium objects, which both are
+    assert [found.values[f"ap_{size}"] for size in ("small", "medium", "large")] == pytest.approx([100, half, 0])
+
+
+@pytest.mark.parametrize("kind", ["box", "mask"])
+def test_equal_scores_are_ranked_alike(kind):
+    pytest.importorskip("hotcoco")
+    annotated, results = world(30, 4)
+    results = [{**each, "score": round(each["score"], 1)} for each in results]
+    slow, quick = (
+        np.asarray(coco_precision.evaluated(results, annotated, kind, by).eval["precision"])
+        for by in ("pycocotools", "hotcoco")
+    )
+    np.testing.assert_allclose(slow, quick, atol=1e-12)
 
 
 def one(box: tuple[float, ...], score: float, category: int = 2) -> dict:

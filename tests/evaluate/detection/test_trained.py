@@ -42,11 +42,11 @@ def test_the_precision_is_detectron2s() -> None:
         assert figures(found())[kind] == pytest.approx(part, abs=1e-3)
 
 
-@pytest.mark.parametrize("engine", ["pycocotools", "faster-coco-eval"])
+@pytest.mark.parametrize("engine", ["pycocotools", "hotcoco"])
 @pytest.mark.parametrize("kind", ["box", "mask"])
 def test_detectron2s_findings_have_the_precision_that_its_own_evaluator_gave(kind: Kind, engine: CocoEngine) -> None:
-    if engine == "faster-coco-eval":
-        pytest.importorskip("faster_coco_eval")
+    if engine == "hotcoco":
+        pytest.importorskip("hotcoco")
     images = scenes()
     assert images.annotated is not None
     values = precision(golden()["detections"], images.annotated, images.info.classes, kind, engine).values

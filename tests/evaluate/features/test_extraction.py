@@ -18,21 +18,34 @@ from transferbench.errors import UserError
 from transferbench.features import extraction as features
 from transferbench.features import resumable_array
 from transferbench.features.extraction import extract
+from transferbench.features.prepared import Prepared
 from transferbench.features.spec import FeatureSpec
 from transferbench.runtime import Runtime
 
 HERE = Runtime(torch.device("cpu"))
 
 
-def count_batches(monkeypatch) -> list[int]:
-    """The sizes of the batches that go through a backbone from now on, as they happen, beside the one for the width."""
-    sizes, original = [], features.forward
+def noting(note):
+    """What computes features, calling `note` with the size of each batch, one image for the width included."""
+    plain = features.forward
 
     def forward(backbone, images, asked):
-        sizes.append(len(images))
-        return original(backbone, images, asked)
+        note(len(images))
+        return plain(backbone, images, asked)
 
-    monkeypatch.setattr(features, "forward", forward)
+    class Noted(Prepared):
+        def __call__(self, images):
+            note(len(images))
+            return super().__call__(images)
+
+    return {"forward": forward, "Prepared": Noted}
+
+
+def count_batches(monkeypatch) -> list[int]:
+    """The sizes of the batches that go through a backbone from now on, as they happen, beside the one for the width."""
+    sizes = []
+    for name, value in noting(sizes.append).items():
+        monkeypatch.setattr(features, name, value)
     return sizes
 
 
@@ -68,6 +81,7 @@ def test_everything_features_depend_on_is_in_the_key(tiny_candidate, tiny_images
         (dataclasses.replace(tiny_candidate, card=cropped), images, "float32"),
         (tiny_candidate, dataclasses.replace(images, fingerprint="other"), "float32"),
         (tiny_candidate, images, "bfloat16"),
+        (tiny_candidate, images, "bfloat16_folded"),
         (tiny_candidate, images, FeatureSpec(layer="layer3")),
         (tiny_candidate, images, FeatureSpec(layer="layer3", pooling="max")),
         (tiny_candidate, images, FeatureSpec(layer="last")),
@@ -78,7 +92,7 @@ def test_everything_features_depend_on_is_in_the_key(tiny_candidate, tiny_images
         sizes = count_batches(monkeypatch)
         extract(candidate, seen, tmp_path, HERE, 0, asked)
         assert sizes == [1, 6]
-    assert len(list((tmp_path / "features").glob("*.npy"))) == 10
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 11
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "flipped", "no note", "note is no JSON"])
@@ -171,16 +185,16 @@ def test_progress_is_reported_up_to_the_last_image(tiny_candidate, tiny_images, 
 
 def interrupted(tiny_candidate, images, cache: Path, after: int, error: BaseException, monkeypatch) -> None:
     """Extract until the batch number `after`, then fail."""
-    calls, original = [], features.forward
+    calls = []
 
-    def forward(backbone, images, asked):
-        calls.append(len(images))
+    def note(size: int) -> None:
+        calls.append(size)
         if len(calls) > after + 1:
             raise error
-        return original(backbone, images, asked)
 
     with monkeypatch.context() as patch:
-        patch.setattr(features, "forward", forward)
+        for name, value in noting(note).items():
+            patch.setattr(features, name, value)
         with pytest.raises(type(error)):
             extract(tiny_candidate, images, cache, HERE, 0)
 
@@ -202,16 +216,16 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(error, tiny_candidat
 
 def extraction(candidate, images, cache: Path, kill_after: int | None = None) -> list[int]:
     """In a process of its own, which the batch of that number kills: the sizes of the batches it computed."""
-    original, sizes = features.forward, []
+    sizes = []
 
-    def forward(*arguments):
+    def note(size: int) -> None:
         if kill_after == len(sizes) - 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        sizes.append(len(arguments[1]))
-        return original(*arguments)
+        sizes.append(size)
 
     def work() -> None:
-        features.BATCH, resumable_array.PATIENCE, features.forward = 4, 0.0, forward
+        features.BATCH, resumable_array.PATIENCE = 4, 0.0
+        vars(features).update(noting(note))
         extract(candidate, images, cache, HERE, 0)
         print(*sizes)
 

@@ -165,3 +165,8 @@ def test_misfitting_settings_are_refused():
     for wrong in ({"crop_scale": (0.5, 0.2)}, {"decay_at": (60, 80)}, {"batch_size": 1}, {"epochs": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Probe(**{"epochs": 1, "schedule": "step"} | wrong)
+
+
+def test_a_network_in_training_is_not_folded() -> None:
+    with pytest.raises(ValueError, match="bfloat16_folded is for frozen networks"):
+        Tuning(epochs=1, schedule="constant", lr_backbone=0.1, precision="bfloat16_folded")

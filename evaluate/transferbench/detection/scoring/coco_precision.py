@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes and masks, by pycocotools or, with the same figures, by faster-coco-eval."""
+"""COCO's average precision of boxes and masks, by pycocotools or, with the same figures, by hotcoco."""
 
 import contextlib
 import importlib.util
@@ -14,7 +14,7 @@ from transferbench.detection.targets import rle
 from transferbench.errors import UserError
 
 Kind = Literal["box", "mask"]
-CocoEngine = Literal["pycocotools", "faster-coco-eval"]
+CocoEngine = Literal["pycocotools", "hotcoco"]
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 """The first six of COCO's twelve figures, in its order."""
@@ -35,8 +35,8 @@ def engine() -> CocoEngine:
     Raises:
         UserError: when neither is.
     """
-    if importlib.util.find_spec("faster_coco_eval"):
-        return "faster-coco-eval"
+    if importlib.util.find_spec("hotcoco"):
+        return "hotcoco"
     rle.library()
     return "pycocotools"
 
@@ -59,7 +59,7 @@ def precision(
     judge = evaluated(results, annotated, kind, by or engine())
     if judge is None:
         return Precision(dict.fromkeys(("ap", "ap50", "ap75"), 0.0), {})
-    table = judge.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes
+    table = np.asarray(judge.eval["precision"])[:, :, :, 0, -1]  # thresholds, recalls, classes
     means = {name: _mean(table[:, :, i]) for i, name in enumerate(classes)}
     values = {name: 100 * float(value) for name, value in zip(NAMES, judge.stats, strict=False) if value >= 0}
     return Precision(values, {name: value for name, value in means.items() if value is not None})
@@ -82,29 +82,30 @@ def evaluated(results: Sequence[dict[str, Any]], annotated: Annotated, kind: Kin
     # Without their boxes masks have their own area, by which they are small, medium or large.
     dropped = {"bbox"} if kind == "mask" else {"segmentation"}
     entries = [{k: v for k, v in each.items() if k not in dropped} for each in results]
-    table, judge = _library(by)
+    entries = [{**each, "image_id": number[each["image_id"]]} for each in entries]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = table()
-        truth.dataset = _truth(annotated, kind)
-        truth.createIndex()
-        predicted = truth.loadRes([{**each, "image_id": number[each["image_id"]]} for each in entries])
-        work = judge(truth, predicted, TYPES[kind])
+        work = _judge(by, _truth(annotated, kind), entries, kind)
         work.evaluate()
         work.accumulate()
         work.summarize()
     return work
 
 
-def _library(by: CocoEngine) -> tuple[Any, Any]:
-    if by == "faster-coco-eval":
-        from faster_coco_eval import COCO, COCOeval_faster
+def _judge(by: CocoEngine, truth: dict[str, Any], entries: list[dict[str, Any]], kind: Kind) -> Any:
+    """The library's evaluator."""
+    if by == "hotcoco":
+        import hotcoco
 
-        return COCO, COCOeval_faster
+        table = hotcoco.COCO(truth)
+        return hotcoco.COCOeval(table, table.load_res(entries), TYPES[kind])
     rle.library()
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    return COCO, COCOeval
+    table: Any = COCO()
+    table.dataset = truth
+    table.createIndex()
+    return COCOeval(table, table.loadRes(entries), TYPES[kind])
 
 
 def _truth(annotated: Annotated, kind: Kind) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Batches of the views that protocols test with: made by machine code where that is worth it, pixel for pixel PIL's."""
+
+import mmap
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from transferbench.data import LabeledImages
+from transferbench.data.decoding import ImageSizeError
+from transferbench.data.loading import Batch, Plan, Plans, batches, made
+from transferbench.data.pixels.resizing import SUPPORT, down_first
+from transferbench.data.transforms import EvaluationTransform, Preprocess, evaluation, normalized
+
+ENOUGH = 512
+"""Images from which on it pays to load numba and its code."""
+
+
+def evaluated(images: LabeledImages, preprocess: Preprocess, plans: Plans[Plan], workers: int = 0) -> Iterator[Batch]:
+    """The planned batches, each image as `transforms.evaluation` makes it, in so many loader processes.
+
+    Raises:
+        UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
+    """
+    count = sum(len(plans[number].indices) for number in range(len(plans)))
+    if count < ENOUGH or not find_spec("numba"):
+        return batches(images, evaluation(preprocess), plans, workers=workers)
+    import transferbench.data.compiled.evaluating  # noqa: F401  (here, so that loader processes begin with it)
+
+    memory = _MEMORY.get()
+    is_shared = not workers or multiprocessing.get_start_method() == "fork"
+    views = memory.of(images, preprocess) if memory and is_shared else None
+    make = Evaluated(images, preprocess, views)
+    if workers:  # compiled here, if it has not been before, and not by each of them
+        make(Plan(0, plans[0].indices[:1]))
+    return made(images, make, plans, workers=workers)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pixels of the first images of a split, resized and cropped, and which of them are there already."""
+
+    pixels: UInt8[np.ndarray, "n 3 s s"]
+    is_there: UInt8[np.ndarray, "n"]
+
+
+class Memory:
+    """Views of images for the next network that sees them so, up to `limit` bytes in all; loader processes share it."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+        self.kept: dict[str, Views] = {}
+
+    def of(self, images: LabeledImages, preprocess: Preprocess) -> Views | None:
+        """The views of a split; of as many of its images as there is room for. None where there is no room."""
+        side, seen = preprocess.crop, preprocess.model_dump(include={"size", "resize", "crop", "interpolation"})
+        key = f"{images.fingerprint} {images.split} {len(images)} {sorted(seen.items())}"
+        one = 3 * side * side + 1
+        count = min(len(images), self.left // one)
+        if key not in self.kept and count:
+            self.left -= count * one
+            whole = np.frombuffer(mmap.mmap(-1, count * one), np.uint8)  # taken from the machine as it is written to
+            self.kept[key] = Views(whole[count:].reshape(count, 3, side, side), whole[:count])
+        return self.kept.get(key)
+
+
+_MEMORY: ContextVar[Memory | None] = ContextVar("memory", default=None)
+
+
+@contextmanager
+def remembering(limit: int) -> Iterator[None]:
+    """Inside the block images are decoded once for all networks that see them alike, as far as `limit` bytes reach."""
+    token = _MEMORY.set(Memory(limit))
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Makes a batch: every image decoded, resized and cropped by machine code, and put in its place."""
+
+    images: LabeledImages
+    preprocess: Preprocess
+    views: Views | None = None
+    """Where the pixels of some of the images are kept."""
+
+    def __call__(self, plan: Plan) -> Batch:
+        """The views of the planned images.
+
+        Raises:
+            UserError: naming the image that cannot be decoded or is resized to too many pixels.
+        """
+        from transferbench.data.compiled.evaluating import translate
+
+        side, is_reversed = self.preprocess.crop, self.preprocess.channel_order == "bgr"
+        views = np.empty((len(plan.indices), 3, side, side), np.float32)
+        for view, index in zip(views, plan.indices.tolist(), strict=True):
+            try:
+                translate(self._pixels(index), self._values, is_reversed, view)
+            except ImageSizeError as error:
+                raise self.images.unreadable(index, error) from None
+        labels = torch.from_numpy(self.images.labels[plan.indices])
+        return Batch((torch.from_numpy(views),), labels, torch.from_numpy(plan.indices))
+
+    def _pixels(self, index: int) -> UInt8[np.ndarray, "3 s s"]:
+        """The pixels as they are kept, or made now, and then kept where there is room."""
+        if self.views is None or index >= len(self.views.pixels):
+            return self._made(index)
+        if not self.views.is_there[index]:
+            self.views.pixels[index] = self._made(index)
+            self.views.is_there[index] = 1
+        return self.views.pixels[index]
+
+    def _made(self, index: int) -> UInt8[np.ndarray, "3 s s"]:
+        from transferbench.data.compiled import evaluating
+
+        pixels, settings = self.images.pixels(index), self.preprocess
+        height, width = EvaluationTransform(settings).resized(*pixels.shape[:2])
+        out = np.zeros((3, settings.crop, settings.crop), np.uint8)
+        top, left = (round((length - settings.crop) / 2) for length in (height, width))
+        if min(height, width) < settings.crop:  # which pads
+            whole = EvaluationTransform(settings).cropped(Image.fromarray(pixels))
+            return np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1))
+        shrunk = np.array([[pixels.shape[0] - height], [pixels.shape[1] - width]], np.float64)
+        is_down_first = bool(down_first(shrunk[0], shrunk[1])[0])
+        evaluating.crop(pixels, height, width, top, left, int(SUPPORT[settings.interpolation]), is_down_first, out)
+        return out
+
+    @cached_property
+    def _values(self) -> Float32[np.ndarray, "3 256"]:
+        """What each value of each channel becomes."""
+        ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)
+        return normalized(Image.fromarray(ramp), self.preprocess)[:, 0].contiguous().numpy()
