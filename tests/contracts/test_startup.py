@@ -44,6 +44,7 @@ LIGHT = {
     "decorssl ls": (0, set()),
     "transferbench ls dta": (2, set()),
     "transferbench knnn": (2, set()),
+    "transferbench show knnn": (2, set()),
     "decorssl itnl": (2, set()),
     "decorssl intl --data digts": (2, set()),
     "decorssl intl --recipe intl-digts": (2, set()),

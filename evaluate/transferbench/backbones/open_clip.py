@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-import timm
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -243,6 +242,8 @@ def _require_own(config: Mapping[str, Any]) -> None:
     require_plain(config, ELSEWHERE)
     require_bearable(config)
     tower = config.get("vision_cfg")
+    import timm  # by who asks: it takes longer than importing torch
+
     name = tower.get("timm_model_name") if isinstance(tower, Mapping) else None
     if name and not (isinstance(name, str) and timm.is_model(name) and ":" not in name):
         raise ValueError(f"timm {timm.__version__} has no architecture '{name}' for its tower")
