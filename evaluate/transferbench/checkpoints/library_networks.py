@@ -109,7 +109,7 @@ def _namings(architecture: Architecture) -> list[Naming]:
         return [replace(AS_IT_IS, below=below), *schemes()]
     own = spelled(architecture.arguments)
     named = f"names of {architecture.family}'s files"
-    spelling = Naming(named, (), (), own.renamed, INDICES, own.members, beside=below, below=below)
+    spelling = Naming(named, (), adapt=own.renamed, unused=INDICES, members=own.members, beside=below, below=below)
     return [spelling, AS_IT_IS]
 
 
