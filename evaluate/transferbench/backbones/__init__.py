@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from transferbench import plugins
 from transferbench.errors import UserError
-from transferbench.registries import FAMILIES
+from transferbench.registries import FAMILIES as FAMILIES
 from transferbench.runtime import memory, seeded
 from transferbench.settings import Settings, read
 
