@@ -17,7 +17,7 @@ def run(line):
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
-    return [code, shown.getvalue(), there()]
+    return (code, shown.getvalue(), there())
 def there():
     known = {name.partition(".")[0]: module for name, module in sys.modules.items() if "." not in name}
     files = {name for name, module in known.items() if getattr(module, "__file__", None)}

@@ -157,6 +157,7 @@ def test_a_recipe_is_shown_with_every_value_it_resolves_to(name: str, pretrain: 
     shown = {line[0]: line for line in sheets.sheet(name).grids[0].lines}
     assert set(shown) == set(leaves(recipe.model_dump())) - {"name", "summary", "targets", "views"} | {
         "preprocess.channel_order",
+        "preprocess.crop_start",
         "preprocess.input_range",
         "preprocess.resize",
         "image_range",

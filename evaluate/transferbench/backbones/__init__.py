@@ -183,6 +183,12 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
     return backbone
 
 
+def _shown(architecture: Architecture) -> str:
+    """Its arguments, of which a file may state any number."""
+    text = str(architecture.arguments)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+
+
 @contextlib.contextmanager
 def _refusing(full: Architecture) -> Iterator[None]:
     try:
@@ -190,12 +196,6 @@ def _refusing(full: Architecture) -> Iterator[None]:
     except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
         reason = str(error) or type(error).__name__
         raise UserError(f"There is no {full.family} of these arguments ({reason}): {_shown(full)}") from None
-
-
-def _shown(architecture: Architecture) -> str:
-    """Its arguments, of which a file may state any number."""
-    text = str(architecture.arguments)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
 
 
 def _require_room(full: Architecture) -> None:

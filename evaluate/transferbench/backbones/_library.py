@@ -23,9 +23,10 @@ INITIAL = frozenset(
     }
 )
 """What initial values are made with."""
-DEEPEST = 4
+DEEPEST = 8
 """Mappings and lists inside each other, in the arguments of a network."""
 MOST_ARGUMENTS = 2_000
+POOLED = "Name another output with --as pooling=mean or --as pooling=token, or hand"
 ELSEWHERE = frozenset({"device", "dtype", "device_map"})
 """Arguments that would take a network off the meta device, where it costs no memory to look at it."""
 LAYERS = re.compile(r"layers|depth|blocks|stages|repeats")
@@ -73,8 +74,14 @@ class LibraryBackbone(Backbone):
         return require_vectors(self.network(images), len(images), type(self.network).__name__)
 
 
-def require_vectors(output: Any, count: int, name: str) -> Tensor:
+def require_vectors(output: Any, count: int, name: str, ways: str = POOLED) -> Tensor:
     """The output as one vector an image; a map `b c h w` is averaged over space.
+
+    Args:
+        output: what a network gives.
+        count: of images.
+        name: of the network.
+        ways: how the sentence begins that ends with "it over from Python".
 
     Raises:
         UserError: when it is neither.
@@ -84,8 +91,8 @@ def require_vectors(output: Any, count: int, name: str) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != count:
         there = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(
-            f"{name} gives {there} for {count} image(s). Expected one vector an image: [{count}, width]. Name another "
-            "output with --as pooling=mean or --as pooling=token, or hand it over from Python as a module that does."
+            f"{name} gives {there} for {count} image(s). Expected one vector an image: [{count}, width]. {ways} "
+            "it over from Python as a module that gives one: transferbench.evaluate(module, ...)."
         )
     return output
 
@@ -94,7 +101,7 @@ def width(backbone: Backbone, side: int, stated: int | None = None) -> int:
     """How many features it gives for square images, told on the meta device; where it does not run there, as stated.
 
     Raises:
-        UserError: when it neither runs nor says so.
+        UserError: when it takes no such images, or neither runs nor says so.
     """
     on_meta = all(tensor.is_meta for tensor in (*backbone.parameters(), *backbone.buffers()))
     if on_meta:
@@ -104,8 +111,10 @@ def width(backbone: Backbone, side: int, stated: int | None = None) -> int:
                 return backbone.eval()(torch.empty(1, 3, side, side, device="meta")).shape[1]
         except (UserError, EndlessError):
             raise
-        except Exception:  # what a network does that the meta device cannot is for nobody to list
-            pass
+        except Exception as error:  # what a network does that the meta device cannot is for nobody to list
+            if "meta" not in str(error).lower():
+                name, why = type(getattr(backbone, "network", backbone)).__name__, " ".join(str(error).split())[:200]
+                raise UserError(f"{name} does not take images as [1, 3, {side}, {side}]: {why}") from None
         finally:
             backbone.train(was_training)
     if stated is None:

@@ -34,6 +34,8 @@ PARTS = ("embed_dim", "vision_cfg", "quick_gelu")
 """Of a configuration, what is of the image tower."""
 TEXT = {"context_length": 4, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
 """Of the text tower that is built beside and thrown away."""
+BELOW = ((r"trunk\.(?:head|fc|classifier)\..+", "projector"),)
+"""Where a timm network's classifier is the projection to the embedding."""
 
 
 class Arguments(Settings):
@@ -67,9 +69,8 @@ class TowerBackbone(LibraryBackbone):
     def forward(self, images: Tensor) -> Tensor:
         """Features, `b d`, of images, `b 3 h w`; CoCa's towers give tokens beside them."""
         found = self.network(images)
-        return require_vectors(
-            found[0] if isinstance(found, tuple) else found, len(images), type(self.network).__name__
-        )
+        pooled = found[0] if isinstance(found, tuple) else found
+        return require_vectors(pooled, len(images), type(self.network).__name__, "Hand")
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """None: only vectors come out of it."""
@@ -94,12 +95,21 @@ def network(arguments: Arguments) -> nn.Module:
         raise ValueError(f"open_clip does not build {arguments.name}: {type(error).__name__}: {error}") from None
     visual: Any = made.visual
     if arguments.output == "pooler":
-        if isinstance(getattr(visual, "proj", None), nn.Parameter):
-            visual.proj = None
-        for name in ("proj", "mlp"):
-            if isinstance(getattr(visual, "head", None), nn.Sequential) and hasattr(visual.head, name):
-                setattr(visual.head, name, nn.Identity())
+        _take_off_projection(visual, tower)
     return visual
+
+
+def _take_off_projection(visual: Any, tower: Mapping[str, Any]) -> None:
+    """A ViT's is a parameter; a timm network's lies in the head behind it, or is its classifier."""
+    if isinstance(getattr(visual, "proj", None), nn.Parameter):
+        visual.proj = None
+    if not tower.get("timm_model_name"):
+        return
+    for name in ("proj", "mlp"):
+        if hasattr(visual.head, name):
+            setattr(visual.head, name, nn.Identity())
+    if not len(visual.head):
+        visual.trunk.reset_classifier(0)
 
 
 def build(arguments: Arguments) -> Backbone:

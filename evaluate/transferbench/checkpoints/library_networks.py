@@ -104,11 +104,13 @@ def _namings(architecture: Architecture) -> list[Naming]:
     """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
     family = backbones.FAMILIES.registered(architecture.family)
     spelled = getattr(family, "spelled", None)
+    below = getattr(family, "BELOW", ())
     if spelled is None:
-        return [AS_IT_IS, *schemes()]
+        return [replace(AS_IT_IS, below=below), *schemes()]
     own = spelled(architecture.arguments)
     named = f"names of {architecture.family}'s files"
-    return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
+    spelling = Naming(named, (), (), own.renamed, INDICES, own.members, beside=below, below=below)
+    return [spelling, AS_IT_IS]
 
 
 def _of(

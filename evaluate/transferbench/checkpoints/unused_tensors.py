@@ -37,8 +37,9 @@ WORDS = {
     "bag of words": r"bow\w*",
     "callbacks": r"callbacks",
     "pooler": r"pooler",
+    "prompt encoder": r"prompt_encoder|shared_image_embedding",
     "text tower": r"text\w*|language_model",
-    "temperature of the contrastive loss": r"logit_scale|logit_bias",
+    "temperature of the contrastive loss": r"logit_scale|logit_bias|temperature",
     "input normalization": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""
@@ -54,7 +55,6 @@ BESIDE = (
         r"(?:transformer\.resblocks|token_embedding|ln_final)\..+|positional_embedding|text_projection", "text tower"
     ),
     UnusedTensors(r"qformer\..+|query_tokens", "text tower"),
-    UnusedTensors(r"temperature", "temperature of the contrastive loss"),
     UnusedTensors(r"densify_(?:norms|projs)\..+", "decoder"),
     UnusedTensors(r"mask_tokens\.\d+", "mask token"),
     UnusedTensors(r"imn_[ms]|norm_black", UNUSED),
@@ -74,6 +74,8 @@ def within(naming: Naming, local: str) -> str | None:
         return UNUSED
     if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):
         return RECOMPUTED
+    if said := next((reason for pattern, reason in naming.below if re.fullmatch(pattern, local)), None):
+        return said
     return exact(local) if naming.knows(local) else inside(local)
 
 

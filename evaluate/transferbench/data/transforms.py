@@ -44,6 +44,11 @@ class Preprocess(Settings):
         description="what `size` is of: the shorter side, or both sides, which squeezes images that are no squares",
     )
     crop: int = Field(default=224, ge=1, le=LARGEST_SIDE, description="side of the central crop, pixels")
+    crop_start: Literal["nearest", "below"] = Field(
+        default="nearest",
+        description="where the crop begins if the margin is odd: half of it rounded to the nearest even number, as "
+        "torchvision does, or down, as transformers does",
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
     channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
     input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")
@@ -58,7 +63,7 @@ class Preprocess(Settings):
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Without what later versions added, where it has its default: results keep their identity and checksum."""
-        usual = {"channel_order": "rgb", "input_range": 1, "resize": "shorter_side"}
+        usual = {"channel_order": "rgb", "input_range": 1, "resize": "shorter_side", "crop_start": "nearest"}
         return {name: value for name, value in plain(self).items() if name not in usual or usual[name] != value}
 
 
@@ -94,7 +99,14 @@ class EvaluationTransform:
         """
         if self.preprocess.size is not None:
             image = functional().resize(image, list(self.resized(image.height, image.width)), _mode(self.preprocess))
-        return functional().center_crop(image, [self.preprocess.crop])
+        crop, top, left = self.preprocess.crop, self.margin(image.height), self.margin(image.width)
+        right, bottom = min(left + crop, image.width), min(top + crop, image.height)
+        return functional().center_crop(image.crop((left, top, right, bottom)), [crop])  # which pads what is smaller
+
+    def margin(self, side: int) -> int:
+        """Where the crop begins on a side of so many pixels, which may be fewer than it has."""
+        beside = max(side - self.preprocess.crop, 0)
+        return beside // 2 if self.preprocess.crop_start == "below" else round(beside / 2)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image is resized to before it is cropped: torchvision's, who rounds down.

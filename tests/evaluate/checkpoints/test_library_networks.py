@@ -187,7 +187,7 @@ def test_two_networks_under_keys_are_chosen_by_their_key(tmp_path: Path) -> None
         timm.create_model("test_convnext", num_classes=0).state_dict(),
     ]
     torch.save({"student": states[0], "teacher": states[1], "epoch": 3}, tmp_path / "some.pth")
-    with pytest.raises(UserError, match=r"2 networks .*: student, teacher\. Choose one with --encoder"):
+    with pytest.raises(UserError, match=r"2 networks .*: teacher, student\. Choose one with --encoder teacher"):
         load(tmp_path / "some.pth")
     digests = {load(tmp_path / "some.pth", encoder=key).digest for key in ("student", "teacher")}
     assert len(digests) == 2

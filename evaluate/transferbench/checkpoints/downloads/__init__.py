@@ -105,9 +105,9 @@ def matched(
     described = located.architecture
     if described is None or any(each.startswith(ARCH) for each in overrides):
         return recognize(contents, encoder, [*located.overrides, *overrides]), []
+    described = _said_of(described, overrides)
     _require_buildable(described)
     try:
-        described = _said_of(described, overrides)
         theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides, described)], described)
     except UserError as error:
         if located.source:

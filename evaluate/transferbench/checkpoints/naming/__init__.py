@@ -66,6 +66,8 @@ class Naming:
     """How the source pools, where the library's network does otherwise."""
     beside: tuple[tuple[str, str], ...] = ()
     """Patterns of names that the source writes beside the network, each with what they are."""
+    below: tuple[tuple[str, str], ...] = ()
+    """Patterns of names below the network's prefix that are no part of it, each with what they are."""
 
     def prefixes(self, names: list[str]) -> list[str]:
         """What stands before the anchors, each once."""
