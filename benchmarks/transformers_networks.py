@@ -3,7 +3,8 @@
 Each model type whose network takes images is built by it with random weights, in a tiny configuration, and saved as
 its users save it; the file is loaded by path alone and its features are compared with those of the library's own
 network. A type is right when every way of saving it is; refused when one is and none is wrong; wrong when one loads as
-something else. Each runs in a process of its own, for `SECONDS` of a processor at most.
+something else; without a vector when it gives none of an image (detectors, video, packed patches) and is refused. Each
+runs in a process of its own, for `SECONDS` of a processor at most.
 """
 
 import inspect
@@ -20,6 +21,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +34,24 @@ from transferbench.errors import UserError
 
 CLOSE = 1e-5
 """Of the largest feature."""
-SECONDS = 40
+SECONDS = 120
 PATIENCE = 3
 """Seconds by the clock to one of a processor, where others use it too."""
-WORST = ("wrong", "refused", "not built here", "right")
+WORST = ("wrong", "refused", "right", "not built here", "no vector")
 """What becomes of a type, by the worst of its ways."""
 
 
-def compared(path: Path, expected: Tensor, images: Tensor, stated: list[str]) -> str:
-    """`right`, `refused: WHY` or `wrong: HOW FAR`."""
+def compared(path: Path, expected: Tensor | str, images: Tensor, stated: list[str]) -> str:
+    """`right`, `refused: WHY` or `wrong: HOW FAR`; for a network without features, `no vector` where it is refused."""
     try:
         candidate = load(path, overrides=stated)
         with torch.no_grad():
             found = candidate.backbone(images)
     except UserError as error:
-        return "refused: " + " ".join(str(error).split())[:400]
+        why = " ".join(str(error).split())[:400]
+        return f"no vector: {expected}; {why}" if isinstance(expected, str) else f"refused: {why}"
+    if isinstance(expected, str):
+        return f"wrong: {list(found.shape)}, though the library's gives no vector: {expected}"
     if found.shape != expected.shape:
         return f"wrong: {list(found.shape)}, expected {list(expected.shape)}"
     off = float((found - expected).abs().max() / expected.abs().max())
@@ -181,62 +186,95 @@ def _of_kind(library: Any, kind: str) -> Iterator[tuple[str, str]]:
     model: Any = library.MODEL_MAPPING[made]
     model = model[0] if isinstance(model, tuple) else model
     if getattr(model, "main_input_name", "") != "pixel_values" and "vision_config" not in made.sub_configs:
-        yield "build", "not built here: takes no images"
+        yield "build", "no vector: it takes no images"
         return
     try:
-        config, whole, tower = _whole(library, kind)
-        side = _side(tower.config)
-        images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-        expected, stated = _features(tower, kind, images)
+        built = _built(library, kind)
     except Exception as error:
-        yield "build", f"not built here: {type(error).__name__}: {error}".replace("\n", " ")[:200]
+        yield "build", f"not built here: {told(error)}"
         return
     yield "build", ""
+    config, whole, images = built.config, built.whole, built.images
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "saved"
         whole.save_pretrained(place)
-        yield "save_pretrained", compared(place, expected, images, stated)
+        yield "save_pretrained", compared(place, built.expected, images, built.stated)
+        if isinstance(built.expected, str):
+            return
         place = Path(folder) / "plain"
         place.mkdir()
         torch.save(whole.state_dict(), place / "pytorch_model.bin")
         (place / "config.json").write_text(json.dumps(config.to_diff_dict()))
-        yield "state_dict", compared(place, expected, images, stated)
-        if type(config) not in library.AutoModelForImageClassification._model_mapping or tower is not whole:
+        yield "state_dict", compared(place, built.expected, images, built.stated)
+        is_whole = not hasattr(config, "vision_config")
+        if type(config) not in library.AutoModelForImageClassification._model_mapping or not is_whole:
             return
         try:
-            headed = lively(library.AutoModelForImageClassification.from_config(config))
+            headed: Any = lively(library.AutoModelForImageClassification.from_config(config))
             expected, stated = _features(getattr(headed, headed.base_model_prefix), kind, images)
         except Exception as error:
-            print(kind, "with a classifier:", type(error).__name__, str(error)[:100], file=sys.stderr)
+            print(kind, "with a classifier:", told(error), file=sys.stderr)
             return
         place = Path(folder) / "headed"
         headed.save_pretrained(place)
         yield "with a classifier", compared(place, expected, images, stated)
 
 
-def _whole(library: Any, kind: str) -> tuple[Any, nn.Module, Any]:
-    """Configuration, the saved network and, of it, the one for images."""
-    made = library.CONFIG_MAPPING[kind]
+@dataclass(frozen=True)
+class Built:
+    """A network with its features of some images, or why it gives none, and what a person has to state for them."""
+
+    config: Any
+    whole: Any
+    images: Tensor
+    expected: Tensor | str
+    stated: list[str]
+
+
+def _built(library: Any, kind: str) -> Built:
+    """The smallest configuration of which the library builds a network that gives features, else that it builds."""
+    found: Built | None = None
     failure: Exception = ValueError(kind)
     for level in range(5):
         try:
-            small = shrunk(made().to_dict(), level)
-            config = made(**small)
-            with torch.device("meta"):
-                count = sum(each.numel() for each in library.AutoModel.from_config(config).parameters())
-            if count > 100_000_000:
-                raise ValueError(f"{count:,} parameters")
-            whole = lively(library.AutoModel.from_config(config, dtype=torch.float32))
-            towers = [getattr(whole, name, None) for name in ("vision_model", "vision_tower", "visual")]
-            tower = next(filter(None, towers), None) if hasattr(config, "vision_config") else whole
-            if not hasattr(tower, "config"):
-                raise ValueError("no vision_model in it")
-            side = _side(tower.config)
-            _features(tower, kind, torch.randn(1, 3, side, side))
-            return config, whole, tower
+            config, whole, tower = _whole(library, kind, level)
         except Exception as error:
             failure = failure if level and "parameters" in str(error) else error
-    raise failure
+            continue
+        side = _side(tower.config)
+        images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        try:
+            return Built(config, whole, images, *_features(tower, kind, images))
+        except Exception as error:
+            found = found or Built(config, whole, images, told(error), [])
+    if found is None:
+        raise failure
+    return found
+
+
+def told(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _whole(library: Any, kind: str, level: int) -> tuple[Any, Any, Any]:
+    """Configuration, the saved network and, of it, the one for images."""
+    made = library.CONFIG_MAPPING[kind]
+    config = made(**shrunk(made().to_dict(), level))
+    with torch.device("meta"):
+        count = sum(each.numel() for each in library.AutoModel.from_config(config).parameters())
+    if count > 100_000_000:
+        raise ValueError(f"{count:,} parameters")
+    whole = lively(library.AutoModel.from_config(config, dtype=torch.float32))
+    part = getattr(config, "vision_config", None)
+    if part is None:
+        return config, whole, whole
+    named = [getattr(whole, name, None) for name in ("vision_model", "vision_tower", "visual")]
+    parts = [each for each in whole.modules() if type(getattr(each, "config", None)) is type(part)]
+    tower = next((each for each in (*named, *parts) if hasattr(each, "config")), None)
+    if tower is None:
+        raise ValueError("nothing in it has the configuration of the part for images")
+    return config, whole, tower
 
 
 def _side(config: Any) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
 
 from transferbench.errors import UserError, nearest
+from transferbench.registries import TASKS
 from transferbench.settings import parse_override
-from transferbench.tasks import TASKS
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -263,14 +264,14 @@ def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Sui
     """The suite of each data set."""
     match request.suite:
         case None:
-            chosen = {data: suites.suite_for(data, datasets.metric(data)) for data in request.names}
+            chosen = {data: suites.suite_for(data, partial(datasets.metric, data)) for data in request.names}
         case Suite() as stated:
             chosen = dict.fromkeys(request.names, stated)
         case name:
             chosen = dict.fromkeys(request.names, suites.load(name))
-    if request.task:
+    if request.task is not None:
         chosen = {data: each.only(request.task) for data, each in chosen.items()}
-    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=bool(request.task))
+    left = suites.chosen(chosen, request.only, request.skip, is_asked_for=request.task is not None)
     return suites.reading(left, request.features)
 
 

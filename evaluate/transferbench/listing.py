@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from transferbench.errors import UserError, unknown
 from transferbench.plugins import Registry
+from transferbench.registries import FAMILIES, FORMATS, LIBRARIES, SOURCES, TARGETS, TASKS
 
 if TYPE_CHECKING:
     from transferbench.checkpoints.first_conv_stats import FirstConvStats
@@ -14,14 +15,13 @@ if TYPE_CHECKING:
     from transferbench.records.published import Published
 
 ROOMS = {
-    "tasks": Registry("transferbench.tasks", "task"),
-    "formats": Registry("transferbench.checkpoints.formats", "checkpoint format"),
-    "libraries": Registry("transferbench.checkpoints.downloads", "library"),
-    "targets": Registry("transferbench.checkpoints.targets", "target"),
-    "data": Registry("transferbench.data.sources", "data set"),
-    "backbones": Registry("transferbench.backbones", "backbone family"),
+    "tasks": TASKS,
+    "formats": FORMATS,
+    "libraries": LIBRARIES,
+    "targets": TARGETS,
+    "data": SOURCES,
+    "backbones": FAMILIES,
 }
-TASKS = ROOMS["tasks"]
 
 FEW = 6
 """Names, or prefixes of names, that one line holds."""

@@ -161,7 +161,7 @@ def _allowed_as(name: str) -> str | None:
 def _imported(name: str, kind: str) -> ModuleType:
     try:
         return _from_file(Path(name)) if name.endswith(".py") else _from_path(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script parses its command line, or ends itself
         raise UserError(f"Cannot import the {kind} '{name}': {_reason(error)}") from None
 
 
@@ -192,7 +192,7 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What an import raised and where, in a line."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})."

@@ -5,16 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transferbench import settings, suite
-from transferbench.detection import adaptation
 from transferbench.detection import recipe as detection
+from transferbench.detection.recipe import named
 from transferbench.errors import unknown
 from transferbench.fields import REQUIRED, SettingRow, rows, shown
 from transferbench.plugins import is_outside
+from transferbench.registries import TASKS
 from transferbench.settings import Settings
-from transferbench.tasks import TASKS, Labeled, Task
+
+if TYPE_CHECKING:
+    from transferbench.tasks import Task
 
 HEADS = ("name", "type and range", "default", "meaning")
 RESOLVED = ("name", "type and range", "default", "value", "", "meaning")
@@ -69,7 +72,7 @@ def sheet(name: str) -> Sheet:
         written = settings.from_file(Path(name))
         return _of_suite(name) if {"jobs", "extends"} & written.keys() else _of_detection(name)
     known: dict[str, Callable[[str], Sheet]] = {
-        **dict.fromkeys(adaptation.names(), _of_detection),
+        **dict.fromkeys(named.names(), _of_detection),
         **dict.fromkeys(suite.names(), _of_suite),
         **dict.fromkeys(TASKS.names(), _of_task),
     }
@@ -126,6 +129,8 @@ def example(config: type[Settings]) -> str | None:
 
 def _of_task(name: str) -> Sheet:
     task: Task = TASKS.load(name)
+    from transferbench.tasks import Labeled
+
     config: type[Settings] = task.Config
     version = (
         f"Version {task.VERSION}; the backbone {'stays frozen' if task.FROZEN else 'is trained too'}; main score: "
@@ -195,7 +200,7 @@ def _data(job: suite.SuiteEntry) -> str:
 
 
 def _of_detection(name: str) -> Sheet:
-    path = adaptation.file_of(name)
+    path = named.file_of(name)
     recipe = detection.read(path)
     pairs = [(row, value_at(recipe, row.name)) for row in rows(detection.DetectionRecipe)]
     kept = [(row, value) for row, value in pairs if value != row.default or row.name in MAIN]

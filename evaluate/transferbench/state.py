@@ -78,6 +78,18 @@ def require_replaceable(path: Path) -> None:
         )
 
 
+def require_other(path: Path, source: Path | None) -> None:
+    """Refuse to write over the file that what is written was made from, even where a person says to replace a file.
+
+    Raises:
+        UserError: when the two are one file.
+    """
+    if source is not None and path.exists() and path.samefile(source):
+        raise UserError(
+            f"{path} is the file that is read: what it holds beside would be lost. Expected another name to write."
+        )
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """An `OSError` in the block that names no file, as a write to an open one, names this one."""

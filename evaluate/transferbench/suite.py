@@ -1,21 +1,22 @@
 """What a call runs: a suite of jobs, every setting of which is checked before the first job starts."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic import Field
 
 from transferbench.addressing import addressed, unreachable
-from transferbench.data import SOURCES
 from transferbench.errors import UserError, unknown
-from transferbench.features.spec import FeatureSpec
 from transferbench.origins import SettingsSource
 from transferbench.plugins import beside, is_outside
+from transferbench.registries import SOURCES, TASKS
 from transferbench.settings import Settings, from_file, merged, read
-from transferbench.tasks import TASKS
+
+if TYPE_CHECKING:
+    from transferbench.features.spec import FeatureSpec
 
 FOLDER = Path(__file__).parent / "suites"
 
@@ -83,6 +84,8 @@ class SuiteEntry(Settings):
 
     def lacking(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the settings of features, other than by default, that this job reads some without."""
+        from transferbench.features.spec import FeatureSpec
+
         task = TASKS.load(self.task)
         usual = {name: field.get_default() for name, field in FeatureSpec.model_fields.items()}
         asked = {name: value for name, value in features.items() if name not in usual or value != usual[name]}
@@ -147,7 +150,7 @@ def chosen(
     return {data: suite for data, suite in kept.items() if suite.jobs}
 
 
-def reading(of: Mapping[str, Suite], features: FeatureSpec | Mapping[str, Any] | None) -> dict[str, Suite]:
+def reading(of: Mapping[str, Suite], features: "FeatureSpec | Mapping[str, Any] | None") -> dict[str, Suite]:
     """The suite of each data set, with these settings of features for all jobs that read some of a frozen backbone.
 
     Raises:
@@ -155,6 +158,8 @@ def reading(of: Mapping[str, Suite], features: FeatureSpec | Mapping[str, Any] |
     """
     if features is None:
         return dict(of)
+    from transferbench.features.spec import FeatureSpec
+
     try:
         spec = features if isinstance(features, FeatureSpec) else read(FeatureSpec, features)
     except UserError as error:
@@ -235,11 +240,15 @@ def _extended(name: str, path: Path, above: tuple[Path, ...]) -> Suite:
         raise UserError(f"{path}, extends: {error}") from None
 
 
-def suite_for(data: str, metric: str | None = None) -> Suite:
-    """The suite of a data set when none is asked for: one that is for it, else for its metric, else `quick`."""
+def suite_for(data: str, metric: Callable[[], str | None] = lambda: None) -> Suite:
+    """The suite of a data set when none is asked for: one that is for it, else for its metric, else `quick`.
+
+    `metric` is what it is reported in; it is asked only where no suite is for the data set.
+    """
     known = [load(name) for name in names()]
     fitting = [suite for suite in known if data in suite.for_data]
-    fitting += [suite for suite in known if metric and suite.for_metric == metric]
+    if not fitting and (reported := metric()):
+        fitting = [suite for suite in known if suite.for_metric == reported]
     return fitting[0] if fitting else load("quick")
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from decorssl import recipe as recipes
-from decorssl.recipe import PROSE, Recipe
+from decorssl.catalog import PROSE
+from decorssl.recipe import Recipe
 
 
 def changes(recipe: Recipe) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from decorssl import recipe_changes
+from decorssl.catalog import PROSE
 from decorssl.curves import Curves, lines
 from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
 from decorssl.methods import Dealt
-from decorssl.recipe import PROSE, Recipe
+from decorssl.recipe import Recipe
 from decorssl.states import Say, States, newest, paths, unwritten
 from transferbench import runtime, settings, state
 from transferbench.checkpoints import Card, Origin, save

@@ -11,13 +11,14 @@ from signal import Signals
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, run_lock, runlog
+from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, run_lock, runlog, view_pipeline
 from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
+from decorssl.views import Views
 from transferbench import plugins, renamed, runtime, state
 from transferbench.data import DatasetInfo, LabeledImages, open_split
 from transferbench.data.dataset import Opener, open_test
@@ -26,6 +27,9 @@ from transferbench.errors import UserError
 from transferbench.runtime.signals import StopSignal
 
 Say = Callable[[str], None]
+
+MEASURED = 3
+"""Steps after the first, which is slower, that the time left is reckoned from at least."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,9 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
     workers = runtime.worker_count() if options.workers is None else options.workers
     runtime.share_cores(workers)
     prepare = compiling.prepare(options.compile, say)
+    if here.is_main:
+        view_pipeline.compile_first(Views(recipe.views, recipe.preprocess), here.device, options.views, say)
+    here.barrier()
     training = Training(recipe, replacer.images, here, workers, options.views, prepare)
     folder.mkdir(parents=True, exist_ok=True)
     asked = options.log if here.is_main else ()
@@ -210,21 +217,27 @@ def _train(
 def _with_progress(training: Training, say: Say) -> Iterator[Step]:
     """The steps of `training`, shown as a bar with the time left, or as a line now and then without a terminal."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    first, began, shown = training.done, time.monotonic(), 0.0
+    first, began, shown = training.done, 0.0, 0.0
     quiet = not (training.runtime.is_main and sys.stdout.isatty())
     with Progress(TextColumn("{task.description}"), *columns, disable=quiet) as bar:
         task = bar.add_task("starting", total=training.total_steps, completed=first)
         spent = waited = 0.0
         for step in training.steps():
-            now, spent, waited = time.monotonic(), spent + step.seconds, waited + step.waited
+            now = time.monotonic()
+            if began:
+                spent, waited = spent + step.seconds, waited + step.waited
+            else:  # the first step starts loader processes and libraries: it tells nothing of the others
+                first, began = step.index, now
             if now - shown > 10 or step.index == training.total_steps:
                 text = f"epoch {step.epoch + 1}/{training.recipe.epochs}  loss {step.terms['loss'].item():.3f}"
-                text += f"  {100 * waited / spent:.0f} % of the time waiting for images"
+                text += f"  {100 * waited / spent:.0f} % of the time waiting for images" if spent else ""
                 shown, spent, waited = now, 0.0, 0.0
-                left = (now - began) / (step.index - first) * (training.total_steps - step.index)
                 bar.update(task, description=text)
                 if quiet:
-                    say(f"{text}  step {step.index}/{training.total_steps}  {left:.0f} s left")
+                    text += f"  step {step.index}/{training.total_steps}"
+                    if (measured := step.index - first) >= MEASURED:
+                        text += f"  {(now - began) / measured * (training.total_steps - step.index):.0f} s left"
+                    say(text)
             bar.update(task, completed=step.index)
             yield step
 

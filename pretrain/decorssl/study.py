@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from decorssl import checks, collapse, monitor, recipe, runlog, session, states, study_figures, study_results
+from decorssl.catalog import STUDIES as FOLDER
+from decorssl.catalog import study_names
 from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from decorssl.study_results import StudyResult, Verdict
@@ -18,7 +20,7 @@ from transferbench.data.dataset import open_test
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
-FOLDER = Path(__file__).parent / "studies"
+names = study_names
 REFERENCE = "random init"
 
 
@@ -47,11 +49,6 @@ class Study(Settings):
         own = {"name": name, "summary": variant.label, "method": variant.method, "settings": variant.settings}
         weighted = [f"optim.loss_weight={variant.loss_weight}", *overrides, f"seed={seed}"]
         return recipe.checked(settings.merged({**self.base, **own}, weighted))
-
-
-def names() -> list[str]:
-    """The studies that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def read(name: str) -> Study:

@@ -9,11 +9,10 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms import functional as F
 
 from transferbench.data import pixels
 from transferbench.data.augment import Crop, Drawn, Operation, Size
-from transferbench.data.transforms import Preprocess
+from transferbench.data.transforms import Preprocess, functional
 from transferbench.settings import Settings
 
 PIECE = 1 << 18
@@ -73,4 +72,5 @@ class Views:
     def _view(self, view: View, image: Image.Image, rng: np.random.Generator) -> Tensor:
         for operation in view.operations:
             image = operation(image, rng)
-        return F.normalize(F.to_tensor(image), list(self.preprocess.mean), list(self.preprocess.std))
+        vision = functional()
+        return vision.normalize(vision.to_tensor(image), list(self.preprocess.mean), list(self.preprocess.std))

@@ -18,6 +18,7 @@ ARCHITECTURES = {
     "DINOv2": [("vit", {"depth": 2, "layer_scale": True, **FLAT})],
     "SwiGLU": [("vit", {"depth": 2, "layer_scale": True, "mlp": "swiglu", **FLAT})],
     "Swin": [("swin", {"depths": (2, 2, 2, 2), "dim": 32, "heads": (1, 2, 4, 8)})],
+    "CAPI": [("capi", {"dim": 16, "heads": 2, "depth": 2, "hidden": 32, "registers": 4})],
     "Sequential": [("resnet", {"depth": 18, **NARROW}), ("resnet", {"depth": 50, "stem": "cifar", **NARROW})],
 }
 SPELLED = [

@@ -13,8 +13,7 @@ from recorded import a_record
 from transferbench import records, suite
 from transferbench.backbones import FAMILIES
 from transferbench.cli import app
-from transferbench.detection import adaptation
-from transferbench.detection.recipe import DetectionRecipe
+from transferbench.detection.recipe import DetectionRecipe, named
 from transferbench.errors import UserError
 from transferbench.fields import rows, shown
 from transferbench.records.collection import Collection
@@ -136,9 +135,9 @@ def test_a_suite_is_shown_with_its_jobs_and_what_they_change(evaluate: Run, tmp_
 
 
 def test_a_detection_recipe_is_shown_by_its_main_keys(evaluate: Run, tmp_path: Path):
-    for name in adaptation.names():
+    for name in named.names():
         assert sheet(name).grids[0].lines
-    (tmp_path / "mine.yaml").write_text(f"_BASE_: {adaptation.file_of('micro-r18-c4')}\nSOLVER: {{MAX_ITER: 7}}\n")
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: {named.file_of('micro-r18-c4')}\nSOLVER: {{MAX_ITER: 7}}\n")
     out = evaluate("show", "mine.yaml")[1]
     assert cells(out, "SOLVER.MAX_ITER") == ["SOLVER.MAX_ITER", "int >= 1", "40000", "7", "*", "iterations in all"]
     assert cells(out, "SOLVER.WEIGHT_DECAY")[3:] == ["0.0001", "added to the gradient"]

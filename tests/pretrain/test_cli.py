@@ -46,3 +46,13 @@ def test_the_list_can_be_narrowed_to_one_method() -> None:
 def test_a_word_too_many_is_not_swallowed() -> None:
     with pytest.raises(UserError, match="Unexpected argument 'cifar10'"):
         said("intl", "cifar10", "--recipe", "there-is-none")
+
+
+def test_the_list_says_of_every_recipe_what_its_settings_say() -> None:
+    """It is made from the files alone: reading the settings would import torch."""
+    lines = {line.split()[0]: line.split() for line in said("ls").splitlines() if line.startswith("  ")}
+    for name in recipes.names():
+        recipe = recipes.read(name)
+        assert lines[name][1:4] == [recipe.data, str(recipe.epochs), str(recipe.batch_size)]
+        assert recipe.name == name
+        assert all(f"{target.value:g}" in " ".join(lines[name]) for target in recipe.targets)

@@ -157,6 +157,7 @@ def test_a_recipe_is_shown_with_every_value_it_resolves_to(name: str, pretrain: 
     shown = {line[0]: line for line in sheets.sheet(name).grids[0].lines}
     assert set(shown) == set(leaves(recipe.model_dump())) - {"name", "summary", "targets", "views"} | {
         "preprocess.channel_order",
+        "preprocess.crop_start",
         "preprocess.input_range",
         "preprocess.resize",
         "image_range",
@@ -204,6 +205,11 @@ def test_no_function_of_the_command_line_has_more_parameters_than_one_can_see() 
         if isinstance(node, ast.FunctionDef)
     }
     assert max(counts.values()) <= 8, counts
+
+
+def test_a_job_that_states_nothing_is_not_run_here_instead(pretrain: Run) -> None:
+    code, _, err = pretrain("intl", "--slurm", "", "--out", "out")
+    assert (code, "found ''" in err, Path("out").exists()) == (2, True, False)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from decorssl import run_lock, runlog, session, states
-from decorssl.loop import Step
+from decorssl.loop import Step, Training
 from decorssl.recipe import Recipe, read
 from transferbench import locks, state
 from transferbench.checkpoints.inspect import inspect
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
+from transferbench.runtime import Runtime
 from transferbench.runtime.signals import SIGNALS, StopSignal
 
 Run = Callable[..., int]
@@ -304,3 +306,22 @@ def test_data_that_can_be_judged_are_named(tiny_images: Callable[..., LabeledIma
     assert session._lacking(info) == ""
     assert session._lacking(replace(info, splits=("train",))) == "test images"
     assert session._lacking(replace(info, classes=("boat",), carries="boxes")) == ""
+
+
+def test_the_time_left_is_told_from_some_steps_after_the_first(
+    recipe: Recipe, tiny_images: Callable[..., LabeledImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step starts processes and libraries: what it took and waited says nothing of the others."""
+    clock = iter([1000.0 + 20 * step for step in range(400)])
+    monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
+    steps = [Step(i, 0, {"loss": torch.tensor(1.0)}, 0.1, 20.0, 20.0 if i == 1 else 5.0, ()) for i in range(1, 7)]
+    training = object.__new__(Training)
+    training.done, training.total_steps, training.recipe = 0, 6, recipe
+    training.runtime = Runtime(torch.device("cpu"))
+    monkeypatch.setattr(training, "steps", lambda: iter(steps), raising=False)
+    said: list[str] = []
+    assert list(session._with_progress(training, said.append)) == steps
+    lines = [line.partition("loss 1.000")[2] for line in said]
+    waited = "  25 % of the time waiting for images"
+    assert lines[:4] == ["  step 1/6", *(f"{waited}  step {i}/6" for i in (2, 3)), f"{waited}  step 4/6  40 s left"]
+    assert lines[-1].endswith("step 6/6  0 s left")

@@ -157,13 +157,15 @@ def test_signals_at_random_moments_end_a_pretraining_and_change_no_weight(
     ended_often(drill, tmp_path, STOPS, number)
 
 
-def test_eight_evaluations_of_one_checkpoint_in_one_folder_five_times(drills: dict[str, Drill], tmp_path: Path) -> None:
-    for name in ("semi", "extraction"):
-        began = time.monotonic()
-        for turn in range(5):
-            out = tmp_path / f"{name}{turn}"
-            runs = [drills[name].start(out) for _ in range(8)]
-            done = [run.finish() for run in runs]
-            assert [each.returncode for each in done] == [0] * 8, "\n".join(each.stderr + each.stdout for each in done)
-            assert len({str(drills[name].left(tmp_path / f"{name}{t}")) for t in range(turn + 1)}) == 1
-        print(f"{name}: 8 at once, 5 times, without a failure in {time.monotonic() - began:.0f} s")
+@pytest.mark.parametrize("name", ["semi", "extraction"])
+def test_eight_evaluations_of_one_checkpoint_in_one_folder_five_times(
+    name: str, drills: dict[str, Drill], tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    for turn in range(5):
+        out = tmp_path / str(turn)
+        runs = [drills[name].start(out) for _ in range(8)]
+        done = [run.finish() for run in runs]
+        assert [each.returncode for each in done] == [0] * 8, "\n".join(each.stderr + each.stdout for each in done)
+        assert len({str(drills[name].left(tmp_path / str(t))) for t in range(turn + 1)}) == 1
+    print(f"{name}: 8 at once, 5 times, without a failure in {time.monotonic() - began:.0f} s")

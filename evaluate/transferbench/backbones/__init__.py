@@ -2,9 +2,10 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -12,12 +13,9 @@ from torch import Tensor, nn
 
 from transferbench import plugins
 from transferbench.errors import UserError
+from transferbench.registries import FAMILIES as FAMILIES
 from transferbench.runtime import memory, seeded
 from transferbench.settings import Settings, read
-
-FAMILIES = plugins.Registry(
-    "transferbench.backbones", "backbone family", ("Arguments", "build", "propose", "describe", "assumptions")
-)
 
 LIVE = "module"
 """The family of a network handed over as a live module, which nothing here can build."""
@@ -27,6 +25,9 @@ COUNTER = "num_batches_tracked"
 
 MOST_BESIDE = 1 << 28
 """Values that a network may compute beside its weights when it is built (attention masks), which no file holds."""
+
+MOST_SHOWN = 1000
+"""Characters of a network's arguments in a message."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -126,6 +127,27 @@ class Family(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Tensors:
+    """What a network holds, known without building it: its weights' shapes by name, and its number of features.
+
+    `beside` is how many values it computes beside its weights.
+    """
+
+    shapes: Shapes
+    width: int
+    beside: int = 0
+
+
+@runtime_checkable
+class Calculable(Protocol):
+    """A family whose networks' tensors follow from their arguments, without the library that builds them."""
+
+    def tensors(self, arguments: Any) -> Tensors:
+        """What `build` would hold. Raises ValueError for arguments that it refuses."""
+        ...
+
+
 def complete(architecture: Architecture) -> Architecture:
     """The same architecture with the defaults of its family filled in.
 
@@ -148,21 +170,32 @@ def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Bac
     if device != "meta":
         _require_room(full)
     family: Family = FAMILIES.registered(full.family)
-    with seeded(seed), torch.device(device):
-        try:
-            backbone = family.build(family.Arguments.model_validate(full.arguments))
-        except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
-            reason = str(error) or type(error).__name__
-            raise UserError(f"There is no {full.family} of these arguments ({reason}): {full.arguments}") from None
+    with seeded(seed), torch.device(device), _refusing(full):
+        backbone = family.build(family.Arguments.model_validate(full.arguments))
     tensors = backbone.state_dict().items()
     empty = [name for name, tensor in tensors if not tensor.numel() and name not in backbone.may_be_empty]
     if empty:
         raise UserError(
             f"There is no {full.family} of these arguments: {len(empty)} of its tensors would have no elements, the "
-            f"first of them {empty[0]}. Expected at least one channel in every layer: {full.arguments}"
+            f"first of them {empty[0]}. Expected at least one channel in every layer: {_shown(full)}"
         )
     backbone.architecture = full
     return backbone
+
+
+def _shown(architecture: Architecture) -> str:
+    """Its arguments, of which a file may state any number."""
+    text = str(architecture.arguments)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+
+
+@contextlib.contextmanager
+def _refusing(full: Architecture) -> Iterator[None]:
+    try:
+        yield
+    except (AssertionError, ArithmeticError, LookupError, ValueError, RuntimeError) as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"There is no {full.family} of these arguments ({reason}): {_shown(full)}") from None
 
 
 def _require_room(full: Architecture) -> None:
@@ -170,23 +203,40 @@ def _require_room(full: Architecture) -> None:
     if 4 * values > room:
         raise UserError(
             f"{full.name} has {values:,} values, {4 * values / 2**30:,.0f} GiB in float32, and this machine has "
-            f"{room / 2**30:,.0f} GiB of memory. Expected a smaller network: {full.arguments}"
+            f"{room / 2**30:,.0f} GiB of memory. Expected a smaller network: {_shown(full)}"
         )
 
 
 @cache
-def _shapes_of(key: str) -> dict[str, tuple[int, ...]]:
-    backbone = build(Architecture.model_validate_json(key), device="meta")
-    found = backbone.state_dict()
-    beside = sum(buffer.numel() for name, buffer in backbone.named_buffers() if name not in found)
-    if beside > MOST_BESIDE:
-        raise UserError(f"{backbone.architecture.name} would take {beside:,} values beside its weights: not built.")
-    return shapes(found)
+def _tensors_of(key: str) -> Tensors:
+    full = Architecture.model_validate_json(key)
+    family = FAMILIES.registered(full.family)
+    if isinstance(family, Calculable):
+        with _refusing(full):
+            found = family.tensors(cast(Family, family).Arguments.model_validate(full.arguments))
+    else:
+        found = _built(full)
+    if found.beside > MOST_BESIDE:
+        raise UserError(f"{full.name} would take {found.beside:,} values beside its weights: not built.")
+    return found
+
+
+def _built(full: Architecture) -> Tensors:
+    """The tensors of a network that is built on the meta device."""
+    backbone = build(full, device="meta")
+    state = backbone.state_dict()
+    beside = sum(buffer.numel() for name, buffer in backbone.named_buffers() if name not in state)
+    return Tensors(shapes(state), backbone.width, beside)
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the network's tensors, from the meta device."""
-    return dict(_shapes_of(complete(architecture).model_dump_json()))
+    """Names and shapes of the network's tensors: calculated, or from the meta device."""
+    return dict(_tensors_of(complete(architecture).model_dump_json()).shapes)
+
+
+def width(architecture: Architecture) -> int:
+    """The number of the network's features."""
+    return _tensors_of(complete(architecture).model_dump_json()).width
 
 
 def side(architecture: Architecture) -> int:

@@ -1,6 +1,11 @@
 """A library's own network as a backbone: under its own tensor names, its computation untouched."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -18,9 +23,22 @@ INITIAL = frozenset(
     }
 )
 """What initial values are made with."""
-DEEPEST = 4
+DEEPEST = 8
 """Mappings and lists inside each other, in the arguments of a network."""
 MOST_ARGUMENTS = 2_000
+POOLED = "Name another output with --as pooling=mean or --as pooling=token, or hand"
+ELSEWHERE = frozenset({"device", "dtype", "device_map"})
+"""Arguments that would take a network off the meta device, where it costs no memory to look at it."""
+LAYERS = re.compile(r"layers|depth|blocks|stages|repeats")
+MOST_LAYERS, LARGEST, MOST_POSITIONS = 512, 1 << 20, 1 << 27
+"""Of what a description states, which may be anything: layers, any number, values of a table of positions."""
+SIDES, PATCHES, WIDTHS = ("image_size", "img_size"), ("patch_size",), ("hidden_size", "embed_dim", "dim", "width")
+LONGEST = 60.0
+"""Seconds of the CPU in which every network that is known is built on the meta device, many times over."""
+
+
+class EndlessError(ValueError):
+    """A network that is built on the meta device for longer than any that is known."""
 
 
 class LibraryBackbone(Backbone):
@@ -56,8 +74,14 @@ class LibraryBackbone(Backbone):
         return require_vectors(self.network(images), len(images), type(self.network).__name__)
 
 
-def require_vectors(output: Any, count: int, name: str) -> Tensor:
+def require_vectors(output: Any, count: int, name: str, ways: str = POOLED) -> Tensor:
     """The output as one vector an image; a map `b c h w` is averaged over space.
+
+    Args:
+        output: what a network gives.
+        count: of images.
+        name: of the network.
+        ways: how the sentence begins that ends with "it over from Python".
 
     Raises:
         UserError: when it is neither.
@@ -67,8 +91,8 @@ def require_vectors(output: Any, count: int, name: str) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != count:
         there = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(
-            f"{name} gives {there} for {count} image(s). Expected one vector an image: [{count}, width]. Name another "
-            "output with --as pooling=mean or --as pooling=token, or hand it over from Python as a module that does."
+            f"{name} gives {there} for {count} image(s). Expected one vector an image: [{count}, width]. {ways} "
+            "it over from Python as a module that gives one: transferbench.evaluate(module, ...)."
         )
     return output
 
@@ -77,18 +101,20 @@ def width(backbone: Backbone, side: int, stated: int | None = None) -> int:
     """How many features it gives for square images, told on the meta device; where it does not run there, as stated.
 
     Raises:
-        UserError: when it neither runs nor says so.
+        UserError: when it takes no such images, or neither runs nor says so.
     """
     on_meta = all(tensor.is_meta for tensor in (*backbone.parameters(), *backbone.buffers()))
     if on_meta:
         was_training = backbone.training
         try:
-            with torch.no_grad():
+            with torch.no_grad(), in_time():
                 return backbone.eval()(torch.empty(1, 3, side, side, device="meta")).shape[1]
-        except UserError:
+        except (UserError, EndlessError):
             raise
-        except Exception:  # what a network does that the meta device cannot is for nobody to list
-            pass
+        except Exception as error:  # what a network does that the meta device cannot is for nobody to list
+            if "meta" not in str(error).lower():
+                name, why = type(getattr(backbone, "network", backbone)).__name__, " ".join(str(error).split())[:200]
+                raise UserError(f"{name} does not take images as [1, 3, {side}, {side}]: {why}") from None
         finally:
             backbone.train(was_training)
     if stated is None:
@@ -113,7 +139,10 @@ def require_plain(arguments: Mapping[str, Any], forbidden: frozenset[str] = froz
         depth, name, value = waiting.pop()
         count += 1
         if name in forbidden:
-            raise ValueError(f"'{name}' is not an argument of a network here: weights are read from the file alone")
+            raise ValueError(
+                f"'{name}' is not an argument of a network here: weights are read from the file alone, and where a "
+                "network is held is not a file's to say"
+            )
         if count > MOST_ARGUMENTS or depth > DEEPEST:
             raise ValueError(f"more than {MOST_ARGUMENTS} values, or nested more than {DEEPEST} deep")
         if isinstance(value, Mapping):
@@ -122,6 +151,62 @@ def require_plain(arguments: Mapping[str, Any], forbidden: frozenset[str] = froz
             waiting += [(depth + 1, name, each) for each in value]
         elif not isinstance(value, str | int | float | bool | None):
             raise ValueError(f"'{name}' is {type(value).__name__}, not a text, a number, true, false or nothing")
+
+
+def require_bearable(arguments: Mapping[str, Any], beside: frozenset[str] = frozenset(), where: str = "") -> None:
+    """Refuse, with a ValueError, sizes that no network has: building it would take all of time or memory.
+
+    In parts of the arguments too; names in `beside` fix no size.
+    """
+    for name, value in arguments.items():
+        most = MOST_LAYERS if LAYERS.search(name) else LARGEST
+        for each in [] if name in beside else flat(value):
+            if isinstance(each, Mapping):
+                require_bearable(each, beside, f"{where}{name}.")
+            elif isinstance(each, int | float) and not abs(each) <= most:
+                raise ValueError(f"'{where}{name}' is {each:,}, more than {most:,}: no such network is built")
+    sides, patches, widths = (_whole(arguments, names) for names in (SIDES, PATCHES, WIDTHS))
+    if sides and patches and min(patches) > 0:
+        count = (max(sides) // min(patches)) ** 2 * max(widths, default=1)
+        if count > MOST_POSITIONS:
+            raise ValueError(f"images of {max(sides)} pixels in patches of {min(patches)} need {count:,} positions")
+
+
+def flat(value: Any) -> list[Any]:
+    """What lists in each other hold; a value that is none, alone."""
+    return [inner for each in value for inner in flat(each)] if isinstance(value, list | tuple) else [value]
+
+
+def _whole(arguments: Mapping[str, Any], names: Sequence[str]) -> list[int]:
+    return [each for name in names for each in flat(arguments.get(name)) if isinstance(each, int)]
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """A block that builds or runs a network on the meta device and ends after `LONGEST` seconds of the CPU.
+
+    Sizes that are each in range may still lead a library through loops of hours. Only the main thread can be told; on
+    another device, where values are drawn, and in another thread there is no limit.
+
+    Raises:
+        EndlessError: when it took longer.
+    """
+    is_free = signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_free and is_main and torch.get_default_device().type == "meta"):
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise EndlessError(f"after {LONGEST:g} s it is not built: no network that is known takes so long")
+
+    signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
 
 
 class Undrawn(TorchFunctionMode):

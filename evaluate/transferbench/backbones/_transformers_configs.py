@@ -8,6 +8,7 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from transferbench.backbones import _library
 from transferbench.backbones._library import require_plain
 from transferbench.errors import UserError, nearest
 
@@ -36,8 +37,6 @@ FOREIGN = re.compile(r"timm.*|gemma3n_vision")
 PART = re.compile(r"_(?:vision|image)(?:_|$)")
 """Model types of the part for images of a larger model, some of which `AutoModel` builds only within it."""
 PART_CLASS = re.compile(r"\w+(?:Vision|Image)(?:Model|Backbone)")
-MOST_LAYERS, LARGEST, MOST_POSITIONS = 512, 1 << 20, 1 << 27
-"""Of a configuration, which may state anything: layers, any number, values of a table of positions."""
 
 
 def is_installed() -> bool:
@@ -140,36 +139,21 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def require_bearable(config: Mapping[str, Any], where: str = "") -> None:
+def require_bearable(config: Mapping[str, Any]) -> None:
     """Refuse, with a ValueError, a configuration that names other places, or sizes that no network has."""
+    _require_own(config)
+    _library.require_bearable(config, BESIDE)
+
+
+def _require_own(config: Mapping[str, Any], where: str = "") -> None:
     for name, value in config.items():
         if name in FORBIDDEN and value:
             raise ValueError(f"'{where}{name}' asks for weights that are not in the file")
         if name == "model_type" and FOREIGN.fullmatch(str(value)):
             raise ValueError(f"'{value}' wraps a network of timm; name that: --as arch=timm:NAME")
-        if isinstance(value, Mapping):
-            if name not in {"id2label", "label2id"}:
-                require_bearable(value, f"{where}{name}.")
-            continue
-        numbers = [each for each in _flat(value) if isinstance(each, int | float) and not isinstance(each, bool)]
-        most = MOST_LAYERS if re.search(r"layers|depth|blocks|stages", name) else LARGEST
-        if large := [each for each in numbers if abs(each) > most and name not in BESIDE]:
-            raise ValueError(f"'{where}{name}' is {large[0]:,}, more than {most:,}: no such network is built")
-    _require_positions(config)
-
-
-def _require_positions(config: Mapping[str, Any]) -> None:
-    sides = [each for each in _flat(config.get("image_size")) if isinstance(each, int)]
-    patch = [each for each in _flat(config.get("patch_size")) if isinstance(each, int)]
-    hidden = config.get("hidden_size", 1)
-    if sides and patch and min(patch) > 0 and isinstance(hidden, int):
-        count = (max(sides) // min(patch)) ** 2 * hidden
-        if count > MOST_POSITIONS:
-            raise ValueError(f"images of {max(sides)} pixels in patches of {min(patch)} need {count:,} positions")
-
-
-def _flat(value: Any) -> list[Any]:
-    return [inner for each in value for inner in _flat(each)] if isinstance(value, list | tuple) else [value]
+        for part in _library.flat(value):
+            if isinstance(part, Mapping):
+                _require_own(part, f"{where}{name}.")
 
 
 def one_line(error: Exception) -> str:

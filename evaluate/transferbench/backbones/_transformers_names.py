@@ -17,6 +17,8 @@ class FileNames:
     network: nn.Module
     renamings: tuple[Any, ...] = ()
     converters: tuple[Any, ...] = ()
+    wholes: tuple[tuple[Any, ...], ...] = ()
+    """Renamings of the larger models that it may be a part of."""
 
     @cached_property
     def expected(self) -> dict[str, Tensor]:
@@ -25,13 +27,26 @@ class FileNames:
 
     def target(self, name: str) -> tuple[str, str | None]:
         """The name in memory, and the pattern by which it is put together from several or cut, if it is."""
+        if name not in self._targets:
+            self._targets[name] = self._target(name)
+        return self._targets[name]
+
+    @cached_property
+    def _targets(self) -> dict[str, tuple[str, str | None]]:
+        return {}
+
+    def _target(self, name: str) -> tuple[str, str | None]:
         prefix = str(getattr(self.network, "base_model_prefix", ""))
         loading = _loading()
         if loading is not None:
-            found = loading.rename_source_key(
-                name, list(self.renamings), list(self.converters), prefix, cast(Any, self.expected)
-            )
-            return (name, None) if found[0] not in self.expected and name in self.expected else found
+            expected = cast(Any, self.expected)
+            found = loading.rename_source_key(name, list(self.renamings), list(self.converters), prefix, expected)
+            if found[0] in self.expected:
+                return found
+            if name in self.expected:
+                return name, None
+            others = (loading.rename_source_key(name, list(each), [], prefix, expected) for each in self.wholes)
+            return next((other for other in others if other[0] in self.expected), found)
         bare = name.removeprefix(f"{prefix}.") if prefix else name
         return (bare if bare in self.expected else name), None
 
@@ -82,6 +97,24 @@ def file_names(network: nn.Module) -> FileNames:
     loading = _loading()
     if loading is None:
         return FileNames(network)
-    every = importlib.import_module("transformers.conversion_mapping").get_model_conversion_mapping(cast(Any, network))
-    renamings = tuple(each for each in every if isinstance(each, loading.WeightRenaming))
-    return FileNames(network, renamings, tuple(each for each in every if isinstance(each, loading.WeightConverter)))
+    tables = importlib.import_module("transformers.conversion_mapping")
+    every = tables.get_model_conversion_mapping(cast(Any, network))
+    converters = tuple(each for each in every if isinstance(each, loading.WeightConverter))
+    whole = (
+        tables.get_checkpoint_conversion_mapping(kind) for kind in _relatives(cast(Any, network).config.model_type)
+    )
+    wholes = tuple(_renamings(loading, each) for each in whole if each)
+    return FileNames(network, _renamings(loading, every), converters, wholes)
+
+
+def _renamings(loading: Any, every: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(each for each in every if isinstance(each, loading.WeightRenaming))
+
+
+def _relatives(kind: str) -> list[str]:
+    """Model types of the same module as one of a part: the larger model that it is of."""
+    auto = importlib.import_module("transformers.models.auto.configuration_auto")
+    module = auto.model_type_to_module_name(kind)
+    return [
+        each for each in auto.CONFIG_MAPPING_NAMES if each != kind and auto.model_type_to_module_name(each) == module
+    ]

@@ -13,7 +13,15 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, require_plain, require_vectors, width
+from transferbench.backbones._library import (
+    ELSEWHERE,
+    LibraryBackbone,
+    in_time,
+    require_bearable,
+    require_plain,
+    require_vectors,
+    width,
+)
 from transferbench.errors import UserError, nearest
 from transferbench.settings import Settings
 
@@ -24,9 +32,10 @@ CUSTOM = "custom"
 """The name of a tower that its configuration describes, and none of the library's names has."""
 PARTS = ("embed_dim", "vision_cfg", "quick_gelu")
 """Of a configuration, what is of the image tower."""
-LARGEST, MOST_LAYERS = 1 << 16, 512
 TEXT = {"context_length": 4, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
 """Of the text tower that is built beside and thrown away."""
+BELOW = ((r"trunk\.(?:head|fc|classifier)\..+", "projector"),)
+"""Where a timm network's classifier is the projection to the embedding."""
 
 
 class Arguments(Settings):
@@ -49,7 +58,7 @@ class Arguments(Settings):
     @field_validator("config")
     @classmethod
     def _is_whole(cls, config: dict[str, Any], info: Any) -> dict[str, Any]:
-        require_plain(config)
+        _require_own(config)
         name = info.data.get("name")
         return _whole(str(name), config) if name else config
 
@@ -60,9 +69,8 @@ class TowerBackbone(LibraryBackbone):
     def forward(self, images: Tensor) -> Tensor:
         """Features, `b d`, of images, `b 3 h w`; CoCa's towers give tokens beside them."""
         found = self.network(images)
-        return require_vectors(
-            found[0] if isinstance(found, tuple) else found, len(images), type(self.network).__name__
-        )
+        pooled = found[0] if isinstance(found, tuple) else found
+        return require_vectors(pooled, len(images), type(self.network).__name__, "Hand")
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """None: only vectors come out of it."""
@@ -79,20 +87,29 @@ def network(arguments: Arguments) -> nn.Module:
         ValueError: when open_clip does not build it.
     """
     config = arguments.config
-    _require_bearable(config)
     tower = {**config["vision_cfg"], **({"timm_model_pretrained": False} if _is_timms(config) else {})}
     try:
-        made = _package().CLIP(config["embed_dim"], tower, dict(TEXT), quick_gelu=bool(config.get("quick_gelu")))
+        with in_time():
+            made = _package().CLIP(config["embed_dim"], tower, dict(TEXT), quick_gelu=bool(config.get("quick_gelu")))
     except Exception as error:  # whatever a configuration leads to
         raise ValueError(f"open_clip does not build {arguments.name}: {type(error).__name__}: {error}") from None
     visual: Any = made.visual
     if arguments.output == "pooler":
-        if isinstance(getattr(visual, "proj", None), nn.Parameter):
-            visual.proj = None
-        for name in ("proj", "mlp"):
-            if isinstance(getattr(visual, "head", None), nn.Sequential) and hasattr(visual.head, name):
-                setattr(visual.head, name, nn.Identity())
+        _take_off_projection(visual, tower)
     return visual
+
+
+def _take_off_projection(visual: Any, tower: Mapping[str, Any]) -> None:
+    """A ViT's is a parameter; a timm network's lies in the head behind it, or is its classifier."""
+    if isinstance(getattr(visual, "proj", None), nn.Parameter):
+        visual.proj = None
+    if not tower.get("timm_model_name"):
+        return
+    for name in ("proj", "mlp"):
+        if hasattr(visual.head, name):
+            setattr(visual.head, name, nn.Identity())
+    if not len(visual.head):
+        visual.trunk.reset_classifier(0)
 
 
 def build(arguments: Arguments) -> Backbone:
@@ -152,7 +169,7 @@ def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | Non
     if not is_installed():
         return {}
     parts = _parts(model)
-    require_plain(parts)
+    _require_own(parts)
     same = (name for name in names() if _known(name) == parts)
     return {"name": next(same, CUSTOM), "config": parts}
 
@@ -217,12 +234,19 @@ def _whole(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _require_bearable(config: Mapping[str, Any]) -> None:
-    for name, value in {**config, **config["vision_cfg"]}.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
-            most = MOST_LAYERS if name == "layers" else LARGEST
-            if isinstance(number, int | float) and abs(number) > most:
-                raise ValueError(f"'{name}' is {number:,}, more than {most:,}: no such network is built")
+def _require_own(config: Mapping[str, Any]) -> None:
+    """Refuse, with a ValueError, what is no plain value, sizes that no network has, and what lies elsewhere.
+
+    timm looks for a name with a colon in the hub, or in a folder of this machine.
+    """
+    require_plain(config, ELSEWHERE)
+    require_bearable(config)
+    tower = config.get("vision_cfg")
+    import timm  # by who asks: it takes longer than importing torch
+
+    name = tower.get("timm_model_name") if isinstance(tower, Mapping) else None
+    if name and not (isinstance(name, str) and timm.is_model(name) and ":" not in name):
+        raise ValueError(f"timm {timm.__version__} has no architecture '{name}' for its tower")
 
 
 def _is_timms(config: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from pydantic import Field, field_validator
@@ -16,6 +17,8 @@ from transferbench.settings import Settings
 
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 
+_GIVEN: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
+"""Tensors of the networks that were built, as long as these are in use."""
 CODE = plugins.Registry("transferbench.backbones.python", "network's code")
 """Without entries of its own: all of it is from elsewhere, named by a person (`plugins.allow`)."""
 
@@ -78,11 +81,19 @@ def network(arguments: Arguments) -> nn.Module:
         raise UserError(f"{code} has no function '{function}'. Name one that builds the network.")
     try:
         built = made(**arguments.arguments)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{arguments.name} does not build a network of {arguments.arguments}: {reason}") from None
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{arguments.name} does not build a network of {arguments.arguments}: {_reason(error)}"
+        ) from None
     if not isinstance(built, nn.Module):
         raise ValueError(f"{arguments.name} returns {type(built).__name__}, not a torch.nn.Module")
+    tensors = [*built.parameters(), *built.buffers()]
+    if any(_GIVEN.get(id(each)) is each for each in tensors):
+        raise UserError(
+            f"{arguments.name} returns tensors that it has returned before, and two networks would share them. "
+            "Expected a new network at each call."
+        )
+    _GIVEN.update((id(each), each) for each in tensors)
     return built
 
 
@@ -107,7 +118,24 @@ def _width(arguments: str) -> int:
             return width(LibraryBackbone(network(full)), full.image_size)
     except UserError:
         with torch.device("cpu"), torch.no_grad():
-            return LibraryBackbone(network(full)).eval()(torch.zeros(1, 3, full.image_size, full.image_size)).shape[1]
+            images, backbone = (
+                torch.zeros(1, 3, full.image_size, full.image_size),
+                LibraryBackbone(network(full)).eval(),
+            )
+            try:
+                return backbone(images).shape[1]
+            except UserError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise UserError(
+                    f"The network of {full.name} does not take images of {list(images.shape)}: {_reason(error)}. "
+                    "Expected a forward from images to one vector each; another side is said with --as image_size=N."
+                ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What a person's code raised, in a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:

@@ -1,15 +1,15 @@
-"""ResNets from torchvision's blocks, in torchvision's names, with the stems, widths and paddings checkpoints use."""
+"""ResNets in torchvision's names, with the stems, widths and paddings checkpoints use."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1, conv3x3
 
 from transferbench.backbones import Backbone
 from transferbench.backbones._padding import pad_same
+from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck, conv1x1, conv3x3
 from transferbench.backbones._resnet_shapes import BLOCKS, propose
 from transferbench.settings import Settings
 
@@ -111,7 +111,7 @@ def _shortcut(channels: int, out: int, stride: int, averages: bool) -> nn.Sequen
 
 def _settle(module: nn.Module, arguments: Arguments) -> None:
     """Initial weights, epsilon and the place of the stride."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # there it would import torch's compiler
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     if isinstance(module, nn.BatchNorm2d):
         module.eps = arguments.bn_eps
@@ -129,7 +129,7 @@ def zero_last_norms(backbone: nn.Module) -> None:
     for module in backbone.modules():
         if isinstance(module, Bottleneck | BasicBlock):
             last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
-            nn.init.zeros_(cast(nn.BatchNorm2d, last).weight)
+            nn.init.zeros_(last.weight)
 
 
 def assumptions(arguments: Mapping[str, Any]) -> list[str]:

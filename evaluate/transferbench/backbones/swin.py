@@ -4,17 +4,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any
 
 import pydantic
-import torch
 from pydantic import Field
-from timm.models.swin_transformer import SwinTransformer
-from torch import Tensor, nn
 
-from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._patches import require_whole
+from transferbench.backbones import Backbone, Shapes, Tensors
+from transferbench.backbones._layer_shapes import affine, conv, linear
 from transferbench.settings import Settings
 
 STAGES = 8
@@ -47,54 +43,38 @@ class Arguments(Settings):
         return self
 
 
-class Swin(SwinTransformer, Backbone):
-    """A timm SwinTransformer whose features are the mean of its last map after the last norm."""
-
-    def __init__(self, arguments: Arguments) -> None:
-        super().__init__(
-            img_size=arguments.image_size,
-            patch_size=arguments.patch_size,
-            num_classes=0,
-            embed_dim=arguments.dim,
-            depths=arguments.depths,
-            num_heads=arguments.heads,
-            window_size=arguments.window,
-            mlp_ratio=arguments.mlp_ratio,
-            qkv_bias=arguments.qkv_bias,
-            drop_path_rate=0.0,
-            strict_img_size=False,
-            norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),  # pyright: ignore[reportArgumentType]
-            weight_init="skip" if torch.get_default_device().type == "meta" else "",
-        )
-        self.width, self.patch_side = int(self.num_features), arguments.patch_size
-
-    def stages(self, images: Tensor) -> dict[str, Tensor]:
-        """Each stage's map, `layer1` to `layer4`, `b c h w`; the last one is normed."""
-        maps = self._maps(images, True)
-        return {f"layer{number}": each.permute(0, 3, 1, 2) for number, each in enumerate(maps, 1)}
-
-    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
-        """Patches of the last stages, each `b n d` with its own n and d; the norm is for those of the last stage."""
-        return [each.flatten(1, 2) for each in self._maps(images, normed)[-layers:]]
-
-    def _maps(self, images: Tensor, normed: bool) -> list[Tensor]:
-        """Each stage's map, `b h w c`, the last one through the norm or before it."""
-        require_whole(images, self.patch_side)
-        x, maps = self.patch_embed(images), list[Tensor]()
-        for layer in self.layers:
-            x = layer(x)
-            maps.append(x)
-        return [*maps[:-1], self.norm(x)] if normed else maps
-
-    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The mean of the last map, `b d`."""
-        require_whole(images, self.patch_side)
-        return self.forward_features(images).mean((1, 2))
-
-
-def build(arguments: Arguments) -> Swin:
+def build(arguments: Arguments) -> Backbone:
     """The network, with timm's initialization."""
+    from transferbench.backbones._swin_network import Swin
+
     return Swin(arguments)
+
+
+def tensors(arguments: Arguments) -> Tensors:
+    """What `build` would hold; beside its weights an index of each window's pairs of patches, in every block."""
+    dim, side, beside = arguments.dim, arguments.image_size // arguments.patch_size, 0
+    if not arguments.depths or len(arguments.heads) < len(arguments.depths):
+        raise ValueError(f"{len(arguments.depths)} stages with {len(arguments.heads)} numbers of heads")
+    shapes = conv("patch_embed.proj", 3, dim, arguments.patch_size) | affine("patch_embed.norm", dim)
+    for stage, depth in enumerate(arguments.depths):
+        place, heads = f"layers.{stage}", arguments.heads[stage]
+        if stage:
+            shapes |= affine(f"{place}.downsample.norm", 4 * dim)
+            shapes |= linear(f"{place}.downsample.reduction", 4 * dim, 2 * dim, has_bias=False)
+            dim, side = 2 * dim, (side + 1) // 2
+        if depth and heads > dim:
+            raise ValueError(f"{heads} heads share {dim} channels")
+        window, inner = min(side, arguments.window), dim // heads * heads
+        for block in (f"{place}.blocks.{number}" for number in range(depth)):
+            shapes |= affine(f"{block}.norm1", dim)
+            shapes[f"{block}.attn.relative_position_bias_table"] = ((2 * window - 1) ** 2, heads)
+            shapes |= linear(f"{block}.attn.qkv", dim, 3 * inner, arguments.qkv_bias)
+            shapes |= linear(f"{block}.attn.proj", inner, dim)
+            shapes |= affine(f"{block}.norm2", dim)
+            shapes |= linear(f"{block}.mlp.fc1", dim, int(dim * arguments.mlp_ratio))
+            shapes |= linear(f"{block}.mlp.fc2", int(dim * arguments.mlp_ratio), dim)
+        beside += depth * window**4
+    return Tensors(shapes | affine("norm", dim), dim, beside)
 
 
 FIRST_NORM = re.compile(r"patch_embed\.norm\.\w+|layers\.0\.blocks\.\d+\.norm\d\.\w+")

@@ -1,19 +1,28 @@
-"""Every architecture of timm, built by timm itself, in timm's names."""
+"""Every architecture of timm, built by timm itself, in timm's names.
 
-import re
+It is imported by what asks it: that takes longer than importing torch.
+"""
+
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import timm
 import torch
 from pydantic import Field, field_validator
-from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes, _intermediates
-from transferbench.backbones._library import LibraryBackbone, Undrawn, described, require_plain, width
+from transferbench.backbones._library import (
+    ELSEWHERE,
+    LibraryBackbone,
+    Undrawn,
+    described,
+    in_time,
+    require_bearable,
+    require_plain,
+    width,
+)
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
@@ -23,11 +32,10 @@ FORBIDDEN = frozenset(
     {
         *("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"),
         *("scriptable", "exportable", "no_jit"),
+        *ELSEWHERE,
     }
 )
 """What fetches or reads weights, or makes something else of the network."""
-DEPTHS = re.compile(r"depth|layers|blocks|stages|repeats")
-MOST_LAYERS, LARGEST = 512, 1 << 20
 POOLS = {"token": "token", "mean": "avg"}
 
 
@@ -48,29 +56,15 @@ class Arguments(Settings):
     @classmethod
     def _is_known(cls, name: str) -> str:
         if name not in _names():
-            raise ValueError(f"timm {timm.__version__} has no architecture '{name}'.{nearest(name, sorted(_names()))}")
+            raise ValueError(f"timm {version()} has no architecture '{name}'.{nearest(name, sorted(_names()))}")
         return name
 
     @field_validator("arguments")
     @classmethod
     def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         require_plain(arguments, FORBIDDEN)
-        _require_sizes(arguments)
+        require_bearable(arguments)
         return {name: value for name, value in arguments.items() if name not in {"num_classes", "global_pool"}}
-
-
-def _require_sizes(arguments: Mapping[str, Any]) -> None:
-    """Refuse, with a ValueError, sizes that no network has: building them takes all of time or memory."""
-    waiting = list(arguments.items())
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [(str(key), each) for key, each in value.items()]
-        elif isinstance(value, list | tuple):
-            waiting += [(name, each) for each in value]
-        most = MOST_LAYERS if DEPTHS.search(name) else LARGEST
-        if isinstance(value, int | float) and not abs(value) <= most:
-            raise ValueError(f"'{name}' is {value}, which no network has: at most {most}")
 
 
 class TimmBackbone(LibraryBackbone):
@@ -110,11 +104,13 @@ def network(arguments: Arguments) -> nn.Module:
     Raises:
         ValueError: when timm does not build it from these arguments.
     """
+    import timm
+
     given = _tupled(arguments.arguments)
     if arguments.pooling != "library":
         given["global_pool"] = POOLS[arguments.pooling]
     try:
-        with Undrawn():
+        with Undrawn(), in_time():
             return timm.create_model(arguments.name, pretrained=False, num_classes=0, **given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"timm does not build {arguments.name}: {error}") from None
@@ -193,6 +189,8 @@ def own_arguments(arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 def untold(built: nn.Module) -> tuple[str, ...]:
     """What the tensors of a network of timm's do not tell our own ViT, as `NAME=VALUE`."""
+    from timm.models import VisionTransformer
+
     if not isinstance(built, VisionTransformer):
         return ()
     vit: Any = built
@@ -207,17 +205,23 @@ def side(arguments: Mapping[str, Any]) -> int:
     told = dict(arguments.get("arguments") or {}).get("img_size")
     if told is not None:
         return int(told[-1] if isinstance(told, list | tuple) else told)
+    import timm
+
     config = timm.get_pretrained_cfg(str(arguments["name"]))
     return int(config.input_size[-1]) if config else 224
 
 
 def version() -> str:
     """timm's version."""
+    import timm
+
     return timm.__version__
 
 
 def names() -> list[str]:
     """Every architecture."""
+    import timm
+
     return list(timm.list_models())
 
 

@@ -1,23 +1,34 @@
-"""Every classification network of torchvision, built by torchvision itself, in its names."""
+"""Every classification network of torchvision, built by torchvision itself, in its names.
+
+It is imported by what asks it: that takes longer than importing torch.
+"""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import torch
-import torchvision
 from pydantic import Field, field_validator
 from torch import nn
 
 from transferbench.backbones import Backbone, Shapes
-from transferbench.backbones._library import LibraryBackbone, Undrawn, described, require_plain, width
+from transferbench.backbones._library import (
+    ELSEWHERE,
+    LibraryBackbone,
+    Undrawn,
+    described,
+    in_time,
+    require_bearable,
+    require_plain,
+    width,
+)
 from transferbench.errors import nearest
 from transferbench.settings import Settings
 
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 
 HEADS = ("fc", "heads", "head", "classifier")
-FORBIDDEN = frozenset({"weights", "weights_backbone", "progress", "num_classes", "pretrained"})
+FORBIDDEN = frozenset({"weights", "weights_backbone", "progress", "num_classes", "pretrained", *ELSEWHERE})
 """What fetches weights, or belongs to the classifier."""
 UNTOLD = frozenset({"googlenet", "inception_v3"})
 """Networks whose published weights normalize images anew inside (`transform_input`), which no file tells."""
@@ -43,6 +54,7 @@ class Arguments(Settings):
     @classmethod
     def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         require_plain(arguments, FORBIDDEN)
+        require_bearable(arguments)
         return {"image_size" if name == "img_size" else name: value for name, value in arguments.items()}
 
 
@@ -54,7 +66,7 @@ def network(arguments: Arguments) -> nn.Module:
     """
     given = UNUSED if arguments.name in UNTOLD else {}
     try:
-        with Undrawn():
+        with Undrawn(), in_time():
             built = _made(arguments.name, {**given, **arguments.arguments})
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"torchvision does not build {arguments.name}: {error}") from None
@@ -64,6 +76,8 @@ def network(arguments: Arguments) -> nn.Module:
 
 def _made(name: str, given: Mapping[str, Any]) -> nn.Module:
     """As torchvision builds it; RegNets reckon their sizes with tensors, which the meta device cannot."""
+    import torchvision
+
     try:
         return torchvision.models.get_model(name, weights=None, **given)
     except NotImplementedError:
@@ -120,12 +134,16 @@ def side(arguments: Mapping[str, Any]) -> int:
     told = dict(arguments.get("arguments") or {}).get("image_size")
     if told is not None:
         return int(told)
+    import torchvision
+
     weights: Any = torchvision.models.get_model_weights(str(arguments["name"]))
     return int(weights.DEFAULT.transforms().crop_size[0]) if len(weights) else 224
 
 
 def version() -> str:
     """torchvision's version."""
+    import torchvision
+
     return torchvision.__version__.partition("+")[0]
 
 
@@ -136,4 +154,6 @@ def names() -> list[str]:
 
 @cache
 def _every() -> frozenset[str]:
+    import torchvision
+
     return frozenset(torchvision.models.list_models(module=torchvision.models))

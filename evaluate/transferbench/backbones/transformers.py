@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from transferbench.backbones import Backbone, Shapes
 from transferbench.backbones import _transformers_configs as configs
-from transferbench.backbones._library import LibraryBackbone, described, require_vectors, width
+from transferbench.backbones._library import LibraryBackbone, described, in_time, require_vectors, width
 from transferbench.backbones._transformers_configs import is_installed, names, version
 from transferbench.backbones._transformers_names import FileNames, file_names
 from transferbench.errors import nearest
@@ -22,6 +22,8 @@ from transferbench.settings import Settings
 
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 
+BELOW = ((r"(?:layer_?)?norm\.\w+", "norm of the classifier"),)
+"""Tensors beside a network in the library's `ForImageClassification`."""
 PREFIX = re.compile(
     r"(?:.*\.)?(?:cls_token|class_token|class_embedding|distillation_token|register_tokens|reg_token)s?"
 )
@@ -34,7 +36,7 @@ POOLINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "mean": (
         *("ijepa", "pvt_v2", "segformer", "swiftformer", "glpn", "poolformer", "vitdet", "dinat", "cvt"),
-        *("maskformer-swin", "efficientformer"),
+        *("maskformer-swin", "efficientformer", "textnet"),
     ),
 }
 """What is evaluated of each model type; of all others `pooler_output`, which the library's own classifiers read.
@@ -42,8 +44,8 @@ POOLINGS: Mapping[str, tuple[str, ...]] = {
 Class token after the last norm: DINO, DINOv2, DINOv3 (their k-NN and linear protocols), MAE's linear probe
 (`main_linprobe.py`, whose default is `cls_token`), MSN; ViT and DeiT by their classifiers, which read no pooler. Mean:
 I-JEPA (no class token), and those whose own classifier of the library averages the last map (PVTv2, SegFormer,
-SwiftFormer, PoolFormer). `pooler_output` is the mean of patches for BEiT and data2vec, the class token after the last
-norm for CLIP, the attention pool for SigLIP, the mean over space for ConvNeXt, ResNet, RegNet, Swin.
+SwiftFormer, PoolFormer, TextNet). `pooler_output` is the mean of patches for BEiT and data2vec, the class token after
+the last norm for CLIP, the attention pool for SigLIP, the mean over space for ConvNeXt, ResNet, RegNet, Swin.
 """
 
 
@@ -145,9 +147,10 @@ def network(arguments: Arguments) -> nn.Module:
     if "add_pooling_layer" in inspect.signature(model.__init__).parameters:
         given["add_pooling_layer"] = _pooling(arguments) == "pooler"
     try:
-        if type(config) in library.MODEL_MAPPING:
-            return library.AutoModel.from_config(config, dtype=torch.float32, **given)
-        return model._from_config(config, dtype=torch.float32, **given)
+        with in_time():
+            if type(config) in library.MODEL_MAPPING:
+                return library.AutoModel.from_config(config, dtype=torch.float32, **given)
+            return model._from_config(config, dtype=torch.float32, **given)
     except Exception as error:  # whatever a configuration leads to in one of hundreds of networks
         raise ValueError(f"transformers does not build {arguments.name}: {configs.one_line(error)}") from None
 
@@ -207,13 +210,21 @@ def from_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | Non
         return {}
     given = configs.plain(config)
     if "vision_config" in (getattr(known[kind], "sub_configs", None) or {}):
-        part = configs.built(kind, {"vision_config": given.get("vision_config") or {}}).vision_config
+        part = _part(kind, given)
         kind, given = part.model_type, configs.plain(part.to_dict())
     if kind not in names() or not configs.takes_images(kind):
         return {}
     usual = configs.defaults(kind)
     whole = configs.plain(configs.built(kind, given).to_dict())
     return {"name": kind, "config": {name: value for name, value in whole.items() if name in usual}}
+
+
+def _part(kind: str, given: Mapping[str, Any]) -> Any:
+    """The configuration of the part for images; of a model whose parts must agree, as the whole gives it."""
+    try:
+        return configs.built(kind, {"vision_config": given.get("vision_config") or {}}).vision_config
+    except ValueError:
+        return configs.built(kind, given).vision_config
 
 
 def needed_for(config: Mapping[str, Any]) -> str | None:
@@ -239,7 +250,7 @@ def _width(arguments: str) -> int:
     full = Arguments.model_validate_json(arguments)
     with torch.device("meta"):
         backbone = TransformersBackbone(network(full), full.name, _pooling(full))
-    return width(backbone, backbone.side, _hidden(cast(Any, backbone.network).config))
+    return width(backbone.to("meta"), backbone.side, _hidden(cast(Any, backbone.network).config))
 
 
 @cache
@@ -267,8 +278,8 @@ def _first(value: Any) -> int:
 
 
 def _hidden(config: Any) -> int | None:
-    size = getattr(config, "hidden_size", None)
-    return size if isinstance(size, int) else None
+    sizes = getattr(config, "hidden_sizes", None) or [getattr(config, "hidden_size", None)]
+    return sizes[-1] if isinstance(sizes, list | tuple) and isinstance(sizes[-1], int) else None
 
 
 def _patches(images: Tensor, size: int) -> tuple[Tensor, int, int]:

@@ -1,24 +1,18 @@
 """Vision transformers through timm, in timm's names."""
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pydantic
-import torch
 from pydantic import Field
-from timm.layers.mlp import Mlp, SwiGLUPacked
-from timm.layers.patch_embed import PatchEmbed
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
 
-from transferbench.backbones import Backbone
-from transferbench.backbones._patches import require_whole
-from transferbench.backbones._vit_parts import ConvStem, Resampling, resampled
+from transferbench.backbones import COUNTER, Backbone, Tensors
+from transferbench.backbones._layer_shapes import affine, conv, linear
+from transferbench.backbones._vit_parts import Resampling
 from transferbench.backbones._vit_shapes import AMBIGUOUS, DEEPEST, propose, usual_heads
 from transferbench.settings import Settings
 
-__all__ = ["Arguments", "ViT", "assumptions", "build", "describe", "propose"]
+__all__ = ["Arguments", "assumptions", "build", "describe", "propose", "tensors"]
 
 
 class Arguments(Settings):
@@ -57,80 +51,54 @@ class Arguments(Settings):
         return self
 
 
-class ViT(VisionTransformer, Backbone):
-    """A timm VisionTransformer whose features are the class token or a mean of tokens, normed before or after."""
-
-    def __init__(self, arguments: Arguments) -> None:
-        swiglu = arguments.mlp == "swiglu"
-        super().__init__(
-            img_size=arguments.image_size,
-            patch_size=arguments.patch_size,
-            num_classes=0,
-            global_pool="token" if arguments.class_token else "avg",
-            embed_dim=arguments.dim,
-            depth=arguments.depth,
-            num_heads=arguments.heads,
-            mlp_ratio=arguments.mlp_ratio,
-            qkv_bias=arguments.qkv_bias,
-            init_values=1.0 if arguments.layer_scale else None,
-            class_token=arguments.class_token,
-            reg_tokens=arguments.registers,
-            no_embed_class=not arguments.position_for_prefix,
-            norm_layer=partial(nn.LayerNorm, eps=arguments.norm_eps),
-            mlp_layer=cast(type[nn.Module], SwiGLUPacked if swiglu else Mlp),
-            act_layer=nn.SiLU if swiglu else nn.GELU,
-            embed_layer=ConvStem if arguments.conv_stem else PatchEmbed,
-            dynamic_img_size=True,
-            fc_norm=arguments.norm_pooled,
-            weight_init="skip" if torch.get_default_device().type == "meta" else "",
-        )
-        self.pooling = arguments.pooling if arguments.class_token or arguments.pooling != "token" else "mean"
-        self.resampling: Resampling = arguments.resampling
-        self.width = arguments.dim
-
-    def _pos_embed(self, x: Tensor) -> Tensor:
-        """Tokens, `b n c`, of patches, `b h w c`, with positions resampled as the source of the weights does."""
-        grid, new = self.patch_embed.grid_size, (x.shape[1], x.shape[2])
-        if self.resampling == "antialias" or grid == new:
-            return super()._pos_embed(x)
-        prefix = 0 if self.no_embed_class else self.num_prefix_tokens
-        positions = cast(Tensor, self.pos_embed)
-        patches = resampled(positions[:, prefix:], grid, new, self.resampling)
-        zeros = positions.new_zeros(1, self.num_prefix_tokens - prefix, positions.shape[2])
-        tokens = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
-        return torch.cat([*tokens, x.flatten(1, 2)], 1) + torch.cat([positions[:, :prefix], zeros, patches], 1)
-
-    def stages(self, images: Tensor) -> dict[str, Tensor]:
-        """The last block's patches as one map, `last`, `b c h w`."""
-        require_whole(images, self.patch_embed.patch_size[0])
-        patches = self.forward_features(images)[:, self.num_prefix_tokens :]
-        rows = images.shape[-2] // self.patch_embed.patch_size[0]
-        return {"last": patches.transpose(1, 2).unflatten(2, (rows, -1))}
-
-    def tokens(self, images: Tensor, layers: int, normed: bool) -> list[Tensor]:
-        """Tokens of the last blocks, each `b n d`; a norm after the pooling has no part in them."""
-        x = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images))))
-        found: list[Tensor] = []
-        for number, block in enumerate(self.blocks):
-            x = block(x)
-            if number >= len(self.blocks) - layers:
-                found.append(self.norm(x) if normed else x)
-        return found
-
-    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Class token or mean token, `b d`."""
-        require_whole(images, self.patch_embed.patch_size[0])
-        tokens = self.forward_features(images)
-        if self.pooling == "token":
-            pooled = tokens[:, 0]
-        else:
-            pooled = tokens[:, self.num_prefix_tokens if self.pooling == "mean" else 0 :].mean(1)
-        return self.fc_norm(pooled)
-
-
-def build(arguments: Arguments) -> ViT:
+def build(arguments: Arguments) -> Backbone:
     """The network, with timm's initialization."""
+    from transferbench.backbones._vit_network import ViT
+
     return ViT(arguments)
+
+
+def tensors(arguments: Arguments) -> Tensors:
+    """What `build` would hold."""
+    dim, hidden, swiglu = arguments.dim, int(arguments.dim * arguments.mlp_ratio), arguments.mlp == "swiglu"
+    if dim % arguments.heads:
+        raise ValueError(f"dim={dim} should be divisible by heads={arguments.heads}")
+    if swiglu and hidden % 2:
+        raise ValueError(f"swiglu halves the {hidden} hidden channels")
+    prefix = int(arguments.class_token) + arguments.registers
+    patches = (arguments.image_size // arguments.patch_size) ** 2
+    shapes: dict[str, tuple[int, ...]] = {}
+    if arguments.class_token:
+        shapes["cls_token"] = (1, 1, dim)
+    if arguments.registers:
+        shapes["reg_token"] = (1, arguments.registers, dim)
+    shapes["pos_embed"] = (1, patches + (prefix if arguments.position_for_prefix else 0), dim)
+    shapes |= _conv_stem(arguments) if arguments.conv_stem else conv("patch_embed.proj", 3, dim, arguments.patch_size)
+    for block in (f"blocks.{number}" for number in range(arguments.depth)):
+        scale = {f"{block}.ls1.gamma": (dim,)} if arguments.layer_scale else {}
+        shapes |= affine(f"{block}.norm1", dim)
+        shapes |= linear(f"{block}.attn.qkv", dim, 3 * dim, arguments.qkv_bias)
+        shapes |= linear(f"{block}.attn.proj", dim, dim) | scale
+        shapes |= affine(f"{block}.norm2", dim)
+        shapes |= linear(f"{block}.mlp.fc1", dim, hidden)
+        shapes |= linear(f"{block}.mlp.fc2", hidden // 2 if swiglu else hidden, dim)
+        shapes |= {f"{block}.ls2.gamma": (dim,)} if arguments.layer_scale else {}
+    return Tensors(shapes | affine("fc_norm" if arguments.norm_pooled else "norm", dim), dim)
+
+
+def _conv_stem(arguments: Arguments) -> dict[str, tuple[int, ...]]:
+    """The tensors of `_vit_parts.ConvStem`."""
+    channels, shapes = 3, dict[str, tuple[int, ...]]()
+    steps = arguments.patch_size.bit_length() - 1
+    for step in range(steps):
+        out = arguments.dim // 8 * 2**step
+        if not out:
+            raise ValueError(f"dim={arguments.dim} leaves the stem's convolutions without channels")
+        place = f"patch_embed.proj.{3 * step + 1}"
+        shapes |= {f"patch_embed.proj.{3 * step}.weight": (out, channels, 3, 3)} | affine(place, out)
+        shapes |= {f"{place}.running_mean": (out,), f"{place}.running_var": (out,), f"{place}.{COUNTER}": ()}
+        channels = out
+    return shapes | conv(f"patch_embed.proj.{3 * steps}", channels, arguments.dim, 1)
 
 
 def assumptions(arguments: Mapping[str, Any]) -> list[str]:

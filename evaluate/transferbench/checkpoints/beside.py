@@ -18,6 +18,7 @@ WEIGHTS = (
 )
 """Of a folder, the best first."""
 DESCRIPTIONS = ("config.json", "open_clip_config.json")
+"""Many folders hold a network's files of two libraries, those of open_clip under names that begin so."""
 LIBRARIES = ("timm", "transformers", "open_clip")
 """Families that read a description (`from_config`), in the order they are asked."""
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -78,7 +79,8 @@ def described(path: Path) -> Description:
         UserError: for a description that is not as its library writes it.
     """
     needs = ""
-    for name in DESCRIPTIONS:
+    names = reversed(DESCRIPTIONS) if path.name.startswith("open_clip") else DESCRIPTIONS
+    for name in names:
         place = path.with_name(name)
         config = read(place)
         if not config and _is_there(place):
@@ -145,8 +147,22 @@ def of_timm(images: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind, *both)
 
 
+def left_of_timm(images: Mapping[str, Any]) -> tuple[str, ...]:
+    """What timm's `pretrained_cfg` says of images that is done otherwise here, in words."""
+    sides, filled, mode = images["input_size"][-2:], images["interpolation"], images.get("crop_mode")
+    left = (
+        [] if filled in {"bilinear", "bicubic"} else [f"timm resizes with the filter '{filled}', here it is bilinear"]
+    )
+    if sides[0] != sides[1]:
+        left.append(f"timm cuts images of {sides[0]} x {sides[1]} pixels, here {sides[1]} x {sides[1]}")
+    if mode not in {None, "center", "squash"}:
+        left.append(f"timm's crop_mode '{mode}' keeps the whole of an image, here the center is cut out")
+    return tuple(left)
+
+
 def _by_timm(config: Mapping[str, Any], folder: Path) -> Images:
-    return of_timm(config["pretrained_cfg"]), (f"{IN_ALL} config.json",)
+    images = config["pretrained_cfg"]
+    return of_timm(images), (f"{IN_ALL} config.json", *left_of_timm(images))
 
 
 def _by_transformers(config: Mapping[str, Any], folder: Path) -> Images:
@@ -177,6 +193,8 @@ def _by_open_clip(config: Mapping[str, Any], folder: Path) -> Images:
     kind = [f"interpolation={filled}"] if filled in {"bilinear", "bicubic"} else []
     both = ["resize=square"] if mode == "squash" else []
     left = [f"open_clip resizes by '{mode}', here the shorter side is resized"] if mode == "longest" else []
+    if not kind:
+        left.append(f"open_clip resizes with the filter '{filled}', here it is bilinear")
     given = (*(f"{name}={json.dumps(value)}" for name, value in values.items()), *kind, *both)
     return given, (f"{IN_ALL} open_clip_config.json", *left)
 

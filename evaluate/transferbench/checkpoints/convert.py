@@ -52,6 +52,7 @@ def convert(
     library: Target = TARGETS.load(target).TARGET
     _check_place(out, target, library, force)
     located, _, match = opened(file, *choice)
+    state.require_other(out / library.inside, located.path)
     architecture = match.card.architecture
     kind, misfits = library.kind(architecture), library.misfits(architecture)
     if misfits or kind is None:

@@ -67,7 +67,7 @@ def inspect(
         encoders=dict(zip(labels(there), [network.address for network in there], strict=True)),
         architecture=match.card.architecture,
         architecture_name=match.card.architecture.name,
-        width=backbones.build(match.card.architecture, device="meta").width,
+        width=backbones.width(match.card.architecture),
         parameters=match.report.parameters,
         preprocess=match.card.preprocess,
         digest=match.digest,

@@ -104,11 +104,13 @@ def _namings(architecture: Architecture) -> list[Naming]:
     """How files may spell such a network: by the library's own table where it has one, else in every known scheme."""
     family = backbones.FAMILIES.registered(architecture.family)
     spelled = getattr(family, "spelled", None)
+    below = getattr(family, "BELOW", ())
     if spelled is None:
-        return [AS_IT_IS, *schemes()]
+        return [replace(AS_IT_IS, below=below), *schemes()]
     own = spelled(architecture.arguments)
     named = f"names of {architecture.family}'s files"
-    return [Naming(named, (), (), own.renamed, INDICES, own.members), AS_IT_IS]
+    spelling = Naming(named, (), adapt=own.renamed, unused=INDICES, members=own.members, beside=below, below=below)
+    return [spelling, AS_IT_IS]
 
 
 def _of(
@@ -190,10 +192,16 @@ def _spelled(prefix: str, local: list[str]) -> Iterator[Naming]:
 def _told(state: StateDict, prefix: str, label: str, naming: Naming) -> Network | None:
     """The network in a source's spelling; of several architectures that it may be, the nearest."""
     network = Network(label, state, prefix, naming, 0)
-    network = replace(network, members=frozenset(network.weights()))
-    shapes = network.shapes()
     written = {name.removeprefix(prefix): tuple(state.tensors[name].shape) for name in state.below(prefix)}
-    nearest = sizes.nearest(naming.templates, shapes, naming.tells(written), naming.library)
+    own = naming.members(written) if naming.members else network.weights()
+    if not own:
+        return None
+    network = replace(network, members=frozenset(own))
+    shapes = network.shapes()
+    if naming.proposes:
+        nearest = sizes.ranked(naming.proposes(shapes), shapes, naming.library)
+    else:
+        nearest = sizes.nearest(naming, shapes, naming.tells(written))
     if not nearest or 2 * nearest[0][0] > len(shapes):
         return None
     groups: dict[str, tuple[Architecture, ...]] = {}

@@ -19,6 +19,8 @@ from transferbench.checkpoints.recognition import Match
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 
+OWN_CODE = "python"
+"""The family of networks that a person's own function builds."""
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
 
@@ -89,11 +91,21 @@ def _read_again(candidate: Candidate, located: Located, encoder: str | None, ove
 
 
 def random_control(architecture: Architecture, preprocess: Preprocess, seed: int) -> Candidate:
-    """The same network with initial weights drawn from `seed`: what an evaluation gives without any learning."""
+    """The same network with initial weights drawn from `seed`: what an evaluation gives without any learning.
+
+    Raises:
+        UserError: when a person's own code gives the same weights from another seed too.
+    """
     backbone = backbones.build(architecture, seed).eval()
     origin = Origin(method=CONTROL, seed=seed)
     card = Card(architecture=backbone.architecture, preprocess=preprocess, origin=origin)
-    return Candidate(CONTROL, backbone, card, digest(backbone.state_dict()), _report(CONTROL, backbone))
+    drawn = digest(backbone.state_dict())
+    if architecture.family == OWN_CODE and drawn == digest(backbones.build(architecture, seed + 1).state_dict()):
+        raise UserError(
+            f"{backbone.architecture.name} has the same weights from every seed, so it gives no random network to "
+            "compare with. Expected initial weights from torch's generator; --no-control judges without such a row."
+        )
+    return Candidate(CONTROL, backbone, card, drawn, _report(CONTROL, backbone))
 
 
 def unbuilt(control: Candidate, seed: int) -> Candidate:

@@ -11,7 +11,7 @@ from transferbench.settings import parse_override, read
 
 FORMAT = "format="
 ARCH = "arch="
-OWN = ("resnet", "vit", "swin")
+OWN = ("resnet", "vit", "swin", "capi")
 """Families of this package, whose arguments names and shapes tell."""
 LIBRARIES = ("timm", "torchvision", "transformers", "open_clip", "python")
 """The families whose networks are a library's, or a person's own."""

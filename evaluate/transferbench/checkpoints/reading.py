@@ -87,11 +87,21 @@ def _read_safetensors(path: Path) -> Contents:
 
 def _read_shards(path: Path) -> Contents:
     parts = [_read_safetensors(shard).tree for shard in containers.shards(path)]
-    tensors = {name: tensor for part in parts for name, tensor in part.items()}
+    tensors: dict[str, Tensor] = {}
+    for part in parts:
+        for name, tensor in part.items():
+            _add(tensors, name, tensor, path)
     absent = json.loads(path.read_text())["weight_map"].keys() ^ tensors.keys()
     if absent:
         raise UserError(f"{path} and its shards differ in {len(absent)} tensors: {', '.join(sorted(absent)[:8])}.")
     return Contents(path, "sharded safetensors", tensors)
+
+
+def _add(tensors: dict[str, Tensor], name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse, by a UserError, a name that is there: which of the two is meant is not to be guessed."""
+    if name in tensors:
+        raise UserError(f"{path} holds '{name}' twice, and readers differ in which of them they take.")
+    tensors[name] = tensor
 
 
 def _read_npz(path: Path, members: list[zipfile.ZipInfo]) -> Contents:
@@ -102,14 +112,17 @@ def _read_npz(path: Path, members: list[zipfile.ZipInfo]) -> Contents:
     if stated > most:
         raise UserError(f"{path}: its arrays are said to take {stated:,} bytes unpacked; expected at most {most:,}.")
     tensors: dict[str, Tensor] = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with zipfile.ZipFile(path) as archive:
         for each in members:
             name = each.filename.removesuffix(".npy")
-            array = arrays[name]
+            with archive.open(each) as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+                if file.read(1):  # to the end, where the checksum is held against what was read
+                    raise UserError(f"{path}: '{name}' holds more than the {list(array.shape)} values it states.")
             if array.dtype.kind not in "fiub":
                 raise UserError(f"{path}: '{name}' is an array of {array.dtype}; expected numbers.")
             plain = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
-            tensors[name.replace("/", ".")] = torch.from_numpy(plain)
+            _add(tensors, name.replace("/", "."), torch.from_numpy(plain), path)
     return Contents(path, "numpy zip", tensors)
 
 
@@ -143,7 +156,7 @@ def _attributes(path: Path, module: Any) -> dict[str, Tensor]:
             raise UserError(f"{path}: its modules are nested more than {DEEPEST} deep. Save the state dict alone.")
         for name, value in each.state.items():
             if isinstance(value, Tensor):
-                tensors[".".join((*names, str(name)))] = value
+                _add(tensors, ".".join((*names, str(name))), value, path)
             elif isinstance(value, Inert):
                 waiting.append(((*names, str(name)), value))
     if not tensors:

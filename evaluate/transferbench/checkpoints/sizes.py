@@ -11,6 +11,7 @@ from typing import Any
 from transferbench import backbones
 from transferbench.backbones import Architecture, Shapes
 from transferbench.checkpoints import shape_index
+from transferbench.checkpoints.naming import Naming
 from transferbench.errors import UserError
 
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
@@ -39,24 +40,51 @@ def deepened(shapes: Shapes) -> Iterator[dict[str, tuple[int, ...]]]:
             yield {**rest, **{f"blocks.{n}.{name}": shape for n in range(depth) for name, shape in first.items()}}
 
 
-def nearest(
-    templates: Sequence[str], shapes: Shapes, told: Mapping[str, Any] | None = None, library: str = "timm"
-) -> list[tuple[int, Architecture]]:
-    """The templates, in the size of these shapes, that come nearest to having them, each with its misfits.
+def nearest(naming: Naming, shapes: Shapes, told: Mapping[str, Any] | None = None) -> list[tuple[int, Architecture]]:
+    """The naming's templates, in the size of these shapes, that come nearest to having them, each with its misfits.
 
     Of several that fit equally well those that differ least from what the library calls so; all where that is equal.
     """
-    exact = {entry.name for entry in shape_index.index().fits(shapes)} & set(templates)
-    templates = [name for name in templates if name in exact] or templates
+    library = naming.library
+    exact = {entry.name for entry in shape_index.index().fits(shapes)} & set(naming.templates)
+    templates = [name for name in naming.templates if name in exact] or naming.templates
+    if not naming.is_sized:
+        given = dict(told or {})
+        return ranked(
+            [{"name": name, "arguments": given} for name in _likest(templates, shapes, library)], shapes, library
+        )
     alike = Counter({name: -len(_parts(_plain(name, library)) ^ _parts(shapes)) for name in templates})
     best = max(alike.values(), default=0)
-    sized = [resized(name, shapes, told, library) for name in templates if alike[name] == best]
-    ranked: list[tuple[tuple[int, int], Architecture]] = []
+    channels = naming.channels_of_a_head
+    sized = [resized(name, shapes, told, library, channels) for name in templates if alike[name] == best]
+    found: list[tuple[tuple[int, int], Architecture]] = []
     for each in filter(None, sized):
         with contextlib.suppress(UserError):
-            ranked.append(((len(backbones.misfits(each, shapes)), len(each.arguments["arguments"])), each))
-    fewest = min((rank for rank, _ in ranked), default=(0, 0))
-    return [(rank[0], each) for rank, each in ranked if rank == fewest]
+            found.append(((len(backbones.misfits(each, shapes)), len(each.arguments["arguments"])), each))
+    fewest = min((rank for rank, _ in found), default=(0, 0))
+    return [(rank[0], each) for rank, each in found if rank == fewest]
+
+
+def _likest(templates: Sequence[str], shapes: Shapes, library: str) -> Sequence[str]:
+    """Those that have most of these shapes in their first block; all where the library builds none with one block."""
+    try:
+        equal = {name: len(_plain(name, library).items() & shapes.items()) for name in templates}
+    except UserError:
+        return templates
+    return [name for name in templates if equal[name] == max(equal.values())]
+
+
+def ranked(
+    proposed: Sequence[Mapping[str, Any]], shapes: Shapes, library: str = "timm"
+) -> list[tuple[int, Architecture]]:
+    """Of the library's networks with the proposed arguments those that come nearest to these shapes, with misfits."""
+    found: list[tuple[int, Architecture]] = []
+    for arguments in proposed:
+        with contextlib.suppress(UserError):
+            each = backbones.complete(Architecture(family=library, arguments=dict(arguments)))
+            found.append((len(backbones.misfits(each, shapes)), each))
+    fewest = min((misfits for misfits, _ in found), default=0)
+    return [pair for pair in found if pair[0] == fewest]
 
 
 def _parts(shapes: Shapes) -> set[str]:
@@ -82,11 +110,11 @@ def _built(name: str, library: str) -> tuple[int, str]:
 
 
 def resized(
-    template: str, shapes: Shapes, told: Mapping[str, Any] | None = None, library: str = "timm"
+    template: str, shapes: Shapes, told: Mapping[str, Any] | None = None, library: str = "timm", channels: int = 64
 ) -> Architecture | None:
     """The template in the size that tensors of these canonical shapes have; None where they do not tell a size.
 
-    Heads are those of the template where the width is, else they have 64 channels each, as published ones do.
+    Heads are those of the template where the width is, else they have this many channels each, as published ones do.
     """
     try:
         usual, found = _sizes(_plain(template, library)), {**_sizes(shapes), **(told or {})}
@@ -99,7 +127,7 @@ def resized(
     if not width or not found["depth"] or found["depth"] > DEEPEST:
         return None
     if width != usual["embed_dim"]:
-        found.setdefault("num_heads", max(1, width // 64))
+        found.setdefault("num_heads", max(1, width // channels))
     changed = {name: value for name, value in found.items() if usual.get(name) != value}
     if "grid" in changed or ("patch_size" in changed and "grid" in found):
         changed["img_size"] = found["grid"] * found.get("patch_size", usual.get("patch_size", 16))
@@ -133,7 +161,6 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     table = next((s for n, s in shapes.items() if n.endswith("relative_position_bias_table")), ())
     if len(table) == 2 and math.isqrt(table[0] - 3) ** 2 == table[0] - 3:
         sizes["grid"] = (math.isqrt(table[0] - 3) + 1) // 2
-        sizes["num_heads"] = table[1]
     return sizes
 
 

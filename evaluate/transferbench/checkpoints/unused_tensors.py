@@ -37,8 +37,9 @@ WORDS = {
     "bag of words": r"bow\w*",
     "callbacks": r"callbacks",
     "pooler": r"pooler",
+    "prompt encoder": r"prompt_encoder|shared_image_embedding",
     "text tower": r"text\w*|language_model",
-    "temperature of the contrastive loss": r"logit_scale|logit_bias",
+    "temperature of the contrastive loss": r"logit_scale|logit_bias|temperature",
     "input normalization": r"data_preprocessor|pixel|normalize",
 }
 """The words names are made of, each with what it means."""
@@ -54,9 +55,11 @@ BESIDE = (
         r"(?:transformer\.resblocks|token_embedding|ln_final)\..+|positional_embedding|text_projection", "text tower"
     ),
     UnusedTensors(r"qformer\..+|query_tokens", "text tower"),
-    UnusedTensors(r"temperature", "temperature of the contrastive loss"),
+    UnusedTensors(r"densify_(?:norms|projs)\..+", "decoder"),
+    UnusedTensors(r"mask_tokens\.\d+", "mask token"),
+    UnusedTensors(r"imn_[ms]|norm_black", UNUSED),
 )
-"""Names at the top of a file: of CLIP's text tower, whose image tower lies below `visual.`, BLIP-2's and ALIGN's."""
+"""Names at the top of a file: of CLIP's text tower (the other lies below `visual.`), BLIP-2's, ALIGN's, SparK's."""
 PLAIN = re.compile(r"(?:.*\.)?(?:fc|heads?|linear|heads\.head)\.(?:weight|bias)|1\.(?:weight|bias)")
 """One linear layer by itself, which may be a classifier; more layers are a projector."""
 _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, words in WORDS.items()]
@@ -65,10 +68,14 @@ _MEANINGS = [(reason, re.compile(rf"{_WHOSE}(?:{words}){_WHICH}")) for reason, w
 @lru_cache(1 << 16)
 def within(naming: Naming, local: str) -> str | None:
     """Why a tensor below a network's prefix is no part of it; None if it may be."""
+    if local in naming.own:
+        return None
     if any(re.fullmatch(pattern, local) for pattern in naming.unused):
         return UNUSED
     if any(re.fullmatch(pattern, local) for pattern in naming.recomputed):
         return RECOMPUTED
+    if said := next((reason for pattern, reason in naming.below if re.fullmatch(pattern, local)), None):
+        return said
     return exact(local) if naming.knows(local) else inside(local)
 
 

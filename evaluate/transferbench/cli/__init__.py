@@ -10,8 +10,8 @@ from typer.core import TyperGroup
 
 from transferbench.cli import comparing, ending, evaluating, extracting, files, printing, showing, tabulating
 from transferbench.errors import UserError, unknown
-from transferbench.listing import TASKS
 from transferbench.plugins import allow, is_outside
+from transferbench.registries import TASKS
 
 ABOUT = """
 Evaluate self-supervised checkpoints under published protocols.

@@ -9,6 +9,7 @@ import typer
 from transferbench import stopping
 from transferbench.cli import printing
 from transferbench.cli.files import RANGE, SOURCE
+from transferbench.errors import UserError
 
 if TYPE_CHECKING:
     from transferbench.records import Record
@@ -74,9 +75,10 @@ def evaluate_all(
     ] = None,
 ) -> None:
     """Run every task of a suite on checkpoints. Finished work is not repeated."""
+    _require_known(suite, data or [])
     from transferbench import api, runtime
 
-    if slurm:
+    if slurm is not None:
         _queue(checkpoints, out, slurm)
         return
     request = api.EvaluationRequest(
@@ -84,8 +86,8 @@ def evaluate_all(
         data=data or [],
         suite=suite,
         task=task,
-        only=_named(only),
-        skip=_named(skip),
+        only=_named(only, "--only"),
+        skip=_named(skip, "--skip"),
         overrides=set_ or [],
         seeds=range(seeds),
         limit=limit,
@@ -120,9 +122,32 @@ def evaluate_all(
     printing.conclude(done, out, execution.runtime.is_main)
 
 
-def _named(names: str | None) -> list[str]:
-    """Names written with commas between them."""
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+def _require_known(suite: str | None, data: list[str]) -> None:
+    """Refuse names that nothing has before torch is imported: a suite's, or those of all data sets.
+
+    One data set of several that is not known is told in the records of its jobs.
+    """
+    from transferbench import suite as suites
+    from transferbench.data import require_known
+
+    if suite is not None:
+        suites.load(suite)
+    refused: list[str] = []
+    for name in data:
+        try:
+            require_known(name)
+        except UserError as error:
+            refused.append(str(error))
+    if data and len(refused) == len(data):
+        raise UserError("\n".join(refused))
+
+
+def _named(names: str | None, option: str) -> list[str]:
+    """Names written with commas between them; an option that names nothing is refused: it would mean all."""
+    named = [name.strip() for name in (names or "").split(",") if name.strip()]
+    if names is not None and not named:
+        raise UserError(f"{option} names no job: found '{names}'. Expected names with commas between them: knn,linear.")
+    return named
 
 
 def _queue(checkpoints: list[str], out: Path, request: str) -> None:

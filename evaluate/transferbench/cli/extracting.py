@@ -66,6 +66,7 @@ def features(
     try:
         here = runtime.start(device)
         work = extracted.prepare(asked, data_root or runtime.data_root())
+        state.require_other(out, work.candidate.path)
         for text in [tables.loaded(work.candidate), *work.notes] if here.is_main else ():
             printing.say(text, flush=True)
         with printing.progress_bar(here.is_main) as progress:

@@ -1,9 +1,12 @@
 """What is printed while checkpoints are evaluated, and afterwards."""
 
+import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 In = Annotated[list[Path] | None, typer.Option("--in", help="Same as the argument without --in; can be repeated.")]
 """A folder of records, or an archive, named by an option as `compare` does."""
+QUIET = 30.0
+"""Seconds after which a run off a terminal says where it is."""
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
@@ -58,13 +63,50 @@ def watched(work: "Evaluation", is_main: bool, results: "list[Record]") -> None:
         say(text, flush=True)
     started = records.now()
     names = [printable(f"{candidate.name} {job.data} {job.id}") for candidate, jobs in work.assignments for job in jobs]
-    with progress_bar(is_main) as progress:
+    part = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal part
+        part = done / total
+        progress.update(bar, completed=len(results) + part)
+
+    def where() -> str:
+        now = len(results)
+        return f"{names[now]}: job {now + 1} of {len(names)}, {100 * part:.0f} % of it" if now < len(names) else ""
+
+    with progress_bar(is_main) as progress, told(where, is_main):
         bar = progress.add_task(names[0], total=len(names))
-        for record in work.run(lambda done, total: progress.update(bar, completed=len(results) + done / total)):
+        for record in work.run(report):
+            part = 0.0
             results.append(record)
             if is_main:
                 say(tables.line(record, is_old=record.written < started), flush=True)
             progress.update(bar, completed=len(results), description=[*names, ""][len(results)])
+
+
+@contextmanager
+def told(where: Callable[[], str], is_main: bool = True, every: float = QUIET) -> Iterator[None]:
+    """Say where the work inside the block is, again and again, where no terminal draws a bar.
+
+    A thread does: some work takes minutes between two reports. It writes past Python's buffer, whose lock a process
+    forked in that moment would never get.
+    """
+    ended, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(every):
+            if text := where():
+                line = printable(f"{text}, after {time.monotonic() - began:.0f} s\n")
+                with suppress(OSError):
+                    os.write(sys.stdout.fileno(), line.encode(errors="backslashreplace"))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    if is_main and not sys.stdout.isatty():
+        teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def progress_bar(is_main: bool = True) -> "Progress":

@@ -10,6 +10,7 @@ from transferbench.data.labeled_images import Carries, DatasetInfo, LabeledImage
 from transferbench.data.labels import checked
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError, elsewhere, require_of_hub, unknown
+from transferbench.registries import SOURCES
 
 __all__ = [
     "HUB",
@@ -28,11 +29,11 @@ __all__ = [
     "download",
     "looked_at",
     "open_split",
+    "require_known",
 ]
 
 HUB = "hf:"
 
-SOURCES = plugins.Registry("transferbench.data.sources", "data set", ("open_split",))
 STORED = ("folder", "huggingface", "parquet", "webdataset")
 """The sources for any data set in a known layout, named by its path."""
 
@@ -114,13 +115,29 @@ def looked_at(images: LabeledImages) -> LabeledImages:
     return images
 
 
+def require_known(data: str) -> None:
+    """Refuse, by a UserError, what is neither a path nor the name of a data set; nothing is opened or imported."""
+    if plugins.is_outside(data):
+        return
+    if hint := elsewhere(data):
+        raise UserError(hint)
+    path = Path(data).expanduser()
+    if data.startswith(HUB) or "/" in data or path.suffix == ".zip" or data.replace("-", "_") in SOURCES.names():
+        return
+    if path.exists():
+        raise UserError(f"'{data}' is no data set's name but lies here. Name it by its path: --data ./{data}")
+    raise UserError(
+        f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
+        f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
+    )
+
+
 def _opened(data: str, split: str, root: Path) -> LabeledImages:
     """The split as its source gives it."""
+    require_known(data)
     path = Path(data).expanduser()
     if plugins.is_outside(data):
         return SOURCES.load(data).open_split(root / (path.stem if path.suffix == ".py" else data), split)
-    if hint := elsewhere(data):
-        raise UserError(hint)
     if data.startswith(HUB):
         require_of_hub(data, "hf")
         return SOURCES.load("huggingface").open_split(Path(data.removeprefix(HUB)), split)
@@ -133,13 +150,6 @@ def _opened(data: str, split: str, root: Path) -> LabeledImages:
         kind = next((kind for kind, suffix in kinds.items() if files_by_split(path, suffix)), None)
         kind = kind or layout(path) or "folder"
         return SOURCES.load(kind).open_split(path, split)
-    if data.replace("-", "_") not in SOURCES.names():
-        if path.exists():
-            raise UserError(f"'{data}' is no data set's name but lies here. Name it by its path: --data ./{data}")
-        raise UserError(
-            f"{unknown('data set', data, SOURCES.names())} Name any other by its path: a folder or zip with "
-            f"train/<class>/* and val/<class>/* or test/<class>/*: --data /path/to/{data}"
-        )
     return SOURCES.load(data).open_split(root / data, split)
 
 

@@ -9,9 +9,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from pydantic import Field
-from torchvision.transforms import InterpolationMode
 
-from transferbench.data.transforms import F, crop_box, uniform
+from transferbench.data.transforms import crop_box, functional, uniform
 from transferbench.settings import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -76,8 +75,9 @@ class Crop(Change):
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image cropped and resized to `size` x `size`."""
         top, left, height, width = map(int, drawn)
-        mode = InterpolationMode(self.interpolation)
-        return F.resized_crop(image, top, left, height, width, [self.size, self.size], mode)
+        vision = functional()
+        mode = vision.InterpolationMode(self.interpolation)
+        return vision.resized_crop(image, top, left, height, width, [self.size, self.size], mode)
 
     def resized(self, size: Size) -> Size:
         """The square."""
@@ -117,7 +117,8 @@ class Jitter(Change):
 
     def apply(self, image: Image.Image, drawn: Drawn) -> Image.Image:
         """The image with its colors shifted, or as it was."""
-        adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+        vision = functional()
+        adjust = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation, vision.adjust_hue)
         for which in map(int, drawn[:4]):
             if which != UNCHANGED:
                 image = adjust[which](image, drawn[4 + which])
@@ -154,7 +155,7 @@ class Blur(Change):
             return image
         if self.kernel is None:
             return image.filter(ImageFilter.GaussianBlur(radius))
-        return F.gaussian_blur(image, [self.kernel] * 2, [radius] * 2)
+        return functional().gaussian_blur(image, [self.kernel] * 2, [radius] * 2)
 
 
 class Solarize(Chance):

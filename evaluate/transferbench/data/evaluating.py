@@ -22,6 +22,8 @@ from transferbench.data.transforms import EvaluationTransform, Preprocess, evalu
 
 ENOUGH = 512
 """Images from which on it pays to load numba and its code."""
+SEEN = {"size", "resize", "crop", "crop_start", "interpolation"}
+"""Of the preprocessing, what decides the pixels that are kept."""
 
 
 def evaluated(images: LabeledImages, preprocess: Preprocess, plans: Plans[Plan], workers: int = 0) -> Iterator[Batch]:
@@ -61,7 +63,7 @@ class Memory:
 
     def of(self, images: LabeledImages, preprocess: Preprocess) -> Views | None:
         """The views of a split; of as many of its images as there is room for. None where there is no room."""
-        side, seen = preprocess.crop, preprocess.model_dump(include={"size", "resize", "crop", "interpolation"})
+        side, seen = preprocess.crop, preprocess.model_dump(include=SEEN)
         key = f"{images.fingerprint} {images.split} {len(images)} {sorted(seen.items())}"
         one = 3 * side * side + 1
         count = min(len(images), self.left // one)
@@ -125,11 +127,12 @@ class Evaluated:
         from transferbench.data.compiled import evaluating
 
         pixels, settings = self.images.pixels(index), self.preprocess
-        height, width = EvaluationTransform(settings).resized(*pixels.shape[:2])
+        transform = EvaluationTransform(settings)
+        height, width = transform.resized(*pixels.shape[:2])
         out = np.zeros((3, settings.crop, settings.crop), np.uint8)
-        top, left = (round((length - settings.crop) / 2) for length in (height, width))
+        top, left = transform.margin(height), transform.margin(width)
         if min(height, width) < settings.crop:  # which pads
-            whole = EvaluationTransform(settings).cropped(Image.fromarray(pixels))
+            whole = transform.cropped(Image.fromarray(pixels))
             return np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1))
         shrunk = np.array([[pixels.shape[0] - height], [pixels.shape[1] - width]], np.float64)
         is_down_first = bool(down_first(shrunk[0], shrunk[1])[0])

@@ -10,14 +10,11 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from pydantic import Field, field_validator, model_serializer
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, functional
 
 from transferbench import renamed
 from transferbench.data import decoding
 from transferbench.settings import Settings
 
-F: Any = functional
-"""Typed for tensors alone, though images come out where images go in."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TOO_MANY = "would be resized to"
@@ -47,6 +44,11 @@ class Preprocess(Settings):
         description="what `size` is of: the shorter side, or both sides, which squeezes images that are no squares",
     )
     crop: int = Field(default=224, ge=1, le=LARGEST_SIDE, description="side of the central crop, pixels")
+    crop_start: Literal["nearest", "below"] = Field(
+        default="nearest",
+        description="where the crop begins if the margin is odd: half of it rounded to the nearest even number, as "
+        "torchvision does, or down, as transformers does",
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="how images are resized")
     channel_order: Literal["rgb", "bgr"] = Field(default="rgb", description="order of the color channels")
     input_range: Literal[1, 255] = Field(default=1, description="the value of white, to which mean and std refer")
@@ -61,8 +63,18 @@ class Preprocess(Settings):
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Without what later versions added, where it has its default: results keep their identity and checksum."""
-        usual = {"channel_order": "rgb", "input_range": 1, "resize": "shorter_side"}
+        usual = {"channel_order": "rgb", "input_range": 1, "resize": "shorter_side", "crop_start": "nearest"}
         return {name: value for name, value in plain(self).items() if name not in usual or usual[name] != value}
+
+
+def functional() -> Any:
+    """torchvision's functions of images, imported by who changes images: it takes longer than importing torch.
+
+    Typed for tensors alone, though images come out where images go in.
+    """
+    from torchvision.transforms import functional
+
+    return functional
 
 
 @dataclass(frozen=True)
@@ -86,8 +98,15 @@ class EvaluationTransform:
             ImageSizeError: as above.
         """
         if self.preprocess.size is not None:
-            image = F.resize(image, list(self.resized(image.height, image.width)), _mode(self.preprocess))
-        return F.center_crop(image, [self.preprocess.crop])
+            image = functional().resize(image, list(self.resized(image.height, image.width)), _mode(self.preprocess))
+        crop, top, left = self.preprocess.crop, self.margin(image.height), self.margin(image.width)
+        right, bottom = min(left + crop, image.width), min(top + crop, image.height)
+        return functional().center_crop(image.crop((left, top, right, bottom)), [crop])  # which pads what is smaller
+
+    def margin(self, side: int) -> int:
+        """Where the crop begins on a side of so many pixels, which may be fewer than it has."""
+        beside = max(side - self.preprocess.crop, 0)
+        return beside // 2 if self.preprocess.crop_start == "below" else round(beside / 2)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image is resized to before it is cropped: torchvision's, who rounds down.
@@ -121,12 +140,13 @@ class TrainingTransform:
         """A random view of the image, not yet normalized."""
         top, left, height, width = crop_box(image.width, image.height, self.scale, RATIO, rng)
         side = [self.preprocess.crop] * 2
-        image = F.resized_crop(image, top, left, height, width, side, _mode(self.preprocess))
+        image = functional().resized_crop(image, top, left, height, width, side, _mode(self.preprocess))
         return ImageOps.mirror(image) if rng.random() < self.flip else image
 
 
 def evaluation(preprocess: Preprocess) -> EvaluationTransform:
     """The transform protocols test with: pixel for pixel torchvision's Resize, CenterCrop, ToTensor, Normalize."""
+    functional()  # now, and not in every loader process
     return EvaluationTransform(preprocess)
 
 
@@ -138,6 +158,7 @@ def training(preprocess: Preprocess, scale: tuple[float, float], flip: float) ->
         scale: the least and the largest share of the image's area that a crop covers.
         flip: the probability of mirroring.
     """
+    functional()  # now, and not in every loader process
     return TrainingTransform(preprocess, scale, flip)
 
 
@@ -167,13 +188,14 @@ def uniform(low: float, high: float, rng: np.random.Generator) -> float:
 
 def normalized(image: Image.Image, preprocess: Preprocess) -> Float[Tensor, "3 h w"]:
     """The image as a float tensor in the wanted range and order of channels, less the mean, over the deviation."""
-    values = F.to_tensor(image) * preprocess.input_range if preprocess.input_range != 1 else F.to_tensor(image)
+    values = functional().to_tensor(image)
+    values = values * preprocess.input_range if preprocess.input_range != 1 else values
     values = values.flip(0) if preprocess.channel_order == "bgr" else values
-    return F.normalize(values, list(preprocess.mean), list(preprocess.std))
+    return functional().normalize(values, list(preprocess.mean), list(preprocess.std))
 
 
-def _mode(preprocess: Preprocess) -> InterpolationMode:
-    return InterpolationMode(preprocess.interpolation)
+def _mode(preprocess: Preprocess) -> Any:
+    return functional().InterpolationMode(preprocess.interpolation)
 
 
 __getattr__ = renamed.names_of(__name__)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,7 @@ from transferbench.checkpoints import Card
 from transferbench.data import LabeledImages
 from transferbench.detection import recipe
 from transferbench.detection.recipe import DetectionRecipe, compatibility
-from transferbench.detection.training import optimization
-from transferbench.errors import unknown
-from transferbench.resources import resource
-
-FOLDER = "detectron_configs"
+from transferbench.detection.recipe.named import file_of
 
 
 def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> DetectionRecipe:
@@ -25,22 +20,9 @@ def resolved(name: str, overrides: Sequence[str], batch_size: int | None) -> Det
         UserError: when there is none, or with each key that does not fit.
     """
     base = recipe.read(file_of(name), overrides)
+    from transferbench.detection.training import optimization
+
     return optimization.rescaled(base, batch_size or base.SOLVER.IMS_PER_BATCH)
-
-
-def names() -> list[str]:
-    """The recipes in `detectron_configs/`."""
-    return sorted(each.stem for each in resource(FOLDER).glob("*.yaml") if not each.stem.startswith("Base"))
-
-
-def file_of(name: str) -> Path:
-    """The YAML file of a recipe. Raises UserError when there is none of that name."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    if not (resource(FOLDER) / f"{name}.yaml").exists():
-        raise unknown("recipe", name, names())
-    return resource(FOLDER) / f"{name}.yaml"
 
 
 def following(card: Card, images: LabeledImages) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from transferbench.backbones import Backbone
+from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck
 from transferbench.backbones.resnet import ResNet
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, forward
 

@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from transferbench.records import Record
 from transferbench.resources import resource
+
+if TYPE_CHECKING:
+    from transferbench.records import Record
 
 FILE = "results/published.csv"
 
@@ -50,7 +52,7 @@ class Published:
     note: str
     source: str
 
-    def is_measured_by(self, record: Record) -> bool:
+    def is_measured_by(self, record: "Record") -> bool:
         """Whether the record's task and settings are this number's protocol; the data set is not looked at."""
         config = record.config
         return (
@@ -60,7 +62,7 @@ class Published:
             and all(str(config.get(name)) == value for name, value in self.settings)
         )
 
-    def is_of(self, record: Record) -> bool:
+    def is_of(self, record: "Record") -> bool:
         """Whether it was published for a backbone made as the record's was: method, network, data and epochs."""
         origin = record.card.origin
         return (
@@ -79,7 +81,7 @@ def numbers() -> tuple[Published, ...]:
         return tuple(_number(line) for line in csv.DictReader(file))
 
 
-def beside(record: Record, metric: str) -> Published | None:
+def beside(record: "Record", metric: str) -> Published | None:
     """The number that a result should come near, or None.
 
     That is a verified or restated one of the same data set, protocol, network, data and epochs of pretraining, in the
@@ -100,7 +102,7 @@ def beside(record: Record, metric: str) -> Published | None:
     return max(fitting)[2] if fitting else None
 
 
-def around(records: Iterable[Record]) -> list[Published]:
+def around(records: "Iterable[Record]") -> list[Published]:
     """What was published for the records' methods, on their data sets or those that theirs are versions of."""
     wanted = {
         (record.card.origin.method, version_of(record.dataset), version_of(record.card.origin.data or ""))

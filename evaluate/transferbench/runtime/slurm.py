@@ -74,6 +74,8 @@ def read(text: str) -> SlurmRequest:
         UserError: listing everything that does not fit.
     """
     pairs = [part.partition("=") for part in text.split(",") if part]
+    if not pairs:
+        raise UserError(f"--slurm takes NAME=VALUE,..., for example gpus=1; found '{text}', which states nothing.")
     if odd := [name for name, equals, value in pairs if not (equals and value)]:
         raise UserError(f"--slurm takes NAME=VALUE,..., for example nodes=2,gpus=8; found '{odd[0]}' without a value.")
     return settings.read(SlurmRequest, {name.strip(): value.strip() for name, _, value in pairs})

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
-from transferbench import intervals, plugins, renamed
+from transferbench import intervals, renamed
 from transferbench.checkpoints import Candidate
 from transferbench.data import Carries, DatasetInfo, LabeledImages
 from transferbench.data.dataset import Dataset
@@ -15,6 +15,7 @@ from transferbench.metrics import mean_per_class, top_k_hits, wilson
 from transferbench.probing.cost import JobCost
 from transferbench.probing.probe import Fitted
 from transferbench.records import Score
+from transferbench.registries import TASKS
 from transferbench.settings import Settings
 from transferbench.tasks._contract import (
     Bench,
@@ -52,8 +53,6 @@ __all__ = [
     "trained",
     "with_seeding",
 ]
-
-TASKS = plugins.Registry("transferbench.tasks", "task", ("VERSION", "FROZEN", "PRIMARY", "Config", "label", "run"))
 
 
 def accuracy(metric: str, hits: Bool[np.ndarray, "n"], selected_by: Literal["last", "val", "test"] = "last") -> Score:

@@ -1,13 +1,11 @@
 """Linear support vector machines, one for each class, on images with several labels: VOC07 classification."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int8
 from pydantic import Field
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import cross_val_score
-from sklearn.svm import LinearSVC
 
 from transferbench import intervals, stopping
 from transferbench.checkpoints import Candidate
@@ -17,6 +15,9 @@ from transferbench.metrics import average_precision
 from transferbench.probing.cost import of_heads
 from transferbench.records import Score
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome
+
+if TYPE_CHECKING:
+    from sklearn.svm import LinearSVC
 
 VERSION = "1"
 FROZEN = True
@@ -110,8 +111,12 @@ def _scaled(features: np.ndarray, normalize: bool) -> Float64[np.ndarray, "n d"]
 
 def _fit(
     features: Float64[np.ndarray, "n d"], shown: Bool[np.ndarray, "n"], config: Config, seed: int
-) -> tuple[LinearSVC, bool]:
+) -> tuple["LinearSVC", bool]:
     """The machine of the best cost, and whether liblinear met its tolerance; of equally good costs the smallest."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import cross_val_score
+    from sklearn.svm import LinearSVC
+
     stopping.check()
     weight = {True: config.positive_weight, False: 1.0}
     machines = [

@@ -1,16 +1,16 @@
 """The `pretrain` command: its name, what it offers and its exit codes."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from decorssl.catalog import METHODS, study_names
 from decorssl.cli import listing, training
 from transferbench.cli import ending, printing
 from transferbench.errors import UserError, unknown
-from transferbench.plugins import Registry, is_outside
+from transferbench.plugins import is_outside
 
 ABOUT = """
 Pretrain a backbone, or list methods, recipes and settings.
@@ -33,8 +33,6 @@ torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 POINTER = "`pretrain show NAME` prints every setting of a method, recipe or study: type, range, default, meaning."
 METHOD, STUDY = "METHOD", "STUDY"
 """The hidden commands that the methods and the studies are copies of."""
-METHODS = Registry("decorssl.methods", "method")
-STUDIES = Path(__file__).parents[1] / "studies"
 
 
 class MethodCommands(TyperGroup):
@@ -43,7 +41,7 @@ class MethodCommands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Every command's name; studies and methods last."""
         own = [name for name in super().list_commands(ctx) if name not in (METHOD, STUDY)]
-        return [*own, *_studies(), *METHODS.names()]
+        return [*own, *study_names(), *METHODS.names()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, which for a method and a study is a copy of a hidden one under its name.
@@ -51,7 +49,7 @@ class MethodCommands(TyperGroup):
         Raises:
             UserError: when there is none, with the nearest name.
         """
-        if cmd_name in _studies():
+        if cmd_name in study_names():
             return self._named(ctx, STUDY, cmd_name, "Studies")
         command = super().get_command(ctx, cmd_name)
         if command is not None and cmd_name not in (METHOD, STUDY):
@@ -99,10 +97,6 @@ class MethodCommands(TyperGroup):
         while at < len(args) and args[at].partition("=")[0] in values:
             at += 1 + values.get(args[at], 0)
         return at if at < len(args) else 0
-
-
-def _studies() -> list[str]:
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
 
 
 app = typer.Typer(

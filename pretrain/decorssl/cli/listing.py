@@ -2,15 +2,14 @@
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from decorssl.catalog import DATA, METHODS, STUDIES, recipe_file, recipe_names, recipe_values, study_names
 from decorssl.cli.options import names_in
+from transferbench import settings
 from transferbench.errors import UserError, elsewhere, unknown
-
-if TYPE_CHECKING:
-    from decorssl.recipe import Recipe
 
 ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
 HEAD = ("recipe", "data", "epochs", "batch", "expected", "source")
@@ -39,7 +38,6 @@ def log(
 ) -> None:
     """Send the curves of existing runs to TensorBoard or Weights & Biases."""
     from decorssl import curves, runlog
-    from transferbench import settings
 
     names = names_in(to)
     for folder in _folders(runs):
@@ -73,10 +71,6 @@ def _folders(named: list[str] | None) -> list[Path]:
 
 def listed(asked: list[str] | None) -> None:
     """Print methods, recipes and studies, or the methods and recipes asked for."""
-    from decorssl import recipe as recipes
-    from decorssl import study
-    from decorssl.methods import METHODS
-
     for method in asked or ():
         if method not in METHODS.names():
             raise unknown("method", method, METHODS.names())
@@ -85,19 +79,21 @@ def listed(asked: list[str] | None) -> None:
     for name in methods:
         print(textwrap.fill(METHODS.summary(name), 110, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17))
     print(f"Recipes (METHOD uses METHOD-DATA for the data set DATA)\n{ROW.format(*HEAD)}")
-    tables = ["\n".join(_row(recipes.read(own)) for own in recipes.names(name)) for name in methods]
+    tables = ["\n".join(_row(own) for own in recipe_names(name)) for name in methods]
     print("\n\n".join(filter(None, tables)))
     if not asked:
         print("Studies")
-        for name in study.names():
-            print(f"  {name:14} {study.read(name).summary}")
+        for name in study_names():
+            print(f"  {name:14} {settings.from_file(STUDIES / f'{name}.yaml')['summary']}")
 
 
-def _row(recipe: "Recipe") -> str:
-    """A recipe in one line of the list."""
-    scores = ", ".join(f"{_kind(target.task, recipe.data)} {target.value:g}" for target in recipe.targets)
-    source = recipe.targets[0].source if recipe.targets else ""
-    row = ROW.format(recipe.name, recipe.data, recipe.epochs, recipe.batch_size, scores or "none stated", source)
+def _row(recipe: str) -> str:
+    """A recipe in one line of the list, as its file and those below it have it: reading its settings needs torch."""
+    values, _ = recipe_values(recipe_file(recipe))
+    data, targets = values.get("data", DATA), values.get("targets", ())
+    scores = ", ".join(f"{_kind(target['task'], data)} {target['value']:g}" for target in targets)
+    source = targets[0]["source"] if targets else ""
+    row = ROW.format(recipe, data, values["epochs"], values["batch_size"], scores or "none stated", source)
     return row.rstrip()
 
 

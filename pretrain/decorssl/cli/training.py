@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from decorssl.catalog import DATA, for_method, recipe_file, with_settings_of
 from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, spread
 from transferbench.errors import UserError, printable
 
@@ -37,19 +38,19 @@ def train(
         raise UserError(
             f"Unexpected argument '{words[0]}': after the method come only options, which begin with two dashes."
         )
+    source = for_method(name, DATA if choice.data is None else choice.data) if recipe is None else recipe_file(recipe)
     from decorssl import recipe as recipes
     from decorssl import session
 
     place = placed.place()
-    data = "digits" if choice.data is None else choice.data
-    chosen = recipes.read(recipes.for_method(name, data) if recipe is None else recipe, choice.overrides(seed))
+    chosen = recipes.read(source, choice.overrides(seed))
     if chosen.method != name:
         raise UserError(
             f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}. "
-            f"{recipes.with_settings_of(recipe or chosen.name, name)}"
+            f"{with_settings_of(recipe or chosen.name, name)}"
         )
     chosen = session.with_split(chosen, choice.overrides(), place)
-    if slurm:
+    if slurm is not None:
         _queue(chosen, choice.out, resume, slurm)
         return
     _end(session.run(chosen, choice.out, resume, place, say))

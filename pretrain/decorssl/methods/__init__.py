@@ -8,11 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transferbench import plugins
+from decorssl.catalog import METHODS as METHODS
 from transferbench.errors import UserError
 from transferbench.settings import Settings
-
-METHODS = plugins.Registry("decorssl.methods", "method", ("Config", "routes", "modules", "check", "loss"))
 
 
 @dataclass(frozen=True)

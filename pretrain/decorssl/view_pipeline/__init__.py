@@ -17,6 +17,7 @@ from decorssl.view_pipeline.batched import Batched, Decoded, Held
 from decorssl.views import Views
 from transferbench.data import LabeledImages, loading, pixels, resident
 from transferbench.data.loading import Batch, Plan, Plans
+from transferbench.data.transforms import functional
 from transferbench.errors import UserError, unknown
 
 Way = Literal["auto", "pil", "batched", "compiled"]
@@ -64,7 +65,7 @@ def supply(images: LabeledImages, views: Views, seed: int, device: torch.device,
     Raises:
         UserError: when the views cannot be made in the way asked for.
     """
-    possible = all(pixels.can(view.operations) and view.cropped for view in views.views)
+    possible = _is_possible(views)
     if way in ("batched", "compiled") and not possible:
         raise UserError(
             f"--views {way} cannot blur with torchvision's kernel, and needs a crop in every view. Use --views pil."
@@ -72,11 +73,11 @@ def supply(images: LabeledImages, views: Views, seed: int, device: torch.device,
     if way == "compiled" and not find_spec("numba"):
         raise UserError("--views compiled needs numba: pip install 'transferbench[fast]'. Or use --views auto.")
     if way == "pil" or not possible:
-        return Complete(loading.OneByOne(images, views, seed))
+        return _one_by_one(images, views, seed)
     held = resident.pixels(images, torch.get_num_threads())
     chosen = _fastest(held, device) if way == "auto" else way
     if chosen == "pil":
-        return Complete(loading.OneByOne(images, views, seed))
+        return _one_by_one(images, views, seed)
     if chosen == "compiled":
         from decorssl.view_pipeline.compiled import CompiledViews
 
@@ -84,6 +85,25 @@ def supply(images: LabeledImages, views: Views, seed: int, device: torch.device,
     if held is None:
         return Decoded(images, views, seed, device)
     return Held(images, views, seed, device, torch.from_numpy(held).permute(0, 3, 1, 2).to(device))
+
+
+def _one_by_one(images: LabeledImages, views: Views, seed: int) -> Complete:
+    functional()  # imported now, and not in every loader process
+    return Complete(loading.OneByOne(images, views, seed))
+
+
+def compile_first(views: Views, device: torch.device, way: Way, say: Callable[[str], None]) -> None:
+    """Compile what will make the views before any clock starts, where machine code will and this machine has none."""
+    chosen = _fastest(None, device) if way == "auto" else way
+    if chosen == "compiled" and _is_possible(views) and find_spec("numba"):
+        from transferbench.data import compiled
+
+        compiled.compile_once(say)
+
+
+def _is_possible(views: Views) -> bool:
+    """Whether the views can be made otherwise than one by one with PIL."""
+    return all(pixels.can(view.operations) and view.cropped > 0 for view in views.views)
 
 
 def _fastest(held: np.ndarray | None, device: torch.device) -> Way:

@@ -94,9 +94,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[nn.Module]:
         return network.to(torch.get_default_device())
 
     monkeypatch.setattr(backbones.FAMILIES.load("torchvision"), "_made", made)
-    backbones._shapes_of.cache_clear()
+    backbones._tensors_of.cache_clear()
     yield lively(made("resnet18", {}))
-    backbones._shapes_of.cache_clear()
+    backbones._tensors_of.cache_clear()
 
 
 def saved(network: nn.Module) -> Callable[[Path], None]:

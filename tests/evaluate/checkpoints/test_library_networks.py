@@ -1,6 +1,7 @@
 """Networks of libraries: found by names and shapes, said by a person or a file beside, never taken for another one."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from transferbench import backbones
 from transferbench.backbones import Architecture
-from transferbench.checkpoints import library_networks, shape_index
+from transferbench.checkpoints import library_networks, reading, shape_index
 from transferbench.checkpoints.convert import convert
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load, random_control
@@ -186,7 +187,7 @@ def test_two_networks_under_keys_are_chosen_by_their_key(tmp_path: Path) -> None
         timm.create_model("test_convnext", num_classes=0).state_dict(),
     ]
     torch.save({"student": states[0], "teacher": states[1], "epoch": 3}, tmp_path / "some.pth")
-    with pytest.raises(UserError, match=r"2 networks .*: student, teacher\. Choose one with --encoder"):
+    with pytest.raises(UserError, match=r"2 networks .*: teacher, student\. Choose one with --encoder teacher"):
         load(tmp_path / "some.pth")
     digests = {load(tmp_path / "some.pth", encoder=key).digest for key in ("student", "teacher")}
     assert len(digests) == 2
@@ -202,6 +203,32 @@ def test_arrays_of_numpy_are_read_and_what_looks_untrained_is_said(tmp_path: Pat
     np.savez(tmp_path / "words.npz", some=np.array(["a"]))
     with pytest.raises(UserError, match="expected numbers"):
         inspect(tmp_path / "words.npz")
+
+
+def npz(path: Path, arrays: dict[str, tuple[int, bytes]]) -> Path:
+    """An archive of float32 arrays, each with the number of values that it states, and its bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (stated, content) in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (stated,)}
+                np.lib.format.write_array_header_1_0(file, header)
+                file.write(content)
+    return path
+
+
+def test_an_archive_of_arrays_that_says_two_things_is_refused(tmp_path: Path) -> None:
+    four = np.ones(4, np.float32).tobytes()
+    assert torch.equal(reading.read(npz(tmp_path / "a.npz", {"a/b": (4, four)})).tree["a.b"], torch.ones(4))
+    with pytest.raises(UserError, match=r"holds 'a\.b' twice"):
+        reading.read(npz(tmp_path / "b.npz", {"a.b": (4, four), "a/b": (4, four)}))
+    with pytest.raises(UserError, match=r"'a' holds more than the \[3\] values it states"):
+        reading.read(npz(tmp_path / "c.npz", {"a": (3, four)}))
+    with pytest.raises(UserError, match="damaged"):
+        reading.read(npz(tmp_path / "d.npz", {"a": (5, four)}))
+    damaged = npz(tmp_path / "e.npz", {"a": (4, four)})
+    damaged.write_bytes(damaged.read_bytes().replace(four, four[:-1] + b"\x00"))
+    with pytest.raises(UserError, match=r"damaged.*CRC"):
+        reading.read(damaged)
 
 
 def test_what_is_left_out_is_counted_by_prefix(tmp_path: Path) -> None:

@@ -225,6 +225,9 @@ def test_shards_are_read_as_one_file_and_only_from_their_own_folder(tmp_path: Pa
     before = sha256(index)
     safetensors.torch.save_file({"t2": torch.zeros(3)}, tmp_path / "s2.safetensors")
     assert sha256(index) != before
+    safetensors.torch.save_file({"t1": torch.zeros(3), "t2": torch.zeros(3)}, tmp_path / "s2.safetensors")
+    with pytest.raises(UserError, match="holds 't1' twice"):
+        reading.read(index)
     for names, told in (
         ({"t1": "../s1.safetensors"}, "in the same folder"),
         ({"t1": "s3.safetensors"}, "in the same folder"),

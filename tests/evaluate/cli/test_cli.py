@@ -19,6 +19,7 @@ from transferbench import backbones, records
 from transferbench.backbones import Architecture, build
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.inspect import inspect
+from transferbench.checkpoints.load import load
 from transferbench.checkpoints.save import save
 from transferbench.cli import printing
 from transferbench.errors import UserError
@@ -241,6 +242,9 @@ def test_convert_writes_what_reads_back_and_says_what_the_file_cannot(evaluate: 
         assert (code, told in err, "Traceback" in err) == (2, True, False), err
     assert evaluate("convert", "plain.pth", "c.pth", "--to", "detectron2", "--force")[0] == 0
     assert not Path("d.pth").exists()
+    before = Path("plain.pth").read_bytes()
+    code, _, err = evaluate("convert", "plain.pth", "./plain.pth", "--to", "detectron2", "--force")
+    assert (code, "is the file that is read" in err, Path("plain.pth").read_bytes() == before) == (2, True, True)
 
 
 def test_ls_lists_every_kind(evaluate: Run):
@@ -328,6 +332,19 @@ def test_a_suite_that_names_its_data_sets_needs_no_data(evaluate: Run, checkpoin
     assert "SUN397 is not at" in err
 
 
+def test_features_do_not_replace_the_file_that_they_are_of(evaluate: Run, checkpoint: Path, imgs: Path):
+    np.savez("a.npz", **{name: each.numpy() for name, each in load(checkpoint).backbone.state_dict().items()})
+    before = Path("a.npz").read_bytes()
+    code, _, err = evaluate("features", "a.npz", "--data", f"{imgs}/", "-o", "./a.npz", "--force", "--device", "cpu")
+    assert (code, "is the file that is read" in err, Path("a.npz").read_bytes() == before) == (2, True, True)
+
+
+@pytest.mark.parametrize("option", ["--only", "--skip", "--task", "--slurm"])
+def test_an_option_that_names_nothing_does_not_mean_all(option: str, evaluate: Run, checkpoint: Path, imgs: Path):
+    code, _, err = evaluate("all", checkpoint, "--data", f"{imgs}/", option, "", "--plan")
+    assert (code, "Traceback" in err, "''" in err) == (2, False, True), err
+
+
 def test_features_are_written_as_arrays_and_replaced_by_force_alone(evaluate: Run, checkpoint: Path, imgs: Path):
     call = ("features", checkpoint, "--data", f"{imgs}/", "--out", "f.npz", "--workers", "0", "--device", "cpu")
     code, out, err = evaluate(*call)
@@ -345,3 +362,13 @@ def test_features_are_written_as_arrays_and_replaced_by_force_alone(evaluate: Ru
     for wrong in (("--set", "layr=stem"), ("--split", "tset"), ("--split", "test"), ("--out", "f.npy")):
         code, _, err = evaluate(*call, "--force", *wrong)
         assert (code, err.count("Traceback")) == (2, 0), wrong
+
+
+def test_off_a_terminal_a_long_run_says_where_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    with printing.told(lambda: "a digits knn: job 1 of 2, 30 % of it", every=0.01):
+        time.sleep(0.1)
+    lines = capfd.readouterr().out.splitlines()
+    assert lines
+    assert lines[0].startswith("a digits knn: job 1 of 2, 30 % of it, after ")
+    time.sleep(0.05)
+    assert not capfd.readouterr().out, "it ends with the block"

@@ -1,6 +1,7 @@
 """Machine code against PIL, and its numbers against numpy's: equal, not close."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from test_pixels import BOTH, BOXES, SIZES, by_pil, pictures
 from transferbench.data import compiled, pixels
 from transferbench.data.augment import Change, Crop, Jitter
 from transferbench.data.compiled import blur as compiled_blur
-from transferbench.data.compiled import drawing, programs
+from transferbench.data.compiled import drawing, kernels, programs
 from transferbench.data.loading import generator, keys
 from transferbench.data.pixels import blur
 from transferbench.data.transforms import Preprocess
@@ -128,3 +129,16 @@ def test_the_boxes_of_a_blur_are_those_of_batches() -> None:
     reach, weights = blur.boxes(deviations)
     ours = [compiled_blur.boxes(deviation) for deviation in deviations]
     assert ours == list(zip(reach.tolist(), *weights.T.tolist(), strict=True))
+
+
+def test_what_is_compiled_for_this_machine_is_not_announced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(kernels, "KEPT", tmp_path)
+    monkeypatch.setattr(kernels, "MARK", tmp_path / "compiled")
+    compiled.compile_once(said.append)
+    assert len(said) == 2
+    assert said[0].startswith("Compiling image operations for this machine, once")
+    compiled.compile_once(said.append)
+    assert len(said) == 2

@@ -1,11 +1,12 @@
 """The embedded data set: the same bytes everywhere, honest splits."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
 
-from transferbench.data.sources import digits
+from transferbench.data.sources import _sklearn_files, digits
 
 
 def test_the_bytes_are_pinned() -> None:
@@ -62,3 +63,12 @@ def test_both_polarities_occur_in_every_class() -> None:
     bright = middle - rim > 60
     for label in range(10):
         assert 0.3 < bright[data.labels == label].mean() < 0.9
+
+
+def test_the_files_are_read_as_scikit_learn_reads_them() -> None:
+    images, labels = _sklearn_files.digits()
+    theirs: Any = load_digits()
+    assert np.array_equal(images, theirs.images)
+    assert np.array_equal(labels, theirs.target)
+    for name in ("china.jpg", "flower.jpg"):
+        assert np.array_equal(np.asarray(_sklearn_files.photo(name)), load_sample_image(name))

@@ -23,6 +23,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"size": 32, "interpolation": "bicubic"},
     {"size": 40, "resize": "square", "interpolation": "bicubic"},
     {"size": 23, "crop": 24},
+    {"size": 33, "crop_start": "below"},
+    {"size": 33, "crop": 40, "crop_start": "below"},
     {"size": None},
     {"size": 32, "channel_order": "bgr", "input_range": 255, "mean": (103.5, 116.3, 123.7), "std": (1.0, 57.4, 58.4)},
 ]
@@ -45,6 +47,10 @@ def test_views_are_torchvisions_bit_for_bit(settings: dict[str, Any]) -> None:
     assert torch.equal(found.views[0], expected.views[0])
     assert torch.equal(found.labels, expected.labels)
     assert torch.equal(found.indices, expected.indices)
+
+
+def test_what_decides_kept_pixels_is_all_but_the_colors() -> None:
+    assert Preprocess.model_fields.keys() - evaluating.SEEN == {"mean", "std", "channel_order", "input_range"}
 
 
 def test_both_ways_are_taken_by_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,3 +125,12 @@ def test_what_a_later_version_added_is_written_only_where_it_is_used() -> None:
     bgr = plain.model_copy(update={"channel_order": "bgr"})
     assert bgr.model_dump()["channel_order"] == "bgr"
     assert Preprocess.model_validate(bgr.model_dump()) == bgr
+
+
+@pytest.mark.parametrize(("start", "first"), [("nearest", 2), ("below", 1)])
+def test_the_crop_of_an_odd_margin_begins_as_stated(start: str, first: int) -> None:
+    columns = np.broadcast_to(np.arange(7, dtype=np.uint8)[None, :, None], (4, 7, 3))
+    colors = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    settings = Preprocess.model_validate({"size": None, "crop": 4, "crop_start": start, **colors})
+    (view,) = evaluation(settings)(Image.fromarray(np.ascontiguousarray(columns)), rng())
+    assert (view[0, 0] * 255).round().tolist() == [first, first + 1, first + 2, first + 3]

@@ -116,7 +116,7 @@ def test_a_folder_of_its_name_is_not_detectron2(tmp_path: Path, monkeypatch: pyt
 
 def test_the_small_recipe_of_suites_runs_everywhere_on_one_backend(installed):
     installed(True)
-    jobs = plan({"digits": suite_for("digits"), "mine/": suite_for("mine/", "box_ap")})
+    jobs = plan({"digits": suite_for("digits"), "mine/": suite_for("mine/", lambda: "box_ap")})
     assert [job.config.backend for job in jobs if job.task == "detect"] == ["torchvision", "torchvision"]
 
 

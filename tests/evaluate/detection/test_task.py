@@ -181,9 +181,9 @@ def test_the_batch_is_in_the_label_and_the_rates(tmp_path: Path):
 def test_suites_know_which_data_detection_is_for(tmp_path: Path):
     plans = suite.plan({"digits": suite.suite_for("digits"), "cifar10": suite.suite_for("cifar10")})
     assert [job.data for job in plans if job.task == "detect"] == ["digit-scenes"]
-    assert suite.suite_for("coco", "box_ap").name == "detection"
-    assert suite.suite_for("my/folder", "box_ap").name == "boxes"
-    assert suite.suite_for("my/folder", "top1").name == "quick"
+    assert suite.suite_for("coco", lambda: "box_ap").name == "detection"
+    assert suite.suite_for("my/folder", lambda: "box_ap").name == "boxes"
+    assert suite.suite_for("my/folder", lambda: "top1").name == "quick"
     request = EvaluationRequest(
         models=[candidate().backbone], data=[f"{coco(tmp_path)}/"], preprocess=Preprocess(crop=32)
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transferbench import backbones, plugins
+from transferbench import backbones
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import beside, library_versions, reading
 from transferbench.checkpoints.equality import CLOSE, compute_alike
@@ -17,9 +17,8 @@ from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.recognition import Match, recognize
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError, require_of_hub
+from transferbench.registries import LIBRARIES as LIBRARIES
 from transferbench.settings import parse_override
-
-LIBRARIES = plugins.Registry("transferbench.checkpoints.downloads", "library")
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,9 @@ def matched(
     described = located.architecture
     if described is None or any(each.startswith(ARCH) for each in overrides):
         return recognize(contents, encoder, [*located.overrides, *overrides]), []
+    described = _said_of(described, overrides)
     _require_buildable(described)
     try:
-        described = _said_of(described, overrides)
         theirs = recognize(contents, encoder, [*located.overrides, *_unless_own(overrides, described)], described)
     except UserError as error:
         if located.source:

@@ -13,7 +13,6 @@ from transferbench.checkpoints.downloads import Located, _hub, _urls
 from transferbench.errors import UserError
 
 SHOWN = 5
-CENTER = "center"
 
 
 def find(name: str) -> Located:
@@ -36,10 +35,16 @@ def find(name: str) -> Located:
     images = settings.to_dict()
     architecture = Architecture(family="timm", arguments={"name": settings.architecture})
     told = f"size, crop, interpolation, mean and std as in timm's {model}"
-    is_other = images.get("crop_mode", CENTER) not in {CENTER, "squash"}
-    left = (f"timm itself crops by '{images['crop_mode']}' where here the center is cropped",) if is_other else ()
     own = FAMILIES.load("timm").own_arguments(architecture.arguments)
-    return Located(path, model, source, beside.of_timm(images), (told, *left), backbones.complete(architecture), own)
+    return Located(
+        path,
+        model,
+        source,
+        beside.of_timm(images),
+        (told, *beside.left_of_timm(images)),
+        backbones.complete(architecture),
+        own,
+    )
 
 
 def _settings(name: str) -> PretrainedCfg:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from transferbench import backbones, plugins, renamed
+from transferbench import backbones, renamed
 from transferbench.backbones import Architecture
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.reading import Contents
 from transferbench.checkpoints.states import StateDict
 from transferbench.data.transforms import Preprocess
-
-FORMATS = plugins.Registry("transferbench.checkpoints.formats", "checkpoint format", ("LAYOUTS",))
+from transferbench.registries import FORMATS as FORMATS
 
 ROOT = ""
 

@@ -42,12 +42,20 @@ class Naming:
     """What is more than a renaming, after it."""
     unused: tuple[str, ...] = ()
     """Patterns of names that the source's own forward pass never reads."""
+    own: tuple[str, ...] = ()
+    """Names of the network's own tensors that elsewhere are those of what lies beside it."""
     members: Callable[[Iterable[str]], frozenset[str]] | None = None
-    """Which names belong to the network, where `adapt` renames and the rows do not."""
+    """Which names belong to the network, where the rows do not tell."""
     library: str = ""
     """The library whose names the canonical ones are; empty for those of our own families."""
     templates: tuple[str, ...] = ()
     """The library's architectures that networks of the source are, or would be but for their size."""
+    is_sized: bool = True
+    """Whether networks of the source have other sizes than the templates."""
+    channels_of_a_head: int = 64
+    """In widths that no template has."""
+    proposes: Callable[[Shapes], list[dict[str, Any]]] | None = None
+    """In place of templates: arguments of the library's networks that have such canonical names and shapes."""
     tells: Callable[[Shapes], dict[str, Any]] = _nothing
     """Arguments of the library's network that shapes in the source's names tell beside its size, such as heads."""
     recomputed: tuple[str, ...] = ()
@@ -58,6 +66,8 @@ class Naming:
     """How the source pools, where the library's network does otherwise."""
     beside: tuple[tuple[str, str], ...] = ()
     """Patterns of names that the source writes beside the network, each with what they are."""
+    below: tuple[tuple[str, str], ...] = ()
+    """Patterns of names below the network's prefix that are no part of it, each with what they are."""
 
     def prefixes(self, names: list[str]) -> list[str]:
         """What stands before the anchors, each once."""

@@ -24,9 +24,8 @@ def _of_masked_modeling(shapes: Shapes) -> dict[str, Any]:
 
 
 def beit(shapes: Shapes) -> dict[str, Any]:
-    """Heads, where the norm is, and which tables of relative positions there are."""
-    table = next((s for n, s in shapes.items() if n.endswith("relative_position_bias_table")), ())
-    told: dict[str, Any] = {**_of_masked_modeling(shapes), **({"num_heads": table[1]} if len(table) == 2 else {})}
+    """Where the norm is, and which tables of relative positions there are."""
+    told = _of_masked_modeling(shapes)
     if SHARED in shapes:
         told |= {"use_shared_rel_pos_bias": True}
         if not any(name.startswith("blocks.") and name.endswith("bias_table") for name in shapes):

@@ -25,12 +25,12 @@ SIZES = ("base_patch32", "base_patch16", "large_patch14", "huge_patch14", "gigan
 QUICK = "_quickgelu_"
 
 
-def _with_axes(weights: Weights) -> Weights:
+def with_axes(weights: Weights) -> Weights:
     """Class token and positions with the axes that timm's have."""
     changed = dict(weights)
-    if (token := weights.get("cls_token")) is not None and token.ndim == 1:
+    if (token := weights.get("cls_token")) is not None:
         changed["cls_token"] = token[None, None]
-    if (position := weights.get("pos_embed")) is not None and position.ndim == 2:
+    if (position := weights.get("pos_embed")) is not None:
         changed["pos_embed"] = position[None]
     return changed
 
@@ -40,7 +40,7 @@ NAMINGS = (
         "CLIP ViT",
         ("class_embedding", r"ln_pre\.weight"),
         ROWS,
-        _with_axes,
+        with_axes,
         library="timm",
         templates=tuple(f"vit_{size}_clip_{way}224" for size in SIZES for way in ("", "quickgelu_")),
         beside=TEXT,

@@ -101,7 +101,8 @@ def saved(shapes: Shapes) -> dict[str, Any]:
 
 
 def _without_empty(weights: Weights) -> Weights:
-    return {name: tensor for name, tensor in weights.items() if name != "reg_token" or tensor.numel()}
+    width = _shape(weights.get("cls_token"))[2:]
+    return {name: tensor for name, tensor in weights.items() if (name, tensor.shape) != ("reg_token", (1, 0, *width))}
 
 
 def _transformers(name: str, rows: tuple[Row, ...], anchor: str) -> Naming:

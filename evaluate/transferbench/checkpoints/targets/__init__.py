@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from transferbench import backbones, plugins, state
+from transferbench import backbones, state
 from transferbench.backbones import Architecture, Shapes
 from transferbench.checkpoints import Card
 from transferbench.checkpoints.naming import Weights
-
-TARGETS = plugins.Registry("transferbench.checkpoints.targets", "target")
+from transferbench.registries import TARGETS as TARGETS
 
 Arguments = Mapping[str, Any]
 

@@ -3,10 +3,13 @@
 The files of this room import numba, which is optional (`pip install transferbench[fast]`); nothing outside it does.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import Any
 
+import numba
+from llvmlite import binding
 from numba import njit
 from numba.core import config
 
@@ -22,6 +25,8 @@ SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 """Numba would notice that the file of a function has changed, but not that of a function it calls."""
 FOLDER = "CACHE_DIR"
+MARK = KEPT / f"compiled-{numba.__version__}-{binding.get_host_cpu_name()}"
+"""Lies beside the code once all of it has been compiled for processors of this kind."""
 
 
 def kernel(function: Any) -> Any:
@@ -34,3 +39,15 @@ def kernel(function: Any) -> Any:
         return njit(**OPTIONS)(function)
     finally:
         setattr(config, FOLDER, before)
+
+
+def is_kept() -> bool:
+    """Whether an earlier process compiled all functions for this kind of processor and kept them."""
+    return MARK.is_file()
+
+
+def keep() -> None:
+    """Note that all functions are compiled; a folder that cannot be written to keeps none."""
+    with contextlib.suppress(OSError):
+        KEPT.mkdir(parents=True, exist_ok=True)
+        MARK.touch()

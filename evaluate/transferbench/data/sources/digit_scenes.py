@@ -10,15 +10,15 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_image
 
 from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.annotations import Annotated, Annotation
+from transferbench.data.sources import _sklearn_files
 from transferbench.data.sources.digits import instances_of
 from transferbench.errors import unknown
 
@@ -68,18 +68,23 @@ def open_split(where: Path, split: str) -> LabeledImages:
 def drawn(split: str) -> Scenes:
     """Draw a split, from Philox words and in PIL's integer arithmetic: the same bytes on every machine."""
     rng = np.random.Generator(np.random.Philox(key=[KEY, INFO.splits.index(split)]))
-    digits: Any = load_digits()
-    pool = instances_of(split, digits.target)
-    pool = pool[np.isin(digits.target[pool], DIGITS)]
-    photos = [Image.fromarray(load_sample_image(name)).reduce(2) for name in ("china.jpg", "flower.jpg")]
+    digits = _sklearn_files.digits()
+    _, labels = digits
+    pool = instances_of(split, labels)
+    pool = pool[np.isin(labels[pool], DIGITS)]
+    photos = [_sklearn_files.photo(name).reduce(2) for name in ("china.jpg", "flower.jpg")]
     halves = [np.split(np.asarray(photo), 2, axis=1)[INFO.splits.index(split)] for photo in photos]
     scenes = [_scene(rng, halves, digits, pool) for _ in range(SCENES[split])]
     return Scenes(np.stack([pixels for pixels, _ in scenes]), [objects for _, objects in scenes])
 
 
 def _scene(
-    rng: np.random.Generator, halves: list[UInt8[np.ndarray, "h w 3"]], digits: Any, pool: np.ndarray
+    rng: np.random.Generator,
+    halves: list[UInt8[np.ndarray, "h w 3"]],
+    digits: tuple[np.ndarray, np.ndarray],
+    pool: np.ndarray,
 ) -> tuple[UInt8[np.ndarray, "128 128 3"], tuple[Annotation, ...]]:
+    images, labels = digits
     photo = halves[int(rng.integers(len(halves)))]
     top, left = (int(rng.integers(side - SIDE + 1)) for side in photo.shape[:2])
     level = int(rng.integers(60, 196))
@@ -88,7 +93,7 @@ def _scene(
     occupied, objects = np.zeros((SIDE, SIDE), bool), []
     for _ in range(int(rng.integers(COUNTS[0], COUNTS[1] + 1))):
         instance, size = int(rng.choice(pool)), int(rng.integers(SIZES[0], SIZES[1] + 1))
-        cells = Image.fromarray((digits.images[instance] * 255 // 16).astype(np.uint8))
+        cells = Image.fromarray((images[instance] * 255 // 16).astype(np.uint8))
         cover = np.asarray(cells.resize((size, size), Image.Resampling.BILINEAR)).astype(np.int64)
         place = _free(rng, occupied, size)
         if place is None:
@@ -100,7 +105,7 @@ def _scene(
         canvas[y : y + size, x : x + size] = (part * (255 - cover[..., None]) + ink * cover[..., None]) // 255
         mask = np.zeros((SIDE, SIDE), bool)
         mask[y : y + size, x : x + size] = cover >= 128
-        objects.append(_annotation(mask, DIGITS.index(int(digits.target[instance]))))
+        objects.append(_annotation(mask, DIGITS.index(int(labels[instance]))))
     return canvas.astype(np.uint8), tuple(objects)
 
 

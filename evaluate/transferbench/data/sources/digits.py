@@ -17,14 +17,14 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_image
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.sources import _sklearn_files
 from transferbench.errors import unknown
 
 HELP = "embedded: scikit-learn's digits on patches of its sample photos, 32x32; nothing to download"
@@ -77,12 +77,12 @@ def open_split(where: Path, split: str) -> LabeledImages:
 @cache
 def rendered(split: str) -> Rendered:
     """Render a split, in integers and from raw Philox words throughout: the same bytes on every machine."""
-    digits: Any = load_digits()
+    digits, labels = _sklearn_files.digits()
     bits = np.random.Philox(key=[KEY, 1 + INFO.splits.index(split)])
-    instances = np.repeat(instances_of(split, digits.target), RENDERINGS[split])
-    cover = _strokes(digits.images[instances].astype(np.int32), bits)
+    instances = np.repeat(instances_of(split, labels), RENDERINGS[split])
+    cover = _strokes(digits[instances], bits)
     pixels = _painted(cover, _patches(split, len(instances), bits), bits)
-    return Rendered(pixels, digits.target[instances], instances)
+    return Rendered(pixels, labels[instances], instances)
 
 
 def instances_of(split: str, labels: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "m"]:
@@ -133,7 +133,7 @@ def _bilinear(
 
 def _patches(split: str, n: int, bits: np.random.Philox) -> Int32[np.ndarray, "n 32 32 3"]:
     """Windows of the quarter-size photos: their left halves for training, their right halves for testing."""
-    photos = [Image.fromarray(load_sample_image(name)).reduce(4) for name in ("china.jpg", "flower.jpg")]
+    photos = [_sklearn_files.photo(name).reduce(4) for name in ("china.jpg", "flower.jpg")]
     halves = [np.split(np.asarray(photo, dtype=np.int32), 2, axis=1)[INFO.splits.index(split)] for photo in photos]
     windows = np.lib.stride_tricks.sliding_window_view(np.stack(halves), (SIDE, SIDE), (1, 2))
     photo, top, left = (_drawn(bits, 0, bound - 1, (n, 1, 1))[:, 0, 0] for bound in windows.shape[:3])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.ops import roi_align
 
 USUAL_SIDE, USUAL_STRIDE = 224, 16
 """A region whose area has this square root, in pixels, is pooled at this stride (Lin et al., equation 1)."""
@@ -20,6 +19,8 @@ def pooled(
     `ratio` samples are taken a place, 0 for as many as there are pixels of the map; half-pixel corners are aligned
     (`ROIAlignV2`; docs/protocols.md#torchvision).
     """
+    from torchvision.ops import roi_align  # imported where boxes are found: it takes longer than torch
+
     numbers = [torch.full_like(each[:, :1], number) for number, each in enumerate(boxes)]
     regions = torch.cat([torch.cat(pair, 1) for pair in zip(numbers, boxes, strict=True)]).to(maps[0].dtype)
     if len(maps) == 1:

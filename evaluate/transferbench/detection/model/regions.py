@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from transferbench.detection.recipe.keys import HeadsKeys
 from transferbench.detection.targets.boxes import Size, clipped, overlaps
@@ -58,6 +57,8 @@ def suppressed(
 
     A region gives a box for each class (the last score is background's); `most` of all are kept, -1 for all.
     """
+    from torchvision.ops import batched_nms  # imported where boxes are found: it takes longer than torch
+
     finite = boxes.isfinite().all(2).all(1) & scores.isfinite().all(1)
     boxes, scores = clipped(boxes[finite], size), scores[finite, :-1]
     likely = scores > keys.SCORE_THRESH_TEST

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from transferbench.detection.model import anchors
 from transferbench.detection.model.losses import smooth_l1
@@ -113,6 +112,8 @@ class ProposalNetwork(nn.Module):
 
     def _suppressed(self, boxes: Tensor, logits: Tensor, levels: Tensor, size: Size) -> Tensor:
         """The boxes that no surer one of their map overlaps, clipped to the image."""
+        from torchvision.ops import batched_nms  # imported where boxes are found: it takes longer than torch
+
         keys = self.keys.RPN
         finite = boxes.isfinite().all(1) & logits.isfinite()
         if self.training and not finite.all():

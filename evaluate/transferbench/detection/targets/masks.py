@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from transferbench.detection.targets.boxes import Size
 from transferbench.detection.targets.polygons import filled
@@ -56,6 +55,8 @@ def from_outlines(outlines: Sequence[np.ndarray], box: Float[Tensor, "4"], side:
 
 def from_bitmap(bitmap: Bool[np.ndarray, "h w"], box: Float[Tensor, "4"], side: int) -> Bool[Tensor, "s s"]:
     """The object as a grid over the box, from a mask of the whole image: averaged in each place, then halved."""
+    from torchvision.ops import roi_align  # imported where boxes are found: it takes longer than torch
+
     image = torch.from_numpy(np.ascontiguousarray(bitmap))[None, None].float()
     regions = roi_align(image, [box[None].cpu()], side, sampling_ratio=0, aligned=True)
     return regions[0, 0] >= 0.5
