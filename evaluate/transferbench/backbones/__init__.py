@@ -229,6 +229,17 @@ def _built(full: Architecture) -> Tensors:
     return Tensors(shapes(state), backbone.width, beside)
 
 
+@cache
+def _whole_numbers_of(key: str) -> frozenset[str]:
+    tensors = build(Architecture.model_validate_json(key), device="meta").state_dict()
+    return frozenset(name for name, tensor in tensors.items() if not tensor.is_floating_point())
+
+
+def whole_numbers(architecture: Architecture) -> frozenset[str]:
+    """Names of the network's tensors that hold whole numbers, such as which of its outputs are read."""
+    return _whole_numbers_of(complete(architecture).model_dump_json())
+
+
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the network's tensors: calculated, or from the meta device."""
     return dict(_tensors_of(complete(architecture).model_dump_json()).shapes)
