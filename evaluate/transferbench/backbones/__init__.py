@@ -20,6 +20,9 @@ from transferbench.settings import Settings, read
 LIVE = "module"
 """The family of a network handed over as a live module, which nothing here can build."""
 
+OWN_CODE = "python"
+"""The family of networks that a person's own function builds."""
+
 COUNTER = "num_batches_tracked"
 """How the names of a batch norm's step counter end."""
 
