@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -101,6 +100,8 @@ def with_weights(name: str, backbone: Backbone) -> nn.Module:
         made: nn.Module = torchvision.models.resnet50()
         made.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     else:
+        import timm
+
         made = timm.create_model("vit_small_patch16_224", num_classes=0)
     made.load_state_dict(backbone.state_dict())
     return made.eval().requires_grad_(False)

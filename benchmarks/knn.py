@@ -27,7 +27,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
 import torch
 
@@ -80,6 +79,8 @@ def plain(bank: np.ndarray, queries: np.ndarray, labels: np.ndarray, k: int) -> 
 
 
 def with_faiss(bank: np.ndarray, queries: np.ndarray, labels: np.ndarray, k: int) -> Found:
+    import faiss
+
     index = faiss.IndexFlatL2(bank.shape[1])
     index.add(bank)
     near = index.search(queries, k)[1]
@@ -188,6 +189,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows and queries")
     parser.add_argument("--memory", action="store_true")
     asked = parser.parse_args()
+    import faiss
+
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     if asked.memory:

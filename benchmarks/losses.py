@@ -30,6 +30,7 @@ from decorssl.methods import Context, Outputs, barlow_twins, cwrgp, intl, vicreg
 REPEATS, SECONDS = 7, 1.0
 """Every formula runs so often, and until so much time is spent on a line."""
 Loss = Callable[[list[Tensor]], Tensor]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ class Line:
     error: float = 1e-5
 
 
-def context(config: object) -> Context:
-    return Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), lambda z: z, torch.nn.ModuleDict())
+def context(config: object, device: torch.device = CPU) -> Context:
+    return Context(config, 0, 1, 0, 1, torch.Generator(device).manual_seed(0), lambda z: z, torch.nn.ModuleDict())
 
 
-def ours(method: object, config: object) -> Loss:
-    return lambda views: method.loss(Outputs(tuple(views)), context(config))["loss"]
+def ours(method: object, config: object, device: torch.device = CPU) -> Loss:
+    return lambda views: method.loss(Outputs(tuple(views)), context(config, device))["loss"]
 
 
 def normalized_mse(a: Tensor, b: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def plain_intl(config: intl.Config) -> Loss:
         x = (z - z.mean(1, keepdim=True) if samples else (z - z.mean(0)).T).T.unsqueeze(0)
         sigma = torch.bmm(x.mT, x) / (x.shape[1] - 1)
         trace = sigma.diagonal(dim1=-2, dim2=-1).sum(-1).view(1, 1, 1)
-        scaled, p = sigma * trace.reciprocal(), torch.eye(x.shape[2], dtype=z.dtype).unsqueeze(0)
+        scaled, p = sigma * trace.reciprocal(), torch.eye(x.shape[2], dtype=z.dtype, device=z.device).unsqueeze(0)
         for _ in range(config.iterations):
             p = torch.baddbmm(p, torch.matrix_power(p, 3), scaled, beta=1.5, alpha=-0.5)
         out = torch.bmm(x, p.mul_(trace.reciprocal().sqrt())).squeeze(0)

@@ -23,6 +23,7 @@ from decorssl import recipe as recipes
 from decorssl import view_pipeline
 from decorssl.encoder import Encoder
 from decorssl.loop import Training
+from decorssl.passes import Prepare
 from decorssl.recipe import Recipe
 from decorssl.views import Views
 from transferbench.data import LabeledImages
@@ -63,12 +64,20 @@ class Plain:
 
 
 class Ours:
-    def __init__(self, recipe: Recipe, images: LabeledImages) -> None:
-        self.training = Training(recipe, images, Runtime(CPU))
+    """A step of `pretrain` on the first images, a batch of them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: LabeledImages,
+        device: torch.device = CPU,
+        prepare: Prepare = lambda network: network,
+    ) -> None:
+        self.training = Training(recipe, images, Runtime(device), prepare=prepare)
         self.training.learner.train()
         self.passes = self.training._passes()
-        self.source = view_pipeline.supply(images, Views(recipe.views, recipe.preprocess), 0, CPU)
-        self.plan = Plan(0, np.arange(len(images)))
+        self.source = view_pipeline.supply(images, Views(recipe.views, recipe.preprocess), 0, device)
+        self.plan = Plan(0, np.arange(recipe.batch_size))
 
     def views(self) -> object:
         return self.source.finish(self.source.make(self.plan))
