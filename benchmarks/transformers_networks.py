@@ -300,7 +300,9 @@ def _features(network: Any, kind: str, images: Tensor) -> tuple[Tensor, list[str
         images = cut
         more = {name: value for name, value in more.items() if name in takes}
     with torch.no_grad():
-        found = network(pixel_values=images, **more)
+        found = network.eval()(pixel_values=images, **more)
+    if isinstance(patches := getattr(found, "features", None), Tensor) and patches.ndim == 3:  # RADIO's
+        return patches.mean(1), ["pooling=mean"]
     last = getattr(found, "last_hidden_state", None)
     if pooling == "token":
         return last[:, 0], []

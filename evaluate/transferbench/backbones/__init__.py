@@ -20,6 +20,9 @@ from transferbench.settings import Settings, read
 LIVE = "module"
 """The family of a network handed over as a live module, which nothing here can build."""
 
+OWN_CODE = "python"
+"""The family of networks that a person's own function builds."""
+
 COUNTER = "num_batches_tracked"
 """How the names of a batch norm's step counter end."""
 
@@ -227,6 +230,17 @@ def _built(full: Architecture) -> Tensors:
     state = backbone.state_dict()
     beside = sum(buffer.numel() for name, buffer in backbone.named_buffers() if name not in state)
     return Tensors(shapes(state), backbone.width, beside)
+
+
+@cache
+def _whole_numbers_of(key: str) -> frozenset[str]:
+    tensors = build(Architecture.model_validate_json(key), device="meta").state_dict()
+    return frozenset(name for name, tensor in tensors.items() if not tensor.is_floating_point())
+
+
+def whole_numbers(architecture: Architecture) -> frozenset[str]:
+    """Names of the network's tensors that hold whole numbers, such as which of its outputs are read."""
+    return _whole_numbers_of(complete(architecture).model_dump_json())
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:

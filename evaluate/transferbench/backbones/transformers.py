@@ -17,7 +17,7 @@ from transferbench.backbones import _transformers_configs as configs
 from transferbench.backbones._library import LibraryBackbone, described, in_time, require_vectors, width
 from transferbench.backbones._transformers_configs import is_installed, names, version
 from transferbench.backbones._transformers_names import FileNames, file_names
-from transferbench.errors import nearest
+from transferbench.errors import UserError, nearest
 from transferbench.settings import Settings
 
 __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
@@ -25,7 +25,7 @@ __all__ = ["Arguments", "assumptions", "build", "describe", "propose"]
 BELOW = ((r"(?:layer_?)?norm\.\w+", "norm of the classifier"),)
 """Tensors beside a network in the library's `ForImageClassification`."""
 PREFIX = re.compile(
-    r"(?:.*\.)?(?:cls_token|class_token|class_embedding|distillation_token|register_tokens|reg_token)s?"
+    r"(?:.*\.)?(?:cls_token|class_token|class_embedding|distillation_token|register_tokens|reg_token|cls_register_token)s?"
 )
 """Tokens that stand before those of the patches."""
 Pooling = Literal["library", "pooler", "token", "mean"]
@@ -99,7 +99,7 @@ class TransformersBackbone(LibraryBackbone):
         elif self.pooling == "token" and self.num_prefix_tokens and last.ndim == 3:
             found = last[:, 0]
         elif self.pooling == "mean":
-            found = last[:, self.num_prefix_tokens :].mean(1) if last.ndim == 3 else last
+            found = self._patches(last, images).mean(1) if last.ndim == 3 else last
         return require_vectors(found, len(images), f"{type(self.network).__name__} ({self.pooling})")
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
@@ -107,11 +107,26 @@ class TransformersBackbone(LibraryBackbone):
         last = self._outputs(images).last_hidden_state
         if last.ndim == 4:
             return {"last": last}
-        patches = last[:, self.num_prefix_tokens :]
+        patches = self._patches(last, images)
         rows = round(patches.shape[1] ** 0.5)
         if rows * rows != patches.shape[1] or images.shape[-1] != images.shape[-2]:
             return {}
         return {"last": patches.transpose(1, 2).unflatten(2, (rows, rows))}
+
+    def _patches(self, tokens: Tensor, images: Tensor) -> Tensor:
+        """The tokens of the patches, `b n d`.
+
+        Raises:
+            UserError: where there are more than the image has patches and than the tokens before them that are known.
+        """
+        size = getattr(cast(Any, self.network).config, "patch_size", None)
+        most = (images.shape[-2] // size) * (images.shape[-1] // size) if isinstance(size, int) else tokens.shape[1]
+        if tokens.shape[1] > most + self.num_prefix_tokens:
+            raise UserError(
+                f"{type(self.network).__name__} gives {tokens.shape[1]} tokens for {most} patches, and which are none "
+                "is not known. Say --as pooling=pooler, or hand it over from Python as a module."
+            )
+        return tokens[:, self.num_prefix_tokens :]
 
     def _outputs(self, images: Tensor) -> Any:
         config = cast(Any, self.network).config

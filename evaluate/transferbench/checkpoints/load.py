@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from transferbench import backbones, state
-from transferbench.backbones import LIVE, Architecture, Backbone
+from transferbench.backbones import LIVE, OWN_CODE, Architecture, Backbone
 from transferbench.checkpoints import CONTROL, Candidate, Card, LoadReport, Origin, containers, digest, reading
 from transferbench.checkpoints.downloads import Located, matched, opened
 from transferbench.checkpoints.live import Live, is_of_a_family
@@ -19,8 +19,6 @@ from transferbench.checkpoints.recognition import Match
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 
-OWN_CODE = "python"
-"""The family of networks that a person's own function builds."""
 EXTENSIONS = (".tar", ".pth", ".pt", ".ckpt", ".pkl", ".torch", ".bin", ".safetensors")
 
 

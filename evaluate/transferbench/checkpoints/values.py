@@ -47,6 +47,9 @@ def completed(path: Path, weights: Weights, architecture: Architecture) -> tuple
         UserError: when the values cannot be a trained network's, naming the tensors.
     """
     problems = [f"{name} {problem}" for name, tensor in weights.items() if (problem := _problem(name, tensor))]
+    if problems and any(not tensor.is_floating_point() for tensor in weights.values()):
+        whole = backbones.whole_numbers(architecture)
+        problems = [each for each in problems if each.partition(" ")[0] not in whole]
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UserError(f"{path} does not hold usable weights: {', '.join(problems[:SHOWN])}{more}.")

@@ -28,7 +28,7 @@ from transferbench.features.resumable_array import ResumableArray, claimed
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
 
-SCHEMA = 3
+SCHEMA = 4
 """Changes with the bits of features: no array mixes those of two ways to compute."""
 BATCH = 256
 """Images that are loaded and kept together, and on an accelerator computed together: their last bits depend on it."""

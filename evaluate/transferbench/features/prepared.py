@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from transferbench.backbones import Backbone
+from transferbench.backbones import FAMILIES, LIVE, OWN_CODE, Architecture, Backbone
 from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck
 from transferbench.backbones.resnet import ResNet
 from transferbench.features.spec import POOLED, FeatureSpec, Precision, forward
@@ -29,12 +29,12 @@ BLOCKS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 class Prepared:
     """What a reading takes from a frozen backbone. The backbone itself is not touched, and may change afterwards.
 
-    A live module that is no network of this package is used as it is: nobody knows what a copy of it would be.
+    A network whose code is not known (`is_known`) is used as it is, with all images of a batch at once.
     """
 
     def __init__(self, backbone: nn.Module, wanted: FeatureSpec) -> None:
         self.backbone, self.wanted = backbone, wanted
-        self.is_copy = isinstance(backbone, Backbone) and self._copied(backbone)
+        self.is_copy = isinstance(backbone, Backbone) and is_known(backbone) and self._copied(backbone)
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b d"]:
         """Features of the images, in float32.
@@ -69,8 +69,24 @@ class Prepared:
         return True
 
 
+def is_known(network: nn.Module) -> bool:
+    """Whether its code is this package's or a library's.
+
+    A person's own may hold what a copy would not share (a hook that writes where `forward` reads), may flatten maps by
+    `view`, which fails channels last, and may look at the other images of a batch.
+    """
+    architecture = getattr(network, "architecture", None)
+    family = architecture.family.replace("-", "_") if isinstance(architecture, Architecture) else LIVE
+    return isinstance(network, Backbone) and family != OWN_CODE and family in FAMILIES.names()
+
+
 def memory_format(network: nn.Module, precision: Precision) -> torch.memory_format:
-    """How maps are best laid out: channels last, where most weights are convolutions'; not in float32 on a GPU."""
+    """How maps are best laid out: channels last, where most weights are convolutions'.
+
+    Not in float32 on a GPU, and not for a network whose code is not known.
+    """
+    if not is_known(network):
+        return torch.contiguous_format
     if precision == "float32" and any(each.device.type != "cpu" for each in network.parameters()):
         return torch.contiguous_format
     of_convolutions = sum(each.weight.numel() for each in network.modules() if isinstance(each, nn.Conv2d))

@@ -644,3 +644,33 @@ def test_a_file_of_open_clip_beside_another_librarys_description_is_read_by_its_
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         require_same(candidate.backbone(images) @ network.visual.proj, network.encode_image(images))
+
+
+WHOLE = """
+import torch
+class Chosen(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("chosen", torch.tensor([2, 0, 1]))
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(3, 3) for _ in range(6))
+    def forward(self, images):
+        features = images.mean((2, 3))
+        for layer in self.layers:
+            features = torch.tanh(layer(features))
+        return features[:, self.chosen]
+"""
+
+
+def test_whole_numbers_of_a_network_are_loaded_where_it_has_them_and_nowhere_else(own: Path) -> None:
+    (own / "chosen.py").write_text(WHOLE)
+    scope: dict[str, Any] = {}
+    exec(WHOLE, scope)
+    network, images = lively(scope["Chosen"]()), torch.randn(2, 3, 8, 8)
+    network.chosen.copy_(torch.tensor([1, 1, 0]))
+    torch.save(network.state_dict(), own / "chosen.pth")
+    with torch.no_grad():
+        found = load(own / "chosen.pth", overrides=[f"arch=python:{own / 'chosen.py'}:Chosen"]).backbone(images)
+        require_same(found, network(images))
+    torch.save({**network.state_dict(), "layers.0.bias": torch.tensor([1, 2, 3])}, own / "chosen.pth")
+    with pytest.raises(UserError, match=r"layers\.0\.bias is torch\.int64, not floating point"):
+        load(own / "chosen.pth", overrides=[f"arch=python:{own / 'chosen.py'}:Chosen"])

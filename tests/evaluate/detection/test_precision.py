@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import forked
 import numpy as np
 import pytest
 from jaxtyping import Float
@@ -69,6 +70,17 @@ def test_an_object_of_a_limiting_area_counts_in_both_ranges(by):
     found = coco_precision.precision([one((0, 0, 32, 32), 0.9)], annotated, CLASSES, "box", by)
     half = 100 * 51 / 101  # of medium objects, which both are
     assert [found.values[f"ap_{size}"] for size in ("small", "medium", "large")] == pytest.approx([100, half, 0])
+
+
+def test_a_fork_of_a_process_that_has_scored_scores_too():
+    pytest.importorskip("hotcoco")
+    annotated, results = world(5, 2)
+    expected = coco_precision.precision(results, annotated, CLASSES, "box").values
+
+    def work() -> None:
+        print(coco_precision.engine(), coco_precision.precision(results, annotated, CLASSES, "box").values == expected)
+
+    assert forked.Fork(work).finish(60).stdout.split() == ["pycocotools", "True"]
 
 
 @pytest.mark.parametrize("kind", ["box", "mask"])

@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import nn
 
 from transferbench import backbones
 from transferbench.backbones import Architecture, Backbone
+from transferbench.backbones._library import LibraryBackbone
 from transferbench.checkpoints import digest
+from transferbench.checkpoints.live import Live
 from transferbench.features import prepared
 from transferbench.features.prepared import Prepared
 from transferbench.features.spec import FeatureSpec, forward
@@ -82,13 +83,55 @@ def test_half_the_bits_are_enough_for_two_digits_and_are_converted_once(name: st
     assert kinds == {torch.bfloat16}
 
 
-def test_a_live_module_is_used_as_it_is() -> None:
-    module = timm.create_model("test_resnet", num_classes=0).eval()
-    assert Prepared(module, FeatureSpec()).backbone is module
+class Flattening(nn.Module):
+    """As many write it: `view` fails where maps lie channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 64, 8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(images)
+        return maps.view(len(maps), -1)
+
+
+class OfTheBatch(nn.Module):
+    """Its norm takes the statistics of the batch, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(images)).relu().mean((2, 3))
+
+
+class Outside(Backbone):
+    """Of a family that is no part of this package."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.architecture = Architecture(family="lab.convmixer", arguments={})
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.module(images)
+
+
+@pytest.mark.parametrize("module", [Flattening, OfTheBatch])
+@pytest.mark.parametrize("given", [lambda module: Live(module, 32), LibraryBackbone, Outside])
+def test_code_that_is_not_known_is_used_as_it_is(module: Any, given: Any) -> None:
+    backbone, images = given(module()).eval(), torch.randn(prepared.AT_A_TIME + 3, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(Prepared(backbone, FeatureSpec())(images), backbone(images))
+    assert prepared.memory_format(backbone, "float32") == torch.contiguous_format
 
 
 def test_what_cannot_be_copied_is_used_as_it_is() -> None:
     class Stubborn(Backbone):
+        architecture = Architecture(family="timm", arguments={})
+
         def __deepcopy__(self, memo: object) -> "Stubborn":
             raise TypeError("holds a lock")
 

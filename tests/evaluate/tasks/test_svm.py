@@ -64,7 +64,7 @@ def test_the_cost_is_chosen_by_cross_validation_on_the_training_images(tiny_cand
         asked.append((len(features), cv, scoring))
         return np.full(cv, best[machine.C])
 
-    monkeypatch.setattr(linear_svm, "cross_val_score", judged)
+    monkeypatch.setattr("sklearn.model_selection.cross_val_score", judged)
     _, kept, _, _ = run(tiny_candidate, dataset, tmp_path, costs=(0.1, 1.0, 10.0))
     assert kept["costs"].tolist() == [1.0] * 5
     assert set(asked) == {(64, 3, "average_precision")}

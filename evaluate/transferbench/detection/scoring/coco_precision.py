@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,8 @@ CocoEngine = Literal["pycocotools", "hotcoco"]
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 """The first six of COCO's twelve figures, in its order."""
+_threads: dict[str, int] = {}
+"""The process in which hotcoco (1.3.0) started its threads: in a fork of that it would wait for them without end."""
 TYPES: dict[Kind, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
 
@@ -30,12 +33,12 @@ class Precision:
 
 
 def engine() -> CocoEngine:
-    """The faster one where it is installed.
+    """The faster one where it is installed, and can be used in this process.
 
     Raises:
         UserError: when neither is.
     """
-    if importlib.util.find_spec("hotcoco"):
+    if importlib.util.find_spec("hotcoco") and _threads.get("process", os.getpid()) == os.getpid():
         return "hotcoco"
     rle.library()
     return "pycocotools"
@@ -96,6 +99,7 @@ def _judge(by: CocoEngine, truth: dict[str, Any], entries: list[dict[str, Any]],
     if by == "hotcoco":
         import hotcoco
 
+        _threads.setdefault("process", os.getpid())
         table = hotcoco.COCO(truth)
         return hotcoco.COCOeval(table, table.load_res(entries), TYPES[kind])
     rle.library()
