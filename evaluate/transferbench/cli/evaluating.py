@@ -75,12 +75,12 @@ def evaluate_all(
     ] = None,
 ) -> None:
     """Run every task of a suite on checkpoints. Finished work is not repeated."""
-    _require_known(suite, data or [])
-    from transferbench import api, runtime
-
     if slurm is not None:
         _queue(checkpoints, out, slurm)
         return
+    _require_known(suite, data or [])
+    from transferbench import api, runtime
+
     request = api.EvaluationRequest(
         models=checkpoints,
         data=data or [],

@@ -220,7 +220,7 @@ CARDS = {
     "schema 2 of cards is not known here": a_card(version=2),
     "width": a_card(depth=10, width=1e9),
     "depth": a_card("vit", depth=1000),
-    "dim should be divisible": a_card("vit", heads=7),
+    "dim=384 should be divisible": a_card("vit", heads=7),
     "There is no swin of these arguments": a_card("swin", heads=[]),
     "crop": a_card(images={"size": 32, "crop": 10_000}),
     "size": a_card(images={"size": 0, "crop": 1}),

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from PIL import Image
 
+from transferbench.data import decoding
+
 
 def digits() -> tuple[Int32[np.ndarray, "n 8 8"], Int64[np.ndarray, "n"]]:
     """The 1,797 images of `load_digits`, of levels from 0 to 16, and their labels."""
@@ -16,7 +18,7 @@ def digits() -> tuple[Int32[np.ndarray, "n 8 8"], Int64[np.ndarray, "n"]]:
 
 def photo(name: str) -> Image.Image:
     """What `load_sample_image` shows: `china.jpg` or `flower.jpg`."""
-    return Image.open(_folder() / "images" / name).convert("RGB")
+    return decoding.opened((_folder() / "images" / name).read_bytes()).convert("RGB")
 
 
 def _folder() -> Path:
