@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,10 +20,15 @@ SPLITS = ("train", "val", "test")
 WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 PART = re.compile(r"(\d+)-of-(\d+)")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+UNPACKED = (".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+"""Of these, formats whose size in bytes follows from width and height: it does not tell one image from another."""
 
 
 class ImageEntry(NamedTuple):
-    """One image: its path below the split's folder, size in bytes, and CRC where the container holds one."""
+    """One image: its path below the split's folder, its size in bytes, and a CRC of its content.
+
+    The CRC is 0 where the container holds none, unless the size tells too little (`UNPACKED`).
+    """
 
     name: str
     size: int
@@ -48,7 +54,7 @@ class FolderTree:
         """The images in class folders of a split, sorted by path."""
         folder = self.root / self._folders[split]
         return sorted(
-            ImageEntry(path.relative_to(folder).as_posix(), _file_size(path))
+            ImageEntry(path.relative_to(folder).as_posix(), _file_size(path), _crc(path))
             for name in self.classes(split)
             for path in _images_below(folder / name, (self.root, folder))
         )
@@ -202,6 +208,15 @@ def _file_size(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} has the name of an image, and is no file. Rename or remove it.")
     return status.st_size
+
+
+def _crc(path: Path) -> int:
+    if path.suffix.lower() not in UNPACKED:
+        return 0
+    try:
+        return zlib.crc32(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

@@ -82,6 +82,16 @@ def test_the_fingerprint_follows_content_and_not_the_clock(tmp_path: Path) -> No
     assert folder.open_split(pack(root, tmp_path / "b.zip"), "train").fingerprint != zipped
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "ppm", "tif"])
+def test_the_fingerprint_follows_pixels_where_the_size_does_not(tmp_path: Path, suffix: str) -> None:
+    marks, sizes, root = set(), set(), fill(tmp_path / "pets")
+    for value in (1, 2):
+        Image.new("RGB", (8, 8), (value, 99, 99)).save(file := root / f"train/cat/more.{suffix}")
+        marks.add(folder.open_split(root, "train").fingerprint)
+        sizes.add(file.stat().st_size)
+    assert (len(marks), len(sizes)) == (2, 1)
+
+
 def test_the_image_size_is_unknown_when_images_differ(tmp_path: Path) -> None:
     root = fill(tmp_path / "pets")
     Image.new("RGB", (9, 9)).save(root / "train/cat/1.png")

@@ -2,7 +2,8 @@
 
 The folders may be called `valid` or `validation` and `training` too. Classes are numbered in alphabetical order, images
 sorted by path; files that are no images are passed over, and so are hidden folders (`.ipynb_checkpoints`). The
-fingerprint is a sha256 over the sorted paths with each file's size, and in a zip its CRC too; times do not enter it.
+fingerprint is a sha256 over the sorted paths with each file's size, and its CRC too in a zip or where its size tells
+too little (BMP, PPM, TIFF); times do not enter it.
 """
 
 import hashlib
