@@ -3,7 +3,7 @@
 What is done to the copy: batch norms are folded into the convolutions before them (ours alone, whose structure is
 known; not in `bfloat16`, which would round other weights), weights lie channels last, a few images go through it at a
 time so that maps stay in the cache, and nothing is kept for gradients. Features in float32 are the plain network's
-within rounding (1e-5 of the largest).
+within rounding (1e-5 of the largest, more where a network is ill-conditioned).
 """
 
 import copy
