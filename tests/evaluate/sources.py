@@ -115,7 +115,8 @@ def victims(state: State, tree: Any) -> list[str]:
     """Some of the network's own tensors, and one of each kind that this source has and others have not."""
     match = read(tree)
     dropped = {name for names in match.report.dropped.values() for name in names}
-    names = [name for name in state if name not in dropped and not name.endswith("bias_mask")]
+    unread = ("bias_mask", "num_batches_tracked")  # by no forward pass
+    names = [name for name in state if name not in dropped and not name.endswith(unread)]
     special = [name for name in names if re.search("token|periods|embed|gamma|table|q_bias|norm.weight|ln_post", name)]
     kinds = {re.sub(r"\d+", "", name): name for name in special}
     return [*dict.fromkeys([*names[:: max(1, len(names) // 6)], *kinds.values()])]
