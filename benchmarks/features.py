@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from transferbench.backbones import Architecture, Backbone, build
 from transferbench.data import DatasetInfo, LabeledImages, decoding, open_split
-from transferbench.data.evaluating import Evaluated, Memory
+from transferbench.data.evaluation_views import Evaluated, SharedPixels
 from transferbench.data.loading import Plan, batches, in_order
-from transferbench.data.training import TrainedOn
+from transferbench.data.training_views import TrainedOn
 from transferbench.data.transforms import Preprocess, TrainingTransform, evaluation
 from transferbench.features.prepared import Prepared
 from transferbench.features.spec import FeatureSpec, Precision, forward
@@ -164,7 +164,7 @@ def many() -> None:
         return torch.stack([forward(backbone, before(images)) for backbone in backbones])
 
     def together() -> Tensor:
-        views = Memory(1 << 30).of(images, Preprocess())
+        views = SharedPixels(1 << 30).of(images, Preprocess())
         make, plan = Evaluated(images, Preprocess(), views), Plan(0, np.arange(len(images)))
         return torch.stack([Prepared(backbone, FeatureSpec())(make(plan).views[0]) for backbone in backbones])
 
@@ -182,7 +182,10 @@ def tuning() -> None:
     plans, seen = in_order(len(train), 128), in_order(len(test), 256)
     backbone = lively(build(Architecture(family="resnet", arguments={"depth": 18, "stem": "cifar"})), draw)
     backbone.requires_grad_(True)
-    quick, views = copy.deepcopy(backbone).to(memory_format=torch.channels_last), Memory(1 << 30).of(test, preprocess)
+    quick, views = (
+        copy.deepcopy(backbone).to(memory_format=torch.channels_last),
+        SharedPixels(1 << 30).of(test, preprocess),
+    )
     make, tested = TrainedOn(train, transform, 0), Evaluated(test, preprocess, views)
 
     def step(network: nn.Module, images: Tensor) -> Tensor:

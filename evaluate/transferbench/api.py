@@ -15,7 +15,7 @@ from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import examine, wrap
-from transferbench.data.evaluating import remembering
+from transferbench.data.evaluation_views import remembering
 from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError

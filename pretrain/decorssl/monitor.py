@@ -10,7 +10,7 @@ from decorssl import collapse
 from decorssl.collapse import Kind, Spectrum
 from decorssl.loop import Step, Training
 from transferbench.data import LabeledImages
-from transferbench.data.evaluating import evaluated
+from transferbench.data.evaluation_views import evaluated
 from transferbench.data.loading import in_order
 from transferbench.data.subsets import labeled
 from transferbench.features.extraction import evaluating

@@ -15,7 +15,7 @@ from transferbench.backbones import Architecture, Backbone
 from transferbench.checkpoints import Card, Origin
 from transferbench.checkpoints.load import load, random_control, unbuilt
 from transferbench.checkpoints.save import save
-from transferbench.data import LabeledImages, evaluating
+from transferbench.data import LabeledImages, evaluation_views
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
@@ -166,9 +166,11 @@ def test_images_are_decoded_once_for_all_networks(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba")
-    made, make = list[int](), evaluating.Evaluated._made
-    monkeypatch.setattr(evaluating, "ENOUGH", 1)
-    monkeypatch.setattr(evaluating.Evaluated, "_made", lambda self, index: made.append(index) or make(self, index))
+    made, make = list[int](), evaluation_views.Evaluated._made
+    monkeypatch.setattr(evaluation_views, "ENOUGH", 1)
+    monkeypatch.setattr(
+        evaluation_views.Evaluated, "_made", lambda self, index: made.append(index) or make(self, index)
+    )
     scores = [each.scores for each in prepared(files, None, tmp_path / "once").run()]
     looked_at = 1  # for the width of each network's features
     assert len(made) == 2 * 24, "two splits of 24 images, whose first is kept when a network is asked for its width"

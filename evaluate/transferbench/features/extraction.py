@@ -18,7 +18,7 @@ from transferbench import settings, state
 from transferbench.backbones import Backbone
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
-from transferbench.data.evaluating import evaluated
+from transferbench.data.evaluation_views import evaluated
 from transferbench.data.loading import Plan
 from transferbench.errors import UserError
 from transferbench.features import repeats

@@ -17,7 +17,7 @@ from transferbench import settings, state
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.data.loading import Batch, Plan, shuffled
-from transferbench.data.training import trained_on
+from transferbench.data.training_views import trained_on
 from transferbench.data.transforms import training
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, evaluating, extract, stream, width

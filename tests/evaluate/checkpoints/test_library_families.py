@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -674,3 +675,24 @@ def test_whole_numbers_of_a_network_are_loaded_where_it_has_them_and_nowhere_els
     torch.save({**network.state_dict(), "layers.0.bias": torch.tensor([1, 2, 3])}, own / "chosen.pth")
     with pytest.raises(UserError, match=r"layers\.0\.bias is torch\.int64, not floating point"):
         load(own / "chosen.pth", overrides=[f"arch=python:{own / 'chosen.py'}:Chosen"])
+
+
+class Tokens(nn.Module):
+    """What a network of transformers gives: a token before the patches, and those of four patches."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(patch_size=8, image_size=16)
+        self.register_parameter(name, nn.Parameter(torch.zeros(3, 2)))
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        tokens = torch.arange(14.0).view(1, 7, 2).expand(len(pixel_values), -1, -1)
+        return SimpleNamespace(last_hidden_state=tokens)
+
+
+def test_tokens_before_the_patches_are_known_or_refused() -> None:
+    family, images = backbones.FAMILIES.load("transformers"), torch.zeros(2, 3, 16, 16)
+    known = family.TransformersBackbone(Tokens("cls_register_token"), "own", "mean")
+    assert known(images).tolist() == [[9.0, 10.0]] * 2
+    with pytest.raises(UserError, match="gives 7 tokens for 4 patches"):
+        family.TransformersBackbone(Tokens("something_else"), "own", "mean")(images)

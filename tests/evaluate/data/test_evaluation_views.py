@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabeledImages, evaluating
-from transferbench.data.evaluating import Evaluated, evaluated
+from transferbench.data import DatasetInfo, LabeledImages, evaluation_views
+from transferbench.data.evaluation_views import Evaluated, evaluated
 from transferbench.data.loading import Plan, batches
 from transferbench.data.transforms import Preprocess, evaluation
 from transferbench.errors import UserError
@@ -50,28 +50,28 @@ def test_views_are_torchvisions_bit_for_bit(settings: dict[str, Any]) -> None:
 
 
 def test_what_decides_kept_pixels_is_all_but_the_colors() -> None:
-    assert Preprocess.model_fields.keys() - evaluating.SEEN == {"mean", "std", "channel_order", "input_range"}
+    assert Preprocess.model_fields.keys() - evaluation_views.SEEN == {"mean", "std", "channel_order", "input_range"}
 
 
 def test_both_ways_are_taken_by_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, plans, taken = images(SIZES), [Plan(0, np.arange(4)), Plan(0, np.arange(4, 8))], []
-    monkeypatch.setattr(evaluating, "Evaluated", lambda *given: taken.append(1) or Evaluated(*given))
+    monkeypatch.setattr(evaluation_views, "Evaluated", lambda *given: taken.append(1) or Evaluated(*given))
     few = torch.cat([batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans)])
     assert not taken
-    monkeypatch.setattr(evaluating, "ENOUGH", len(SIZES))
+    monkeypatch.setattr(evaluation_views, "ENOUGH", len(SIZES))
     many = torch.cat([batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans)])
     assert taken
     assert torch.equal(few, many)
 
 
 def test_images_are_decoded_once_for_all_networks_that_see_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluating, "ENOUGH", 1)
+    monkeypatch.setattr(evaluation_views, "ENOUGH", 1)
     seen, plans, decoded = images(SIZES), [Plan(0, np.arange(5)), Plan(0, np.arange(5, 8))], []
     seen = replace(seen, read=lambda index, read=seen.read: decoded.append(index) or read(index))
     first, bgr = Preprocess(size=32, crop=24), Preprocess(size=32, crop=24, channel_order="bgr", std=(1.0, 2.0, 3.0))
     expected = {each: [batch.views[0] for batch in evaluated(seen, each, plans)] for each in (first, bgr)}
     decoded.clear()
-    with evaluating.remembering(6 * (3 * 24 * 24 + 1) + 7):
+    with evaluation_views.remembering(6 * (3 * 24 * 24 + 1) + 7):
         for preprocess, count in ((first, 8), (bgr, 2), (first, 2), (Preprocess(size=32, crop=16), 8)):
             found = [batch.views[0] for batch in evaluated(seen, preprocess, plans)]
             assert len(decoded) == count
@@ -82,16 +82,29 @@ def test_images_are_decoded_once_for_all_networks_that_see_them_alike(monkeypatc
 
 
 def test_loader_processes_share_what_is_decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluating, "ENOUGH", 1)
+    monkeypatch.setattr(evaluation_views, "ENOUGH", 1)
     seen, plans = images(SIZES), [Plan(0, np.arange(4)), Plan(0, np.arange(4, 8))]
     seen = replace(seen, read=lambda index, read=seen.read: (tmp_path / f"{index}").touch() or read(index))
-    with evaluating.remembering(1 << 20):
+    with evaluation_views.remembering(1 << 20):
         first = [batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans, workers=2)]
         for mark in tmp_path.iterdir():
             mark.unlink()
         second = [batch.views[0] for batch in evaluated(seen, Preprocess(size=32, crop=24), plans, workers=1)]
     assert not list(tmp_path.iterdir())
     assert all(map(torch.equal, first, second))
+
+
+def test_a_machine_that_has_no_room_decodes_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*given: int) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(evaluation_views, "ENOUGH", 1)
+    monkeypatch.setattr("mmap.mmap", refused)
+    plans = [Plan(0, np.arange(8))]
+    (expected,) = evaluated(images(SIZES), Preprocess(size=32, crop=24), plans)
+    with evaluation_views.remembering(1 << 20):
+        (found,) = evaluated(images(SIZES), Preprocess(size=32, crop=24), plans)
+    assert torch.equal(found.views[0], expected.views[0])
 
 
 def test_an_image_too_narrow_to_be_resized_is_named() -> None:

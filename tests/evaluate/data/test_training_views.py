@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabeledImages, training
+from transferbench.data import DatasetInfo, LabeledImages, evaluation_views, training_views
 from transferbench.data.loading import Plan, batches
-from transferbench.data.training import TrainedOn, trained_on
+from transferbench.data.training_views import TrainedOn, trained_on
 from transferbench.data.transforms import Preprocess
 from transferbench.data.transforms import training as transform_of
 
@@ -42,8 +42,8 @@ def test_views_are_torchvisions_bit_for_bit(interpolation: Any, epoch: int) -> N
 
 def test_what_machine_code_does_not_do_is_left_to_pil(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(training, "ENOUGH", 1)
-    monkeypatch.setattr(training, "TrainedOn", lambda *given: taken.append(1) or TrainedOn(*given))
+    monkeypatch.setattr(evaluation_views, "ENOUGH", 1)
+    monkeypatch.setattr(training_views, "TrainedOn", lambda *given: taken.append(1) or TrainedOn(*given))
     for preprocess, count in ((Preprocess(crop=16), 1), (Preprocess(crop=16, channel_order="bgr"), 0)):
         transform = transform_of(preprocess, (0.5, 1.0), 0.5)
         list(trained_on(images(), transform, [Plan(0, np.arange(4))], 0))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import torch
 
 from transferbench.data import LabeledImages
 from transferbench.data.augment import Crop, Flip
-from transferbench.data.evaluating import ENOUGH
-from transferbench.data.loading import Batch, Plan, Plans, batches, keys, made
+from transferbench.data.evaluation_views import by_machine_code, pays
+from transferbench.data.loading import Batch, Plan, Plans, batches, keys
 from transferbench.data.transforms import RATIO, TrainingTransform
 
 
@@ -24,17 +23,13 @@ def trained_on(
     Raises:
         UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
     """
-    count = sum(len(plans[number].indices) for number in range(len(plans)))
     preprocess = transform.preprocess
     is_plain = preprocess.channel_order == "rgb" and preprocess.input_range == 1
-    if count < ENOUGH or not is_plain or not find_spec("numba"):
+    if not is_plain or not pays(plans):
         return batches(images, transform, plans, seed, workers)
     import transferbench.data.compiled  # noqa: F401  (here, so that loader processes begin with it)
 
-    make = TrainedOn(images, transform, seed)
-    if workers:  # compiled here, if it has not been before, and not by each of them
-        make(Plan(0, plans[0].indices[:1]))
-    return made(images, make, plans, seed, workers)
+    return by_machine_code(images, TrainedOn(images, transform, seed), plans, seed, workers)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import mmap
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -32,59 +32,73 @@ def evaluated(images: LabeledImages, preprocess: Preprocess, plans: Plans[Plan],
     Raises:
         UserError: naming the image that cannot be decoded, or the batch at which a loader process died.
     """
-    count = sum(len(plans[number].indices) for number in range(len(plans)))
-    if count < ENOUGH or not find_spec("numba"):
+    if not pays(plans):
         return batches(images, evaluation(preprocess), plans, workers=workers)
     import transferbench.data.compiled.evaluating  # noqa: F401  (here, so that loader processes begin with it)
 
-    memory = _MEMORY.get()
-    is_shared = not workers or multiprocessing.get_start_method() == "fork"
-    views = memory.of(images, preprocess) if memory and is_shared else None
-    make = Evaluated(images, preprocess, views)
-    if workers:  # compiled here, if it has not been before, and not by each of them
+    shared = _SHARED.get()
+    can_share = not workers or multiprocessing.get_start_method() == "fork"
+    kept = shared.of(images, preprocess) if shared and can_share else None
+    return by_machine_code(images, Evaluated(images, preprocess, kept), plans, workers=workers)
+
+
+def pays(plans: Plans[Plan]) -> bool:
+    """Whether there is machine code, and so many images that loading it pays."""
+    count = sum(len(plans[number].indices) for number in range(len(plans)))
+    return count >= ENOUGH and find_spec("numba") is not None
+
+
+def by_machine_code(
+    images: LabeledImages, make: Callable[[Plan], Batch], plans: Plans[Plan], seed: int = 0, workers: int = 0
+) -> Iterator[Batch]:
+    """What `make` makes of the plans; it is compiled here, if it was not before, and not by each loader process."""
+    if workers:
         make(Plan(0, plans[0].indices[:1]))
-    return made(images, make, plans, workers=workers)
+    return made(images, make, plans, seed, workers)
 
 
 @dataclass(frozen=True)
-class Views:
+class KeptPixels:
     """Pixels of the first images of a split, resized and cropped, and which of them are there already."""
 
     pixels: UInt8[np.ndarray, "n 3 s s"]
     is_there: UInt8[np.ndarray, "n"]
 
 
-class Memory:
-    """Views of images for the next network that sees them so, up to `limit` bytes in all; loader processes share it."""
+class SharedPixels:
+    """Pixels for the next network that sees images so, up to `limit` bytes in all; loader processes share them."""
 
     def __init__(self, limit: int) -> None:
         self.left = limit
-        self.kept: dict[str, Views] = {}
+        self.kept: dict[str, KeptPixels] = {}
 
-    def of(self, images: LabeledImages, preprocess: Preprocess) -> Views | None:
-        """The views of a split; of as many of its images as there is room for. None where there is no room."""
+    def of(self, images: LabeledImages, preprocess: Preprocess) -> KeptPixels | None:
+        """Those of a split, of as many of its images as there is room for. None where there is no room."""
         side, seen = preprocess.crop, preprocess.model_dump(include=SEEN)
         key = f"{images.fingerprint} {images.split} {len(images)} {sorted(seen.items())}"
         one = 3 * side * side + 1
         count = min(len(images), self.left // one)
         if key not in self.kept and count:
+            try:
+                whole = np.frombuffer(mmap.mmap(-1, count * one), np.uint8)  # taken from the machine when written to
+            except OSError:  # a machine that promises no more than it has
+                return None
             self.left -= count * one
-            whole = np.frombuffer(mmap.mmap(-1, count * one), np.uint8)  # taken from the machine as it is written to
-            self.kept[key] = Views(whole[count:].reshape(count, 3, side, side), whole[:count])
+            self.kept[key] = KeptPixels(whole[count:].reshape(count, 3, side, side), whole[:count])
         return self.kept.get(key)
 
 
-_MEMORY: ContextVar[Memory | None] = ContextVar("memory", default=None)
+_SHARED: ContextVar[SharedPixels | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
 def remembering(limit: int) -> Iterator[None]:
     """Inside the block images are decoded once for all networks that see them alike, as far as `limit` bytes reach."""
-    token = _MEMORY.set(Memory(limit))
+    token = _SHARED.set(SharedPixels(limit))
     try:
         yield
     finally:
-        _MEMORY.reset(token)
+        _SHARED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class Evaluated:
 
     images: LabeledImages
     preprocess: Preprocess
-    views: Views | None = None
+    kept: KeptPixels | None = None
     """Where the pixels of some of the images are kept."""
 
     def __call__(self, plan: Plan) -> Batch:
@@ -116,12 +130,12 @@ class Evaluated:
 
     def _pixels(self, index: int) -> UInt8[np.ndarray, "3 s s"]:
         """The pixels as they are kept, or made now, and then kept where there is room."""
-        if self.views is None or index >= len(self.views.pixels):
+        if self.kept is None or index >= len(self.kept.pixels):
             return self._made(index)
-        if not self.views.is_there[index]:
-            self.views.pixels[index] = self._made(index)
-            self.views.is_there[index] = 1
-        return self.views.pixels[index]
+        if not self.kept.is_there[index]:
+            self.kept.pixels[index] = self._made(index)
+            self.kept.is_there[index] = 1
+        return self.kept.pixels[index]
 
     def _made(self, index: int) -> UInt8[np.ndarray, "3 s s"]:
         from transferbench.data.compiled import evaluating
