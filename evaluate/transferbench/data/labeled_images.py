@@ -11,17 +11,19 @@ from PIL import Image
 from transferbench.data import decoding
 from transferbench.data.annotations import Annotated
 from transferbench.data.decoding import Range
+from transferbench.data.label_maps import LabelMaps
 from transferbench.errors import UserError
 
 T = TypeVar("T")
 
-Metric = Literal["top1", "mean_per_class", "map11", "box_ap"]
+Metric = Literal["top1", "mean_per_class", "map11", "box_ap", "miou"]
 """What a data set is reported in: accuracy, the mean of the classes' accuracies, for several labels an image the mean
-over classes of VOC2007's 11-point average precision, or, for annotated objects, the average precision of boxes."""
+over classes of VOC2007's 11-point average precision, for annotated objects, the average precision of boxes, or, for
+label maps, the mean over classes of intersection over union."""
 
 
-Carries = Literal["one label", "several labels", "boxes"]
-"""What an image of a data set carries: one class, a verdict on each class, or annotated objects."""
+Carries = Literal["one label", "several labels", "boxes", "label maps"]
+"""What an image of a data set carries: one class, a verdict on each class, annotated objects, or a class each pixel."""
 
 
 class UnstatedRangeError(UserError):
@@ -67,7 +69,7 @@ class LabeledImages:
 
     Where an image may show several classes, `targets` says of each 1 (there), 0 (not there) or -1 (hard to tell, not
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
-    `labels` the class of the first, or -1.
+    `labels` the class of the first, or -1. Where each pixel has a class, `label_maps` holds them and `labels` is -1.
 
     `notes` say what a reader of its numbers has to know: what was left out, what is judged in its place.
     """
@@ -80,6 +82,7 @@ class LabeledImages:
     fingerprint: str
     targets: Int8[np.ndarray, "n c"] | None = None
     annotated: Annotated | None = None
+    label_maps: LabelMaps | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -95,6 +98,17 @@ class LabeledImages:
         if self.annotated is None:
             raise UserError(f"{self.info.name} carries {self.info.carries}. Expected annotated boxes, as in coco.")
         return self.annotated
+
+    @property
+    def maps(self) -> LabelMaps:
+        """The class of each pixel.
+
+        Raises:
+            UserError: when the pixels have none.
+        """
+        if self.label_maps is None:
+            raise UserError(f"{self.info.name} carries {self.info.carries}. Expected label maps, as in ade20k.")
+        return self.label_maps
 
     def image(self, index: int) -> Image.Image:
         """The image as RGB.
@@ -180,4 +194,5 @@ class LabeledImages:
             fingerprint=mark,
             targets=None if self.targets is None else self.targets[chosen],
             annotated=None if self.annotated is None else self.annotated.subset(chosen),
+            label_maps=None if self.label_maps is None else self.label_maps.subset(chosen),
         )
