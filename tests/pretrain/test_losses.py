@@ -311,6 +311,14 @@ def test_a_method_from_elsewhere_has_a_module_too(tmp_path: Path) -> None:
     assert loss_of("vicreg") is losses.VICRegLoss
 
 
+def test_a_step_that_is_never_told_is_missed() -> None:
+    criterion, keys = losses.MoCoV2Loss(dim=4, queue=8), torch.randn(2, 4)
+    for _ in range(99):
+        criterion(keys, keys)
+    with pytest.warns(UserWarning, match=r"MoCoV2Loss: 100 passes without after_step\(\)"):
+        criterion(keys, keys)
+
+
 def test_a_teacher_follows_by_the_methods_schedule() -> None:
     teacher, student = nn.Linear(2, 2), nn.Linear(2, 2)
     expected = 0.25 * teacher.weight + 0.75 * student.weight

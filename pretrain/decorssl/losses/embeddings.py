@@ -57,7 +57,7 @@ def require_routes(name: str, method: Method, config: Any, student: int, teacher
     raise UserError(f"{name}: found embeddings of {found}. Expected {counts}{more}.")
 
 
-def require_sizes(name: str, method: Method, config: Any, images: int, channels: int) -> None:
+def require_sizes(name: str, method: Any, config: Any, images: int, channels: int) -> None:
     """Refuse, by a UserError, what the method refuses, with settings called as arguments are."""
     try:
         method.check(config, images, channels)

@@ -18,6 +18,7 @@ from decorssl.spectral import Factor, whiten
 from decorssl.whiten import Between, iternorm, observed
 from transferbench.errors import UserError
 from transferbench.runtime import generator_of, joined
+from transferbench.settings import read
 
 
 class Whitening(nn.Module):
@@ -70,7 +71,8 @@ class IterNorm(Whitening):
         super().__init__(global_batch)
         if not 1 <= iterations <= 7:
             raise UserError(f"IterNorm: found iterations={iterations}. Expected 1 to 7: float32 diverges beyond.")
-        self.iterations, self.covariance_between = iterations, covariance_between
+        self.iterations = iterations
+        self.covariance_between: Between = covariance_between
 
     def whitened(self, rows: Tensor) -> Tensor:
         """`rows` by `decorssl.whiten.iternorm`."""
@@ -86,7 +88,8 @@ class _Factored(Whitening):
         super().__init__(global_batch)
         if not 0 <= eps < 1:
             raise UserError(f"{type(self).__name__}: found eps={eps}. Expected a share of the identity, from 0 to 1.")
-        self.covariance_between, self.eps = covariance_between, eps
+        self.covariance_between: Between = covariance_between
+        self.eps = eps
 
     def whitened(self, rows: Tensor) -> Tensor:
         """`rows` by `decorssl.spectral.whiten`."""
@@ -144,7 +147,7 @@ class GroupWhitening(Whitening):
 
     def whitened(self, rows: Tensor) -> Tensor:
         """`rows` by `decorssl.methods.cwrgp.whitened`."""
-        config = cwrgp.Config(w_size=len(rows), groups=self.groups, eps=self.eps)
+        config = read(cwrgp.Config, {"w_size": len(rows), "groups": self.groups, "eps": self.eps})
         require_sizes("GroupWhitening", cwrgp, config, *rows.shape)
         draw = permutations(generator_of(rows.device)) if self.shuffled else partial(torch.arange, device=rows.device)
         return cwrgp.whitened(observed(rows, "samples")[None, None], config, draw)[0, 0]
@@ -167,6 +170,6 @@ class DBN(Whitening):
 
     def whitened(self, rows: Tensor) -> Tensor:
         """`rows` by `decorssl.methods.dbn.normalized`."""
-        config = dbn.Config(groups=self.groups, shuffled=self.shuffled)
+        config = read(dbn.Config, {"groups": self.groups, "shuffled": self.shuffled})
         require_sizes("DBN", dbn, config, *rows.shape)
         return dbn.normalized(rows, config, permutations(generator_of(rows.device)))

@@ -1,6 +1,7 @@
 """A method as an `nn.Module`: the embeddings of a batch in, the loss out, by the function that `pretrain` calls."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from transferbench.runtime.sync_batchnorm import synchronize
 from transferbench.settings import read
 
 BEGIN = Progress(0, 1, 1)
+FORGOTTEN = 100
+"""So many passes for one step of the optimizer nobody makes."""
 
 
 class Loss(nn.Module):
@@ -59,6 +62,7 @@ class Loss(nn.Module):
         self.own = nn.ModuleDict() if dim is None else self.method.modules(dim, self.config)
         self.terms: dict[str, Tensor] = {}
         self._latest: tuple[Outputs, Progress] | None = None
+        self._passes = 0
         self._synchronized = False
 
     def extra_repr(self) -> str:
@@ -70,6 +74,7 @@ class Loss(nn.Module):
 
         Losses that keep nothing do nothing.
         """
+        self._passes = 0
         if isinstance(self.method, Keeping) and self._latest is not None:
             (outputs, now), self._latest = self._latest, None
             with torch.no_grad():
@@ -95,8 +100,18 @@ class Loss(nn.Module):
         terms = self.method.loss(outputs, self._context(now or BEGIN, runtime))
         self.terms = {key: value.detach() for key, value in terms.items()}
         if self.training and isinstance(self.method, Keeping):
-            self._latest = Outputs(tuple(z.detach() for z in outputs.student), outputs.teacher), now or BEGIN
+            self._remember(Outputs(tuple(z.detach() for z in outputs.student), outputs.teacher), now or BEGIN)
         return terms["loss"]
+
+    def _remember(self, outputs: Outputs, now: Progress) -> None:
+        self._latest = outputs, now
+        self._passes += 1
+        if self._passes == FORGOTTEN:
+            warnings.warn(
+                f"{type(self).__name__}: {FORGOTTEN} passes without after_step(), so what it keeps of past batches "
+                "stands still. Call it after each step of the optimizer.",
+                stacklevel=5,
+            )
 
     def _context(self, now: Progress, runtime: Runtime) -> Context:
         place = (now.step, now.total_steps, now.epoch, now.epochs)
@@ -105,7 +120,8 @@ class Loss(nn.Module):
     def _synchronize(self, runtime: Runtime) -> None:
         """Batch normalization in the method's own networks sees the global batch, as `pretrain`'s does."""
         if runtime.world_size > 1 and not self._synchronized:
-            self.own = synchronize(self.own, runtime)
+            for name, module in self.own.items():
+                self.own[name] = synchronize(module, runtime)
             self._synchronized = True
 
 
