@@ -20,8 +20,8 @@ from transferbench.tasks import TASKS
 
 WHITENING = {"k": 5, "metric": "euclidean", "vote": "majority"}
 LATER = {"segment_linear", "segment_knn", "attentive"}
-"""Tasks that numbers are kept for before there is such a task; until then a preset stands for its settings."""
-LABEL_MAPS = {"ade20k", "cityscapes", "voc12seg"}
+"""Tasks that numbers are kept for before there is such a task."""
+LABEL_MAPS = {"ade20k", "cityscapes", "voc12seg", "voc12aug"}
 THEIR_OWN = {"imagenet21k", "imagenet22k", "lvd142m", "lvd1689m", "laion600m", "videomix2m"}
 """Data sets that networks were trained on elsewhere and that nothing is trained or judged on here."""
 
@@ -57,7 +57,8 @@ def test_every_number_names_what_there_is():
         assert number.metric in {"top1", "top5", "map11", "miou"} or number.metric.partition(" ")[0] in {"box", "mask"}
         if number.task in TASKS.names():
             config = TASKS.load(number.task).Config
-            assert {name for name, _ in number.settings} <= set(config.model_fields), number
+            assert {name for name, _ in number.settings} <= {*config.model_fields, "preset"}, number
+            assert dict(number.settings).get("preset") in {*config.PRESETS, None}, number
 
 
 def test_no_experiment_is_stated_twice_by_one_source():
@@ -89,6 +90,23 @@ def test_what_several_found_of_one_network_stands_side_by_side():
         (53.1, "dinov2-ms", "verified"),
     ]
     assert "masks" in of_l[0].note
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("segment-linear (dinov2)", [49.0]),
+        ("segment-linear (dinov2, precision=bfloat16)", [49.0]),
+        ("segment-linear (dinov2-ms)", [53.0]),
+        ("segment-linear (dinov2-like)", []),
+        ("segment-linear", []),
+    ],
+)
+def test_a_preset_that_a_label_names_is_the_protocol_published_by_that_name(label: str, shown: list[float]):
+    setting = {"task": "segment_linear", "dataset": "ade20k", "metric": "miou", "config": {}}
+    board = leaderboard([a_run(method="dinov2", trained_on="lvd142m", label=label, **setting)], Choice(context=True))
+    largest = [row for row in board.rows if row.kind == "published" and row.architecture == "vit-g14"]
+    assert [cell.mean for row in largest for cell in row.cells.values()] == shown
 
 
 def test_networks_are_compared_by_size():
