@@ -154,7 +154,7 @@ def test_a_module_computes_in_float32_inside_autocast(name: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             values.append(called(built(name), student, teacher))
     assert values[1].dtype == torch.float32
-    assert torch.equal(*values)
+    torch.testing.assert_close(*values)
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -184,9 +184,10 @@ def test_state_is_all_that_a_module_keeps(name: str, tmp_path: Path) -> None:
     torch.save(first.state_dict(), tmp_path / "loss.pt")
     torch.manual_seed(11)
     second = loss_of(name)(32, **SETTINGS.get(name, {}))
-    assert not torch.equal(called(second, student, teacher), called(first, student, teacher))
+    expected = called(copy.deepcopy(first), student, teacher)
+    assert (called(second, student, teacher) - expected).abs() > 1e-4
     second.load_state_dict(torch.load(tmp_path / "loss.pt"))
-    assert torch.equal(called(second, student, teacher), called(copy.deepcopy(first), student, teacher))
+    torch.testing.assert_close(called(second, student, teacher), expected)
 
 
 GATHERED = [name for name in METHODS.names() if not getattr(METHODS.load(name), "PER_PROCESS", False)]
@@ -306,7 +307,7 @@ def test_a_method_from_elsewhere_has_a_module_too(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(source)
     criterion = loss_of(str(tmp_path / "mine.py"))(variance_weight=3.0)
     views, _ = embeddings("vicreg")
-    assert criterion(*views) == losses.VICRegLoss(variance_weight=3.0)(*views)
+    torch.testing.assert_close(criterion(*views), losses.VICRegLoss(variance_weight=3.0)(*views))
     assert loss_of(str(tmp_path / "mine.py")) is type(criterion)
     assert loss_of("vicreg") is losses.VICRegLoss
 

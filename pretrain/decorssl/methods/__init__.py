@@ -106,7 +106,7 @@ class Dealt(Protocol):
 def every_view(config: Any, views: int) -> Routes:
     """`routes` of a method whose student sees all views, two or more."""
     if views < 2:
-        raise UserError(f"The method compares views of an image and needs 2 of them or more; found {views}.")
+        raise UserError(f"The method compares views of an image and needs at least 2; found {views}.")
     return Routes(tuple(range(views)))
 
 
