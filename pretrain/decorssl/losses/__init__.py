@@ -1,7 +1,7 @@
 """The methods' losses as modules, for a training loop of one's own.
 
-`INTLLoss()(z1, z2)` is the loss of two views' embeddings, by the function that `pretrain intl` calls. What all have in
-common says `Loss`: shapes, precision, processes. A constructor takes the settings that `pretrain show METHOD` lists.
+`INTLLoss()(z1, z2)` is the loss of two views' embeddings, by the function that `pretrain intl` calls. `Loss` says
+what all have in common: shapes, precision, processes. A constructor takes the settings that `pretrain show METHOD` lists.
 
 In plain torch:
 
@@ -17,7 +17,7 @@ In Lightning, inside a LightningModule that has `self.network` and `self.criteri
     def training_step(self, batch, index):
         view1, view2 = batch
         loss = self.criterion(self.network(view1), self.network(view2))
-        self.log_dict({"loss": loss, **{f"loss/{name}": value for name, value in self.criterion.terms.items()}})
+        self.log_dict({"loss": loss, **self.criterion.terms})
         return loss
 
 With lightly, whose transforms give a list of views:
