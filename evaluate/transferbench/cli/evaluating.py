@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferbench import stopping
+from transferbench import garbage, stopping
 from transferbench.cli import printing
 from transferbench.cli.files import RANGE, SOURCE
 from transferbench.errors import UserError
@@ -79,8 +79,8 @@ def evaluate_all(
         _queue(checkpoints, out, slurm)
         return
     _require_known(suite, data or [])
-    from transferbench import api, runtime
-
+    with garbage.importing():
+        from transferbench import api, runtime
     request = api.EvaluationRequest(
         models=checkpoints,
         data=data or [],

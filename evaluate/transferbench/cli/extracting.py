@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from transferbench import garbage
 from transferbench.cli import printing
 from transferbench.cli.evaluating import PLACE, RUN
 from transferbench.cli.files import RANGE, SOURCE
@@ -52,9 +53,9 @@ def features(
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
 ) -> None:
     """Write the features, labels and names of a data set's images as arrays, with all that they depend on."""
-    from transferbench import extracted, runtime, settings, state, tables
-    from transferbench.features.spec import FeatureSpec
-
+    with garbage.importing():
+        from transferbench import extracted, runtime, settings, state, tables
+        from transferbench.features.spec import FeatureSpec
     extracted.require_place(out, force)
     spec = settings.read(FeatureSpec, {}, set_ or [])
     asked = extracted.ExtractionRequest(checkpoint, data, split, spec, limit, image_range, None, encoder, as_ or [])
