@@ -62,7 +62,7 @@ OF_TORCH = {
     "transferbench show quick": (0, {"rich"}),
     "decorssl show intl": (0, {"rich"}),
 }
-"""The same of commands that need torch, which may import `IMAGES` and what torch imports itself too; those that draw last."""
+"""The same of commands that need torch, which may import `IMAGES` and what torch imports too; those that draw last."""
 SMALL = {
     "resnet": {"depth": 10, "width": 0.125, "stem": "cifar"},
     "vit": {"image_size": 8, "patch_size": 4, "dim": 12, "depth": 1, "heads": 3},
