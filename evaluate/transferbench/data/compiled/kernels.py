@@ -1,4 +1,4 @@
-"""How every function of this room is compiled: to machine code when first called, and kept in the cache folder.
+"""How the functions of this room are compiled: to machine code when first called, and kept in the cache folder.
 
 The files of this room import numba, which is optional (`pip install transferbench[fast]`); nothing outside it does.
 """
@@ -30,7 +30,7 @@ MARK = KEPT / f"compiled-{numba.__version__}-{binding.get_host_cpu_name()}"
 
 
 def kernel(function: Any) -> Any:
-    """The function, to be compiled for the types it is called with."""
+    """A function that Python calls: compiled for the types it is called with, and kept."""
     before = getattr(config, FOLDER)
     setattr(config, FOLDER, str(KEPT))
     try:
@@ -39,6 +39,11 @@ def kernel(function: Any) -> Any:
         return njit(**OPTIONS)(function)
     finally:
         setattr(config, FOLDER, before)
+
+
+def part(function: Any) -> Any:
+    """A function that compiled ones alone call, and hold: it is not kept, and Python cannot call it."""
+    return njit(no_cpython_wrapper=True, **OPTIONS)(function)
 
 
 def is_kept() -> bool:
