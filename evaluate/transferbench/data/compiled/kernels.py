@@ -43,7 +43,7 @@ def kernel(function: Any) -> Any:
 
 def part(function: Any) -> Any:
     """A function that compiled ones alone call, and hold: it is not kept, and Python cannot call it."""
-    return njit(no_cpython_wrapper=True, **OPTIONS)(function)
+    return njit(**{**OPTIONS, "no_cpython_wrapper": True})(function)
 
 
 def is_kept() -> bool:
