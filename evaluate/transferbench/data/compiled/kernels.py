@@ -21,6 +21,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrap
 Slices are filled by loops in this room: with an assignment numba compiles the text of its error too, in a third of the
 time.
 """
+OF_A_PART: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True}
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 """Numba would notice that the file of a function has changed, but not that of a function it calls."""
@@ -43,7 +44,7 @@ def kernel(function: Any) -> Any:
 
 def part(function: Any) -> Any:
     """A function that compiled ones alone call, and hold: it is not kept, and Python cannot call it."""
-    return njit(**{**OPTIONS, "no_cpython_wrapper": True})(function)
+    return njit(**OF_A_PART)(function)
 
 
 def is_kept() -> bool:
