@@ -87,9 +87,7 @@ def extract(
     return FeatureSet(features, images.labels)
 
 
-def cached(
-    candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | LayerSpec
-) -> FeatureSet | None:
+def cached(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | LayerSpec) -> FeatureSet | None:
     """Features that lie whole in the cache; None where they do not. The candidate's weights are not looked at."""
     path = place(candidate, images, cache, asked)
     is_whole = _is_whole(path, _identity(candidate, images, feature_spec(asked)))

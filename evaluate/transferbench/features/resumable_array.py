@@ -22,7 +22,7 @@ PATIENCE = 2.0
 
 
 class ResumableArray:
-    """Rows on disk in numbered batches, float32 unless it is said otherwise, and beside them which batches are whole there.
+    """Rows on disk in numbered batches, float32 unless it is said otherwise, and beside them which batches are whole.
 
     The room is taken before the first row is computed, and rows are written and not mapped: a full disk is an error
     here, and no signal that kills.
