@@ -3,7 +3,8 @@
 With one learned query, what attends to a token x is the same vector for all images: the score of head h is
 q_h' W_h x = (W_h' q_h)' x, and what it attends to is V_h (sum of the tokens by their weights). So no token is
 projected; heads and settings cost two products with the tokens, whatever the width of a head. The efficient probe
-learns W_h' q_h itself. A bias of the keys adds the same to all scores of an image and is left out.
+learns W_h' q_h itself. A bias of the keys, or of a norm for them alone, adds the same to all scores of an image and is
+left out.
 """
 
 from collections.abc import Mapping
@@ -100,7 +101,7 @@ def first(pooling: AttentionPooling, width: int, classes: int, seed: int) -> Par
         ("mlp_norm", pooling.mlp),
     ):
         if is_there:
-            draw.norm(name, width)
+            draw.norm(name, width, name != "key_norm")
     for name, is_there, bias in (
         ("queries", pooling.query != "learned", pooling.bias),
         ("keys", not is_efficient, False),
@@ -133,9 +134,11 @@ class _Drawing:
                 drawn = torch.randn(shape, generator=self.generator) * (deviation if part == "weight" else 0)
             self.made[f"{name}.{part}"] = drawn
 
-    def norm(self, name: str, width: int) -> None:
+    def norm(self, name: str, width: int, bias: bool) -> None:
         """Which changes nothing at first."""
-        self.made[f"{name}.weight"], self.made[f"{name}.bias"] = torch.ones(width), torch.zeros(width)
+        self.made[f"{name}.weight"] = torch.ones(width)
+        if bias:
+            self.made[f"{name}.bias"] = torch.zeros(width)
 
 
 class BatchStatistics:

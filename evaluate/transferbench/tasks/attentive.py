@@ -1,7 +1,7 @@
 """A classifier that pools the frozen backbone's tokens by attention; many rates at once, held-out images choose."""
 
 import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pydantic
 
@@ -21,46 +21,26 @@ PRIMARY = "top1"
 
 USUAL_HEADS = 12
 """How many heads are counted with, since a network's width is not known beforehand."""
-PLAIN: Any = {
-    "pool": "cross-attention",
-    "head_width": 64,
-    "token_norm": "none",
-    "query": "learned",
-    "bias": True,
-    "projection": False,
-    "mlp": False,
-    "output_norm": "none",
-    "classifier_bias": True,
-}
-LAST: Any = {"layer": "last", "norm": True, "tokens": "patches"}
 
 
 class Config(AttentiveProbe):
     """CAPI's head and grid of settings. Presets and their sources: docs/protocols.md#attentive."""
 
     PRESETS: ClassVar = {
-        "capi": PLAIN
-        | LAST
-        | {"first_weights": "capi", "optimizer": "adamw", "beta2": 0.95, "warmup": 0.1}
+        "capi": {"head_width": 64, "token_norm": "none", "query": "learned", "first_weights": "capi"}
+        | {"tokens": "patches", "optimizer": "adamw", "beta2": 0.95, "warmup": 0.1}
         | {"lrs": (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2), "weight_decays": (5e-4, 1e-3, 5e-2)},
-        "aim": PLAIN
-        | {"layer": "last:6", "several": "mean", "norm": False, "tokens": "patches", "first_weights": "torch"}
-        | {"head_width": 128, "token_norm": "batch", "bias": False, "classifier_bias": False},
-        "vjepa": PLAIN
-        | LAST
-        | {"token_norm": "layer", "query": "projected", "mlp": True, "first_weights": "vjepa", "tokens": "all"}
-        | {"epochs": 20, "batch_size": 1024, "optimizer": "adamw", "beta2": 0.999, "warmup": 0, "clip": 1}
-        | {"lrs": (0.00025,), "weight_decays": (0.001,)},
-        "cae": PLAIN
-        | LAST
-        | {"token_norm": "two layer norms", "query": "normed", "projection": True, "output_norm": "batch"}
-        | {"first_weights": "cae", "tokens": "all", "epochs": 90, "batch_size": 8192, "optimizer": "sgd"}
-        | {"momentum": 0.9, "warmup": 1 / 9, "lrs": (0.0125,), "weight_decays": (0,)},
-        "ep": PLAIN
-        | LAST
-        | {"pool": "efficient", "queries": 32, "bias": False, "output_norm": "batch", "first_weights": "torch"}
-        | {"epochs": 90, "batch_size": 4096, "optimizer": "lars", "momentum": 0.9, "trust": 0.001, "warmup": 1 / 9}
-        | {"lrs": (0.1,), "weight_decays": (0,)},
+        "aim": {"head_width": 128, "token_norm": "batch", "query": "learned", "bias": False, "classifier_bias": False}
+        | {"first_weights": "torch", "layer": "last:6", "several": "mean", "norm": False, "tokens": "patches"},
+        "vjepa": {"head_width": 64, "token_norm": "layer", "query": "projected", "mlp": True, "first_weights": "vjepa"}
+        | {"tokens": "all", "epochs": 20, "batch_size": 1024, "optimizer": "adamw", "beta2": 0.999, "warmup": 0}
+        | {"clip": 1, "lrs": (0.00025,), "weight_decays": (0.001,)},
+        "cae": {"head_width": 64, "token_norm": "two layer norms", "query": "normed", "projection": True}
+        | {"output_norm": "batch", "first_weights": "cae", "tokens": "all", "epochs": 90, "batch_size": 8192}
+        | {"optimizer": "sgd", "momentum": 0.9, "warmup": 1 / 9, "lrs": (0.0125,), "weight_decays": (0,)},
+        "ep": {"pool": "efficient", "queries": 32, "bias": False, "output_norm": "batch", "first_weights": "torch"}
+        | {"tokens": "patches", "epochs": 90, "batch_size": 4096, "optimizer": "lars", "momentum": 0.9}
+        | {"trust": 0.001, "warmup": 1 / 9, "lrs": (0.1,), "weight_decays": (0,)},
     }
     SOURCES: ClassVar = {
         "capi": "facebookresearch/capi eval_classification.py",
@@ -81,13 +61,12 @@ class Config(AttentiveProbe):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    if name := config.preset():
-        return f"attentive ({name})"
-    kind = "efficient probe" if config.pool == "efficient" else "attentive"
+    name = config.preset()
+    kind = f"attentive ({name})" if name else "efficient probe" if config.pool == "efficient" else "attentive"
     stated = {"layer": config.layer, "several": config.several, "norm": config.norm, "tokens": config.tokens}
-    usual = {name: field.get_default() for name, field in Config.model_fields.items()}
-    told = ", ".join(f"{name}={str(value).lower()}" for name, value in stated.items() if value != usual[name])
-    return f"{kind} ({told})" if told else kind
+    usual = {field: Config.model_fields[field].get_default() for field in stated}
+    told = ", ".join(f"{field}={str(value).lower()}" for field, value in stated.items() if value != usual[field])
+    return f"{kind} ({told})" if told and not name else kind
 
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:

@@ -100,7 +100,8 @@ def vjepa(p: dict[str, Tensor], x: Tensor) -> Tensor:
 
 def cae(p: dict[str, Tensor], x: Tensor) -> Tensor:
     query = linear(layer_norm(p["query"], p, "query_norm"), p, "queries")
-    keys = linear(layer_norm(x, p, "key_norm"), p, "keys")
+    shift = {"key_norm.bias": torch.randn(WIDTH).double()}  # which changes nothing, as a bias of the keys
+    keys = linear(layer_norm(x, p | shift, "key_norm"), p, "keys")
     values = linear(layer_norm(x, p, "value_norm"), p, "values")
     return linear(batch_norm(linear(attended(query, keys, values, 3), p, "projection")), p, "classifier")
 
@@ -126,9 +127,7 @@ def made(pooling: AttentionPooling, p: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("preset", LITERAL)
-def test_logits_and_gradients_are_the_authors_for_several_settings_at_once(
-    preset: str, tokens: Tensor, labels: Tensor
-):
+def test_logits_and_gradients_are_the_authors_for_several_settings_at_once(preset: str, tokens: Tensor, labels: Tensor):
     pooling = small(preset)
     alone = [{name: p[0].requires_grad_() for name, p in drawn(pooling, seed).items()} for seed in range(2)]
     together = {name: torch.stack([each[name].detach() for each in alone]).requires_grad_() for name in alone[0]}
