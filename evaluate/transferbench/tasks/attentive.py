@@ -39,7 +39,7 @@ class Config(AttentiveProbe):
         | {"output_norm": "batch", "first_weights": "cae", "tokens": "all", "epochs": 90, "batch_size": 8192}
         | {"optimizer": "sgd", "momentum": 0.9, "warmup": 1 / 9, "lrs": (0.0125,), "weight_decays": (0,)},
         "ep": {"pool": "efficient", "queries": 32, "bias": False, "output_norm": "batch", "first_weights": "torch"}
-        | {"tokens": "patches", "epochs": 90, "batch_size": 4096, "optimizer": "lars", "momentum": 0.9}
+        | {"norm": False, "tokens": "patches", "epochs": 90, "batch_size": 4096, "optimizer": "lars", "momentum": 0.9}
         | {"trust": 0.001, "warmup": 1 / 9, "lrs": (0.1,), "weight_decays": (0,)},
     }
     SOURCES: ClassVar = {
@@ -47,7 +47,7 @@ class Config(AttentiveProbe):
         "aim": "apple/ml-aim aim-v1/aim/v1/torch/layers.py, models.py: the head and its tokens alone",
         "vjepa": "facebookresearch/jepa src/models/attentive_pooler.py, configs/evals/vitl16_in1k.yaml",
         "cae": "lxtGH/CAE models/modeling_finetune.py, scripts/cae_base_800e.sh",
-        "ep": "billpsomas/efficient-probing poolings/ep.py, probe_heads.py, README",
+        "ep": "billpsomas/efficient-probing poolings/ep.py, probe_heads.py, models_vit.py, README",
     }
 
     @pydantic.model_validator(mode="after")

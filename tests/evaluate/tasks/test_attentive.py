@@ -103,6 +103,7 @@ def test_kept_tokens_and_those_made_anew_give_the_same_within_their_rounding(
     assert not (tmp_path / "empty").exists()
     assert (kept.table, kept.chosen) == (anew.table, anew.chosen)
     np.testing.assert_allclose(kept.logits, anew.logits, rtol=1e-3, atol=1e-3)
+    monkeypatch.delenv("TRANSFERBENCH_TOKENS_GIB")
     half = fit(
         vit(16), dataset, probe.model_copy(update={"kept": "float16"}), 1, Bench(bench.runtime, tmp_path, tmp_path)
     )
