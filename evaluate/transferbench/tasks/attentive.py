@@ -22,6 +22,9 @@ PRIMARY = "top1"
 USUAL_HEADS = 12
 """How many heads are counted with, since a network's width is not known beforehand."""
 
+SHOWN = ("layer", "several", "norm", "tokens", "token_norm", "query", "mlp", "projection", "output_norm")
+"""Settings that a label names where they are no preset's."""
+
 
 class Config(AttentiveProbe):
     """CAPI's head and grid of settings. Presets and their sources: docs/protocols.md#attentive."""
@@ -63,8 +66,8 @@ def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
     name = config.preset()
     kind = f"attentive ({name})" if name else "efficient probe" if config.pool == "efficient" else "attentive"
-    stated = {"layer": config.layer, "several": config.several, "norm": config.norm, "tokens": config.tokens}
-    usual = {field: Config.model_fields[field].get_default() for field in stated}
+    usual = {field: Config.model_fields[field].get_default() for field in SHOWN}
+    stated = {field: getattr(config, field) for field in SHOWN}
     told = ", ".join(f"{field}={str(value).lower()}" for field, value in stated.items() if value != usual[field])
     return f"{kind} ({told})" if told and not name else kind
 

@@ -164,7 +164,9 @@ def test_every_preset_learns_digits_from_a_small_vision_transformer(preset: str,
 
 def test_labels_say_what_is_read():
     assert attentive.label(attentive.Config()) == "attentive (capi)"
-    assert attentive.label(attentive.Config(preset="ep", epochs=9)) == "efficient probe"
+    assert attentive.label(attentive.Config(preset="ep", crops=0)) == "attentive (ep, crops=0)"
+    few = attentive.label(attentive.Config(preset="ep", epochs=9))
+    assert few == "efficient probe (norm=false, output_norm=batch)"
     own = attentive.Config(lrs=(0.1,), layer="last:2", norm=False, tokens="all")
     assert attentive.label(own) == "attentive (layer=last:2, norm=false, tokens=all)"
     assert attentive.label(attentive.Config(pool="efficient", lrs=(0.1,))) == "efficient probe"
