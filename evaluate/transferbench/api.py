@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,26 +15,34 @@ from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import examine, wrap
+from transferbench.data import Carries
 from transferbench.data.evaluation_views import remembering
 from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
 from transferbench.features.spec import FeatureSpec
-from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
+from transferbench.planning.assignments import Assignment, assigned, controls, distinct, suited, unseeded
 from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
 from transferbench.run import Output, pending, run
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.runtime import Runtime, cache_root, data_root, memory, start
 from transferbench.suite import Suite
-from transferbench.tasks import Bench
+from transferbench.tasks import TASKS, Bench, taken
 
 Model = nn.Module | Candidate | str | Path
 Data = str | Path | LabeledSplits
+Begin = Callable[[str], None]
+"""Called with what is begun and may take long: `reading a.pth`."""
 
 DATA = "digits"
-"""What is judged on when neither the caller nor the suite names a data set."""
+EXAMPLES: dict[Carries, str] = {"one label": DATA, "boxes": "digit-scenes", "label maps": "digit-scenes-maps"}
+"""What is judged on when neither the caller nor the suite names a data set, by what the tasks take."""
+
+
+def untold(what: str) -> None:
+    """Tell nobody what is begun."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class EvaluationRequest:
 
     Attributes:
         models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, live modules, or what was loaded.
-        data: data sets by name or path, or handed over; none takes those that the suite names, else the digits.
+        data: data sets by name or path, or handed over; none takes those that the suite names, else embedded ones.
         name: what tables call the model, where there is one.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
@@ -120,11 +128,12 @@ class Evaluation:
         """Who is judged, controls last."""
         return [candidate for candidate, _ in self.assignments]
 
-    def plan(self) -> list[Estimate]:
+    def plan(self, begin: Begin = untold) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, planned = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for i, (candidate, jobs) in enumerate(self.assignments):
+            begin(f"forecasting {candidate.name}")
             numbers = {id(job): number for number, job in enumerate(jobs)}
             left = pending(jobs, candidate, self.datasets, self._output)
             estimates = forecast(left, candidate, self.datasets, bench)
@@ -178,8 +187,8 @@ def evaluate(
         model_or_path: a checkpoint file, a library's name for one (`timm:NAME`), `NAME=file`, a module from images
             `b 3 h w` to features `b d`, what `load` returned, or several.
         suite: a suite, its name or its file; None takes the data set's own.
-        data: names or paths of data sets, or what `data_of` returned; none takes those that the suite names, else the
-            digits.
+        data: names or paths of data sets, or what `data_of` returned; none takes those that the suite names, else
+            embedded ones.
         name: what tables call the model, where there is one.
         task: run only this task's jobs.
         features: settings of features (`layer`, `pooling`, ...) for all jobs that read some of a frozen backbone.
@@ -218,21 +227,23 @@ def evaluate(
     return list(work.run())
 
 
-def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
-    """Check everything that can be checked before the first second is spent.
+def prepare(request: EvaluationRequest, execution: Execution, begin: Begin = untold) -> Evaluation:
+    """Check everything that can be checked before the first second is spent; `begin` is told of what may take long.
 
     Raises:
         UserError: for settings, files, or when none of the data sets is here.
     """
     _require_room(execution)
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
-    named, live = handed_over(request.data or (stated.data if stated else ()) or (DATA,))
+    named, live = handed_over(request.data or (stated.data if stated else ()) or _examples(stated, request.task))
     request = replace(request, suite=stated, data=named)
     datasets = DatasetCache(execution.data, request.split, request.image_range, live)
+    begin(f"opening {', '.join(request.names)}")
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.names)
-    jobs = ordered(jobs, datasets)
-    loaded, notes = distinct([_candidate(model, request, datasets) for model in _each_once(request)])
+    jobs = ordered(suited(jobs, datasets), datasets)
+    loaded, notes = distinct([_candidate(model, request, datasets, begin) for model in _each_once(request)])
+    begin("planning the jobs")
     loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
     beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
     notes += [*more, *datasets.notes()]
@@ -258,6 +269,16 @@ def _agreed(candidate: Candidate, runtime: Runtime) -> Candidate:
     """The candidate as the first process knows it: a live module's digest is computed by each."""
     mark, is_repeatable = runtime.gather_objects((candidate.digest, candidate.is_repeatable))[0]
     return replace(candidate, digest=mark, is_repeatable=is_repeatable)
+
+
+def _examples(stated: Suite | None, task: str | None) -> list[str]:
+    """An embedded data set for each kind that the tasks take."""
+    if task is None and stated is None:
+        return [DATA]
+    entries = [entry for entry in stated.jobs if not entry.embedded] if stated else []
+    names = [task.replace("-", "_")] if task else [entry.task for entry in entries]
+    kinds = [carried for name in names for carried in taken(TASKS.load(name))]
+    return list(dict.fromkeys(EXAMPLES[each] for each in kinds if each in EXAMPLES)) or [DATA]
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:
@@ -286,7 +307,9 @@ def _each_once(request: EvaluationRequest) -> list[Model]:
     return models
 
 
-def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
+def _candidate(
+    model: Model, request: EvaluationRequest, datasets: DatasetCache, begin: Begin
+) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
     stopping.check()
     own = request.name
@@ -294,6 +317,7 @@ def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache)
         return replace(model, name=own or model.name), own is not None
     if isinstance(model, nn.Module):
         return wrap(model, own or type(model).__name__, request.preprocess or _native(request.names, datasets)), False
+    begin(f"reading {model}")
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
         return examine(path, own or name, request.encoder, request.stated), True
