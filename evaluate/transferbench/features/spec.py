@@ -132,13 +132,24 @@ def forward(
         UserError: when there is no such layer, or its output cannot be pooled so.
     """
     wanted = feature_spec(asked)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision != "float32"):
-        if wanted.layer == POOLED:
-            return backbone(images).float()
-        layers = _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]
+    found = [each.float() for each in layers(backbone, images, wanted)]
+    if wanted.layer == POOLED:
+        return found[0]
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))
     has_class = prefix > 0 and bool(getattr(backbone, "has_class_token", True))
-    return _vectors([each.float() for each in layers], wanted, prefix, has_class)
+    return _vectors(found, wanted, prefix, has_class)
+
+
+def layers(backbone: nn.Module, images: Float[Tensor, "b 3 h w"], wanted: FeatureSpec) -> list[Tensor]:
+    """What the reading names, not yet pooled: tokens `b n d`, maps `b c h w` or vectors, in its precision.
+
+    Raises:
+        UserError: when there is no such layer.
+    """
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision != "float32"):
+        if wanted.layer == POOLED:
+            return [backbone(images)]
+        return _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]
 
 
 def _last(backbone: nn.Module, images: Tensor, wanted: FeatureSpec) -> list[Tensor]:
@@ -203,10 +214,10 @@ def _name(backbone: nn.Module) -> str:
     return architecture.name if architecture is not None else type(backbone).__name__
 
 
-def _vectors(layers: list[Tensor], wanted: FeatureSpec, prefix: int, has_class: bool) -> Float32[Tensor, "b d"]:
+def _vectors(found: list[Tensor], wanted: FeatureSpec, prefix: int, has_class: bool) -> Float32[Tensor, "b d"]:
     """One vector an image, from maps `b c h w`, tokens `b n d` (the first `prefix` are no patches) or vectors."""
     with_class = wanted.pooling.startswith("token")
-    for tensor in layers:
+    for tensor in found:
         if tensor.ndim not in (2, 3, 4) or (with_class and not (tensor.ndim == 3 and has_class)):
             raise UserError(
                 f"Layer '{wanted.layer}' gives {list(tensor.shape)} with {prefix} class and register token(s): "
@@ -214,9 +225,9 @@ def _vectors(layers: list[Tensor], wanted: FeatureSpec, prefix: int, has_class: 
                 "which the first is a class token."
             )
     if not with_class:
-        return torch.cat([_pooled(tensor, wanted.pooling, prefix) for tensor in layers], 1)
-    means = [_pooled(layers[-1], "mean", prefix)] if wanted.pooling == "token+mean" else []
-    return torch.cat([*(tensor[:, 0] for tensor in layers), *means], 1)
+        return torch.cat([_pooled(tensor, wanted.pooling, prefix) for tensor in found], 1)
+    means = [_pooled(found[-1], "mean", prefix)] if wanted.pooling == "token+mean" else []
+    return torch.cat([*(tensor[:, 0] for tensor in found), *means], 1)
 
 
 def _pooled(tensor: Tensor, pooling: str, prefix: int) -> Float32[Tensor, "b d"]:

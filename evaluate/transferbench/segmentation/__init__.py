@@ -1,1 +1,1 @@
-"""Segmentation from a frozen backbone: what its tasks are built from."""
+"""A class for each pixel from a frozen backbone: maps of features, images with their label maps, and inference."""
