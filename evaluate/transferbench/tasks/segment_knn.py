@@ -1,0 +1,174 @@
+"""Segmentation without training: each patch takes the classes of its nearest neighbors among training patches."""
+
+import json
+from dataclasses import asdict
+from typing import ClassVar
+
+import numpy as np
+import pydantic
+from pydantic import Field
+
+from transferbench.checkpoints import Candidate
+from transferbench.data.label_maps import LabelRule
+from transferbench.errors import UserError
+from transferbench.segmentation import patch_cost, pictures
+from transferbench.segmentation.dense_features import DenseFeatures, DenseReading, reading_of
+from transferbench.segmentation.dilation import why_undilated
+from transferbench.segmentation.examples import Sizing
+from transferbench.segmentation.matching import counts_of, matched
+from transferbench.segmentation.patch_choice import Choosing, Maps, pairs, tried
+from transferbench.segmentation.patch_memory import Grain, Place, Remembering, Shown, kept, remembered, shared_folder
+from transferbench.segmentation.patch_predictions import Law, Predictor, ScoredAt
+from transferbench.segmentation.patch_views import Views
+from transferbench.segmentation.scoring import Scoring, by_class, segmentation_scores
+from transferbench.tasks import Bench, Dataset, JobCost, Outcome
+
+VERSION = "1"
+FROZEN = True
+PRIMARY = "miou"
+LABELS = ("label maps",)
+
+SQUARE = {"resize": "square", "scored_at": "resolution"}
+
+
+class Config(DenseReading, Sizing, LabelRule, Remembering, Choosing, Scoring):
+    """As in CAPI's evaluation. Where the presets come from: docs/protocols.md#segment-knn."""
+
+    PRESETS: ClassVar = {
+        "capi": {
+            "resolution": 224,
+            "interpolation": "bicubic",
+            "resize_masks": "pillow nearest",
+            "vote": "pixels",
+            "ks": (1, 3, 10, 30),
+            "metrics": ("cosine", "euclidean"),
+            "held_out": 0.1,
+            "standardize": True,
+            "absent": "left out",
+            **SQUARE,
+        },
+        "hummingbird": {
+            "resolution": 512,
+            "interpolation": "bilinear",
+            "resize_masks": "torch nearest",
+            "vote": "shares",
+            "ks": (30,),
+            "metrics": ("cosine",),
+            "temperature": 0.02,
+            "uncounted": False,
+            "epochs": 2,
+            "memory_patches": 10_240_000,
+            "standardize": False,
+            "matched": True,
+            "absent": "0",
+            **SQUARE,
+        },
+    }
+    SOURCES: ClassVar = {
+        "capi": "facebookresearch/capi eval_segmentation.py",
+        "hummingbird": "vpariza/open-hummingbird-eval hbird/hbird_eval.py, README.md",
+    }
+
+    temperature: float = Field(0.02, gt=0, description="vote=shares: temperature in exp(cosine / temperature)")
+    matched: bool = Field(
+        False, description="each predicted class is scored as one true class, so that the sum of IoU is largest"
+    )
+    scored_at: ScoredAt = Field(
+        "original",
+        description="maps are enlarged to the label map as it is, or it is resized to what the backbone sees",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        usual = type(self).model_fields["temperature"].default
+        if self.vote == "shares" and self.metrics != ("cosine",):
+            raise ValueError("vote=shares weights by cosines: set metrics=[cosine], or vote=pixels")
+        if self.vote == "pixels" and self.temperature != usual:
+            raise ValueError(f"vote=pixels has no temperature, found {self.temperature:g}: leave it at {usual:g}")
+        if self.epochs and self.resize != "square":
+            raise ValueError("epochs: augmented images are squares: set resize=square, or epochs=0")
+        if self.whole_patches == "padded":
+            raise ValueError("whole_patches=padded: the zeros around an image have no class: set whole_patches=rounded")
+        return self
+
+
+def label(config: Config) -> str:
+    """What leaderboards call the task with these settings."""
+    usual = Config()
+    changed = [name for name in Config.model_fields if getattr(config, name) != getattr(usual, name)]
+    said = config.preset() or ", ".join(f"{name}={getattr(config, name)}" for name in changed)
+    return f"dense k-NN ({said})" if said else "dense k-NN"
+
+
+def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
+    """Why it cannot be asked of the candidate; None when it can."""
+    if len(config.choices) > 1 and len(dataset.train) < 2:
+        return "Choosing k or the metric holds a training image out, and there is one: set one of `ks` and `metrics`."
+    architecture = candidate.card.architecture
+    return why_undilated(architecture.family, architecture.arguments) if config.dilated else None
+
+
+def depends_on_seed(config: Config, dataset: Dataset) -> bool:
+    """Where images are held out or augmented, or patches drawn."""
+    return len(config.choices) > 1 or config.epochs > 0 or config.memory_patches is not None
+
+
+def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
+    """Images that pass the backbone."""
+    held_out = len(config.parted(n_train, 0)[1])
+    return JobCost((), n_train * max(1, config.epochs) + held_out + n_test, reading=reading_of(config))
+
+
+def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
+    """Seconds that `run` takes here, and bytes: all that is remembered, also on disk, and what searching it needs."""
+    views, dense = _views(candidate, dataset, config, 0, bench)
+    searching = len(config.parted(len(dataset.train), 0)[1]) * len(config.metrics) + len(dataset.test)
+    images = cost(config, len(dataset.train), len(dataset.test), 0).passes
+    place = Place(bench.runtime, bench.scratch, bench.workers)
+    return patch_cost.forecast(dense, views, config, (images, searching, max(config.ks)), place)
+
+
+def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
+    """Remember training patches, choose by images held out where there is a choice, and judge on the test images."""
+    if reason := unfit(candidate, dataset, config):
+        raise UserError(reason)
+    views, dense = _views(candidate, dataset, config, seed, bench)
+    taught, held_out = config.parted(len(dataset.train), seed)
+    shown = Shown.of(config.epochs, taught, held_out)
+    found = kept(views, shown, config, Grain.of(dense, views, bench.runtime.device), bench.runtime)
+    law = Law(config.coding(views), config.temperature if config.vote == "shares" else None, config.scored_at)
+    maps: dict[int, Maps] = dict.fromkeys(pictures.chosen(len(dataset.test)), (np.empty((0, 0), np.int16),) * 2)
+    with shared_folder(bench.cache, bench.runtime) as folder:
+        place = Place(bench.runtime, folder, bench.workers, bench.report)
+        memory, scale = remembered(dense, views, shown, found, config.standardize, place)
+        predictor = Predictor(dense, found.grain, memory, scale, law)
+        part = predictor.among(int(found.starts[shown.first]))
+        trials = tried(part, views.of(dataset.train), held_out, (config, config), place)
+        best = max(trials, key=lambda each: each.miou, default=None)
+        choice = (best.k, best.metric) if best else config.choices[0]
+        (images,) = pairs(predictor, views.of(dataset.test), np.arange(len(dataset.test)), [choice], place, maps)
+    size = law.coding.size
+    counts = counts_of(images, matched(images, size) if config.matched else np.arange(size))
+    scores = segmentation_scores(counts, config.absent, config.averaged)
+    classes = dataset.train.info.classes
+    rows = [(dataset.test.image(index), *each) for index, each in sorted(maps.items())]
+    written = {
+        "classes.json": json.dumps(by_class(counts, (*classes, "uncounted")[:size]), indent=2) + "\n",
+        "choice.json": json.dumps([asdict(each) for each in trials], indent=2) + "\n",
+        "pictures.png": pictures.sheet(rows, len(classes)),
+        "counts.npz": {name: getattr(counts, name) for name in ("intersection", "labeled", "predicted")},
+    }
+    chosen_by = {"selected_by": "val"} if trials else {}
+    return Outcome(
+        tuple(score.model_copy(update=chosen_by) for score in scores),
+        {name.partition(".")[0]: bench.keep(name, each) for name, each in written.items()},
+    )
+
+
+def _views(
+    candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench
+) -> tuple[Views, DenseFeatures]:
+    """The training images as they are shown, and the backbone that they are shown to."""
+    dense = DenseFeatures(candidate.backbone.to(bench.runtime.device), config)
+    rule = LabelRule(ignore_index=config.ignore_index, reduce_labels=config.reduce_labels)
+    return Views(dataset.train, config, rule, candidate.card.preprocess, dense.side, config.epochs > 0, seed), dense
