@@ -15,26 +15,28 @@ from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import examine, wrap
+from transferbench.data import Carries
 from transferbench.data.evaluation_views import remembering
 from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
 from transferbench.features.extraction import Report, cache_of
 from transferbench.features.spec import FeatureSpec
-from transferbench.planning.assignments import Assignment, assigned, controls, distinct, unseeded
+from transferbench.planning.assignments import Assignment, assigned, controls, distinct, suited, unseeded
 from transferbench.planning.plan import Estimate, forecast, ordered, problems_of
 from transferbench.records import Record
 from transferbench.run import Output, pending, run
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.runtime import Runtime, cache_root, data_root, memory, start
 from transferbench.suite import Suite
-from transferbench.tasks import Bench
+from transferbench.tasks import TASKS, Bench, taken
 
 Model = nn.Module | Candidate | str | Path
 Data = str | Path | LabeledSplits
 
 DATA = "digits"
-"""What is judged on when neither the caller nor the suite names a data set."""
+EXAMPLES: dict[Carries, str] = {"one label": DATA, "boxes": "digit-scenes", "label maps": "digit-scenes-maps"}
+"""What is judged on when neither the caller nor the suite names a data set, by what the tasks take."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class EvaluationRequest:
 
     Attributes:
         models: files, libraries' names (`timm:NAME`), `NAME=file` to name a row, live modules, or what was loaded.
-        data: data sets by name or path, or handed over; none takes those that the suite names, else the digits.
+        data: data sets by name or path, or handed over; none takes those that the suite names, else embedded ones.
         name: what tables call the model, where there is one.
         suite: a suite, its name or its file; None takes each data set's own.
         task: run only this task's jobs.
@@ -178,8 +180,8 @@ def evaluate(
         model_or_path: a checkpoint file, a library's name for one (`timm:NAME`), `NAME=file`, a module from images
             `b 3 h w` to features `b d`, what `load` returned, or several.
         suite: a suite, its name or its file; None takes the data set's own.
-        data: names or paths of data sets, or what `data_of` returned; none takes those that the suite names, else the
-            digits.
+        data: names or paths of data sets, or what `data_of` returned; none takes those that the suite names, else
+            embedded ones.
         name: what tables call the model, where there is one.
         task: run only this task's jobs.
         features: settings of features (`layer`, `pooling`, ...) for all jobs that read some of a frozen backbone.
@@ -226,12 +228,12 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     """
     _require_room(execution)
     stated = suites.load(request.suite) if isinstance(request.suite, str | Path) else request.suite
-    named, live = handed_over(request.data or (stated.data if stated else ()) or (DATA,))
+    named, live = handed_over(request.data or (stated.data if stated else ()) or _examples(stated, request.task))
     request = replace(request, suite=stated, data=named)
     datasets = DatasetCache(execution.data, request.split, request.image_range, live)
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.names)
-    jobs = ordered(jobs, datasets)
+    jobs = ordered(suited(jobs, datasets), datasets)
     loaded, notes = distinct([_candidate(model, request, datasets) for model in _each_once(request)])
     loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
     beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
@@ -258,6 +260,16 @@ def _agreed(candidate: Candidate, runtime: Runtime) -> Candidate:
     """The candidate as the first process knows it: a live module's digest is computed by each."""
     mark, is_repeatable = runtime.gather_objects((candidate.digest, candidate.is_repeatable))[0]
     return replace(candidate, digest=mark, is_repeatable=is_repeatable)
+
+
+def _examples(stated: Suite | None, task: str | None) -> list[str]:
+    """An embedded data set for each kind that the tasks take."""
+    if task is None and stated is None:
+        return [DATA]
+    entries = [entry for entry in stated.jobs if not entry.embedded] if stated else []
+    names = [task.replace("-", "_")] if task else [entry.task for entry in entries]
+    kinds = [carried for name in names for carried in taken(TASKS.load(name))]
+    return list(dict.fromkeys(EXAMPLES[each] for each in kinds if each in EXAMPLES)) or [DATA]
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:

@@ -11,6 +11,7 @@ from torch import nn
 
 import transferbench
 from transferbench import api, tables
+from transferbench import suite as suites
 from transferbench.backbones import build
 from transferbench.checkpoints import Candidate, Card, Origin
 from transferbench.checkpoints.save import save
@@ -172,6 +173,22 @@ def test_images_of_ones_own_leave_out_embedded_ones_unless_they_are_asked_for(ch
     fine = {"models": (), "data": ("./mine",), "suite": quick}
     (of,) = api._suites(api.EvaluationRequest(**(fine | changed)), DatasetCache(Path())).values()
     assert [entry.id for entry in of.jobs] == jobs
+
+
+@pytest.mark.parametrize(
+    ("suite", "task", "data"),
+    [
+        (None, None, ["digits"]),
+        ("quick", None, ["digits"]),
+        ("boxes", None, ["digit-scenes"]),
+        ("quick", "detect", ["digit-scenes"]),
+        (None, "linear-svm", ["digits"]),
+    ],
+)
+def test_where_no_data_are_named_the_embedded_ones_are_of_the_kind_that_the_tasks_take(
+    suite: str | None, task: str | None, data: list[str]
+):
+    assert api._examples(suites.load(suite) if suite else None, task) == data
 
 
 def test_one_absent_data_set_among_others_is_skipped(checkpoint: Callable[[int], Path]):

@@ -10,7 +10,7 @@ from transferbench.checkpoints import Candidate, Card
 from transferbench.checkpoints.load import random_control, unbuilt
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.suite import Job
-from transferbench.tasks import TASKS, Dataset, depends_on_seed
+from transferbench.tasks import TASKS, Dataset, depends_on_seed, takes
 
 
 class Assignment(NamedTuple):
@@ -50,6 +50,17 @@ def controls(
         own = once([job for job in jobs if job.seed in seeds], datasets)
         assignments.append(Assignment(control, tuple(own)))
     return assignments, notes
+
+
+def suited(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
+    """The jobs without those on data that their task is not for, where another data set suits them.
+
+    A job that none suits is kept, and its record will say why.
+    """
+    kinds = {job.data: dataset.train.info.carries for job in jobs if (dataset := _dataset(job, datasets))}
+    fits = [job.data not in kinds or takes(TASKS.load(job.task), kinds[job.data]) for job in jobs]
+    placed = {job.id for job, does_fit in zip(jobs, fits, strict=True) if does_fit and job.data in kinds}
+    return [job for job, does_fit in zip(jobs, fits, strict=True) if does_fit or job.id not in placed]
 
 
 def once(jobs: Iterable[Job], datasets: DatasetCache) -> list[Job]:

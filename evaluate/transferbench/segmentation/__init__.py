@@ -1,1 +1,1 @@
-"""A class for each pixel from a frozen backbone: maps of features, images with their label maps, and inference."""
+"""Segmentation from a frozen backbone: what its tasks are built from."""

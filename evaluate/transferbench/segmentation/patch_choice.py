@@ -81,7 +81,7 @@ def pairs(
     indices: Int64[np.ndarray, "n"],
     choices: Sequence[Choice],
     place: Place,
-    drawn: dict[int, Maps] | None = None,
+    drawn: dict[int, Maps | None] | None = None,
 ) -> list[list[Confused]]:
     """By each choice, what each image's classes were taken for; the processes share the images.
 

@@ -49,6 +49,7 @@ __all__ = [
     "depends_on_seed",
     "primary",
     "require_fit",
+    "taken",
     "takes",
     "trained",
     "with_seeding",
@@ -95,7 +96,12 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
 
 def takes(task: Task, carried: Carries) -> bool:
     """Whether a task is for data sets that carry this."""
-    return carried in (task.LABELS if isinstance(task, Labeled) else ("one label",))
+    return carried in taken(task)
+
+
+def taken(task: Task) -> tuple[Carries, ...]:
+    """What the data sets carry that a task is for."""
+    return task.LABELS if isinstance(task, Labeled) else ("one label",)
 
 
 def completed(outcome: Outcome, info: DatasetInfo) -> Outcome:

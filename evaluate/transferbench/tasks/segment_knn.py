@@ -137,7 +137,8 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     shown = Shown.of(config.epochs, taught, held_out)
     found = kept(views, shown, config, Grain.of(dense, views, bench.runtime.device), bench.runtime)
     law = Law(config.coding(views), config.temperature if config.vote == "shares" else None, config.scored_at)
-    maps: dict[int, Maps] = dict.fromkeys(pictures.chosen(len(dataset.test)), (np.empty((0, 0), np.int16),) * 2)
+    shown_of_test = np.linspace(0, len(dataset.test) - 1, min(pictures.SHOWN, len(dataset.test))).astype(int)
+    drawn: dict[int, Maps | None] = dict.fromkeys(shown_of_test.tolist())
     with shared_folder(bench.cache, bench.runtime) as folder:
         place = Place(bench.runtime, folder, bench.workers, bench.report)
         memory, scale = remembered(dense, views, shown, found, config.standardize, place)
@@ -146,16 +147,17 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         trials = tried(part, views.of(dataset.train), held_out, (config, config), place)
         best = max(trials, key=lambda each: each.miou, default=None)
         choice = (best.k, best.metric) if best else config.choices[0]
-        (images,) = pairs(predictor, views.of(dataset.test), np.arange(len(dataset.test)), [choice], place, maps)
+        (images,) = pairs(predictor, views.of(dataset.test), np.arange(len(dataset.test)), [choice], place, drawn)
     size = law.coding.size
     counts = counts_of(images, matched(images, size) if config.matched else np.arange(size))
     scores = segmentation_scores(counts, config.absent, config.averaged)
-    classes = dataset.train.info.classes
-    rows = [(dataset.test.image(index), *each) for index, each in sorted(maps.items())]
+    names = (*dataset.train.info.classes, "uncounted")[:size]
+    truths, predictions = zip(*(maps for _, maps in sorted(drawn.items()) if maps), strict=True)
+    pictured = [dataset.test.image(index) for index in sorted(drawn)]
     written = {
-        "classes.json": json.dumps(by_class(counts, (*classes, "uncounted")[:size]), indent=2) + "\n",
+        "classes.json": json.dumps(by_class(counts, names), indent=2) + "\n",
         "choice.json": json.dumps([asdict(each) for each in trials], indent=2) + "\n",
-        "pictures.png": pictures.sheet(rows, len(classes)),
+        "pictures.png": pictures.sheet(pictured, truths, predictions, names),
         "counts.npz": {name: getattr(counts, name) for name in ("intersection", "labeled", "predicted")},
     }
     chosen_by = {"selected_by": "val"} if trials else {}

@@ -12,7 +12,7 @@ from transferbench.checkpoints import Candidate, Origin
 from transferbench.checkpoints.load import random_control
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
-from transferbench.planning.assignments import controls, distinct, once, unseeded
+from transferbench.planning.assignments import controls, distinct, once, suited, unseeded
 from transferbench.run import DatasetCache
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Dataset
@@ -53,6 +53,26 @@ def test_the_same_job_under_two_names_and_data_under_two_paths_run_once(datasets
     assert left(given, datasets) == [("fewshot", 0), ("fewshot", 1), ("fewshot", 2)]
     other = jobs("fewshot", shots=2, name="again")
     assert len(left([*given, *other], datasets)) == 6
+
+
+def test_of_data_of_several_kinds_each_task_gets_its_own(datasets: DatasetCache, monkeypatch: pytest.MonkeyPatch):
+    usual = datasets.take
+
+    def take(data: str, limit: int | None = None) -> Dataset:
+        found = usual(data, limit)
+        carried = replace(found.train.info, carries="boxes")
+        return Dataset(replace(found.train, info=carried), found.test) if data == "boxed" else found
+
+    monkeypatch.setattr(datasets, "take", take)
+    given = [
+        *jobs("knn", (0,)),
+        *jobs("knn", (0,), data="boxed"),
+        *jobs("detect", (0,)),
+        *jobs("detect", (0,), data="boxed"),
+    ]
+    assert [(job.id, job.data) for job in suited(given, datasets)] == [("knn", "tiny"), ("detect", "boxed")]
+    alone = [*jobs("knn", (0,), data="boxed"), *jobs("knn", (0,), data="absent")]
+    assert suited(alone, datasets) == alone, "its record says why it cannot be run"
 
 
 def test_a_job_without_its_data_is_kept_once_to_be_recorded(datasets: DatasetCache):
