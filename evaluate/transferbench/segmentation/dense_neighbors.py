@@ -16,8 +16,10 @@ from transferbench.errors import UserError
 from transferbench.neighbors import Engine, Metric, Neighbors
 
 Vote = Literal["pixels", "shares"]
-Codes = UInt8[np.ndarray, "*n p"] | UInt16[np.ndarray, "*n p"]
-"""Classes of the pixels of patches as `Coding` numbers them, row by row of a patch."""
+Codes = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
+"""Classes of pixels as `Coding` numbers them: of a map, or of patches, `n p`, each row by row."""
+CodesOfNeighbors = UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]
+"""The same of the neighbors of queries, `q k p`."""
 
 TOGETHER = 2**22
 """How many numbers are voted on together."""
@@ -40,7 +42,7 @@ class Coding:
         """How many numbers there are."""
         return self.classes + (self.void is not None)
 
-    def codes(self, labels: Int16[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+    def codes(self, labels: Int16[np.ndarray, "h w"]) -> Codes:
         """The numbers of classes."""
         shifted = labels + 1 if self.void == 0 else np.where(labels == UNCOUNTED, self.void or 0, labels)
         return shifted.astype(np.uint8 if self.size <= 256 else np.uint16)
@@ -99,15 +101,13 @@ def patched(codes: Codes, rows: int, columns: int) -> Codes:
     return cells.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
 
 
-def laid_out(
-    pixels: Codes, rows: int, columns: int, height: int
-) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+def laid_out(pixels: Codes, rows: int, columns: int, height: int) -> Codes:
     """The map of so many pixels' height whose patches have these pixels: the way back from `patched`."""
     cells = pixels.reshape(rows, columns, height // rows, -1)
     return cells.transpose(0, 2, 1, 3).reshape(height, -1)
 
 
-def commonest(found: Codes) -> Codes:
+def commonest(found: CodesOfNeighbors) -> Codes:
     """The commonest number at each pixel of the k neighbors, `q k p` to `q p`; of equally common ones the least."""
     q, k, p = found.shape
     winners = np.empty((q, p), found.dtype)

@@ -24,7 +24,7 @@ Shares = Float32[np.ndarray, "q c"]
 
 AT_ONCE = 16384
 """Patches that neighbors are looked for together, at least: the memory is read once for so many."""
-VOTED = 2**24
+VOTED = 2**22
 """How many labels of neighbors are looked up together."""
 
 
