@@ -7,7 +7,7 @@ from jaxtyping import Int16, Int64
 
 from transferbench.segmentation.scoring import PixelCounts
 
-Confused = Int64[np.ndarray, "s 3"]
+Confused = Int64[np.ndarray, "_ 3"]
 """Of one image: a true class, the class it was taken for, and of how many pixels; one row a pair."""
 
 
@@ -19,7 +19,7 @@ def confused(truth: Int16[np.ndarray, "h w"], predicted: Int64[np.ndarray, "h w"
     return np.stack([cells // size, cells % size, counts[cells]], 1)
 
 
-def matched(images: Sequence[Confused], size: int) -> Int64[np.ndarray, "size"]:
+def matched(images: Sequence[Confused], size: int) -> Int64[np.ndarray, "_"]:
     """The true class that each predicted class stands for: those with the largest sum of IoU, each class once.
 
     open-hummingbird-eval hbird/utils/eval_metrics.py:143-159.

@@ -19,7 +19,7 @@ UNCOUNTED_COLOR = (224, 224, 192)
 """Of pixels that do not count, in both maps: VOC's color of number 255."""
 NAMED = 24
 """How many classes the legend names, those with the most pixels in what is drawn."""
-Labels = Int16[np.ndarray, "h w"] | Int64[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]
+Labels = Int16[np.ndarray, "_ _"] | Int64[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _"]
 
 
 def palette(count: int) -> UInt8[np.ndarray, "count 3"]:
