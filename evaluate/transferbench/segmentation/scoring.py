@@ -116,7 +116,10 @@ def segmentation_scores(counts: PixelCounts, absent: Absent, averaged: Averaged,
         rows = means(table, absent)
         values, bounds = rows.mean(0), intervals.of_sums(rows, lambda sums: sums / len(rows))
     else:
-        values, bounds = means(table.sum(0), absent), intervals.of_sums(table, lambda sums: means(sums, absent))
+        values, bounds = (
+            means(table.sum(0, keepdims=True), absent)[0],
+            intervals.of_sums(table, lambda sums: means(sums, absent)),
+        )
     return [
         Score(metric=metric, value=100 * float(value), n=len(table), split=split, bootstrap=(100 * low, 100 * high))
         for metric, value, (low, high) in zip(METRICS, values, bounds, strict=True)
@@ -141,7 +144,7 @@ def by_class(counts: PixelCounts, names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def means(table: Float64[np.ndarray, "*rows k"], absent: Absent) -> Float64[np.ndarray, "*rows 3"]:
+def means(table: Float64[np.ndarray, "rows k"], absent: Absent) -> Float64[np.ndarray, "rows 3"]:
     """The `METRICS` of each row, 0 to 1; a row holds the intersections, labeled and predicted pixels of every class.
 
     IoU is intersection over union, accuracy intersection over labeled pixels, where there are any: `absent` says what
@@ -153,8 +156,8 @@ def means(table: Float64[np.ndarray, "*rows k"], absent: Absent) -> Float64[np.n
 
 
 def _over_classes(
-    part: Float64[np.ndarray, "*rows c"], whole: Float64[np.ndarray, "*rows c"], absent: Absent
-) -> Float64[np.ndarray, "*rows"]:
+    part: Float64[np.ndarray, "rows c"], whole: Float64[np.ndarray, "rows c"], absent: Absent
+) -> Float64[np.ndarray, "rows"]:
     """The mean share of the classes; there must be one that has a share."""
     has = whole > 0
     total = np.divide(part, whole, out=np.zeros_like(part), where=has).sum(-1)
