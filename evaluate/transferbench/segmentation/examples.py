@@ -1,6 +1,6 @@
 """An image with its label map: both brought to a size by a law that is stated, and how large that size is."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -62,13 +62,21 @@ def fitted(pixels: int, sizing: Sizing, side: int) -> int:
     return max(side, (2 * pixels + side) // (2 * side) * side)
 
 
-def truth(images: LabeledImages, index: int, classes: int, rule: LabelRule) -> Int16[np.ndarray, "h w"]:
+def truth(
+    images: LabeledImages, index: int, classes: int, rule: LabelRule, image: Image.Image
+) -> Int16[np.ndarray, "h w"]:
     """The class of each pixel of an image, or `UNCOUNTED`.
 
     Raises:
-        UserError: naming a file whose numbers are no classes.
+        UserError: naming a file whose numbers are no classes, or an image whose label map has another size.
     """
-    return images.maps.labels(index, classes, rule)
+    labels = images.maps.labels(index, classes, rule)
+    if labels.shape != (image.height, image.width):
+        raise UserError(
+            f"The label map of '{images.names[index]}' has {labels.shape[1]}x{labels.shape[0]} pixels, and the image "
+            f"{image.width}x{image.height}. Expected the same size."
+        )
+    return labels
 
 
 def resized_image(
@@ -94,16 +102,3 @@ def resized_labels(labels: Int16[np.ndarray, "h w"], size: tuple[int, int], law:
         return np.asarray(numbers.resize(size[::-1], Image.Resampling.NEAREST)).astype(np.int16)
     values = torch.from_numpy(labels.astype(np.float32))[None, None]
     return F.interpolate(values, size=size, mode=law.removeprefix("torch "))[0, 0].numpy().astype(np.int16)
-
-
-def require_same_size(image: Any, labels: Int16[np.ndarray, "h w"], name: str) -> None:
-    """Refuse a label map that is not its image's.
-
-    Raises:
-        UserError: naming it, with both sizes.
-    """
-    if labels.shape != (image.height, image.width):
-        raise UserError(
-            f"The label map of '{name}' has {labels.shape[1]}x{labels.shape[0]} pixels, and the image "
-            f"{image.width}x{image.height}. Expected the same size."
-        )
