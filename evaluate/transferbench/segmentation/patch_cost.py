@@ -92,5 +92,5 @@ def forecast(
     size, an_image = size_of(views, rule, grain, len(views.images)), patches(views, grain)
     seconds = images * (load / max(1, place.workers) + compute)
     seconds += searching * an_image * size.rows * size.features * multiply
-    queries = AT_ONCE + BATCH * an_image
+    queries = min(AT_ONCE + BATCH * an_image, searching * an_image)
     return seconds / place.runtime.world_size, size.on_disk + size.in_memory(queries, k, rule.vote == "shares")

@@ -14,7 +14,7 @@ from transferbench.data.augment import Jitter
 from transferbench.data.label_maps import LabelRule
 from transferbench.data.loading import Plan, generator, made
 from transferbench.data.transforms import RATIO, Preprocess, crop_box, functional, normalized
-from transferbench.segmentation.examples import Sizing, require_same_size, resized_image, resized_labels, truth
+from transferbench.segmentation.examples import Sizing, resized_image, resized_labels, truth
 
 BATCH = 16
 """Images that go through the backbone together where they have one size."""
@@ -55,8 +55,13 @@ class Views:
         return self.sizing.size(height, width, self.side, self.resolution)
 
     def truth(self, index: int) -> Int16[np.ndarray, "h w"]:
-        """The class of each pixel of the image itself."""
-        return truth(self.images, index, len(self.images.info.classes), self.rule)
+        """The class of each pixel of the image itself, which is not decoded for it.
+
+        Raises:
+            UserError: naming a file whose numbers are no classes, or an image whose label map has another size.
+        """
+        outline = Image.new("1", self.images.size(index))
+        return truth(self.images, index, len(self.images.info.classes), self.rule, outline)
 
     def labels(self, index: int, epoch: int = 0) -> Int16[np.ndarray, "h w"]:
         """The class of each pixel shown."""
@@ -80,15 +85,6 @@ class Views:
         vision = functional()
         mode = vision.InterpolationMode(self.sizing.interpolation)
         return vision.resized_crop(normalized(image, self.preprocess), *box, list(size), mode, antialias=True)
-
-    def checked(self, index: int) -> None:
-        """Refuse an image whose label map has another size.
-
-        Raises:
-            UserError: naming it.
-        """
-        width, height = self.images.size(index)
-        require_same_size(Image.new("1", (width, height)), self.truth(index), self.images.names[index])
 
     def batches(
         self, epochs: Int64[np.ndarray, "n"], indices: Int64[np.ndarray, "n"], workers: int

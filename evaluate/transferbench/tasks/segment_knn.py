@@ -97,7 +97,7 @@ def label(config: Config) -> str:
     usual = Config()
     changed = [name for name in Config.model_fields if getattr(config, name) != getattr(usual, name)]
     said = config.preset() or ", ".join(f"{name}={getattr(config, name)}" for name in changed)
-    return f"dense k-NN ({said})" if said else "dense k-NN"
+    return f"segment-knn ({said})" if said else "segment-knn"
 
 
 def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
@@ -105,6 +105,8 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
     if len(config.choices) > 1 and len(dataset.train) < 2:
         return "Choosing k or the metric holds a training image out, and there is one: set one of `ks` and `metrics`."
     architecture = candidate.card.architecture
+    if architecture.family == "open_clip":
+        return f"{architecture.name} gives one vector an image. Expected a backbone with patch tokens or stages."
     return why_undilated(architecture.family, architecture.arguments) if config.dilated else None
 
 

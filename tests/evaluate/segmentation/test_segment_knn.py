@@ -280,11 +280,11 @@ def test_settings_that_contradict_each_other_are_refused(given: dict[str, Any], 
 
 
 def test_labels_name_the_preset_or_what_is_not_usual():
-    assert segment_knn.label(Config()) == "dense k-NN"
-    assert segment_knn.label(Config.model_validate({"preset": "capi"})) == "dense k-NN (capi)"
+    assert segment_knn.label(Config()) == "segment-knn"
+    assert segment_knn.label(Config.model_validate({"preset": "capi"})) == "segment-knn (capi)"
     ignoring = Config.model_validate({"preset": "hummingbird", "ignore_index": 0})
-    assert segment_knn.label(ignoring) == "dense k-NN (hummingbird, ignore_index=0)"
-    assert segment_knn.label(Config.model_validate({"scored_at": "resolution"})) == "dense k-NN (scored_at=resolution)"
+    assert segment_knn.label(ignoring) == "segment-knn (hummingbird, ignore_index=0)"
+    assert segment_knn.label(Config.model_validate({"scored_at": "resolution"})) == "segment-knn (scored_at=resolution)"
 
 
 def test_the_seed_has_a_part_where_something_is_drawn(tiny: Candidate):
@@ -301,7 +301,7 @@ def test_the_seed_has_a_part_where_something_is_drawn(tiny: Candidate):
 def test_a_memory_without_a_class_is_refused(tiny: Candidate):
     data = areas(False)
     views = Views(data.train, Config(), LabelRule(ignore_index=None, reduce_labels=True), tiny.card.preprocess, PATCH)
-    blank = LabelMaps(lambda i: np.zeros((16, 16), np.uint8), data.train.names)
+    blank = LabelMaps(lambda i: np.zeros_like(data.train.maps.read(i)), data.train.names)
     views = views.of(LabeledImages(**{**vars(data.train), "label_maps": blank}))
     with pytest.raises(UserError, match="No patch of the 21 training images has a class"):
         kept(views, Shown.of(0, np.arange(21), np.arange(0)), Remembering(), Grain(PATCH, PATCH, 12), CPU)
