@@ -6,6 +6,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pydantic
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
+from transferbench import runtime
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import DatasetInfo, LabeledImages
@@ -305,3 +307,22 @@ def test_a_memory_without_a_class_is_refused(tiny: Candidate):
     views = views.of(LabeledImages(**{**vars(data.train), "label_maps": blank}))
     with pytest.raises(UserError, match="No patch of the 21 training images has a class"):
         kept(views, Shown.of(0, np.arange(21), np.arange(0)), Remembering(), Grain(PATCH, PATCH, 12), CPU)
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tiny: Candidate, tmp_path: Path):
+    chosen: tuple[dict[str, Any], ...] = ({}, {"preset": "hummingbird", "resolution": 16, "memory_patches": 100})
+
+    def measured(here: Runtime, folder: Path) -> list[dict[str, float]]:
+        found = []
+        for i, given in enumerate(chosen):
+            bench = Bench(here, tmp_path / f"cache-{folder.name}", folder / str(i))
+            result = segment_knn.run(tiny, areas(True), Config.model_validate(given), 0, bench)
+            found.append({score.metric: score.value for score in result.scores})
+            here.barrier()
+        return found
+
+    one = measured(CPU, tmp_path / "one")
+    for two in forked.ranks(2, lambda rank: measured(runtime.start("cpu"), tmp_path / "two")):
+        for wanted, scores in zip(one, two, strict=True):
+            assert scores == pytest.approx(wanted, rel=1e-3)
