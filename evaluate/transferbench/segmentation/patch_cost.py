@@ -9,7 +9,8 @@ import torch
 from transferbench import neighbors
 from transferbench.runtime.clock import fastest
 from transferbench.segmentation.dense_features import DenseFeatures
-from transferbench.segmentation.patch_memory import Grain, Place, Remembering
+from transferbench.segmentation.kept_patches import Grain, Remembering
+from transferbench.segmentation.patch_memory import Place
 from transferbench.segmentation.patch_predictions import AT_ONCE, VOTED
 from transferbench.segmentation.patch_views import BATCH, Views
 

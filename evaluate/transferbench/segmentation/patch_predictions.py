@@ -13,7 +13,9 @@ from transferbench.neighbors import Engine, Metric, Neighbors, capped
 from transferbench.segmentation.dense_features import DenseFeatures
 from transferbench.segmentation.dense_neighbors import Codes, Coding, Memory, attended, commonest, laid_out
 from transferbench.segmentation.examples import resized_labels
-from transferbench.segmentation.patch_memory import Grain, Place, Scale, rows_of
+from transferbench.segmentation.feature_scale import Scale
+from transferbench.segmentation.kept_patches import Grain
+from transferbench.segmentation.patch_memory import Place, rows_of
 from transferbench.segmentation.patch_views import Views
 
 Choice = tuple[int, Metric]

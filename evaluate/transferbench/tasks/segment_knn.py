@@ -2,25 +2,23 @@
 
 import json
 from dataclasses import asdict
-from typing import ClassVar
 
 import numpy as np
-import pydantic
-from pydantic import Field
 
 from transferbench.checkpoints import Candidate
 from transferbench.data.label_maps import LabelRule
 from transferbench.errors import UserError
 from transferbench.segmentation import patch_cost, pictures
-from transferbench.segmentation.dense_features import DenseFeatures, DenseReading, reading_of
+from transferbench.segmentation.dense_features import DenseFeatures, reading_of
 from transferbench.segmentation.dilation import why_undilated
-from transferbench.segmentation.examples import Sizing
+from transferbench.segmentation.kept_patches import Grain, Shown, kept
+from transferbench.segmentation.knn_recipe import KnnRecipe
 from transferbench.segmentation.matching import counts_of, matched
-from transferbench.segmentation.patch_choice import Choosing, Maps, pairs, tried
-from transferbench.segmentation.patch_memory import Grain, Place, Remembering, Shown, kept, remembered, shared_folder
-from transferbench.segmentation.patch_predictions import Law, Predictor, ScoredAt
+from transferbench.segmentation.patch_choice import Maps, pairs, tried
+from transferbench.segmentation.patch_memory import Place, remembered, shared_folder
+from transferbench.segmentation.patch_predictions import Law, Predictor
 from transferbench.segmentation.patch_views import Views
-from transferbench.segmentation.scoring import Scoring, by_class, segmentation_scores
+from transferbench.segmentation.scoring import by_class, segmentation_scores
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
@@ -28,68 +26,9 @@ FROZEN = True
 PRIMARY = "miou"
 LABELS = ("label maps",)
 
-SQUARE = {"resize": "square", "scored_at": "resolution"}
 
-
-class Config(DenseReading, Sizing, LabelRule, Remembering, Choosing, Scoring):
-    """As in CAPI's evaluation. Where the presets come from: docs/protocols.md#segment-knn."""
-
-    PRESETS: ClassVar = {
-        "capi": {
-            "resolution": 224,
-            "interpolation": "bicubic",
-            "resize_masks": "pillow nearest",
-            "vote": "pixels",
-            "ks": (1, 3, 10, 30),
-            "metrics": ("cosine", "euclidean"),
-            "held_out": 0.1,
-            "standardize": True,
-            "absent": "left out",
-            **SQUARE,
-        },
-        "hummingbird": {
-            "resolution": 512,
-            "interpolation": "bilinear",
-            "resize_masks": "torch nearest",
-            "vote": "shares",
-            "ks": (30,),
-            "metrics": ("cosine",),
-            "temperature": 0.02,
-            "uncounted": False,
-            "epochs": 2,
-            "memory_patches": 10_240_000,
-            "standardize": False,
-            "matched": True,
-            "absent": "0",
-            **SQUARE,
-        },
-    }
-    SOURCES: ClassVar = {
-        "capi": "facebookresearch/capi eval_segmentation.py",
-        "hummingbird": "vpariza/open-hummingbird-eval hbird/hbird_eval.py, README.md",
-    }
-
-    temperature: float = Field(0.02, gt=0, description="vote=shares: temperature in exp(cosine / temperature)")
-    matched: bool = Field(
-        False, description="each predicted class is scored as one true class, so that the sum of IoU is largest"
-    )
-    scored_at: ScoredAt = Field(
-        "original",
-        description="maps are enlarged to the label map as it is, or it is resized to what the backbone sees",
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _consistent(self) -> "Config":
-        usual = type(self).model_fields["temperature"].default
-        if self.vote == "shares" and self.metrics != ("cosine",):
-            raise ValueError("vote=shares weights by cosines: set metrics=[cosine], or vote=pixels")
-        if self.vote == "pixels" and self.temperature != usual:
-            raise ValueError(f"vote=pixels has no temperature, found {self.temperature:g}: leave it at {usual:g}")
-        if self.epochs and self.resize != "square":
-            raise ValueError("epochs: augmented images are squares: set resize=square, or epochs=0")
-        if self.whole_patches == "padded":
-            raise ValueError("whole_patches=padded: the zeros around an image have no class: set whole_patches=rounded")
-        return self
+class Config(KnnRecipe):
+    """Patches remembered, neighbors found exactly, and how these vote."""
 
 
 def label(config: Config) -> str:

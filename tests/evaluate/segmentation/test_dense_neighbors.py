@@ -19,8 +19,8 @@ from transferbench.segmentation.dense_neighbors import (
     patched,
     rarest,
 )
+from transferbench.segmentation.feature_scale import Moments, Scale
 from transferbench.segmentation.matching import confused, counts_of, matched
-from transferbench.segmentation.patch_memory import Moments, Scale
 from transferbench.segmentation.patch_predictions import Law
 from transferbench.segmentation.scoring import pixel_counts
 

@@ -24,8 +24,9 @@ from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 from transferbench.segmentation import patch_memory, patch_predictions
 from transferbench.segmentation.dense_features import DenseFeatures
+from transferbench.segmentation.kept_patches import Grain, Remembering, Shown, kept
 from transferbench.segmentation.patch_cost import size_of
-from transferbench.segmentation.patch_memory import Grain, Place, Remembering, Shown, kept, remembered
+from transferbench.segmentation.patch_memory import Place, remembered
 from transferbench.segmentation.patch_views import Views
 from transferbench.tasks import Bench, Dataset, Outcome, segment_knn
 from transferbench.tasks.segment_knn import Config
