@@ -92,6 +92,11 @@ class Heads:
         tensors = [*self.parameters, self.mean, self.variance]
         return hashlib.sha256(b"".join(each.cpu().numpy().tobytes() for each in tensors)).hexdigest()
 
+    def finite(self) -> list[bool]:
+        """Which heads hold finite numbers alone."""
+        each = [parameter.isfinite().flatten(1).all(1) for parameter in self.parameters]
+        return torch.stack(each).all(0).tolist()
+
     def only(self, head: int) -> "Heads":
         """One of the heads, as it stands."""
         one = [p[head : head + 1] for p in self.parameters]

@@ -97,7 +97,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     seen = dataset.train.subset(rest, f"without the held out of seed {seed}") if len(apart) else dataset.train
     trained = segmenter.train(seen, config, seed, "heads")
     table = _table(segmenter, trained, dataset.train.subset(apart, f"held out by seed {seed}"))
-    best = max(range(len(table)), key=lambda head: table[head])
+    best = max(range(len(table)), key=lambda head: -1.0 if table[head] is None else table[head])
     chosen = trained.heads.only(best)
     if _refits(config):
         alone = config.model_copy(update={"lrs": (config.lrs[best],)})
@@ -109,7 +109,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         Score(metric="chosen_lr", value=config.lrs[best], unit="", selected_by=by, n=max(1, len(apart)), split="train")
     )
     kept = _kept(bench, segmenter, chosen, counts, dataset.test)
-    grid = [{"lr": lr, "held_out_miou": table[i] if len(apart) else None} for i, lr in enumerate(config.lrs)]
+    grid = [{"lr": lr, "held_out_miou": mean} for lr, mean in zip(config.lrs, table, strict=True)]
     curve = [{"iteration": at, **_losses(config, losses)} for at, losses in trained.curve]
     shown = {"grid": bench.keep("grid.jsonl", _lines(grid)), "curve": bench.keep("curve.jsonl", _lines(curve))}
     return Outcome(tuple(scores), kept | shown)
@@ -154,12 +154,13 @@ def _refits(config: Config) -> bool:
     return config.refit and len(config.lrs) > 1
 
 
-def _table(segmenter: Segmenter, trained: Trained, apart: LabeledImages) -> list[float]:
-    """Each rate's mean IoU on the images that are held out, percent; 0 where there is nothing to choose."""
+def _table(segmenter: Segmenter, trained: Trained, apart: LabeledImages) -> list[float | None]:
+    """Each rate's mean IoU on the images that are held out, percent; None of one that diverged, or without a choice."""
     if not len(apart):
-        return [0.0]
+        return [None]
     counts = segmenter.counts(trained.heads, apart, "held_out")
-    return [_scores(each, segmenter.recipe)[0].value for each in counts]
+    means = [_scores(each, segmenter.recipe)[0].value for each in counts]
+    return [mean if is_finite else None for mean, is_finite in zip(means, trained.heads.finite(), strict=True)]
 
 
 def _scores(counts: PixelCounts, config: LinearRecipe) -> list[Score]:
