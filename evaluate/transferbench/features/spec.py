@@ -176,8 +176,9 @@ def _last(backbone: nn.Module, images: Tensor, wanted: FeatureSpec) -> list[Tens
 def _inside(backbone: nn.Module, images: Tensor, layer: str) -> Tensor:
     """One of the backbone's further outputs, or else of its stages, or of its modules, by its name."""
     for kind in ("outputs", "stages"):
-        if layer in _named(backbone, kind, images[:1]):
-            return _named(backbone, kind, images)[layer]
+        first = _named(backbone, kind, images[:1])
+        if layer in first:
+            return first[layer] if len(images) == 1 else _named(backbone, kind, images)[layer]
     modules = dict(backbone.named_modules())
     if not layer or layer not in modules:
         raise unknown("layer", layer, _known(backbone, images))

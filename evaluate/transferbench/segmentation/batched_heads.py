@@ -3,6 +3,7 @@
 A head is a batch norm, where there is one, and a linear layer for each place; its logits are enlarged to the pixels.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -85,6 +86,16 @@ class Heads:
         for own, kept in zip(self._tensors(self.state()), self._tensors(state), strict=True):
             own.copy_(kept)
         self.steps = int(str(state["steps"]))
+
+    def digest(self) -> str:
+        """A sha256 of all that logits depend on."""
+        tensors = [*self.parameters, self.mean, self.variance]
+        return hashlib.sha256(b"".join(each.cpu().numpy().tobytes() for each in tensors)).hexdigest()
+
+    def finite(self) -> list[bool]:
+        """Which heads hold finite numbers alone."""
+        each = [parameter.isfinite().flatten(1).all(1) for parameter in self.parameters]
+        return torch.stack(each).all(0).tolist()
 
     def only(self, head: int) -> "Heads":
         """One of the heads, as it stands."""

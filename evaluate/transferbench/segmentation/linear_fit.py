@@ -109,7 +109,9 @@ class Segmenter:
             raise UserError(
                 f"batch_size={recipe.batch_size} for {runtime.world_size} processes. Expected one image each."
             )
-        kept = Unfinished(self.place.scratch / f"{name}.safetensors", self._identity(images, recipe, seed), runtime)
+        kept = Unfinished(
+            self.place.scratch / "unfinished" / f"{name}.safetensors", self._identity(images, recipe, seed), runtime
+        )
         fit = _Fit(self, images, recipe, seed)
         fit.restore(kept.found())
         with kept.kept_when_told_to_end(fit.state):
@@ -122,15 +124,17 @@ class Segmenter:
         assert fit.heads is not None
         return Trained(fit.heads, tuple(fit.curve))
 
-    def counts(self, heads: Heads, images: LabeledImages, name: str, mark: str) -> list[PixelCounts]:
-        """Every head's counted pixels of every image, in order; unfinished work lies under `name`, `mark` says of what.
+    def counts(self, heads: Heads, images: LabeledImages, name: str) -> list[PixelCounts]:
+        """Every head's counted pixels of every image, in order; what is unfinished lies under `name`.
 
         Images are decoded and looked at one at a time; several processes share them.
         """
         runtime, recipe, classes = self.place.runtime, self.recipe, len(images.info.classes)
         share = np.arange(len(images))[runtime.rank :: runtime.world_size]
-        identity = f"{self._identity(images, recipe, 0)} {mark} {runtime.world_size}"
-        kept = Unfinished(self.place.scratch / f"{name}.{runtime.rank}.safetensors", identity, replace(runtime, rank=0))
+        identity = f"{self._identity(images, recipe, 0)} {heads.digest()} {runtime.world_size}"
+        kept = Unfinished(
+            self.place.scratch / "unfinished" / f"{name}.{runtime.rank}.safetensors", identity, replace(runtime, rank=0)
+        )
         table = torch.zeros(len(share), len(heads.weight), 3, classes, dtype=torch.int64)
         found = kept.found() or {"done": 0, "table": table}
         table, begun, done = found["table"], found["done"], found["done"]

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ import numpy as np
 from transferbench.checkpoints import Candidate
 from transferbench.data import LabeledImages
 from transferbench.records import Score
-from transferbench.segmentation import dilation
+from transferbench.segmentation import dilation, pictures
+from transferbench.segmentation.batched_heads import Heads
+from transferbench.segmentation.dense_features import reading_of
 from transferbench.segmentation.linear_fit import Segmenter, Trained
 from transferbench.segmentation.linear_recipe import LinearRecipe
 from transferbench.segmentation.scoring import PixelCounts, by_class, segmentation_scores
@@ -72,7 +73,8 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     trained = config.iterations * config.batch_size * (2 if _refits(config) else 1)
     held = _held_out_count(config, n_train)
     products = 3 * trained * classes * len(config.lrs)
-    return JobCost((), trained + looks * (n_test + held), products=products, batch=config.batch_size)
+    passes = trained + looks * (n_test + held)
+    return JobCost((), passes, products=products, batch=config.batch_size, reading=reading_of(config))
 
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
@@ -94,32 +96,42 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     rest = np.setdiff1d(np.arange(len(dataset.train)), apart)
     seen = dataset.train.subset(rest, f"without the held out of seed {seed}") if len(apart) else dataset.train
     trained = segmenter.train(seen, config, seed, "heads")
-    table = _table(segmenter, trained, dataset.train.subset(apart, f"held out by seed {seed}"), seed)
-    best = max(range(len(table)), key=lambda head: table[head])
+    table = _table(segmenter, trained, dataset.train.subset(apart, f"held out by seed {seed}"))
+    best = max(range(len(table)), key=lambda head: -1.0 if table[head] is None else table[head])
     chosen = trained.heads.only(best)
     if _refits(config):
         alone = config.model_copy(update={"lrs": (config.lrs[best],)})
         chosen = segmenter.train(dataset.train, alone, seed, "refit").heads
-    counts = segmenter.counts(chosen, dataset.test, "test", f"seed {seed} head {best}")[0]
+    counts = segmenter.counts(chosen, dataset.test, "test")[0]
     by = "val" if len(config.lrs) > 1 else "last"
     scores = [each.model_copy(update={"selected_by": by}) for each in _scores(counts, config)]
     scores.append(
         Score(metric="chosen_lr", value=config.lrs[best], unit="", selected_by=by, n=max(1, len(apart)), split="train")
     )
-    found = Outcome(tuple(scores), _kept(bench, counts, dataset.test))
-    grid = [{"lr": lr, "held_out_miou": table[i] if len(apart) else None} for i, lr in enumerate(config.lrs)]
+    kept = _kept(bench, segmenter, chosen, counts, dataset.test)
+    grid = [{"lr": lr, "held_out_miou": mean} for lr, mean in zip(config.lrs, table, strict=True)]
     curve = [{"iteration": at, **_losses(config, losses)} for at, losses in trained.curve]
     shown = {"grid": bench.keep("grid.jsonl", _lines(grid)), "curve": bench.keep("curve.jsonl", _lines(curve))}
-    return replace(found, artifacts=found.artifacts | shown)
+    return Outcome(tuple(scores), kept | shown)
 
 
-def _kept(bench: Bench, counts: PixelCounts, test: LabeledImages) -> dict[str, Path]:
+def _kept(
+    bench: Bench, segmenter: Segmenter, chosen: Heads, counts: PixelCounts, test: LabeledImages
+) -> dict[str, Path]:
     """The artifacts of counted pixels: by class, and by image and class."""
-    kept = {
+    return {
         "classes": bench.keep("classes.json", json.dumps(by_class(counts, test.info.classes), indent=2) + "\n"),
         "counts": bench.keep("counts.npz", dict(vars(counts))),
+        "pictures": bench.keep("pictures.png", _pictures(segmenter, chosen, test)),
     }
-    return kept
+
+
+def _pictures(segmenter: Segmenter, heads: Heads, test: LabeledImages) -> bytes:
+    """Some test images with their true and predicted classes, as they are judged."""
+    at = np.linspace(0, len(test) - 1, min(pictures.SHOWN, len(test))).astype(int).tolist()
+    pairs = [next(segmenter.judged(heads, test, index)) for index in at]
+    truths, predictions = zip(*pairs, strict=True)
+    return pictures.sheet([test.image(index) for index in at], truths, predictions, test.info.classes)
 
 
 def _losses(config: Config, losses: Sequence[float]) -> dict[str, float | None]:
@@ -142,12 +154,13 @@ def _refits(config: Config) -> bool:
     return config.refit and len(config.lrs) > 1
 
 
-def _table(segmenter: Segmenter, trained: Trained, apart: LabeledImages, seed: int) -> list[float]:
-    """Each rate's mean IoU on the images that are held out, percent; 0 where there is nothing to choose."""
+def _table(segmenter: Segmenter, trained: Trained, apart: LabeledImages) -> list[float | None]:
+    """Each rate's mean IoU on the images that are held out, percent; None of one that diverged, or without a choice."""
     if not len(apart):
-        return [0.0]
-    counts = segmenter.counts(trained.heads, apart, "held_out", f"seed {seed}")
-    return [_scores(each, segmenter.recipe)[0].value for each in counts]
+        return [None]
+    counts = segmenter.counts(trained.heads, apart, "held_out")
+    means = [_scores(each, segmenter.recipe)[0].value for each in counts]
+    return [mean if is_finite else None for mean, is_finite in zip(means, trained.heads.finite(), strict=True)]
 
 
 def _scores(counts: PixelCounts, config: LinearRecipe) -> list[Score]:
