@@ -13,8 +13,8 @@ from transferbench.report.subject import Subject, slug
 
 TITLE = "Segmentations"
 TASKS = ("segment_linear", "segment_knn")
-NAMED = 24
-"""With more classes, only the best and the worst of them have their names beside them, this many in all."""
+NAMED, EDGE = 24, 6
+"""With more classes than `NAMED`, only the `EDGE` best and as many of the worst have their names beside them."""
 
 
 def panel(subject: Subject, library: Library) -> Panel:
@@ -43,15 +43,14 @@ def _chart(subject: Subject, record: Record, library: Library) -> Chart:
         raise MissingError(f"{record.dataset} {record.label}: its table has no class.", artifacts.again(record))
     absent = len(rows) - len(placed)
     left_out = f" Not drawn: {absent} that no pixel is of." if absent else ""
-    edge = NAMED // 2 if len(placed) > NAMED else len(placed)
-    parts = placed[:edge], placed[edge:-edge], placed[-edge:] if len(placed) > NAMED else []
+    parts = [placed] if len(placed) <= NAMED else [placed[:EDGE], placed[EDGE:-EDGE], placed[-EDGE:]]
     return Chart(
         f"{subject.key}-classes-{_key(record)}",
         f"{_title(record)}: IoU of the classes",
         f"{subject.row.name}. One point per class, over all test images. {_scores(record)}{left_out}",
         Axis("share of the pixels, %", is_log=True),
         Axis("IoU, %"),
-        tuple(_series(part, total, is_named=part is not parts[1]) for part in parts if part),
+        tuple(_series(part, total, is_named=len(part) <= NAMED) for part in parts),
     )
 
 
