@@ -28,7 +28,9 @@ class Remembering(Settings):
         True,
         description="training pixels without a class vote for one more class; false: for what the files number 0",
     )
-    epochs: int = Field(0, ge=0, description="passes over augmented training images; 0: one over them as they are")
+    augmented_passes: int = Field(
+        0, ge=0, description="passes over augmented training images; 0: one over them as they are"
+    )
     memory_patches: int | None = Field(
         None, ge=1, description="patches remembered at most, equally many an image, rare classes first; none: all"
     )

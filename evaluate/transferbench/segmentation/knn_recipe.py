@@ -41,7 +41,7 @@ class KnnRecipe(DenseReading, Sizing, LabelRule, Remembering, Choosing, Scoring)
             "metrics": ("cosine",),
             "temperature": 0.02,
             "uncounted": False,
-            "epochs": 2,
+            "augmented_passes": 2,
             "memory_patches": 10_240_000,
             "standardize": False,
             "matched": True,
@@ -70,8 +70,8 @@ class KnnRecipe(DenseReading, Sizing, LabelRule, Remembering, Choosing, Scoring)
             raise ValueError("vote=shares weights by cosines: set metrics=[cosine], or vote=pixels")
         if self.vote == "pixels" and self.temperature != usual:
             raise ValueError(f"vote=pixels has no temperature, found {self.temperature:g}: leave it at {usual:g}")
-        if self.epochs and self.resize != "square":
-            raise ValueError("epochs: augmented images are squares: set resize=square, or epochs=0")
+        if self.augmented_passes and self.resize != "square":
+            raise ValueError("augmented_passes: augmented images are squares: set resize=square, or augmented_passes=0")
         if self.whole_patches == "padded":
             raise ValueError("whole_patches=padded: the zeros around an image have no class: set whole_patches=rounded")
         return self

@@ -54,9 +54,9 @@ class Size:
 def size_of(views: Views, rule: Remembering, grain: Grain, images: int) -> Size:
     """How large a memory of so many images, at most, is: every image taken to be of the first one's size."""
     coding, an_image = rule.coding(views), patches(views, grain)
-    rows = max(1, images * max(1, rule.epochs) * an_image)
+    rows = max(1, images * max(1, rule.augmented_passes) * an_image)
     if rule.memory_patches is not None:
-        rows = min(rows, max(rule.memory_patches, images * max(1, rule.epochs)))
+        rows = min(rows, max(rule.memory_patches, images * max(1, rule.augmented_passes)))
     if rule.vote == "shares":
         return Size(rows, grain.features, coding.size, 2)
     return Size(rows, grain.features, grain.height * grain.width, 1 if coding.size <= 256 else 2)

@@ -51,13 +51,13 @@ def unfit(candidate: Candidate, dataset: Dataset, config: Config) -> str | None:
 
 def depends_on_seed(config: Config, dataset: Dataset) -> bool:
     """Where images are held out or augmented, or patches drawn."""
-    return len(config.choices) > 1 or config.epochs > 0 or config.memory_patches is not None
+    return len(config.choices) > 1 or config.augmented_passes > 0 or config.memory_patches is not None
 
 
 def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
     """Images that pass the backbone."""
     held_out = len(config.parted(n_train, 0)[1])
-    return JobCost((), n_train * max(1, config.epochs) + held_out + n_test, reading=reading_of(config))
+    return JobCost((), n_train * max(1, config.augmented_passes) + held_out + n_test, reading=reading_of(config))
 
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
@@ -75,7 +75,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         raise UserError(reason)
     views, dense = _views(candidate, dataset, config, seed, bench)
     taught, held_out = config.parted(len(dataset.train), seed)
-    shown = Shown.of(config.epochs, taught, held_out)
+    shown = Shown.of(config.augmented_passes, taught, held_out)
     found = kept(views, shown, config, Grain.of(dense, views, bench.runtime.device), bench.runtime)
     law = Law(config.coding(views), config.temperature if config.vote == "shares" else None, config.scored_at)
     shown_of_test = np.linspace(0, len(dataset.test) - 1, min(pictures.SHOWN, len(dataset.test))).astype(int)
@@ -114,4 +114,6 @@ def _views(
     """The training images as they are shown, and the backbone that they are shown to."""
     dense = DenseFeatures(candidate.backbone.to(bench.runtime.device), config)
     rule = LabelRule(ignore_index=config.ignore_index, reduce_labels=config.reduce_labels)
-    return Views(dataset.train, config, rule, candidate.card.preprocess, dense.side, config.epochs > 0, seed), dense
+    return Views(
+        dataset.train, config, rule, candidate.card.preprocess, dense.side, config.augmented_passes > 0, seed
+    ), dense

@@ -200,7 +200,7 @@ def hummingbird(candidate: Candidate, data: Dataset, k: int, classes: int, posit
 def test_hummingbird_is_what_the_open_code_does(tiny: Candidate, tmp_path: Path, is_ade: bool):
     """Without augmentation, whose numbers are drawn by other generators; half of the patches are remembered."""
     data = areas(is_ade)
-    given = {"resolution": SIDE, "resize_masks": "pillow nearest", "epochs": 0, "memory_patches": 21 * 8}
+    given = {"resolution": SIDE, "resize_masks": "pillow nearest", "augmented_passes": 0, "memory_patches": 21 * 8}
     config = Config.model_validate({"preset": "hummingbird", "ks": (5,), **given})
     views = Views(data.train, config, LabelRule(), tiny.card.preprocess, PATCH)
     shown = Shown.of(0, *config.parted(len(data.train), 0))
@@ -214,7 +214,9 @@ def test_hummingbird_is_what_the_open_code_does(tiny: Candidate, tmp_path: Path,
 
 def test_sizes_are_said_before_and_kept(tiny: Candidate, tmp_path: Path):
     data = areas(False)
-    config = Config.model_validate({"memory_patches": 100, "epochs": 2, "resize": "square", "standardize": False})
+    config = Config.model_validate(
+        {"memory_patches": 100, "augmented_passes": 2, "resize": "square", "standardize": False}
+    )
     views = Views(data.train, config, LabelRule(), tiny.card.preprocess, PATCH, augmented=True)
     dense = DenseFeatures(tiny.backbone, config)
     size = size_of(views, config, Grain.of(dense, views, CPU.device), len(data.train))
@@ -240,7 +242,9 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
 def test_classes_go_with_the_pixels_that_augmentation_shows(tiny: Candidate):
     """Shades tell the classes, and a crop shows whole shades: each pixel's shade is nearest to that of its class."""
     data = areas(False)
-    config = Config.model_validate({"epochs": 1, "resize": "square", "resolution": 32, "resize_masks": "torch nearest"})
+    config = Config.model_validate(
+        {"augmented_passes": 1, "resize": "square", "resolution": 32, "resize_masks": "torch nearest"}
+    )
     views = Views(data.train, config, LabelRule(), Preprocess(mean=(0, 0, 0), std=(1, 1, 1)), PATCH, augmented=True)
     right, crops = [], set()
     for i in range(12):
@@ -271,7 +275,7 @@ def test_parts_of_any_size_give_one_result(tiny: Candidate, tmp_path: Path, monk
     [
         ({"vote": "shares"}, "metrics"),
         ({"temperature": 0.1}, "no temperature"),
-        ({"epochs": 1}, "resize=square"),
+        ({"augmented_passes": 1}, "resize=square"),
         ({"whole_patches": "padded"}, "whole_patches=rounded"),
         ({"ks": ()}, "at least one"),
         ({"ks": (0,)}, "from 1 on"),
