@@ -145,12 +145,12 @@ def paired(images: Iterable[str], masks: Iterable[str], where: str, key: Callabl
     lone = [[name for each, name in mine.items() if each not in other] for mine, other in (by_key, by_key[::-1])]
     if lone[0] or lone[1]:
         faults = [
-            f"{len(names)} {what} ({', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)})"
-            for names, what in zip(lone, ("images have no mask", "masks have no image"), strict=True)
+            f"{what}: {len(names)} ({', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)})"
+            for names, what in zip(lone, ("images without a mask", "masks without an image"), strict=True)
             if names
         ]
         raise UserError(
-            f"{where}: {' and '.join(faults)}. Expected a mask for each image and an image for each mask, of one name "
+            f"{where} has {', '.join(faults)}. Expected a mask for each image and an image for each mask, of one name "
             "but for the ending."
         )
     return [Pair(name, by_key[1][each]) for each, name in by_key[0].items()]

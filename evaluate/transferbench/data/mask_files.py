@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 Color = tuple[int, int, int]
 Numbers = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
@@ -46,7 +47,7 @@ def numbers(image: Image.Image, colors: Mapping[Color, int] | None = None) -> Nu
         MaskError: for what has none, or a color that is not listed.
         OSError, ValueError, SyntaxError: what Pillow's decoder raises.
     """
-    if image.format != "PNG":
+    if not isinstance(image, PngImageFile):
         kind = image.format or "file of no known format"
         raise MaskError(f"it is a {kind}, {LOSSY.get(kind, 'which is not read as one')}. {EXPECTED}")
     if getattr(image, "n_frames", 1) > 1:
@@ -64,7 +65,7 @@ def numbers(image: Image.Image, colors: Mapping[Color, int] | None = None) -> Nu
     return values // SCALE[bits] if kind == GRAY and bits in SCALE else values
 
 
-def _header(image: Image.Image) -> tuple[int, int]:
+def _header(image: PngImageFile) -> tuple[int, int]:
     """Bits a sample and color type, which stand at bytes 24 and 25 of every PNG."""
     file = image.fp
     if file is None:

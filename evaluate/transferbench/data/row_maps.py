@@ -23,7 +23,7 @@ HUB_FILE = "id2label.json"
 class MappedRows(NamedTuple):
     """How many rows there are, how their images and label maps are read, and what both columns are called."""
 
-    count: int
+    rows: int
     images: Callable[[int], Image.Image]
     masks: Callable[[int], Image.Image]
     columns: tuple[str, str]
@@ -44,11 +44,11 @@ def mask_column(holds_images: Mapping[str, bool]) -> str | None:
     return next((name for name in MASK if holds_images.get(name)), None)
 
 
-def labeled(info: DatasetInfo, split: str, rows: MappedRows, marks: bytes, classes: ClassList) -> LabeledImages:
+def labeled(info: DatasetInfo, split: str, found: MappedRows, marks: bytes, classes: ClassList) -> LabeledImages:
     """A split of these rows; the fingerprint is a sha256 over `marks`, and over colors where masks are in color."""
-    names = [f"{split}/{i:07d}" for i in range(rows.count)]
-    pairs = tuple(Pair(name, f"{name}, column {rows.columns[1]}") for name in names)
-    maps = MapReader(rows.images, rows.masks, pairs, f"{info.name}/{split}", Coding(classes.colors))
+    names = [f"{split}/{i:07d}" for i in range(found.rows)]
+    pairs = tuple(Pair(name, f"{name}, column {found.columns[1]}") for name in names)
+    maps = MapReader(found.images, found.masks, pairs, f"{info.name}/{split}", Coding(classes.colors))
     return of_reader(info, split, maps, marks)
 
 

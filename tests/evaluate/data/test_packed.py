@@ -184,7 +184,7 @@ def test_a_data_set_of_datasets(tmp_path: Path, monkeypatch):
         rows = {"img": [{"bytes": png(level), "path": None} for level in grays], "label": [1, 0][: len(grays)]}
         datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"hub/data/{split}-0.parquet")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    train, test = (open_split(f"hf:{tmp_path}/hub", split, tmp_path) for split in ("train", "test"))
+    train, test = (huggingface.open_split(tmp_path / "hub", split) for split in ("train", "test"))
     assert (levels(train), train.labels.tolist(), levels(test)) == ([10, 20], [1, 0], [30])
     assert (train.info.classes, train.info.splits) == (("cat", "dog"), ("train", "test"))
     with pytest.raises(UserError, match="no split 'val' among train, test"):

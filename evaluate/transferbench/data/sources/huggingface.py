@@ -1,9 +1,9 @@
 """A data set of images by its name for Hugging Face's `datasets`, such as `hf:uoft-cs/cifar10`; offline when cached.
 
-The splits are its `train` and its `validation` or `test`. The fingerprint is a sha256 over the labels and what the
-package states of the split's size. Where there are no labels and a second column holds images, these are label maps
-as of `masks`; what they hold is said in a `classes.json` in the folder that is named, or in the data set's
-`id2label.json` on the hub.
+The splits are its `train` and its `validation` or `test`. Where there are no labels and a second column holds images,
+these are label maps, as of `masks`; what they hold is said in its `id2label.json` on the hub, or in a `classes.json` in
+the folder that is named. The fingerprint is a sha256 over the labels or label maps and what the package states of the
+split's size.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> La
     if split not in rows:
         raise ValueError(f"no split '{split}' among {', '.join(rows)}.")
     image = column(rows[split].column_names, IMAGE)
-    kinds = {name: isinstance(kind, datasets.Image) for name, kind in rows[split].features.items()}
+    kinds = {name: type(kind).__name__ == "Image" for name, kind in rows[split].features.items()}
     if mask := row_maps.mask_column(kinds):
         return _mapped(datasets, where, rows, split, (image, mask))
     label = column(rows["train" if "train" in rows else split].column_names, LABEL)
@@ -94,11 +94,20 @@ def _mapped(datasets: Any, where: Path, rows: dict[str, Any], split: str, column
     classes = row_maps.classes_beside(where) if where.is_dir() else row_maps.classes_on_hub(where.as_posix())
     info = DatasetInfo(where.name, classes.classes, tuple(rows), None, str(mine.info.version), "miou", "label maps")
     found = row_maps.MappedRows(len(mine), images, masks, columns)
-    return row_maps.labeled(info, split, found, _stated(where, mine), classes)
+    return row_maps.labeled(info, split, found, _stated(where, mine) + _digest(masks), classes)
 
 
 def _reader(datasets: Any, rows: Any, column: str) -> HubReader:
     return HubReader(rows.cast_column(column, datasets.Image(decode=False)), column)
+
+
+def _digest(masks: HubReader) -> bytes:
+    """A sha256 over the encoded label maps, which may differ where no size does."""
+    found = hashlib.sha256()
+    for row in masks.rows.select_columns([masks.column]):
+        content = content_of(row[masks.column], Path())
+        found.update(content.read_bytes() if isinstance(content, Path) else content)
+    return found.digest()
 
 
 def _stated(where: Path, rows: Any) -> bytes:

@@ -4,7 +4,7 @@ A file belongs to the split in its name or in its folder's (`train-00000-of-0000
 are taken in the order of their names. A row without bytes names its image's file, by a path from the root or from the
 parquet file's folder. Where there are no labels and a second column holds images, these are label maps, as of `masks`;
 what they hold is said in a `classes.json` beside the files. The fingerprint is a sha256 over the sizes of the row
-groups, those of named files, and the labels.
+groups, those of named files, and the labels or label maps.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def _labeled(parquet: ModuleType, where: Path, files: dict[str, list[Path]], spl
         rows = row_maps.MappedRows(groups.rows, groups.reader(image), groups.reader(mask), (image, mask))
         classes = row_maps.classes_beside(where)
         info = DatasetInfo(name, classes.classes, tuple(files), None, "local", "miou", "label maps")
-        return row_maps.labeled(info, split, rows, b"".join(groups.marks(image, mask)), classes)
+        return row_maps.labeled(info, split, rows, b"".join(groups.marks(image, mask)) + groups.digest(mask), classes)
     label = column(every["train" if "train" in every else split][0].schema_arrow.names, LABEL)
     names = _names(opened, label)
     values = {
