@@ -14,8 +14,15 @@ from transferbench.segmentation.scoring import Scoring
 from transferbench.segmentation.training_examples import Augmentation
 
 Schedule = Literal["poly", "cosine", "constant"]
-PASTED = {"resolution": 512, "crop": 512, "loss_over": "all", "iterations": 40_000, "batch_size": 16}
-"""What mmsegmentation's recipes share."""
+PASTED = {
+    "resolution": 512,
+    "crop": 512,
+    "resize_masks": "torch nearest",
+    "loss_over": "all",
+    "iterations": 40_000,
+    "batch_size": 16,
+}
+"""What mmsegmentation's recipes and DINOv3's share. OpenCV, with which it resizes, has torch's law."""
 SLIDING = {"inference": "slide", "window": 512, "stride": 341}
 WARM = {"schedule": "poly", "power": 1.0, "warmup_iterations": 1500, "warmup_start": 1e-6}
 
@@ -63,6 +70,7 @@ class LinearRecipe(DenseReading, Sizing, LabelRule, Augmentation, HeadRecipe, In
             "resolution": 224,
             "resize": "square",
             "interpolation": "bicubic",
+            "resize_masks": "pillow nearest",
             "scale": (1.0, 1.0),
             "most_of_one": 1.0,
             "flip": 0.0,
@@ -107,7 +115,7 @@ class LinearRecipe(DenseReading, Sizing, LabelRule, Augmentation, HeadRecipe, In
     iterations: int = Field(4000, ge=1, description="batches that heads are trained on")
     batch_size: int = Field(16, ge=1, description="images of a batch, over all processes")
     lrs: tuple[float, ...] = Field(
-        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+        (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
         min_length=1,
         description="learning rates, trained side by side; held-out training images choose one where there are several",
     )
