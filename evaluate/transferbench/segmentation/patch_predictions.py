@@ -118,9 +118,9 @@ class Predictor:
         """The votes of each query's neighbors by every choice; one search serves all that share a metric."""
         if self.scale is not None:
             self.scale.apply(queries)
-        near: dict[Metric, Neighbors] = {}
-        for metric in dict.fromkeys(metric for _, metric in choices):
-            most = max(k for k, other in choices if other == metric)
-            near[metric] = self.memory.near(queries, most, metric, device, engine)
+        most: dict[Metric, int] = {}
+        for k, metric in choices:
+            most[metric] = max(k, most.get(metric, 0))
+        near = {metric: self.memory.near(queries, k, metric, device, engine) for metric, k in most.items()}
         rows = len(self.memory.features)
         return [self.law.votes(self.memory, near[metric], capped(k, rows)) for k, metric in choices]

@@ -33,7 +33,7 @@ class Config(KnnRecipe):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    usual = Config()
+    usual = Config.model_validate({})
     changed = [name for name in Config.model_fields if getattr(config, name) != getattr(usual, name)]
     said = config.preset() or ", ".join(f"{name}={getattr(config, name)}" for name in changed)
     return f"segment-knn ({said})" if said else "segment-knn"
