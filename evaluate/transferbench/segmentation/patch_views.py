@@ -10,19 +10,18 @@ from PIL import Image
 from torch import Tensor
 
 from transferbench.data import LabeledImages
-from transferbench.data.augment import Jitter
 from transferbench.data.label_maps import LabelRule
 from transferbench.data.loading import Plan, generator, made
-from transferbench.data.transforms import RATIO, Preprocess, crop_box, functional, normalized
+from transferbench.data.transforms import RATIO, Preprocess, crop_box, functional, normalized, uniform
 from transferbench.segmentation.examples import Sizing, resized_image, resized_labels, truth
 
 BATCH = 16
 """Images that go through the backbone together where they have one size."""
 SCALE = (0.5, 2.0)
 """Shares of the image's area that a crop may cover; one that does not fit is drawn again."""
-_OFF = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-JITTERS = tuple(Jitter.model_validate({"op": "jitter", **_OFF, name: 0.1, "p": 0.5}) for name in _OFF)
-"""One after another, each of one property of colors."""
+JITTERS = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+"""What leaves an image as it is; one after another is changed with probability 0.5, by up to `STRENGTH`."""
+STRENGTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,11 @@ class Views:
             return resized_image(image, size, self.preprocess, self.sizing.interpolation)
         rng = generator(self.seed, epoch, index)
         box = self._box(image.width, image.height, rng)
-        for jitter in JITTERS:
-            image = jitter(image, rng)
         vision = functional()
+        for name, neutral in JITTERS.items():
+            if rng.random() < 0.5:
+                adjust = getattr(vision, f"adjust_{name}")
+                image = adjust(image, uniform(neutral - STRENGTH, neutral + STRENGTH, rng))
         mode = vision.InterpolationMode(self.sizing.interpolation)
         return vision.resized_crop(normalized(image, self.preprocess), *box, list(size), mode, antialias=True)
 

@@ -1,11 +1,13 @@
 """Segmentation without training: each patch takes the classes of its nearest neighbors among training patches."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 
 from transferbench.checkpoints import Candidate
+from transferbench.data import LabeledImages
 from transferbench.data.label_maps import LabelRule
 from transferbench.errors import UserError
 from transferbench.segmentation import patch_cost, pictures
@@ -90,21 +92,31 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
         choice = (best.k, best.metric) if best else config.choices[0]
         (images,) = pairs(predictor, views.of(dataset.test), np.arange(len(dataset.test)), [choice], place, drawn)
     size = law.coding.size
-    counts = counts_of(images, matched(images, size) if config.matched else np.arange(size))
-    scores = segmentation_scores(counts, config.absent, config.averaged)
+    stands_for = matched(images, size) if config.matched else np.arange(size)
+    counts = counts_of(images, stands_for)
     names = (*dataset.train.info.classes, "uncounted")[:size]
-    truths, predictions = zip(*(maps for _, maps in sorted(drawn.items()) if maps), strict=True)
-    pictured = [dataset.test.image(index) for index in sorted(drawn)]
     written = {
         "classes.json": json.dumps(by_class(counts, names), indent=2) + "\n",
         "choice.json": json.dumps([asdict(each) for each in trials], indent=2) + "\n",
-        "pictures.png": pictures.sheet(pictured, truths, predictions, names),
-        "counts.npz": {name: getattr(counts, name) for name in ("intersection", "labeled", "predicted")},
+        "pictures.png": _pictures(dataset.test, drawn, stands_for, names),
+        "counts.npz": dict(vars(counts)),
     }
-    chosen_by = {"selected_by": "val"} if trials else {}
+    chosen_by = {"selected_by": "val" if trials else "last"}
+    scores = segmentation_scores(counts, config.absent, config.averaged)
     return Outcome(
         tuple(score.model_copy(update=chosen_by) for score in scores),
         {name.partition(".")[0]: bench.keep(name, each) for name, each in written.items()},
+    )
+
+
+def _pictures(
+    test: LabeledImages, drawn: Mapping[int, Maps | None], stands_for: np.ndarray, names: Sequence[str]
+) -> bytes:
+    """The sheet of the images whose maps were kept, each class shown as the one that it stands for."""
+    kept_maps = [(index, *maps) for index, maps in sorted(drawn.items()) if maps is not None]
+    images = [test.image(index) for index, _, _ in kept_maps]
+    return pictures.sheet(
+        images, [truth for _, truth, _ in kept_maps], [stands_for[each] for *_, each in kept_maps], names
     )
 
 

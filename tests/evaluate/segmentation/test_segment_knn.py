@@ -13,13 +13,15 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import jaccard_score
+from torchvision.transforms import functional
 
 from transferbench import runtime
 from transferbench.backbones import Architecture, build, complete
 from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.label_maps import LabelMaps, LabelRule
-from transferbench.data.transforms import Preprocess, normalized
+from transferbench.data.loading import generator
+from transferbench.data.transforms import Preprocess, crop_box, normalized
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 from transferbench.segmentation import patch_memory, patch_predictions
@@ -258,6 +260,25 @@ def test_classes_go_with_the_pixels_that_augmentation_shows(tiny: Candidate):
         crops.add(labels.tobytes())
     assert min(right) > 0.7
     assert len(crops) == 12
+
+
+def test_colors_are_changed_before_the_crop_as_torchvision_changes_them():
+    data, seed, none = areas(False), 5, Preprocess(mean=(0, 0, 0), std=(1, 1, 1))
+    config = Config.model_validate({"augmented_passes": 1, "resize": "square", "resolution": 12})
+    views = Views(data.train, config, LabelRule(), none, PATCH, augmented=True, seed=seed)
+    for index in range(4):
+        image, rng = data.train.image(index), generator(seed, 1, index)
+        box = crop_box(image.width, image.height, (0.5, 2.0), (3 / 4, 4 / 3), rng)
+        for adjust, low, high in (
+            (functional.adjust_brightness, 0.9, 1.1),
+            (functional.adjust_contrast, 0.9, 1.1),
+            (functional.adjust_saturation, 0.9, 1.1),
+            (functional.adjust_hue, -0.1, 0.1),
+        ):
+            if rng.random() < 0.5:
+                image = adjust(image, low + (high - low) * rng.random())
+        wanted = functional.resized_crop(functional.to_tensor(image), *box, [12, 12], antialias=True)
+        torch.testing.assert_close(views.image(index, 1), wanted)
 
 
 def test_parts_of_any_size_give_one_result(tiny: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
