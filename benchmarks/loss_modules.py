@@ -24,7 +24,7 @@ from torch import Tensor
 from decorssl.losses import BarlowTwinsLoss, INTLLoss, Loss, VICRegLoss
 from decorssl.methods import Outputs
 
-REPEATS, SECONDS = 7, 2.0
+REPEATS, SECONDS = 7, 5.0
 """Each is timed so often, and until so much time is spent on a line."""
 NO_SLOWER = 1 / 1.03
 """Of a module, where the other is the call it makes."""

@@ -1,7 +1,8 @@
 """The methods' losses as modules, for a training loop of one's own.
 
 `INTLLoss()(z1, z2)` is the loss of two views' embeddings, by the function that `pretrain intl` calls. `Loss` says
-what all have in common: shapes, precision, processes. A constructor takes the settings that `pretrain show METHOD` lists.
+what all have in common: shapes, precision, processes. A constructor takes the settings that `pretrain show METHOD`
+lists.
 
 In plain torch:
 

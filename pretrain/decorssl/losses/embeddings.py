@@ -18,27 +18,21 @@ def checked(name: str, dim: int | None, student: Sequence[Any], teacher: Sequenc
     """
     first: tuple[int, ...] = ()
     for i, z in enumerate((*student, *teacher)):
-        which = (
-            f"view {i + 1}"
-            if not teacher
-            else f"student {i + 1}"
-            if i < len(student)
-            else f"teacher {i - len(student) + 1}"
-        )
         if not isinstance(z, Tensor):
             raise UserError(
-                f"{name}: {which} is a {type(z).__name__}. Expected a tensor of embeddings, images x channels."
+                f"{name}: {_which(i, student, teacher)} is a {type(z).__name__}. Expected a tensor of embeddings, "
+                "images x channels."
             )
         if z.ndim != 2 or not z.is_floating_point():
             raise UserError(
-                f"{name}: {which} is {z.dtype} of shape {tuple(z.shape)}. Expected floating-point embeddings of shape "
-                "(images, channels): pool and project before the loss."
+                f"{name}: {_which(i, student, teacher)} is {z.dtype} of shape {tuple(z.shape)}. Expected "
+                "floating-point embeddings of shape (images, channels): pool and project before the loss."
             )
-        first = first or tuple(z.shape)
-        if tuple(z.shape) != first:
+        first = first or z.shape
+        if z.shape != first:
             raise UserError(
-                f"{name}: {which} has shape {tuple(z.shape)}, the first embeddings {first}. Expected the same images "
-                "and channels in every view."
+                f"{name}: {_which(i, student, teacher)} has shape {tuple(z.shape)}, the first embeddings {tuple(first)}. "
+                "Expected the same images and channels in every view."
             )
     if first and dim not in (None, first[1]):
         raise UserError(f"{name}: found embeddings of {first[1]} channels. Expected dim={dim}, as it was built for.")
@@ -69,6 +63,13 @@ def require_sizes(name: str, method: Any, config: Any, images: int, channels: in
 def exact(views: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """In float32 or better."""
     return tuple(z.to(torch.promote_types(z.dtype, torch.float32)) for z in views)
+
+
+def _which(index: int, student: Sequence[Any], teacher: Sequence[Any]) -> str:
+    """What a message calls the embeddings at a place among all."""
+    if not teacher:
+        return f"view {index + 1}"
+    return f"student {index + 1}" if index < len(student) else f"teacher {index - len(student) + 1}"
 
 
 def _routes(method: Method, config: Any, student: int, teacher: int) -> bool:

@@ -40,11 +40,14 @@ class Loss(nn.Module):
     """
 
     method: ClassVar[Method]
+    keeps: ClassVar[bool]
+    """Whether `after_step` does anything."""
 
     def __init_subclass__(cls, method: str | None = None, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         if method is not None:
             cls.method = METHODS.load(method)
+            cls.keeps = isinstance(cls.method, Keeping)
             cls.__signature__ = _signature(cls.method)
             cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\nArgs:\n{_arguments(cls.method)}"
 
@@ -63,6 +66,7 @@ class Loss(nn.Module):
         self.terms: dict[str, Tensor] = {}
         self._latest: tuple[Outputs, Progress] | None = None
         self._passes = 0
+        self._fitting: set[tuple[int, int]] = set()
         self._synchronized = False
 
     def extra_repr(self) -> str:
@@ -88,7 +92,10 @@ class Loss(nn.Module):
         """The loss of embeddings by the network that they come from. Call the module, which calls this."""
         name = type(self).__name__
         n, d = checked(name, self.dim, student, teacher)
-        require_routes(name, self.method, self.config, len(student), len(teacher))
+        counts = len(student), len(teacher)
+        if counts not in self._fitting:
+            require_routes(name, self.method, self.config, *counts)
+            self._fitting.add(counts)
         if now is None and self.needs_progress():
             raise UserError(
                 f"{name} changes in the course of a run. Expected now=Progress(step, steps_per_epoch, epochs)."
@@ -99,7 +106,7 @@ class Loss(nn.Module):
         outputs = Outputs(exact(student), tuple(z.detach() for z in exact(teacher)))
         terms = self.method.loss(outputs, self._context(now or BEGIN, runtime))
         self.terms = {key: value.detach() for key, value in terms.items()}
-        if self.training and isinstance(self.method, Keeping):
+        if self.keeps and self.training:
             self._remember(Outputs(tuple(z.detach() for z in outputs.student), outputs.teacher), now or BEGIN)
         return terms["loss"]
 
