@@ -31,8 +31,8 @@ def checked(name: str, dim: int | None, student: Sequence[Any], teacher: Sequenc
         first = first or z.shape
         if z.shape != first:
             raise UserError(
-                f"{name}: {_which(i, student, teacher)} has shape {tuple(z.shape)}, the first embeddings {tuple(first)}. "
-                "Expected the same images and channels in every view."
+                f"{name}: {_which(i, student, teacher)} has shape {tuple(z.shape)}, the first embeddings "
+                f"{tuple(first)}. Expected the same images and channels in every view."
             )
     if first and dim not in (None, first[1]):
         raise UserError(f"{name}: found embeddings of {first[1]} channels. Expected dim={dim}, as it was built for.")
