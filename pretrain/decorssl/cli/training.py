@@ -8,7 +8,6 @@ import typer
 
 from decorssl.catalog import recipe_file
 from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, StartOptions, spread
-from transferbench.data import require_known
 from transferbench.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ def train(
     if start.recipe is not None:
         recipe_file(start.recipe)
     if choice.data is not None:
+        from transferbench.data import require_known
+
         require_known(choice.data)
     from decorssl import crossing, session
     from transferbench import runtime
