@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from decorssl.pairs import Draw, check_parts, mean_over_pairs, sub_batches
+from decorssl.pairs import Draw, check_parts, largest_part, mean_over_pairs, sub_batches
 from decorssl.spectral import Factor, whiten
 from transferbench.errors import UserError
 from transferbench.settings import Settings
@@ -38,6 +38,13 @@ def check(config: SubBatches, batch: int, dim: int) -> None:
             f"settings.w_size={config.w_size} samples cannot whiten an embedding of {dim} channels: use more samples "
             f"than channels (better {2 * dim}), lower projector.output, or (except for PCA) set settings.eps."
         )
+
+
+def fitted(config: SubBatches, batch: int, dim: int) -> tuple[SubBatches, int]:
+    """The largest sub-batches of a batch, up to `w_size`, and no more channels than half of their samples suits."""
+    size = max(largest_part(batch, config.w_size), 2)
+    channels = dim if dim < size or config.eps else max(size // 2, 1)
+    return config.model_copy(update={"w_size": size}), channels
 
 
 def whitened(parts: Parts, factor: Factor, eps: float) -> Parts:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from transferbench import settings
-from transferbench.errors import UserError, elsewhere, unknown
-from transferbench.plugins import Registry, beside, is_outside
+from transferbench.errors import UserError, unknown
+from transferbench.plugins import Registry, beside
 
 METHODS = Registry("decorssl.methods", "method", ("Config", "routes", "modules", "check", "loss"))
 RECIPES = Path(__file__).parent / "recipes"
@@ -17,6 +17,11 @@ DATA = "digits"
 """What a recipe pretrains on that names no data set."""
 PROSE = ("name", "summary", "targets")
 """The fields of a recipe that decide nothing."""
+
+
+def generic_names() -> list[str]:
+    """The recipes that come with the package for every method, by the size of their images."""
+    return sorted(path.stem for path in (RECIPES / "generic").glob("*.yaml"))
 
 
 def study_names() -> list[str]:
@@ -33,9 +38,10 @@ def recipe_file(source: str | Path) -> Path:
     """The file of a recipe by its name, or the file itself. Raises UserError when there is none of that name."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml", ".json"):
-        path = RECIPES / f"{source}.yaml"
+        folder = RECIPES / "generic" if str(source) in generic_names() else RECIPES
+        path = folder / f"{source}.yaml"
         if not path.is_file():
-            raise unknown("recipe", str(source), recipe_names())
+            raise unknown("recipe", str(source), [*recipe_names(), *generic_names()])
     return path
 
 
@@ -80,30 +86,3 @@ def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, A
         for name, value in over.items()
     }
     return {**under, **both}
-
-
-def for_method(method: str, data: str) -> str:
-    """The name of the recipe a method has for a data set.
-
-    Raises:
-        UserError: when the method is unknown, or has no recipe for this data set.
-    """
-    if not is_outside(method) and method not in METHODS.names():
-        raise unknown("method", method, METHODS.names())
-    name = f"{method}-{Path(data).stem}"
-    if name in recipe_names():
-        return name
-    own, there = recipe_names(method), [each for each in recipe_names() if each.endswith(f"-{Path(data).stem}")]
-    base = next(iter(sorted(there, key=lambda each: not each.startswith("intl-"))), "intl-digits")
-    known = f"Choose one to start from with --recipe: {', '.join(own)}." if own else with_settings_of(base, method)
-    is_here = "/" not in data and Path(data).exists()
-    here = f" It lies here and is named by its path: --data ./{data}." if is_here else ""
-    raise UserError(elsewhere(data) or f"{method} has no recipe for the data set '{data}'.{here} {known}")
-
-
-def with_settings_of(base: str, method: str) -> str:
-    """How to train a method with the recipe of another."""
-    return (
-        f"To try {method} with another recipe's settings, write my.yaml and add --recipe my.yaml:\n"
-        f"  base: {base}\n  summary: {method} with the settings of {base}\n  method: {method}"
-    )

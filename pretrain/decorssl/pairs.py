@@ -45,6 +45,11 @@ def sub_batches(views: Sequence[Float[Tensor, "n d"]], size: int, draw: Draw) ->
     return reordered(rows, order.flatten()).view(*order.shape, -1)
 
 
+def largest_part(batch: int, most: int) -> int:
+    """The largest size up to `most` of equal parts of a batch; 1 where only single samples are."""
+    return max(size for size in range(1, min(batch, most) + 1) if batch % size == 0)
+
+
 def check_parts(batch: int, size: int) -> None:
     """Refuse a batch that sub-batches do not fill.
 

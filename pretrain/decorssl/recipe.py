@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator, model_serializer
 
-from decorssl.catalog import DATA, METHODS, PROSE, for_method, recipe_values, with_settings_of, with_summary
+from decorssl.catalog import DATA, METHODS, PROSE, recipe_values, with_summary
 from decorssl.catalog import RECIPES as FOLDER
 from decorssl.catalog import recipe_file as file_of
 from decorssl.catalog import recipe_names as names
@@ -32,10 +32,8 @@ __all__ = [
     "branches",
     "checked",
     "file_of",
-    "for_method",
     "names",
     "read",
-    "with_settings_of",
 ]
 
 

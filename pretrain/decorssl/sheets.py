@@ -6,8 +6,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from decorssl import crossing
 from decorssl import recipe as recipes
 from decorssl import study as studies
+from decorssl.catalog import generic_names
 from decorssl.methods import METHODS
 from decorssl.recipe import Recipe
 from transferbench.errors import UserError, nearest
@@ -28,13 +30,15 @@ def sheet(name: str) -> Sheet:
     Raises:
         UserError: when nothing has this name, or a file does not fit.
     """
+    if name in generic_names():
+        return _of_recipe(name, crossing.crossed("intl", name))
     if name in recipes.names() or Path(name).suffix in (".yaml", ".yml", ".json"):
         return _of_recipe(name)
     if is_outside(name) or name.replace("-", "_") in METHODS.names():
         return _of_method(name if is_outside(name) else name.replace("-", "_"))
     if name in studies.names():
         return _of_study(name)
-    close = nearest(name, [*METHODS.names(), *recipes.names(), *studies.names()])
+    close = nearest(name, [*METHODS.names(), *recipes.names(), *generic_names(), *studies.names()])
     raise UserError(f"There is no method, recipe or study '{name}'.{close} `pretrain ls` lists them.")
 
 
@@ -49,9 +53,10 @@ def _of_method(name: str) -> Sheet:
     return Sheet(f"Method {name}", text, (declared(own_rows, "Settings of the method"),), commands)
 
 
-def _of_recipe(name: str) -> Sheet:
+def _of_recipe(name: str, crossed: Recipe | None = None) -> Sheet:
+    """The sheet of a recipe; of a generic one as it is `crossed` with a method."""
     path = recipes.file_of(name)
-    recipe = recipes.read(name)
+    recipe = crossed or recipes.read(name)
     grids = [*_shared(recipe, APART, "Settings (*: not the default)")]
     if recipe.targets:
         lines = tuple((target.task, shown(target.value), target.source) for target in recipe.targets)

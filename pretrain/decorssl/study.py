@@ -74,7 +74,7 @@ def run(
         say(study_figures.MISSING)
     for i, ((name, seed), each) in enumerate(chosen.items()):
         say(f"[{i + 1}/{len(chosen)}] {study.variants[name].label}, seed {seed}")
-        if stopped := _trained(each, out / f"{name}-seed{seed}", options):
+        if stopped := to_the_end(each, out / f"{name}-seed{seed}", replace(options, knn_every=0)):
             say("Stopped and saved. Run the same command to continue.")
             return stopped
     results = list(_measured(study, chosen, out, root, here))
@@ -85,12 +85,12 @@ def run(
     return 0
 
 
-def _trained(each: Recipe, folder: Path, options: session.RunOptions) -> int:
+def to_the_end(each: Recipe, folder: Path, options: session.RunOptions, say: session.Say = lambda message: None) -> int:
     """Run to the end, which is the last step or a loss that is not finite; 0, or the signal that stopped it."""
     failure = folder / runlog.FAILURE
     failure.unlink(missing_ok=True)
     try:
-        return session.run(each, folder, True, replace(options, knn_every=0), lambda message: None)
+        return session.run(each, folder, True, options, say)
     except UserError:
         if failure.is_file():
             return 0

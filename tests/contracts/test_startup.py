@@ -46,8 +46,8 @@ LIGHT = {
     "transferbench knnn": (2, set()),
     "transferbench show knnn": (2, set()),
     "decorssl itnl": (2, set()),
-    "decorssl intl --data digts": (2, set()),
     "decorssl intl --recipe intl-digts": (2, set()),
+    "decorssl intl --data digts": (2, IMAGES),
     "transferbench all a.pth --suite quik": (2, IMAGES),
     "transferbench all a.pth --data digts": (2, IMAGES),
 }

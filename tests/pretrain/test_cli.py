@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from decorssl import recipe as recipes
 from decorssl import study
+from decorssl.catalog import generic_names
 from decorssl.cli import app
 from decorssl.methods import METHODS
 from transferbench.errors import UserError
@@ -20,7 +21,7 @@ def test_every_method_recipe_and_study_is_listed_within_120_columns() -> None:
     lines = said("ls").splitlines()
     assert max(map(len, lines)) <= 120
     first = [line.split()[0] for line in lines if line[:2] == "  " != line[1:3]]
-    assert sorted(first) == sorted([*METHODS.names(), "recipe", *recipes.names(), *study.names()])
+    assert sorted(first) == sorted([*METHODS.names(), "recipe", *recipes.names(), *generic_names(), *study.names()])
 
 
 def test_a_row_gives_data_length_batch_and_the_expected_score_with_its_source() -> None:

@@ -60,28 +60,6 @@ def test_a_number_with_an_exponent_is_a_number(recipe_file: Path) -> None:
     assert recipes.read(recipe_file, ["optim.weight_decay=1e-4"]).optim.weight_decay == 1e-4
 
 
-def test_an_unknown_method_suggests_the_near_one() -> None:
-    with pytest.raises(UserError, match=r"Unknown method 'intel'\. Did you mean 'intl'\?"):
-        recipes.for_method("intel", "digits")
-
-
-def test_data_without_a_recipe_names_the_recipes() -> None:
-    with pytest.raises(UserError, match="intl-cifar10"):
-        recipes.for_method("intl", "/somewhere/birds.zip")
-
-
-def test_a_method_without_a_recipe_is_told_one_that_can_be_written_and_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no recipe for the data set 'digits'") as caught:
-        recipes.for_method("barlow_twins", "digits")
-    assert "barlow_twins-cifar10" in str(caught.value)
-    with pytest.raises(UserError, match="has no recipe for the data set 'cifar10'") as caught:
-        recipes.for_method("zca", "cifar10")
-    own = tmp_path / "my.yaml"
-    own.write_text(str(caught.value).partition(":\n")[2])
-    read = recipes.read(own)
-    assert (read.method, read.data, read.epochs) == ("zca", "cifar10", recipes.read("intl-cifar10").epochs)
-
-
 def test_the_recipe_hash_leaves_out_the_seed(recipe_file: Path) -> None:
     base = recipes.read(recipe_file)
     assert base.sha256 == recipes.read(recipe_file, ["seed=7"]).sha256

@@ -296,7 +296,7 @@ def test_a_run_says_which_images_it_leaves_out_and_what_is_lacking_to_be_judged(
     assert "12 images of tiny (8 an epoch: the last incomplete batch is dropped), 1 epochs" in text
     assert "k-NN accuracy is not measured: ./nolab has no labels." in text
     assert "Warm-up takes 2 steps, but the run has 1" in text
-    assert f"{named['summary']}; changed: " in text
+    assert "INTL with the recipe intl-digits; changed: " in text
     assert inspect(tmp_path / "run" / runlog.BACKBONE).origin.recipe == "intl-digits (changed)"
     assert "--data LABELED\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*; ./nolab has no labels." in text
 

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from decorssl.catalog import METHODS, study_names
-from decorssl.cli import listing, training
+from decorssl.cli import comparing, listing, training
 from transferbench.cli import ending, printing
 from transferbench.errors import UserError, unknown
 from transferbench.plugins import is_outside
@@ -21,12 +21,14 @@ pretrain ls intl                          those of one method
 pretrain show intl-cifar10                every setting and what it means
 pretrain intl                             the embedded digits, in minutes
 pretrain intl --data cifar10              the published recipe
-pretrain intl --data my.zip --recipe intl-cifar10 --set epochs=100
+pretrain vicreg --data ./photographs      any method on any images
+pretrain intl --data my.zip --recipe intl-cifar10 --epochs 100
 pretrain intl --resume                    resume a stopped run
 pretrain intl --log tensorboard           curves beside the run's own files
 pretrain log RUN --log tensorboard        the same for an existing run
 pretrain times RUN...                     images per second, waiting, time to an accuracy
 pretrain intl --slurm nodes=2,gpus=8      the same as a job in SLURM's queue
+pretrain compare intl vicreg --seeds 3    several methods trained alike, judged, in one table
 pretrain collapse                         train with several methods, compare their spectra
 torchrun --nproc-per-node 8 -m decorssl intl         several GPUs
 """
@@ -111,6 +113,7 @@ app = typer.Typer(
 
 app.command(METHOD, hidden=True, epilog=POINTER)(training.train)
 app.command(STUDY, hidden=True, epilog=POINTER)(training.study)
+app.command(epilog=POINTER)(comparing.compare)
 app.command(epilog=POINTER)(listing.ls)
 app.command(epilog=POINTER)(listing.show)
 app.command(epilog=POINTER)(listing.log)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from decorssl.catalog import DATA, METHODS, STUDIES, recipe_file, recipe_names, recipe_values, study_names
+from decorssl.catalog import (
+    DATA,
+    METHODS,
+    STUDIES,
+    generic_names,
+    recipe_file,
+    recipe_names,
+    recipe_values,
+    study_names,
+)
 from decorssl.cli.options import names_in
 from transferbench import garbage, settings
 from transferbench.errors import UserError, elsewhere, unknown
@@ -85,6 +94,10 @@ def listed(asked: list[str] | None) -> None:
     tables = ["\n".join(_row(own) for own in recipe_names(name)) for name in methods]
     print("\n\n".join(filter(None, tables)))
     if not asked:
+        print("Recipes for any method and any images, by their size (chosen where METHOD has none for the data)")
+        for name in generic_names():
+            values, _ = recipe_values(recipe_file(name))
+            print(f"  {name:14} {values['summary']}, {values['epochs']} epochs, batches of {values['batch_size']}")
         print("Studies")
         for name in study_names():
             print(f"  {name:14} {settings.from_file(STUDIES / f'{name}.yaml')['summary']}")

@@ -33,9 +33,14 @@ class RecipeOptions:
             rich_help_panel=RECIPE,
         ),
     ] = None
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", rich_help_panel=RECIPE)] = None
+    batch_size: Annotated[
+        int | None, typer.Option(help="The global batch, over all processes.", rich_help_panel=RECIPE)
+    ] = None
+    lr: Annotated[float | None, typer.Option(help="The learning rate, optim.lr.", rich_help_panel=RECIPE)] = None
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override a setting, such as optim.lr=0.1.", rich_help_panel=RECIPE),
+        typer.Option("--set", help="Override a setting, such as settings.trade_off=0.05.", rich_help_panel=RECIPE),
     ] = None
     out: Annotated[
         Path | None, typer.Option(help="The run folder. Default: runs/RECIPE-seedN.", rich_help_panel=FOLDER)
@@ -44,8 +49,22 @@ class RecipeOptions:
     def overrides(self, seed: int | None = None) -> list[str]:
         """The settings that are changed."""
         stated = None if self.image_range is None else list(self.image_range)
-        given = {"data": self.data, "image_range": stated, "seed": seed}
+        plain = {"epochs": self.epochs, "batch_size": self.batch_size, "optim.lr": self.lr}
+        given = {"data": self.data, "image_range": stated, "seed": seed, **plain}
         return [*(self.set_ or []), *(f"{name}={value}" for name, value in given.items() if value is not None)]
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What a method starts from."""
+
+    recipe: Annotated[
+        str | None, typer.Option(help="Any recipe's name, or a YAML or JSON file.", rich_help_panel=RECIPE)
+    ] = None
+    arch: Annotated[
+        str | None, typer.Option(help="The network: resnet50, vit-small, timm:NAME.", rich_help_panel=RECIPE)
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.", rich_help_panel=RECIPE)] = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class Placed:
         )
 
 
-GROUPS = (RecipeOptions, Placed)
+GROUPS = (RecipeOptions, StartOptions, Placed)
 
 
 def names_in(names: str | None) -> tuple[str, ...]:

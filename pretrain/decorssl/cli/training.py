@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decorssl.catalog import DATA, for_method, recipe_file, with_settings_of
-from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, spread
+from decorssl.catalog import recipe_file
+from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, StartOptions, spread
 from transferbench import garbage
 from transferbench.errors import UserError, printable
 
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 @spread
 def train(
     choice: RecipeOptions,
+    start: StartOptions,
     placed: Placed,
     name: Annotated[str, typer.Option("--name", hidden=True)] = "",
     words: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A recipe's name, or a YAML or JSON file.", rich_help_panel=RECIPE)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same as --set seed=N.", rich_help_panel=RECIPE)] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Resume the run in the folder, if there is one.", rich_help_panel=FOLDER),
@@ -39,17 +36,19 @@ def train(
         raise UserError(
             f"Unexpected argument '{words[0]}': after the method come only options, which begin with two dashes."
         )
-    source = for_method(name, DATA if choice.data is None else choice.data) if recipe is None else recipe_file(recipe)
+    if start.recipe is not None:
+        recipe_file(start.recipe)
+    if choice.data is not None:
+        from transferbench.data import require_known
+
+        require_known(choice.data)
     with garbage.importing():
-        from decorssl import recipe as recipes
-        from decorssl import session
+        from decorssl import crossing, session
+    from transferbench import runtime
+
     place = placed.place()
-    chosen = recipes.read(source, choice.overrides(seed))
-    if chosen.method != name:
-        raise UserError(
-            f"The recipe {chosen.name} is for the method {chosen.method}, not for {name}. "
-            f"{with_settings_of(recipe or chosen.name, name)}"
-        )
+    root = place.data_root or runtime.data_root()
+    chosen = crossing.chosen(name, start.recipe, choice.overrides(start.seed), root, start.arch)
     chosen = session.with_split(chosen, choice.overrides(), place)
     if slurm is not None:
         _queue(chosen, choice.out, resume, slurm)

@@ -52,8 +52,8 @@ class Context:
 class Method(Protocol):
     """What a file in this folder offers.
 
-    Some offer more: `momentum` (`Taught`), `after_step` (`Keeping`). One whose loss is over the images of a process,
-    which more processes make fewer, says `PER_PROCESS = True` (`Dealt`).
+    Some offer more: `momentum` (`Taught`), `after_step` (`Keeping`), `fitted` (`Fitting`). One whose
+    loss is over the images of a process, which more processes make fewer, says `PER_PROCESS = True` (`Dealt`).
     """
 
     Config: ClassVar[type[Settings]]
@@ -101,6 +101,15 @@ class Dealt(Protocol):
     """A method that says whether its loss is over the images of one process."""
 
     PER_PROCESS: ClassVar[bool]
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A method that not every batch and embedding suits, and that knows which do."""
+
+    def fitted(self, config: Any, batch: int, dim: int) -> tuple[Settings, int]:
+        """The settings and the number of channels nearest to these that `check` takes with this batch."""
+        ...
 
 
 def every_view(config: Any, views: int) -> Routes:

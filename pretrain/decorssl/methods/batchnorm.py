@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decorssl.batch_whitening import Parts, SubBatches, alignment
 from decorssl.methods import Context, Outputs, every_view, no_modules
-from decorssl.pairs import check_parts, permutations
+from decorssl.pairs import check_parts, largest_part, permutations
 
 
 class Config(SubBatches):
@@ -30,6 +30,11 @@ PER_PROCESS = True
 def check(config: Config, batch: int, dim: int) -> None:
     """Sub-batches fill the local batch."""
     check_parts(batch, config.w_size)
+
+
+def fitted(config: Config, batch: int, dim: int) -> tuple[Config, int]:
+    """The largest sub-batches of a batch, up to `w_size`."""
+    return config.model_copy(update={"w_size": max(largest_part(batch, config.w_size), 2)}), dim
 
 
 def standardized(parts: Parts, eps: float) -> Parts:

@@ -41,16 +41,32 @@ modules = no_modules
 PER_PROCESS = True
 
 
+def _is_whole(config: Config, dim: int) -> bool:
+    """Whether the groups share the channels evenly, and each has as many as full rank takes (measured)."""
+    return dim % config.groups == 0 and dim // config.groups >= config.w_size + (config.groups == 1)
+
+
 def check(config: Config, batch: int, dim: int) -> None:
-    """Sub-batches fill the local batch, groups fill the embedding, and covariances have full rank (measured)."""
+    """Sub-batches fill the local batch, groups fill the embedding, and covariances have full rank."""
     check_parts(batch, config.w_size)
-    share = dim // config.groups
-    if dim % config.groups or share < config.w_size + (config.groups == 1):
+    if not _is_whole(config, dim):
         raise UserError(
             f"An embedding of {dim} channels in settings.groups={config.groups} cannot whiten settings.w_size="
             f"{config.w_size} samples: each group needs a whole number of channels, at least w_size of them "
             "(one more when there is one group). Raise projector.output or lower groups or w_size."
         )
+
+
+def fitted(config: Config, batch: int, dim: int) -> tuple[Config, int]:
+    """The largest sub-batches, then the most groups, up to these; more channels where two samples need them."""
+    sizes = [size for size in range(min(batch, config.w_size), 1, -1) if batch % size == 0] or [2]
+    tried = (
+        config.model_copy(update={"w_size": size, "groups": groups})
+        for size in sizes
+        for groups in range(config.groups, 0, -1)
+    )
+    fitting = next((each for each in tried if _is_whole(each, dim)), None)
+    return (fitting, dim) if fitting else (config.model_copy(update={"w_size": sizes[-1], "groups": 1}), sizes[-1] + 1)
 
 
 def whitened(parts: Float[Tensor, "s v w d"], config: Config, draw: Draw) -> Float[Tensor, "s v w d"]:

@@ -50,6 +50,15 @@ def check(config: Config, batch: int, dim: int) -> None:
         )
 
 
+def fitted(config: Config, batch: int, dim: int) -> tuple[Config, int]:
+    """As many groups as it takes, the fewest from the usual number on; all channels keep their place."""
+    usual = groups(config, batch, dim)
+    if config.layer != "dbn" or (dim % usual == 0 and dim // usual < batch):
+        return config, dim
+    count = next(count for count in range(usual, dim + 1) if dim % count == 0 and dim // count < batch)
+    return config.model_copy(update={"groups": count}), dim
+
+
 def normalized(z: Float[Tensor, "n d"], config: Config, draw: Draw) -> Float[Tensor, "n d"]:
     """One view through the layer: batch statistics, divided by n (biased), no eps."""
     rows = z.to(torch.promote_types(z.dtype, torch.float32))

@@ -25,6 +25,12 @@ def check(config: batch_whitening.SubBatches, batch: int, dim: int) -> None:
     batch_whitening.check(config.model_copy(update={"eps": 0.0}), batch, dim)
 
 
+def fitted(config: batch_whitening.SubBatches, batch: int, dim: int) -> tuple[batch_whitening.SubBatches, int]:
+    """As of the whole family, whatever `eps`."""
+    plain, channels = batch_whitening.fitted(config.model_copy(update={"eps": 0.0}), batch, dim)
+    return plain.model_copy(update={"eps": config.eps}), channels
+
+
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Alignment of views whitened onto the axes of each."""
     draw = permutations(context.generator)

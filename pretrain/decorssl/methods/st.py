@@ -51,6 +51,12 @@ def check(config: Config, batch: int, dim: int) -> None:
         )
 
 
+def fitted(config: Config, batch: int, dim: int) -> tuple[Config, int]:
+    """Twice as many channels as samples where a covariance between samples would be singular."""
+    singular = config.covariance_between == "samples" and config.transform in ("power", "whitening") and batch >= dim
+    return config, 2 * batch if singular else dim
+
+
 def transformation(sigma: Square, config: Config) -> Square:
     """Phi = U g(Lambda) U^T; IterNorm's g is f_T(lambda / tr) / sqrt(tr)."""
     match config.transform:

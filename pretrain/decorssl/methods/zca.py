@@ -18,6 +18,7 @@ routes = every_view
 modules = no_modules
 PER_PROCESS = True
 check = batch_whitening.check
+fitted = batch_whitening.fitted
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
