@@ -123,7 +123,7 @@ TEMPLATES = (
 NUMBERS = ("seeds", "limit", "workers", "image-range 1", "split", "data-root", "encoder", "as", "set", "suite")
 OPTIONS = (
     *("device", "workers", "views", "compile", "data-root", "knn-every", "watch-every", "save-seconds", "keep-states"),
-    *("bad-images", "log", "seed", "image-range 0", "set", "data"),
+    *("bad-images", "log", "watch", "seed", "image-range 0", "set", "data"),
 )
 
 

@@ -69,9 +69,9 @@ class CompiledNetwork:
 
 
 def _apart(one: list[Tensor], other: list[Tensor]) -> float:
-    """The norm of the difference over that of the other; NaN where something is no number."""
-    a, b = (torch.cat([z.detach().double().flatten() for z in each]) for each in (one, other))
-    return ((a - b).norm() / b.norm()).item()
+    """The largest norm of a difference over that of the other; NaN where something is no number."""
+    pairs = [(a.detach().double(), b.detach().double()) for a, b in zip(one, other, strict=True)]
+    return torch.stack([(a - b).norm() / b.norm() for a, b in pairs]).max().item()
 
 
 def prepare(mode: Mode, say: Say) -> Prepare:

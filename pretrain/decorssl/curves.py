@@ -14,7 +14,7 @@ from transferbench import settings, state
 from transferbench.errors import UserError, unknown
 
 BOARD, WANDB_RUN = "tensorboard", "wandb-run.json"
-NUMBERS = {"epoch", "seconds", "waited", "knn", "loss", "lr"}
+NUMBERS = {"epoch", "seconds", "waited", "knn", "linear", "loss", "lr"}
 """What is a number in every line that has it."""
 Values = dict[str, float]
 

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,23 @@ class Step:
     """How much of `seconds` went by waiting for images."""
     embeddings: tuple[Tensor, ...]
     """Embeddings of this process's part of the batch: one tensor `n d` per view the student saw, without gradient."""
+    features: tuple[Tensor, ...] = ()
+    """What the backbone made of the same views, `n width`, without gradient."""
+    labels: Tensor | None = None
+    """Of the images of this process's part, `n`; -1 for one without."""
+
+
+@runtime_checkable
+class Companion(Protocol):
+    """Something that learns beside a run without touching it, and is saved and resumed with it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it has learned."""
+        ...
+
+    def load_state_dict(self, state: Any) -> None:
+        """Go on from there."""
+        ...
 
 
 class Training:
@@ -47,6 +64,7 @@ class Training:
     number of steps done are the whole state. `teacher` is the encoder's momentum copy where the method routes views to
     one: it stays in training mode, with batch statistics and running averages of its own (docs/methods.md#teachers).
     `prepare` is given the network before its first step, and what it gives back takes the forward passes.
+    `companions` learn from the steps and change nothing in them; their states are saved beside the run's.
     """
 
     def __init__(
@@ -76,6 +94,7 @@ class Training:
         self.plans = TrainingPlans(len(images), recipe.batch_size, recipe.epochs, recipe.seed, place)
         self.total_steps = len(self.plans)
         self.done = 0
+        self.companions: dict[str, Companion] = {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,20 +104,24 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything a later process needs to resume from here."""
         teacher = {"teacher": self.teacher.state_dict()} if self.teacher else {}
+        companions = {name: each.state_dict() for name, each in self.companions.items()}
         return {
             "done": self.done,
             "processes": self.runtime.world_size,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **teacher,
+            **({"companions": companions} if companions else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Resume from a saved state."""
+        """Resume from a saved state. A companion that it does not hold begins here; one that is not wanted is left."""
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.teacher:
             self.teacher.load_state_dict(state["teacher"])
+        for name in self.companions.keys() & state.get("companions", {}).keys():
+            self.companions[name].load_state_dict(state["companions"][name])
         self.done = state["done"]
 
     def steps(self) -> Iterator[Step]:
@@ -115,7 +138,8 @@ class Training:
                 terms, embeddings = self._update(passes, batch)
                 self.done += 1
                 epoch, now = (self.done - 1) // self.steps_per_epoch, time.perf_counter()
-                yield Step(self.done, epoch, terms, lr, now - before, waited, embeddings)
+                seen = (tuple(passes.features), batch.labels)
+                yield Step(self.done, epoch, terms, lr, now - before, waited, embeddings, *seen)
                 self.learner.train()
                 before = time.perf_counter()
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from decorssl import collapse
+from decorssl import collapse, online_probe
 from decorssl.collapse import Kind, Spectrum
 from decorssl.loop import Step, Training
+from decorssl.online_probe import OnlineProbe
 from transferbench.data import LabeledImages
 from transferbench.data.evaluation_views import evaluated
 from transferbench.data.loading import in_order
@@ -39,6 +40,27 @@ class Monitor:
         if self.test is None or not _is_due(self.training, step, self.every):
             return None
         return accuracy(self.training, self.test)
+
+
+class LinearMonitor:
+    """Has the run's linear probe learn from every step, and measures it on the test split every few epochs.
+
+    Without a probe among the run's companions it does nothing, and without a `test` split it never measures.
+    """
+
+    def __init__(self, training: Training, test: LabeledImages | None, every: int) -> None:
+        self.training, self.test, self.every = training, test, every
+        self.probe = training.companions.get(online_probe.NAME)
+
+    def after(self, step: Step) -> float | None:
+        """The accuracy in percent when an epoch that is due has just ended, else None."""
+        if not isinstance(self.probe, OnlineProbe):
+            return None
+        self.probe.learn(step)
+        if self.test is None or not _is_due(self.training, step, self.every):
+            return None
+        features = _features(self.training, self.test, _precision(self.training))
+        return self.probe.accuracy(torch.from_numpy(features), torch.from_numpy(self.test.labels))
 
 
 class Watch:
@@ -85,8 +107,7 @@ def probe(training: Training) -> LabeledImages:
 def accuracy(training: Training, test: LabeledImages) -> float:
     """Weighted 20-NN accuracy of the backbone in percent, with the labeled training images as neighbors."""
     train = labeled(training.images)
-    precision = "bfloat16" if training.recipe.precision == "bfloat16" else "float32"
-    near, seen = (_features(training, images, precision) for images in (train, test))
+    near, seen = (_features(training, images, _precision(training)) for images in (train, test))
     neighbors = search(near, seen, K, "cosine", device=training.runtime.device)
     weights = np.exp((neighbors.values - neighbors.values[:, :1]) / TEMPERATURE)
     predicted = vote(train.labels[neighbors.indices], weights, len(train.info.classes))
@@ -108,6 +129,10 @@ def _is_due(training: Training, step: Step, every: int) -> bool:
     """Whether an epoch just ended that is the last or one of `every`; 0 is never."""
     epochs, within = divmod(step.index, training.steps_per_epoch)
     return bool(every) and not within and (epochs % every == 0 or epochs == training.recipe.epochs)
+
+
+def _precision(training: Training) -> Precision:
+    return "bfloat16" if training.recipe.precision == "bfloat16" else "float32"
 
 
 def _features(training: Training, images: LabeledImages, precision: Precision) -> Float32[np.ndarray, "n d"]:

@@ -32,6 +32,7 @@ class Pace:
         seconds: of all steps together, evaluation and saving left out.
         waited: how many of them went by waiting for images.
         images: how many were trained on, each as often as it was.
+        linear: the accuracies of the online linear probe, in percent.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Pace:
     waited: float
     images: int
     checks: tuple[AccuracyPoint, ...]
+    linear: tuple[float, ...] = ()
 
     def reached(self, level: float) -> AccuracyPoint | None:
         """The first check at `level` percent or more."""
@@ -65,28 +67,38 @@ def read(folder: Path) -> Pace:
 def of(name: str, lines: Iterable[Mapping[str, Any]], batch: int) -> Pace:
     """The pace that a run's lines tell, in their order."""
     seconds = waited = 0.0
-    images, checks = 0, []
+    images, checks, linear = 0, [], []
     for line in lines:
         if "seconds" in line:
             seconds, waited, images = seconds + line["seconds"], waited + line["waited"], images + batch
         if "knn" in line and "epoch" in line:
             checks.append(AccuracyPoint(line["epoch"], line["knn"], seconds))
-    return Pace(name, seconds, waited, images, tuple(checks))
+        if "linear" in line:
+            linear.append(line["linear"])
+    return Pace(name, seconds, waited, images, tuple(checks), tuple(linear))
 
 
 def table(runs: Sequence[Pace]) -> str:
     """A line a run: its speed, its best accuracy and the seconds to each level that one of them reached."""
     levels = [level for level in LEVELS if any(run.reached(level) for run in runs)]
-    head = ["run", "images/s", "waiting", "training", "best k-NN", *(f"s to {level:g} %" for level in levels)]
-    rows = [head, *([*_speed(run), *(_time(run.reached(level)) for level in levels)] for run in runs)]
+    probed = any(run.linear for run in runs)
+    best = ["best k-NN", *["best linear"] * probed]
+    head = ["run", "images/s", "waiting", "training", *best, *(f"s to {level:g} %" for level in levels)]
+    rows = [head]
+    for run in runs:
+        linear = [_percent(max(run.linear, default=None))] * probed
+        rows.append([*_speed(run), *linear, *(_time(run.reached(level)) for level in levels)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
 
 
 def _speed(run: Pace) -> list[str]:
     rate, share = (run.images / run.seconds, run.waited / run.seconds) if run.seconds else (0.0, 0.0)
-    best = NONE if run.best is None else f"{run.best:.2f} %"
-    return [run.name, f"{rate:,.0f}", f"{share:.1%}", str(timedelta(seconds=round(run.seconds))), best]
+    return [run.name, f"{rate:,.0f}", f"{share:.1%}", str(timedelta(seconds=round(run.seconds))), _percent(run.best)]
+
+
+def _percent(accuracy: float | None) -> str:
+    return NONE if accuracy is None else f"{accuracy:.2f} %"
 
 
 def _time(check: AccuracyPoint | None) -> str:

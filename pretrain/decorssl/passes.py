@@ -2,7 +2,7 @@
 
 Once for each step, `forward` gives one embedding `n d`, with gradient, for each view `n 3 h w`, and `backward` adds the
 gradient of a loss of these embeddings to that of every weight; `averages` says whether the encoder's then are averaged
-over processes.
+over processes. `features` are what the backbone made of each view in the last `forward`, `n width`, without gradient.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,13 +27,17 @@ class Whole:
     averages = True
 
     def __init__(self, encoder: Encoder, runtime: Runtime, precision: Precision, prepare: Prepare) -> None:
-        parallel = DistributedDataParallel(encoder, gradient_as_bucket_view=True) if runtime.world_size > 1 else encoder
+        network = _Both(encoder)
+        parallel = DistributedDataParallel(network, gradient_as_bucket_view=True) if runtime.world_size > 1 else network
         self.network, self.precision = prepare(parallel), precision
+        self.features: Sequence[Tensor] = ()
 
     def forward(self, views: list[Tensor]) -> list[Tensor]:
         """The embeddings."""
         with self.precision():
-            return self.network(views)
+            both = self.network(views)
+        self.features = both[len(views) :]
+        return both[: len(views)]
 
     def backward(self, loss: Tensor) -> None:
         """The gradients."""
@@ -56,13 +60,14 @@ class GradCache:
         self.network = prepare(_Features(encoder))
         self._views: Sequence[Tensor] = ()
         self._features: Sequence[Tensor] = ()
+        self.features: Sequence[Tensor] = ()
 
     def forward(self, views: list[Tensor]) -> list[Tensor]:
         """The embeddings; what the second run needs is kept until `backward`."""
         with self.precision():
             with torch.no_grad():
                 self._features = features_in_parts(self.network, views, self.size)
-            self._views = views
+            self._views, self.features = views, [features.detach() for features in self._features]
             return self.encoder.project([features.requires_grad_() for features in self._features])
 
     def backward(self, loss: Tensor) -> None:
@@ -79,6 +84,18 @@ class GradCache:
 
 
 Passes = Whole | GradCache
+
+
+class _Both(nn.Module):
+    """`Encoder.forward`, and the features behind the embeddings: results, so that a compiled network has them too."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, views: list[Tensor]) -> list[Tensor]:
+        features = self.encoder.features(views)
+        return [*self.encoder.project(features), *(each.detach() for each in features)]
 
 
 class _Features(nn.Module):

@@ -164,6 +164,8 @@ def open_run(
         training.restore(reached)
         if reached["processes"] != here.world_size:
             say(_on_others(training, reached["processes"]))
+        for name in sorted(training.companions.keys() - reached.get("companions", {}).keys()):
+            say(f"The {name} probe begins after step {training.done}: the run was saved without one.")
     if here.is_main:
         for name in FILES:
             _drop_steps_after(folder / name, training.done)

@@ -10,10 +10,21 @@ from signal import Signals
 
 import torch
 
-from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, run_lock, runlog, view_pipeline
+from decorssl import (
+    capacity,
+    checks,
+    compiling,
+    curves,
+    online_probe,
+    pace,
+    recipe_changes,
+    run_lock,
+    runlog,
+    view_pipeline,
+)
 from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Step, Training
-from decorssl.monitor import Monitor, Watch
+from decorssl.monitor import LinearMonitor, Monitor, Watch
 from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
@@ -26,6 +37,7 @@ from transferbench.errors import UserError
 from transferbench.runtime.signals import StopSignal
 
 Say = Callable[[str], None]
+Watchers = tuple[Monitor, LinearMonitor, Watch, BadImageReplacer]
 
 MEASURED = 3
 """Steps after the first, which is slower, that the time left is reckoned from at least."""
@@ -46,6 +58,7 @@ class RunOptions:
     log: tuple[str, ...] = ()
     views: Way = "auto"
     compile: compiling.Mode = "off"
+    linear_every: int = 0
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, say: Say) -> int:
@@ -123,6 +136,8 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
         view_pipeline.compile_first(Views(recipe.views, recipe.preprocess), here.device, options.views, say)
     here.barrier()
     training = Training(recipe, replacer.images, here, workers, options.views, prepare)
+    if options.linear_every and not (_lacking(images.info) or online_probe.lacking(images)):
+        training.companions[online_probe.NAME] = online_probe.OnlineProbe(training)
     folder.mkdir(parents=True, exist_ok=True)
     asked = options.log if here.is_main else ()
     with (
@@ -148,15 +163,17 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
     lacking = _lacking(images.info)
-    if lacking and options.knn_every:
-        say(f"k-NN accuracy is not measured: {recipe.data} has no {lacking}.")
-    watched = options.knn_every and is_main and not lacking and (images.labels >= 0).any()
+    accuracies = _accuracies(options)
+    if lacking and accuracies:
+        say(f"{accuracies} accuracy is not measured: {recipe.data} has no {lacking}.")
+    watched = accuracies and is_main and not lacking and (images.labels >= 0).any()
     test = open_test(opener(recipe, root), images.info) if watched else None
     for note in test.notes if test else ():
         say(note)
     monitor = Monitor(training, test, options.knn_every)
+    linear = LinearMonitor(training, test, options.linear_every)
     watch = Watch(training, options.watch_every if is_main else 0)
-    if stopped := _train(training, log, (monitor, watch, replacer), options.save_seconds, say):
+    if stopped := _train(training, log, (monitor, linear, watch, replacer), options.save_seconds, say):
         say(f"Stopped by {Signals(stopped).name} and saved. Run the same command with --resume to continue.")
         return stopped
     path = log.finish()
@@ -171,6 +188,13 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     if lacking:
         say(f"LABELED: a folder or zip with train/CLASS/* and val/CLASS/*; {recipe.data} has no {lacking}.")
     return 0
+
+
+def _accuracies(options: RunOptions) -> str:
+    """Which accuracies are to be measured while training; empty where none is."""
+    return " and ".join(
+        name for name, every in (("k-NN", options.knn_every), ("linear", options.linear_every)) if every
+    )
 
 
 def _plan(training: Training) -> str:
@@ -188,17 +212,18 @@ def _lacking(info: DatasetInfo) -> str:
     return "" if info.test_split in info.splits else "test images"
 
 
-def _train(
-    training: Training, log: RunLog, watchers: tuple[Monitor, Watch, BadImageReplacer], save_seconds: float, say: Say
-) -> int:
+def _train(training: Training, log: RunLog, watchers: Watchers, save_seconds: float, say: Say) -> int:
     """Take every step there is to take; 0, or the number of the signal that came, after a step and saved."""
-    monitor, watch, replacer = watchers
+    monitor, linear, watch, replacer = watchers
     with StopSignal() as stop:
         for step in _with_progress(training, say):
             log.add(step)
             if (accuracy := monitor.after(step)) is not None:
                 log.note({"step": step.index, "epoch": step.epoch, "knn": accuracy})
                 say(f"epoch {step.epoch + 1}: k-NN {accuracy:.1f} %")
+            if (accuracy := linear.after(step)) is not None:
+                log.note({"step": step.index, "epoch": step.epoch, online_probe.NAME: accuracy})
+                say(f"epoch {step.epoch + 1}: linear {accuracy:.1f} %")
             if (line := watch.after(step)) is not None:
                 log.note(line, runlog.SPECTRA)
                 if line["alarm"]:

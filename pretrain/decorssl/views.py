@@ -32,6 +32,11 @@ class View(Settings):
         """
         return max((i for i, operation in enumerate(self.operations, 1) if isinstance(operation, Crop)), default=0)
 
+    @property
+    def side(self) -> int:
+        """The side in pixels of the squares that the last crop makes; 0 without one."""
+        return next((each.size for each in reversed(self.operations) if isinstance(each, Crop)), 0)
+
     def scaled(self, scale: float) -> "View":
         """The same view with the sides of its crops scaled."""
         operations = (

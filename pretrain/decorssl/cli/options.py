@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RECIPE = "What to train"
 FOLDER = "Output"
 PLACE = "How it runs (does not change the result)"
+WATCHED = {"knn": 10, "linear": 10, "spectrum": 1}
+"""What can be measured while training, and its epochs between measurements where none are stated."""
+DEFAULT_WATCH = ("knn", "spectrum")
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,21 @@ class Placed:
         ),
     ] = "off"
     data_root: Annotated[Path | None, typer.Option(help="Folder of data sets.", rich_help_panel=PLACE)] = None
-    knn_every: Annotated[
-        int, typer.Option(help="Epochs between k-NN measurements; 0: never.", rich_help_panel=PLACE)
-    ] = 10
+    watch: Annotated[
+        str | None,
+        typer.Option(help="Measure while training: knn, linear, spectrum, or some (by commas).", rich_help_panel=PLACE),
+    ] = None
     watch_every: Annotated[
-        int, typer.Option(help="Epochs between measured spectra; 0: never.", rich_help_panel=PLACE)
-    ] = 1
+        int | None,
+        typer.Option(
+            help="Epochs between measurements of what --watch names, or of spectra without it; 0: never.",
+            rich_help_panel=PLACE,
+        ),
+    ] = None
+    knn_every: Annotated[
+        int | None,
+        typer.Option(help="Epochs between k-NN measurements, whatever --watch says; 0: never.", rich_help_panel=PLACE),
+    ] = None
     save_seconds: Annotated[float, typer.Option(help="Seconds between saves.", rich_help_panel=PLACE)] = 60
     keep_states: Annotated[
         int, typer.Option(min=1, help="How many of the last states to keep.", rich_help_panel=PLACE)
@@ -107,15 +119,17 @@ class Placed:
     ] = None
 
     def place(self) -> "RunOptions":
-        """The same for a session, what is no way of making views or compiling refused."""
+        """The same for a session, what is no way of making views, compiling or watching refused."""
         from decorssl import compiling, session, view_pipeline
 
+        every = intervals(self.watch, self.watch_every, self.knn_every)
         return session.RunOptions(
             device=self.device,
             workers=self.workers,
             data_root=self.data_root,
-            knn_every=self.knn_every,
-            watch_every=self.watch_every,
+            knn_every=every["knn"],
+            linear_every=every["linear"],
+            watch_every=every["spectrum"],
             save_seconds=self.save_seconds,
             keep_states=self.keep_states,
             bad_images=self.bad_images,
@@ -126,6 +140,23 @@ class Placed:
 
 
 GROUPS = (RecipeOptions, StartOptions, Placed)
+
+
+def intervals(watch: str | None, every: int | None, knn: int | None) -> dict[str, int]:
+    """Epochs between measurements of each kind, 0 for never, of `--watch`, `--watch-every` and `--knn-every`.
+
+    Raises:
+        UserError: for a name that is no kind of measurement.
+    """
+    from transferbench.errors import unknown
+
+    named = DEFAULT_WATCH if watch is None else names_in(watch)
+    for name in named:
+        if name not in WATCHED:
+            raise unknown("measurement", name, tuple(WATCHED))
+    asked = () if every is None else ("spectrum",) if watch is None else named
+    found = {name: 0 if name not in named else every if name in asked else usual for name, usual in WATCHED.items()}
+    return {name: value or 0 for name, value in found.items()} | ({} if knn is None else {"knn": knn})
 
 
 def names_in(names: str | None) -> tuple[str, ...]:
