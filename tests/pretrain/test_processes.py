@@ -39,7 +39,9 @@ class Bench:
             with (self.root / f"{name}.said").open("a") as file:
                 file.write(text + "\n")
 
-        options = session.RunOptions("cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0, views="pil")
+        options = session.RunOptions(
+            "cpu", workers=0, knn_every=0, watch_every=0, save_seconds=0.0, views="pil", linear_every=5
+        )
         return session.run(self.recipe, folder, name != "killed", options, say)
 
     def launch(self, name: str, count: int, restarts: int = 0, nodes: int = 1, port: int = 0) -> list[int]:
@@ -52,6 +54,13 @@ class Bench:
         return [found[rank] for rank in sorted(found)]
 
     def lines(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.written(name) if "loss" in line]
+
+    def probed(self, name: str) -> list[float]:
+        """The curve of the linear probe."""
+        return [line["linear"] for line in self.written(name) if "linear" in line]
+
+    def written(self, name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.root / name / runlog.STEPS).read_text().splitlines()]
 
     def said(self, name: str) -> str:
@@ -96,6 +105,8 @@ def test_a_killed_process_is_started_anew_with_its_peer_and_the_result_is_the_sa
     assert [line["step"] for line in bench.lines("killed")] == list(range(1, STEPS + 1))
     assert [line["loss"] for line in bench.lines("killed")] == [line["loss"] for line in bench.lines("undisturbed")]
     assert bench.backbone("killed") == bench.backbone("undisturbed")
+    assert len(bench.probed("killed")) == 2
+    assert bench.probed("killed") == bench.probed("undisturbed")
 
 
 @pytest.mark.slow
