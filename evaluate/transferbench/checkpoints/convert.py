@@ -31,6 +31,18 @@ class Conversion:
     built: str
     notes: tuple[str, ...]
     """What the file cannot say of the network, with the option that says it."""
+    lines: tuple[str, ...] = ()
+    """The Python that builds and loads a network which the target's own code builds only in part; kept in `beside`."""
+
+    @property
+    def beside(self) -> Path:
+        """Where `lines` are kept."""
+        return beside(self.path)
+
+
+def beside(out: Path) -> Path:
+    """The page that lies beside a converted file whose network takes more than the target's own code."""
+    return out.with_name(f"{out.name}.md")
 
 
 def convert(
@@ -60,10 +72,17 @@ def convert(
     arguments = canonical(architecture)
     weights = spelled(match.weights, kind, kind.shapes(arguments), target)
     card = _signed(match.card, located.path) if library.keeps_card else match.card
+    lines = tuple(kind.lines(arguments, out.name))
+    if lines:
+        _check_page(out, force)
     again = _written(library, out, weights, card, match)
+    if lines:
+        code = "\n".join(lines)
+        text = f"# {out.name}\n\n{architecture.name} for {target}, digest {again.digest}\n\n```python\n{code}\n```\n"
+        state.write(beside(out), text)
     notes = tuple(_unsaid(match.card, again.card))
-    tensors = len(weights)
-    return Conversion(out, target, architecture.name, tensors, again.digest, kind.built(arguments), notes)
+    done = (out, target, architecture.name, len(weights), again.digest, kind.built(arguments), notes, lines)
+    return Conversion(*done)
 
 
 def spelled(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:
@@ -109,6 +128,12 @@ def _check_place(out: Path, target: str, library: Target, force: bool) -> None:
         raise UserError(f"{out} is a {'folder' if out.is_dir() else 'file'}; {target} wants the other.")
     if library.endings:
         state.require_replaceable(out)
+
+
+def _check_page(out: Path, force: bool) -> None:
+    if beside(out).exists() and not force:
+        raise UserError(f"{beside(out)} already exists. Choose another name, or replace it with --force.")
+    state.require_replaceable(beside(out))
 
 
 def _written(target: Target, out: Path, weights: Weights, card: Card, match: Match) -> Match:

@@ -43,7 +43,11 @@ def convert(
     printing.say(
         f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}"
     )
-    printing.say(f"built by {done.built}")
+    if done.lines:
+        printing.say("\n".join(("built and loaded by (from its folder)", *(f"  {line}" for line in done.lines))))
+        printing.say(f"which {done.beside} says too")
+    else:
+        printing.say(f"built by {done.built}")
     for note in done.notes:
         printing.say(f"note: {note}")
 

@@ -385,16 +385,17 @@ def test_the_encoder_and_what_the_person_says_are_honored(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("target", "family", "arguments", "told"),
     [
-        ("torchvision", "resnet", {"depth": 10, "stem": "cifar"}, "stem=cifar"),
+        ("torchvision", "resnet", {"depth": 10, "stem": "deep"}, "stem=deep"),
         ("torchvision", "resnet", {"depth": 10, "width": 0.5}, "width=0.5"),
         ("torchvision", "resnet", {"depth": 10, "same_padding": True}, "same_padding=True"),
-        ("torchvision", "resnet", {"depth": 10, "pre_pad": 1}, "pre_pad=1"),
+        ("torchvision", "resnet", {"depth": 10, "stem": "cifar", "avg_down": True}, "avg_down=True"),
         ("torchvision", "vit", {**VIT, "registers": 1}, "registers=1"),
         ("torchvision", "vit", {**VIT, "pooling": "mean"}, "pooling=mean"),
-        ("timm", "resnet", {"depth": 10, "stem": "cifar", "pre_pad": 1}, "pre_pad=1 .*stem=cifar"),
+        ("timm", "resnet", {"depth": 10, "stem": "cifar", "same_padding": True}, "same_padding=True"),
         ("timm", "vit", {**VIT, "conv_stem": True}, "conv_stem=True"),
         ("timm", "vit", {**VIT, "pooling": "mean_all"}, "pooling=mean_all"),
         ("detectron2", "resnet", {"depth": 18, "stem": "cifar"}, "stem=cifar"),
+        ("detectron2", "resnet", {"depth": 18, "pre_pad": 1}, "conv1_padding=4"),
         ("detectron2", "resnet", {"depth": 10}, "depth=10"),
         ("detectron2", "resnet", {"depth": 18, "width": 0.5}, "width=0.5"),
         ("detectron2", "vit", VIT, "family vit"),
@@ -411,6 +412,54 @@ def test_what_a_target_cannot_compute_is_refused_by_property(
     with pytest.raises(UserError, match=told):
         convert(unlearned(family, arguments, tmp_path), out, target)
     assert not out.exists()
+
+
+STEMS: list[dict[str, Any]] = [
+    {"depth": 10, "stem": "cifar"},
+    {"depth": 10, "stem": "cifar", "pre_pad": 1},
+    {"depth": 26, "stem": "small_maxpool", "conv1_padding": 2, "conv1_bias": True},
+    {"depth": 10, "pre_pad": 1},
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "ending", "arguments"),
+    [
+        ("torchvision", ".pth", STEMS[0]),
+        ("torchvision", ".safetensors", STEMS[2]),
+        ("timm", ".safetensors", STEMS[1]),
+        ("timm", ".pth", STEMS[3]),
+        *(
+            pytest.param(target, ending, arguments, marks=pytest.mark.slow)
+            for target in ("torchvision", "timm")
+            for ending in (".pth", ".safetensors")
+            for arguments in STEMS
+        ),
+    ],
+)
+def test_the_lines_that_are_told_build_a_network_with_another_stem(
+    target: str, ending: str, arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, out = network("resnet", arguments), tmp_path / f"out{ending}"
+    done = convert(source(ours, tmp_path), out, target)
+    page = (tmp_path / f"out{ending}.md").read_text()
+    assert len(done.lines) == 4
+    assert page.partition("```python\n")[2].partition("\n```")[0].splitlines() == list(done.lines)
+    assert done.digest in page
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec("\n".join(done.lines), made)
+    assert difference(ours, made["network"], images()) <= CLOSE
+    with pytest.raises(UserError, match="already exists"):
+        convert(tmp_path / "source.safetensors", out, target)
+    out.unlink()
+    with pytest.raises(UserError, match=r"\.md already exists"):
+        convert(tmp_path / "source.safetensors", out, target)
+
+
+def test_a_librarys_own_stem_takes_no_lines(tmp_path: Path) -> None:
+    done = convert(source(network("resnet", RESNET), tmp_path), tmp_path / "out.pth", "torchvision")
+    assert (done.lines, done.beside.exists()) == ((), False)
 
 
 def test_padding_in_front_of_a_7x7_stem_is_the_same_network(tmp_path: Path) -> None:

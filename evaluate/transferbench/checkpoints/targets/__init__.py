@@ -1,6 +1,6 @@
 """What checkpoints are converted to: one target a file, each offering `TARGET`, a `Target` value."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ def _nothing(arguments: Arguments) -> list[str]:
     return []
 
 
+def _no_lines(arguments: Arguments, file: str) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Kind:
     """One family's networks at a target."""
@@ -34,6 +38,8 @@ class Kind:
     """The naming scheme, read backwards; canonical names without one."""
     cannot: Callable[[Arguments], list[str]] = _nothing
     """What else the target cannot compute."""
+    lines: Callable[[Arguments, str], Sequence[str]] = _no_lines
+    """The Python that builds a network of which the target's own code builds only a part, and loads it from a file."""
     scaled: "Kind | None" = None
     """Networks with layer scales, where the target has a class of its own for them."""
 
@@ -78,12 +84,12 @@ class Target:
 
 
 def canonical(architecture: Architecture) -> dict[str, Any]:
-    """The arguments, with zeros padded in front of a 7x7 convolution counted as its own (the same network, exactly)."""
+    """The arguments, with zeros padded in front of a stem's one convolution counted as its own: the same, exactly."""
     arguments = dict(architecture.arguments)
-    if arguments.get("stem") == "imagenet":
-        own = 3 if arguments["conv1_padding"] is None else arguments["conv1_padding"]
-        if own + arguments["pre_pad"] == 3:
-            arguments |= {"pre_pad": 0, "conv1_padding": None}
+    half = {"imagenet": 3, "cifar": 1, "small_maxpool": 1}.get(arguments.get("stem", ""))
+    if half is not None and not arguments["same_padding"]:
+        padding = arguments["pre_pad"] + (half if arguments["conv1_padding"] is None else arguments["conv1_padding"])
+        arguments |= {"pre_pad": 0, "conv1_padding": None if padding == half else padding}
     return arguments
 
 

@@ -1,5 +1,6 @@
 """timm's ResNet, VisionTransformer and SwinTransformer without their classifiers."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -13,9 +14,9 @@ from torch import nn
 from transferbench import backbones
 from transferbench.backbones import Architecture, Shapes
 from transferbench.backbones._resnet_shapes import BLOCKS
-from transferbench.checkpoints.targets import Arguments, Kind, Target, called
+from transferbench.checkpoints.targets import Arguments, Kind, Target, _stems, called
 
-RESNET = frozenset({"depth", "groups", "width_per_group", "avg_down", "stem"})
+RESNET = frozenset({"depth", "groups", "width_per_group", "avg_down"}) | _stems.FREE
 SPELLED: dict[Any, str] = {SwiGLUPacked: "timm.layers.mlp.SwiGLUPacked", nn.SiLU: "torch.nn.SiLU"}
 
 
@@ -41,16 +42,19 @@ def _block(arguments: Arguments) -> type[BasicBlock | Bottleneck]:
 
 def _resnet(arguments: Arguments) -> Shapes:
     with torch.device("meta"):
-        return backbones.shapes(ResNet(cast(Any, _block(arguments)), **_resnet_arguments(arguments)).state_dict())
+        network = ResNet(cast(Any, _block(arguments)), **_resnet_arguments(arguments))
+        _stems.put(network, _stems.replaced(arguments))
+        return backbones.shapes(network.state_dict())
 
 
 def _resnet_built(arguments: Arguments) -> str:
     return called("timm.models.resnet.ResNet", {"block": _block(arguments).__name__, **_resnet_arguments(arguments)})
 
 
-def _resnet_cannot(arguments: Arguments) -> list[str]:
-    stem = arguments["stem"]
-    return [] if stem in {"imagenet", "deep"} else [f"stem={stem} (only imagenet or deep)"]
+def _resnet_lines(arguments: Arguments, file: str) -> Sequence[str]:
+    module, modules = "timm.models.resnet", _stems.replaced(arguments)
+    given = {"block": f"{module}.{_block(arguments).__name__}", **_resnet_arguments(arguments)}
+    return _stems.lines("timm", called(f"{module}.ResNet", given), modules, file) if modules else ()
 
 
 def _vit_arguments(arguments: Arguments) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def _swin_built(arguments: Arguments) -> str:
 
 TARGET = Target(
     {
-        "resnet": Kind(_resnet, _resnet_built, RESNET, cannot=_resnet_cannot),
+        "resnet": Kind(_resnet, _resnet_built, RESNET, lines=_resnet_lines),
         "vit": Kind(_vit, _vit_built, _all_but("vit", "conv_stem"), cannot=_vit_cannot),
         "swin": Kind(_swin, _swin_built, _all_but("swin", "norm_eps")),
     }

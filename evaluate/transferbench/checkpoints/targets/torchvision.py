@@ -1,5 +1,6 @@
 """torchvision's ResNet and VisionTransformer without their classifiers."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,9 @@ from torchvision.models.vision_transformer import VisionTransformer
 from transferbench import backbones
 from transferbench.backbones import Shapes
 from transferbench.backbones._resnet_shapes import BLOCKS
-from transferbench.checkpoints.targets import Arguments, Kind, Target, called
+from transferbench.checkpoints.targets import Arguments, Kind, Target, _stems, called
 
-RESNET = frozenset({"depth", "groups", "width_per_group"})
+RESNET = frozenset({"depth", "groups", "width_per_group"}) | _stems.FREE
 VIT = frozenset({"image_size", "patch_size", "dim", "depth", "heads", "mlp_ratio", "norm_eps", "resampling"})
 
 
@@ -29,13 +30,29 @@ def _block(arguments: Arguments) -> type[BasicBlock | Bottleneck]:
 def _resnet(arguments: Arguments) -> Shapes:
     with torch.device("meta"):
         network: Any = ResNet(_block(arguments), **_resnet_arguments(arguments))
-    network.fc = nn.Identity()
+        _stems.put(network, _replaced(arguments))
     return backbones.shapes(network.state_dict())
 
 
 def _resnet_built(arguments: Arguments) -> str:
     given = {"block": _block(arguments).__name__, **_resnet_arguments(arguments)}
     return called("torchvision.models.resnet.ResNet", given) + " with fc = torch.nn.Identity()"
+
+
+def _replaced(arguments: Arguments) -> dict[str, nn.Module]:
+    return {**_stems.replaced(arguments), "fc": nn.Identity()}
+
+
+def _resnet_lines(arguments: Arguments, file: str) -> Sequence[str]:
+    module = "torchvision.models.resnet"
+    given = {"block": f"{module}.{_block(arguments).__name__}", **_resnet_arguments(arguments)}
+    is_own = not _stems.replaced(arguments)
+    return () if is_own else _stems.lines("torchvision", called(f"{module}.ResNet", given), _replaced(arguments), file)
+
+
+def _resnet_cannot(arguments: Arguments) -> list[str]:
+    stem = arguments["stem"]
+    return [] if stem in _stems.SINGLE else [f"stem={stem} (only {', '.join(_stems.SINGLE)})"]
 
 
 def _vit_arguments(arguments: Arguments) -> dict[str, Any]:
@@ -65,7 +82,7 @@ def _vit_built(arguments: Arguments) -> str:
 
 TARGET = Target(
     {
-        "resnet": Kind(_resnet, _resnet_built, RESNET),
+        "resnet": Kind(_resnet, _resnet_built, RESNET, cannot=_resnet_cannot, lines=_resnet_lines),
         "vit": Kind(_vit, _vit_built, VIT, "torchvision ViT"),
     }
 )
