@@ -29,6 +29,8 @@ class Conversion:
     tensors: int
     digest: str
     built: str
+    card: Card
+    """Of the network that was converted."""
     notes: tuple[str, ...]
     """What the file cannot say of the network, with the option that says it."""
     lines: tuple[str, ...] = ()
@@ -81,8 +83,8 @@ def convert(
         text = f"# {out.name}\n\n{architecture.name} for {target}, digest {again.digest}\n\n```python\n{code}\n```\n"
         state.write(beside(out), text)
     notes = tuple(_unsaid(match.card, again.card))
-    done = (out, target, architecture.name, len(weights), again.digest, kind.built(arguments), notes, lines)
-    return Conversion(*done)
+    done = (out, target, architecture.name, len(weights), again.digest, kind.built(arguments))
+    return Conversion(*done, match.card, notes, lines)
 
 
 def spelled(weights: Weights, kind: Kind, expected: Shapes, target: str) -> Weights:

@@ -1,7 +1,7 @@
 """Commands that evaluate nothing: inspect and convert checkpoints, list, download and shrink data, cache, doctor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from transferbench import garbage
 from transferbench.cli import printing
 from transferbench.errors import UserError, unknown
 from transferbench.listing import facts, listings
+
+if TYPE_CHECKING:
+    from transferbench.checkpoints.convert import Conversion
+    from transferbench.records import Record
 
 RANGE = "The values of black and white in images of more than 8 bits a channel."
 SOURCE = "A checkpoint's file, or a name: torchvision:NAME, timm:NAME or hf:ORG/NAME."
@@ -34,11 +38,18 @@ def convert(
     to: Annotated[str, typer.Option(help="transferbench, torchvision, timm, detectron2 or huggingface.")],
     encoder: Annotated[str | None, typer.Option(help="Which network, if the file holds several.")] = None,
     as_: Annotated[list[str] | None, typer.Option("--as", help="State what the file does not tell: heads=12.")] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="huggingface: write a model card from the records in this folder or archive."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what exists.")] = False,
 ) -> None:
     """Write a checkpoint's network for another library: weights only, exact names, verified by reading it back."""
     with garbage.importing():
         from transferbench.checkpoints.convert import convert as write
+    if records is not None and to != "huggingface":
+        raise UserError(f"--records is for --to huggingface, which has a model card; found --to {to}.")
+    read = _records(records) if records is not None else []
     done = write(file, out, to, (encoder, as_ or []), force)
     printing.say(
         f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}"
@@ -50,6 +61,35 @@ def convert(
         printing.say(f"built by {done.built}")
     for note in done.notes:
         printing.say(f"note: {note}")
+    if records is not None:
+        _write_card(done, read, records)
+
+
+def _records(path: Path) -> "list[Record]":
+    """All records in a folder or archive; what is damaged there is said."""
+    from transferbench.records import collection
+
+    with collection.opened([path]) as found:
+        for each in found.damaged:
+            printing.say(f"note: left out: {each}")
+        return found.records
+
+
+def _write_card(done: "Conversion", read: "list[Record]", where: Path) -> None:
+    """Write the model card, and say how many results it holds."""
+    from transferbench import state
+    from transferbench.records import model_card
+
+    subject = model_card.Subject(done.path.resolve().name, done.card, done.digest)
+    page = done.path / model_card.NAME
+    state.write(page, model_card.page(subject, read))
+    count = len(model_card.results(subject, read))
+    printing.say(f"wrote {page}: {count} results of {where}")
+    if not count:
+        printing.say(
+            "note: the card has no model-index: no finished record there is on all images and of these very weights "
+            "(digest), network and preprocessing"
+        )
 
 
 def ls(
