@@ -88,7 +88,7 @@ def test_the_hubs_own_reader_finds_the_same_results() -> None:
     "left_out",
     [
         mine(limit=100),
-        mine(status="failed", scores=()),
+        mine(status="failed"),
         mine(card=OTHER),
         a_record("mine", digest="e" * 64),
     ],
