@@ -19,7 +19,7 @@ UNCOUNTED_COLOR = (224, 224, 192)
 """Of pixels that do not count, in both maps: VOC's color of number 255."""
 NAMED = 24
 """How many classes the legend names, those with the most pixels in what is drawn."""
-Labels = Int16[np.ndarray, "h w"] | Int64[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]
+Labels = Int16[np.ndarray, "_ _"] | Int64[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _"]
 
 
 def palette(count: int) -> UInt8[np.ndarray, "count 3"]:
@@ -36,7 +36,7 @@ def palette(count: int) -> UInt8[np.ndarray, "count 3"]:
 def sheet(
     images: Sequence[Image.Image], truths: Sequence[Labels], predictions: Sequence[Labels], classes: Sequence[str]
 ) -> bytes:
-    """A PNG of some of the images, evenly spaced: image, truth and prediction of each, and the classes' colors.
+    """A PNG of the images that are `shown`: image, truth and prediction of each, and the classes' colors.
 
     Args:
         images: any sizes.
@@ -44,7 +44,7 @@ def sheet(
         predictions: the class that each pixel of `truths` is taken for.
         classes: their names.
     """
-    chosen = list(dict.fromkeys(np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()))
+    chosen = shown(len(images))
     lines = -(-len(chosen) // MAPS)
     named = _most_frequent([each for i in chosen for each in (truths[i], predictions[i])])
     columns = min(MAPS, len(chosen)) * 3
@@ -59,6 +59,11 @@ def sheet(
     return buffer.getvalue()
 
 
+def shown(count: int) -> list[int]:
+    """Which of so many images are drawn, evenly spaced; no other need be kept."""
+    return list(dict.fromkeys(np.linspace(0, count - 1, min(SHOWN, count)).astype(int).tolist()))
+
+
 def _drawn(image: Image.Image, truth: Labels, predicted: Labels) -> tuple[Image.Image, Image.Image, Image.Image]:
     """The three pictures of one image, in one size."""
     scale = (SIDE - 2) / max(image.size)
@@ -71,7 +76,7 @@ def _drawn(image: Image.Image, truth: Labels, predicted: Labels) -> tuple[Image.
 def colored(labels: Labels) -> UInt8[np.ndarray, "h w 3"]:
     """A label map in the colors of its classes."""
     colors = palette(max(int(labels.max(initial=0)) + 1, 1))
-    return np.where((labels == UNCOUNTED)[..., None], np.uint8(UNCOUNTED_COLOR), colors[labels])
+    return np.where((labels == UNCOUNTED)[..., None], np.array(UNCOUNTED_COLOR, np.uint8), colors[labels])
 
 
 def _most_frequent(maps: Sequence[Labels]) -> list[int]:

@@ -26,7 +26,8 @@ METRICS = ("miou", "mean_accuracy", "pixel_accuracy")
 class Scoring(Settings):
     """What is made of counted pixels.
 
-    The defaults are those of mmsegmentation's `IoUMetric`, which most published numbers come from.
+    The defaults are those of mmsegmentation's `IoUMetric`, and so of DINOv2 and VICRegL, and of DINOv3 and CAPI in code
+    of their own. hummingbird counts an absent class as 0, over the set too.
     """
 
     absent: Absent = Field(
