@@ -1,8 +1,8 @@
 #!/bin/sh
 # A label map in a palette PNG is read by its indices. Pillow writes a palette of at most 16 colors at 1, 2 or 4 bits a
 # pixel by itself, and torchvision's decode_image, as it is called by default, does not unpack these: each row begins
-# with the file's packed bytes, and what follows is not of the file and differs from run to run. No error, no warning;
-# of 17 colors and more the indices are right. Mode GRAY gives, of any palette, the luminance of its colors.
+# with the file's packed bytes, and the rest of it holds no labels. No error, no warning; of 17 colors and more the
+# indices are right. Mode GRAY gives, of any palette, the luminance of its colors.
 #
 # Versions: torchvision 0.29.2, torch 2.15.0, pillow 13.0.0.
 # Seen: 2, 4 and 16 colors (1, 2 and 4 bits): rows begin with packed bytes, most labels are wrong; 17 and 256 colors
