@@ -80,6 +80,7 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from two batches of two images and one image judged."""
+    config = _sized(config, candidate, dataset)
     segmenter = Segmenter.of(candidate, config, bench)
     seconds, judge, held = pace(segmenter, dataset.train)
     trained = config.iterations * config.batch_size * (2 if _refits(config) else 1)
@@ -92,6 +93,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
     `chosen_lr` says which, the artifact `grid` how each rate did on them, `counts` the pixels of every test image.
     """
+    config = _sized(config, candidate, dataset)
     segmenter = Segmenter.of(candidate, config, bench)
     apart = held_out(len(dataset.train), _held_out_count(config, len(dataset.train)), seed)
     rest = np.setdiff1d(np.arange(len(dataset.train)), apart)
@@ -112,6 +114,12 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     curve = [{"iteration": at, **_losses(config, losses)} for at, losses in trained.curve]
     shown = {"grid": bench.keep("grid.jsonl", _lines(grid)), "curve": bench.keep("curve.jsonl", _lines(curve))}
     return Outcome(tuple(scores), kept | shown)
+
+
+def _sized(config: Config, candidate: Candidate, dataset: Dataset) -> Config:
+    """The settings with the resolution that they have on these data."""
+    side = config.resolution_on(dataset.train.info, candidate.card.preprocess)
+    return config.model_copy(update={"resolution": side})
 
 
 def _kept(
