@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,10 +33,16 @@ from transferbench.tasks import TASKS, Bench, taken
 
 Model = nn.Module | Candidate | str | Path
 Data = str | Path | LabeledSplits
+Begin = Callable[[str], None]
+"""Called with what is begun and may take long: `reading a.pth`."""
 
 DATA = "digits"
 EXAMPLES: dict[Carries, str] = {"one label": DATA, "boxes": "digit-scenes", "label maps": "digit-scenes-maps"}
 """What is judged on when neither the caller nor the suite names a data set, by what the tasks take."""
+
+
+def untold(what: str) -> None:
+    """Tell nobody what is begun."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,12 @@ class Evaluation:
         """Who is judged, controls last."""
         return [candidate for candidate, _ in self.assignments]
 
-    def plan(self) -> list[Estimate]:
+    def plan(self, begin: Begin = untold) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, planned = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for i, (candidate, jobs) in enumerate(self.assignments):
+            begin(f"forecasting {candidate.name}")
             numbers = {id(job): number for number, job in enumerate(jobs)}
             left = pending(jobs, candidate, self.datasets, self._output)
             estimates = forecast(left, candidate, self.datasets, bench)
@@ -220,8 +227,8 @@ def evaluate(
     return list(work.run())
 
 
-def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
-    """Check everything that can be checked before the first second is spent.
+def prepare(request: EvaluationRequest, execution: Execution, begin: Begin = untold) -> Evaluation:
+    """Check everything that can be checked before the first second is spent; `begin` is told of what may take long.
 
     Raises:
         UserError: for settings, files, or when none of the data sets is here.
@@ -231,10 +238,12 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     named, live = handed_over(request.data or (stated.data if stated else ()) or _examples(stated, request.task))
     request = replace(request, suite=stated, data=named)
     datasets = DatasetCache(execution.data, request.split, request.image_range, live)
+    begin(f"opening {', '.join(request.names)}")
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.names)
     jobs = ordered(suited(jobs, datasets), datasets)
-    loaded, notes = distinct([_candidate(model, request, datasets) for model in _each_once(request)])
+    loaded, notes = distinct([_candidate(model, request, datasets, begin) for model in _each_once(request)])
+    begin("planning the jobs")
     loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
     beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
     notes += [*more, *datasets.notes()]
@@ -298,7 +307,9 @@ def _each_once(request: EvaluationRequest) -> list[Model]:
     return models
 
 
-def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
+def _candidate(
+    model: Model, request: EvaluationRequest, datasets: DatasetCache, begin: Begin
+) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
     stopping.check()
     own = request.name
@@ -306,6 +317,7 @@ def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache)
         return replace(model, name=own or model.name), own is not None
     if isinstance(model, nn.Module):
         return wrap(model, own or type(model).__name__, request.preprocess or _native(request.names, datasets)), False
+    begin(f"reading {model}")
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
         return examine(path, own or name, request.encoder, request.stated), True

@@ -14,9 +14,10 @@ from transferbench.records import Score
 from transferbench.segmentation import dilation, pictures
 from transferbench.segmentation.batched_heads import Heads
 from transferbench.segmentation.dense_features import reading_of
-from transferbench.segmentation.linear_fit import Segmenter, Trained
+from transferbench.segmentation.linear_fit import Trained, pace, train
 from transferbench.segmentation.linear_recipe import LinearRecipe
 from transferbench.segmentation.scoring import PixelCounts, by_class, segmentation_scores
+from transferbench.segmentation.segmenter import Segmenter
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
@@ -80,10 +81,10 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from two batches of two images and one image judged."""
     segmenter = Segmenter.of(candidate, config, bench)
-    train, judge, held = segmenter.pace(dataset.train)
+    seconds, judge, held = pace(segmenter, dataset.train)
     trained = config.iterations * config.batch_size * (2 if _refits(config) else 1)
     judged = len(dataset.test) + len(config.lrs) * _held_out_count(config, len(dataset.train))
-    return (trained * train + judged * judge) / bench.runtime.world_size, held
+    return (trained * seconds + judged * judge) / bench.runtime.world_size, held
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -95,13 +96,13 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     apart = held_out(len(dataset.train), _held_out_count(config, len(dataset.train)), seed)
     rest = np.setdiff1d(np.arange(len(dataset.train)), apart)
     seen = dataset.train.subset(rest, f"without the held out of seed {seed}") if len(apart) else dataset.train
-    trained = segmenter.train(seen, config, seed, "heads")
+    trained = train(segmenter, seen, config, seed, "heads")
     table = _table(segmenter, trained, dataset.train.subset(apart, f"held out by seed {seed}"))
     best = max(range(len(table)), key=lambda head: -1.0 if table[head] is None else table[head])
     chosen = trained.heads.only(best)
     if _refits(config):
         alone = config.model_copy(update={"lrs": (config.lrs[best],)})
-        chosen = segmenter.train(dataset.train, alone, seed, "refit").heads
+        chosen = train(segmenter, dataset.train, alone, seed, "refit").heads
     counts = segmenter.counts(chosen, dataset.test, "test")[0]
     by = "val" if len(config.lrs) > 1 else "last"
     scores = [each.model_copy(update={"selected_by": by}) for each in _scores(counts, config)]

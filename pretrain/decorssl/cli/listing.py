@@ -8,7 +8,7 @@ import typer
 
 from decorssl.catalog import DATA, METHODS, STUDIES, recipe_file, recipe_names, recipe_values, study_names
 from decorssl.cli.options import names_in
-from transferbench import settings
+from transferbench import garbage, settings
 from transferbench.errors import UserError, elsewhere, unknown
 
 ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
@@ -24,10 +24,13 @@ def ls(
 
 def show(name: Annotated[str, typer.Argument(help="A method, a recipe or its YAML or JSON file, or a study.")]) -> None:
     """Print every setting with its type, range, default, value and meaning."""
-    from decorssl.sheets import sheet
     from transferbench.cli.showing import draw
 
-    draw(sheet(name))
+    with garbage.importing():
+        from decorssl.sheets import sheet
+
+        found = sheet(name)
+    draw(found)
 
 
 def log(

@@ -8,6 +8,7 @@ import typer
 
 from decorssl.catalog import DATA, for_method, recipe_file, with_settings_of
 from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, spread
+from transferbench import garbage
 from transferbench.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def train(
             f"Unexpected argument '{words[0]}': after the method come only options, which begin with two dashes."
         )
     source = for_method(name, DATA if choice.data is None else choice.data) if recipe is None else recipe_file(recipe)
-    from decorssl import recipe as recipes
-    from decorssl import session
-
+    with garbage.importing():
+        from decorssl import recipe as recipes
+        from decorssl import session
     place = placed.place()
     chosen = recipes.read(source, choice.overrides(seed))
     if chosen.method != name:
@@ -65,8 +66,8 @@ def study(
     resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
     """Train with several methods and compare their features. Repeat the command to continue."""
-    from decorssl import study as studies
-
+    with garbage.importing():
+        from decorssl import study as studies
     place = placed.place()
     folder = choice.out or Path("runs") / name
     _end(studies.run(studies.read(name), seeds, choice.overrides(), folder, place, say))
