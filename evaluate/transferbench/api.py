@@ -15,7 +15,6 @@ from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import examine, wrap
-from transferbench.data import Carries
 from transferbench.data.evaluation_views import remembering
 from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
@@ -29,16 +28,15 @@ from transferbench.run import Output, pending, run
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.runtime import Runtime, cache_root, data_root, memory, start
 from transferbench.suite import Suite
-from transferbench.tasks import TASKS, Bench, taken
+from transferbench.tasks import EXAMPLES, TASKS, Bench, examples
 
 Model = nn.Module | Candidate | str | Path
 Data = str | Path | LabeledSplits
 Begin = Callable[[str], None]
 """Called with what is begun and may take long: `reading a.pth`."""
 
-DATA = "digits"
-EXAMPLES: dict[Carries, str] = {"one label": DATA, "boxes": "digit-scenes", "label maps": "digit-scenes-maps"}
-"""What is judged on when neither the caller nor the suite names a data set, by what the tasks take."""
+DATA = EXAMPLES["one label"]
+"""What is judged on when neither the caller nor the suite names a data set, nor the tasks take another kind."""
 
 
 def untold(what: str) -> None:
@@ -277,8 +275,7 @@ def _examples(stated: Suite | None, task: str | None) -> list[str]:
         return [DATA]
     entries = [entry for entry in stated.jobs if not entry.embedded] if stated else []
     names = [task.replace("-", "_")] if task else [entry.task for entry in entries]
-    kinds = [carried for name in names for carried in taken(TASKS.load(name))]
-    return list(dict.fromkeys(EXAMPLES[each] for each in kinds if each in EXAMPLES)) or [DATA]
+    return list(dict.fromkeys(data for name in names for data in examples(TASKS.load(name)))) or [DATA]
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:

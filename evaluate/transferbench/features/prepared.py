@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transferbench.backbones import FAMILIES, LIVE, OWN_CODE, Architecture, Backbone
 from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck
 from transferbench.backbones.resnet import ResNet
-from transferbench.features.spec import POOLED, FeatureSpec, Precision, forward
+from transferbench.features.spec import POOLED, LayerSpec, Precision, forward
 
-Compute = Callable[[nn.Module, Tensor, FeatureSpec], Tensor]
+Compute = Callable[[nn.Module, Tensor, LayerSpec], Tensor]
 AT_A_TIME = 16
 """Images that go through the network at once on a CPU, whatever its cores: part of what features are."""
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -33,7 +33,7 @@ class Prepared:
     A network whose code is not known (`is_known`) is used as it is, with all images of a batch at once.
     """
 
-    def __init__(self, backbone: nn.Module, wanted: FeatureSpec, compute: Compute = forward) -> None:
+    def __init__(self, backbone: nn.Module, wanted: LayerSpec, compute: Compute = forward) -> None:
         """`compute` makes features of the backbone, images and the reading: one vector an image, if not said."""
         self.backbone, self.wanted, self.compute = backbone, wanted, compute
         self.is_copy = isinstance(backbone, Backbone) and is_known(backbone) and self._copied(backbone)

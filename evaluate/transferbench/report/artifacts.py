@@ -16,13 +16,7 @@ from transferbench.data import SOURCES, decoding
 from transferbench.plugins import is_outside
 from transferbench.records import Record, arrays
 from transferbench.report.charts import MissingError
-
-EMBEDDED = {
-    "detect": "digit-scenes",
-    "segment_linear": "digit-scenes-maps",
-    "segment_knn": "digit-scenes-maps",
-}
-"""Embedded images for the tasks that need more than one class of an image."""
+from transferbench.tasks import TASKS, examples, taken, takes
 
 
 def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
@@ -105,8 +99,11 @@ def again(record: Record) -> str:
 
 def with_task(records: Sequence[Record], task: str) -> str:
     """The command that judges the checkpoint of some records by another task, on data that suit the task."""
-    labeled = [record for record in records if record.task not in EMBEDDED]
-    data = EMBEDDED.get(task) or (_data(labeled[0]) if labeled else "LABELED")
+    asked = TASKS.load(task)
+    alike = {name for name, each in TASKS.all() if taken(each) == taken(asked)}
+    labeled = [record for record in records if record.task in alike]
+    embedded = [] if takes(asked, "one label") else examples(asked)
+    data = _data(labeled[0]) if labeled else next(iter(embedded), "LABELED")
     return f"evaluate {task} {_model(records[0])} --data {data}"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transferbench.errors import UserError
 from transferbench.features.extraction import evaluating
 from transferbench.features.prepared import Prepared
-from transferbench.features.spec import LAST, POOLED, FeatureSpec, Precision, layers
+from transferbench.features.spec import LAST, POOLED, FeatureSpec, LayerSpec, Precision, layers
 from transferbench.segmentation.dilation import dilated
 from transferbench.settings import Settings
 
@@ -74,7 +74,7 @@ class DenseFeatures:
             return self.prepared(padded(images, self.side))
 
     def _maps(
-        self, backbone: nn.Module, images: Float[Tensor, "b 3 h w"], wanted: FeatureSpec
+        self, backbone: nn.Module, images: Float[Tensor, "b 3 h w"], wanted: LayerSpec
     ) -> Float32[Tensor, "b d r c"]:
         prefix = int(getattr(backbone, "num_prefix_tokens", 0))
         maps = [_map(each, prefix, images, wanted.layer) for each in layers(backbone, images, wanted)]

@@ -90,7 +90,7 @@ def rescaled(image: Image.Image, size: tuple[int, int], interpolation: str) -> I
     """The image at (height, width), by Pillow."""
     if (image.height, image.width) == size:
         return image
-    return image.resize(size[::-1], Image.Resampling[interpolation.upper()])
+    return image.resize((size[1], size[0]), Image.Resampling[interpolation.upper()])
 
 
 def resized_labels(labels: Int16[np.ndarray, "h w"], size: tuple[int, int], law: MaskLaw) -> Int16[np.ndarray, "H W"]:
@@ -99,6 +99,6 @@ def resized_labels(labels: Int16[np.ndarray, "h w"], size: tuple[int, int], law:
         return labels
     if law == "pillow nearest":
         numbers = Image.fromarray(labels.astype(np.int32))
-        return np.asarray(numbers.resize(size[::-1], Image.Resampling.NEAREST)).astype(np.int16)
+        return np.asarray(numbers.resize((size[1], size[0]), Image.Resampling.NEAREST)).astype(np.int16)
     values = torch.from_numpy(labels.astype(np.float32))[None, None]
     return F.interpolate(values, size=size, mode=law.removeprefix("torch "))[0, 0].numpy().astype(np.int16)

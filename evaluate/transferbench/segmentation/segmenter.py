@@ -146,7 +146,8 @@ class Segmenter:
 def _gathered(share: Int64[np.ndarray, "m s 3 c"], n: int, runtime: Runtime) -> list[PixelCounts]:
     """The rows of all processes in the order of the images."""
     parts: Sequence[np.ndarray] = runtime.gather_objects(share)
-    whole = np.empty((n, *share.shape[1:]), np.int64)
+    _, heads, kinds, classes = share.shape
+    whole = np.empty((n, heads, kinds, classes), np.int64)
     for rank, part in enumerate(parts):
         whole[rank :: len(parts)] = part
-    return [PixelCounts(*(whole[:, head, i] for i in range(3))) for head in range(whole.shape[1])]
+    return [PixelCounts(*(whole[:, head, kind] for kind in range(kinds))) for head in range(heads)]

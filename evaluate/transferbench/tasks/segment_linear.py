@@ -45,7 +45,7 @@ class Config(LinearRecipe):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    usual = Config()
+    usual = Config.model_validate({})
     named = config.preset()
     if named is None:
         differs = [f"{name}={getattr(config, name)}" for name in TOLD if getattr(config, name) != getattr(usual, name)]
@@ -98,17 +98,15 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     seen = dataset.train.subset(rest, f"without the held out of seed {seed}") if len(apart) else dataset.train
     trained = train(segmenter, seen, config, seed, "heads")
     table = _table(segmenter, trained, dataset.train.subset(apart, f"held out by seed {seed}"))
-    best = max(range(len(table)), key=lambda head: -1.0 if table[head] is None else table[head])
-    chosen = trained.heads.only(best)
+    best = int(np.argmax([-1.0 if mean is None else mean for mean in table]))
+    rate, chosen = float(config.lrs[best]), trained.heads.only(best)
     if _refits(config):
-        alone = config.model_copy(update={"lrs": (config.lrs[best],)})
+        alone = config.model_copy(update={"lrs": (rate,)})
         chosen = train(segmenter, dataset.train, alone, seed, "refit").heads
     counts = segmenter.counts(chosen, dataset.test, "test")[0]
     by = "val" if len(config.lrs) > 1 else "last"
     scores = [each.model_copy(update={"selected_by": by}) for each in _scores(counts, config)]
-    scores.append(
-        Score(metric="chosen_lr", value=config.lrs[best], unit="", selected_by=by, n=max(1, len(apart)), split="train")
-    )
+    scores.append(Score(metric="chosen_lr", value=rate, unit="", selected_by=by, n=max(1, len(apart)), split="train"))
     kept = _kept(bench, segmenter, chosen, counts, dataset.test)
     grid = [{"lr": lr, "held_out_miou": mean} for lr, mean in zip(config.lrs, table, strict=True)]
     curve = [{"iteration": at, **_losses(config, losses)} for at, losses in trained.curve]
