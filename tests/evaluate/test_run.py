@@ -381,7 +381,7 @@ def classify(candidate: Candidate, dataset: Dataset, config: Config, seed: int, 
 
 
 def reported_in(dataset: Dataset, metric: Any) -> Dataset:
-    carries = "several labels" if metric == "map11" else "one label"
+    carries = {"map11": "several labels", "miou": "label maps"}.get(metric, "one label")
     info = dataclasses.replace(dataset.test.info, metric=metric, carries=carries)
     return Dataset(*(dataclasses.replace(images, info=info) for images in (dataset.train, dataset.test)))
 
@@ -413,6 +413,11 @@ def test_a_task_is_not_asked_of_a_data_set_whose_labels_it_is_not_for(stage: Sta
     (record,) = stage.run(stage.jobs("fine"))
     assert (record.status, fine.seen) == ("skipped", [])
     assert "tiny carries several labels. Expected a task for that: linear_svm, spectrum." in (record.error or "")
+    open_as(stage, "miou")
+    (mapped,) = stage.run(stage.jobs("fine"))
+    assert (mapped.status, fine.seen) == ("skipped", [])
+    assert "tiny carries label maps. Expected a task for that: " in (mapped.error or "")
+    open_as(stage, "map11")
     vars(sys.modules["standins.fine"])["LABELS"] = ("several labels",)
     (record,) = stage.run(stage.jobs("fine"))
     assert (record.status, record.chance) == ("ok", None)

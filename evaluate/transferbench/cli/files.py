@@ -59,7 +59,7 @@ def ls(
     for name in [kind] if kind else known:
         printing.say(name)
         for entry, summary in known[name]():
-            printing.say(f"  {entry:16} {summary}")
+            printing.say(f"  {entry:17} {summary}")
 
 
 def download(

@@ -34,7 +34,7 @@ __all__ = [
 
 HUB = "hf:"
 
-STORED = ("folder", "huggingface", "parquet", "webdataset")
+STORED = ("folder", "huggingface", "masks", "parquet", "webdataset")
 """The sources for any data set in a known layout, named by its path."""
 
 LOCAL = "local"
@@ -92,7 +92,8 @@ def open_split(data: str, split: str, root: Path) -> LabeledImages:
 
     Args:
         data: a source's name (looked for under `root`), a path to a folder or zip in ImageFolder's, COCO's or VOC's
-            layout or to a folder of parquet files or shards, or `hf:NAME` for a data set of the package `datasets`.
+            layout, of images and masks, or of parquet files or shards, or `hf:NAME` for a data set of the package
+            `datasets`.
         split: `train`, or the one `DatasetInfo.test_split` names.
 
     Raises:
@@ -107,11 +108,13 @@ def looked_at(images: LabeledImages) -> LabeledImages:
     """The images, a few of which are decoded if the set is one's own: a damaged or unusual one is refused at once.
 
     Raises:
-        UserError: naming an image that cannot be decoded.
+        UserError: naming an image that cannot be decoded, or whose label map cannot be read.
     """
-    if images.info.revision.startswith(LOCAL) and images.info.carries == "one label":
+    if images.info.revision.startswith(LOCAL) and images.info.carries in ("one label", "label maps"):
         for index in range(min(LOOKED_AT, len(images))):
             images.pixels(index)
+            if images.label_maps is not None:
+                images.label_maps.read(index)
     return images
 
 

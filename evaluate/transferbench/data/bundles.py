@@ -1,14 +1,16 @@
 """A folder or a zip as named files: where annotations and images lie together."""
 
+import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
-from transferbench.data.trees import FileReader
+from transferbench.data.trees import WORDS, FileReader, images_below, is_hidden, is_visible_image
 from transferbench.data.zips import UNREADABLE, MemberReader, ZipMember
 from transferbench.errors import UserError
 
@@ -16,6 +18,8 @@ COCO = re.compile(r"(^|/)(annotations/[^/]+|instances_[^/]*|_annotations\.coco)\
 VOC = re.compile(r"(^|/)ImageSets/Main/[^/]+\.txt$")
 LARGEST = 1 << 33
 """Bytes of an annotation file in a zip at most."""
+TAIL = 64
+"""Bytes at the end of a label map that its mark is made of."""
 PLACES = {
     COCO: ("instances_*.json", "_annotations.coco.json", "*/instances_*.json", "*/_annotations.coco.json",
            "annotations/*.json", "*/annotations/*.json"),
@@ -83,6 +87,37 @@ class Bundle:
             return str((self.root / name).stat().st_size)
         return f"{self._members[name].file_size} {self._members[name].CRC}"
 
+    def mask_mark(self, name: str) -> str:
+        """The same of a label map, of which masks of one size are common, with a checksum in a folder too.
+
+        A PNG ends with the checksums of its last data (PNG specification, 5.3) and, in front of it, of all its pixels
+        (RFC 1950, ADLER32): its last bytes tell masks apart that are equally long.
+        """
+        if not self.root.is_dir():
+            return self.mark(name)
+        with (self.root / name).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            return f"{size} {zlib.crc32(file.read())}"
+
+    def below(self, folder: str) -> list[str]:
+        """The visible images below a folder, links to folders followed, sorted."""
+        if self.root.is_dir():
+            paths = images_below(self.root / folder, (self.root,)) if (self.root / folder).is_dir() else ()
+            return sorted(path.relative_to(self.root).as_posix() for path in paths)
+        inside = f"{folder}/".lstrip("/")
+        return sorted(name for name in self._members if name.startswith(inside) and is_visible_image(name))
+
+    def folders(self, folder: str = "") -> list[str]:
+        """The names of the visible folders in a folder, sorted."""
+        inside = f"{folder}/".lstrip("/")
+        if self.root.is_dir():
+            found = {path.name for path in (self.root / folder).glob("*") if path.is_dir()}
+        else:
+            rest = (name.removeprefix(inside) for name in self._members if name.startswith(inside))
+            found = {name.partition("/")[0] for name in rest if "/" in name}
+        return sorted(name for name in found if not is_hidden(name))
+
     def reader(self, names: Sequence[str]) -> Callable[[int], Image.Image]:
         """A function that opens image i, in any process."""
         if self.root.is_dir():
@@ -96,8 +131,22 @@ class Bundle:
 
 
 def layout(where: Path) -> str | None:
-    """The source that opens annotations of objects at `where`: `coco`, `voc0712`, or None where there are none."""
+    """The source that opens annotations at `where`: `coco`, `voc0712`, `masks`, or None where there are none."""
     if not where.exists() or (where.is_file() and not zipfile.is_zipfile(where)):
         return None
     bundle = Bundle(where)
-    return "coco" if bundle.matching(COCO) else "voc0712" if bundle.matching(VOC) else None
+    if bundle.matching(COCO):
+        return "coco"
+    if bundle.matching(VOC):
+        return "voc0712"
+    return None if mask_root(bundle) is None else "masks"
+
+
+def mask_root(bundle: Bundle) -> str | None:
+    """Where `images/` and `masks/SPLIT` lie: at the top, in a zip also in the one folder around everything, or None."""
+    around = [] if bundle.root.is_dir() else bundle.folders()
+    for top in ("", f"{around[0]}/") if len(around) == 1 else ("",):
+        splits = {name.lower() for name in bundle.folders(f"{top}masks")}
+        if "images" in bundle.folders(top.rstrip("/")) and splits & set(WORDS):
+            return top
+    return None

@@ -46,11 +46,12 @@ def open_dataset(opened: Opener, split: str | None = None) -> Dataset:
             unlabeled.
 
     Raises:
-        UserError: when a split cannot be opened, has no labels, or has other classes than the training images.
+        UserError: when a split cannot be opened, has no labels, has other classes than the training images, or shares
+            annotated files with them.
     """
     train = opened("train")
     test = open_test(opened, train.info, split)
-    if train.info.carries == "boxes":
+    if train.info.carries in ("boxes", "label maps"):
         return _apart(train, test)
     return _with_unseen(_known(train), test) if train.info.carries == "one label" else Dataset(train, test)
 
@@ -85,6 +86,8 @@ def _apart(train: LabeledImages, test: LabeledImages) -> Dataset:
             f"{len(common)} of the {len(test)} {test.split} images of {test.info.name} are training images too (first: "
             f"{common[0]}). Expected others to judge on: take them out of one list."
         )
+    if train.info.carries == "label maps":
+        return Dataset(train, test)
     taught, judged = (images.boxes.packed.labels[~images.boxes.packed.crowd] for images in (train, test))
     notes = _untaught(train.info.classes, taught, judged, f"{test.info.name}/{test.split}")
     return Dataset(train, _noted(test, *notes))

@@ -56,7 +56,7 @@ class FolderTree:
         return sorted(
             ImageEntry(path.relative_to(folder).as_posix(), _file_size(path), _crc(path))
             for name in self.classes(split)
-            for path in _images_below(folder / name, (self.root, folder))
+            for path in images_below(folder / name, (self.root, folder))
         )
 
     def reader(self, split: str, names: list[str]) -> "FileReader":
@@ -72,7 +72,7 @@ class FolderTree:
     def _classes(self, folder: str) -> set[str]:
         above = self.root / folder
         folders = [entry.name for entry in _visible(above) if _is_folder(entry)]
-        return {name for name in folders if any(_images_below(above / name, (self.root, above)))}
+        return {name for name in folders if any(images_below(above / name, (self.root, above)))}
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _crc(path: Path) -> int:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """The images at or below `folder`, through links too; `above` are the folders that it lies in."""
     left = [(folder, above)]
     while left:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from transferbench.data import LabeledImages, loading, open_split
+from transferbench.data import LabeledImages, loading, open_split, parquet_rows
 from transferbench.data.sources import huggingface, parquet, webdataset
 from transferbench.data.transforms import Preprocess, evaluation
 from transferbench.errors import UserError
@@ -129,13 +129,13 @@ def test_parquet_files_are_read_over_row_groups_and_files_in_any_process(tmp_pat
     table(where / "train-00001-of-00002.parquet", [40, 50], [1, 2])
     table(where / "train-00000-of-00002.parquet", [10, 20, 30], [0, 1, 1])
     table(where / "validation-00000-of-00001.parquet", [60], [0])
-    monkeypatch.setattr(parquet, "KEPT", 1)
+    monkeypatch.setattr(parquet_rows, "KEPT", 1)
     train, val = (open_split(str(tmp_path / "hub"), split, tmp_path) for split in ("train", "val"))
     assert (levels(train, workers), train.labels.tolist()) == ([10, 20, 30, 40, 50], [0, 1, 1, 1, 2])
     assert [train.image(i).getpixel((0, 0)) for i in (4, 0, 2)] == [(50,) * 3, (10,) * 3, (30,) * 3]
     assert (levels(val, workers), val.info) == ([60], train.info)
     assert (train.info.name, train.info.classes, train.info.splits) == ("hub", ("0", "1", "2"), ("train", "val"))
-    assert len(parquet._held) == 1
+    assert len(parquet_rows._held) == 1
     assert pickle.loads(pickle.dumps(train)).image(3).getpixel((0, 0)) == (40,) * 3
 
 
@@ -184,7 +184,7 @@ def test_a_data_set_of_datasets(tmp_path: Path, monkeypatch):
         rows = {"img": [{"bytes": png(level), "path": None} for level in grays], "label": [1, 0][: len(grays)]}
         datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"hub/data/{split}-0.parquet")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    train, test = (open_split(f"hf:{tmp_path}/hub", split, tmp_path) for split in ("train", "test"))
+    train, test = (huggingface.open_split(tmp_path / "hub", split) for split in ("train", "test"))
     assert (levels(train), train.labels.tolist(), levels(test)) == ([10, 20], [1, 0], [30])
     assert (train.info.classes, train.info.splits) == (("cat", "dog"), ("train", "test"))
     with pytest.raises(UserError, match="no split 'val' among train, test"):

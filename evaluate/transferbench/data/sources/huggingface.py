@@ -1,7 +1,9 @@
 """A data set of images by its name for Hugging Face's `datasets`, such as `hf:uoft-cs/cifar10`; offline when cached.
 
-The splits are its `train` and its `validation` or `test`. The fingerprint is a sha256 over the labels and what the
-package states of the split's size.
+The splits are its `train` and its `validation` or `test`. Where there are no labels and a second column holds images,
+these are label maps, as of `masks`; what they hold is said in its `id2label.json` on the hub, or in a `classes.json` in
+the folder that is named. The fingerprint is a sha256 over the labels or label maps and what the package states of the
+split's size.
 """
 
 import hashlib
@@ -13,9 +15,10 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from transferbench.data import DatasetInfo, LabeledImages, decoding
+from transferbench.data import DatasetInfo, LabeledImages, decoding, row_maps
 from transferbench.data.labels import Numbered, by_number, integers
-from transferbench.data.sources.parquet import IMAGE, LABEL, column, content_of
+from transferbench.data.parquet_rows import content_of
+from transferbench.data.row_maps import IMAGE, LABEL, column
 from transferbench.data.trees import SPLITS, WORDS, one_each
 from transferbench.errors import UserError, unknown
 
@@ -65,21 +68,51 @@ def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> La
     if split not in rows:
         raise ValueError(f"no split '{split}' among {', '.join(rows)}.")
     image = column(rows[split].column_names, IMAGE)
+    kinds = {name: type(kind).__name__ == "Image" for name, kind in rows[split].features.items()}
+    if mask := row_maps.mask_column(kinds):
+        return _mapped(datasets, where, rows, split, (image, mask))
     label = column(rows["train" if "train" in rows else split].column_names, LABEL)
     names = tuple(getattr(rows[split].features.get(label), "names", None) or ())
     values = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
     labels, classes, notes = Numbered(values[split], names) if names else by_number(where.name, values, split)
-    size = rows[split].info.splits[str(rows[split].split)].num_bytes
-    mark = hashlib.sha256(f"{where} {size}\n".encode() + labels.tobytes())
+    mark = hashlib.sha256(_stated(where, rows[split]) + labels.tobytes())
     return LabeledImages(
         info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version)),
         split=split,
         labels=labels,
-        read=HubReader(rows[split].cast_column(image, datasets.Image(decode=False)), image),
+        read=_reader(datasets, rows[split], image),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=mark.hexdigest(),
         notes=notes,
     )
+
+
+def _mapped(datasets: Any, where: Path, rows: dict[str, Any], split: str, columns: tuple[str, str]) -> LabeledImages:
+    """A split whose second column of images holds label maps."""
+    mine = rows[split]
+    images, masks = (_reader(datasets, mine, name) for name in columns)
+    classes = row_maps.classes_beside(where) if where.is_dir() else row_maps.classes_on_hub(where.as_posix())
+    info = DatasetInfo(where.name, classes.classes, tuple(rows), None, str(mine.info.version), "miou", "label maps")
+    found = row_maps.MappedRows(len(mine), images, masks, columns)
+    return row_maps.labeled(info, split, found, _stated(where, mine) + _digest(masks), classes)
+
+
+def _reader(datasets: Any, rows: Any, column: str) -> HubReader:
+    return HubReader(rows.cast_column(column, datasets.Image(decode=False)), column)
+
+
+def _digest(masks: HubReader) -> bytes:
+    """A sha256 over the encoded label maps, which may differ where no size does."""
+    found = hashlib.sha256()
+    for row in masks.rows.select_columns([masks.column]):
+        content = content_of(row[masks.column], Path())
+        found.update(content.read_bytes() if isinstance(content, Path) else content)
+    return found.digest()
+
+
+def _stated(where: Path, rows: Any) -> bytes:
+    """The name, and what is stated of the split's size."""
+    return f"{where} {rows.info.splits[str(rows.split)].num_bytes}\n".encode()
 
 
 def _labels(rows: Any, label: str, where: str) -> Int64[np.ndarray, "n"]:
