@@ -104,13 +104,13 @@ def test_networks_by_a_short_name() -> None:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve small images without labels."""
+    """Twelve small images without labels, in folders of folders."""
     folder = tmp_path_factory.mktemp("photographs")
-    (folder / "train" / "all").mkdir(parents=True)
     draw = np.random.default_rng(0)
     for i in range(12):
-        pixels = draw.integers(0, 256, (20, 24, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "train" / "all" / f"{i}.png")
+        place = folder / ("", "2024", "2025/spring", "2025/autumn/woods")[i % 4]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (20, 24, 3), np.uint8)).save(place / f"{i}.png")
     return folder
 
 
@@ -124,4 +124,5 @@ def test_every_method_starts_on_images_without_labels(method: str, photographs: 
     said = list[str]()
     options = session.RunOptions(device="cpu", workers=0, views="pil", watch_every=0)
     assert session.run(recipe, tmp_path / "run", False, options, said.append) == 0
+    assert said[0] == f"{photographs.name} has no labels: k-NN while training is left out."
     assert (tmp_path / "run" / "backbone.safetensors").is_file()

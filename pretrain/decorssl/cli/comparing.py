@@ -46,7 +46,7 @@ def compare(
         raise UserError("The seeds of a comparison are 0 to N-1: --seeds N.")
     if start.recipe is not None:
         recipe_file(start.recipe)
-    out = choice.out or Path("runs") / f"compare-{Path(choice.data or 'digits').stem}"
+    out = choice.out or Path("runs") / f"compare-{Path((choice.data or ['digits'])[0]).stem}"
     if slurm is not None:
         _queue(methods, out, slurm)
         return

@@ -40,7 +40,8 @@ def train(
     if choice.data is not None:
         from transferbench.data import require_known
 
-        require_known(choice.data)
+        for data in choice.data:
+            require_known(data)
     from decorssl import crossing, session
     from transferbench import runtime
 
