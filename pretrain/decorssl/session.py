@@ -160,10 +160,10 @@ def _watched(
     recipe: Recipe, images: LabeledImages, options: RunOptions, here: runtime.Runtime, say: Say
 ) -> LabeledImages | None:
     """The images on which k-NN is measured while training, if it is; what is left out is said."""
-    lacking = _lacking(images.info) or ("" if (images.labels >= 0).any() else "labels")
-    if lacking and options.knn_every:
-        say(f"{images.info.name} has no {lacking}: k-NN while training is left out.")
-    is_watched = options.knn_every and here.is_main and not lacking
+    missing = lacking(images.info) or ("" if (images.labels >= 0).any() else "labels")
+    if missing and options.knn_every:
+        say(f"{images.info.name} has no {missing}: k-NN while training is left out.")
+    is_watched = options.knn_every and here.is_main and not missing
     test = open_test(opener(recipe, options.root, options.live), images.info) if is_watched else None
     for note in dict.fromkeys((*images.notes, *(test.notes if test else ()))):
         say(note)
@@ -200,15 +200,15 @@ def _trained(
 
 def _to_evaluate(path: Path, recipe: Recipe, info: DatasetInfo, options: RunOptions) -> str:
     """The command that evaluates a backbone, on other data where these cannot be judged on."""
-    lacking = _lacking(info)
-    if options.live and not lacking:
+    missing = lacking(info)
+    if options.live and not missing:
         return f"transferbench.evaluate({str(path)!r}, data=...)"
     family = recipe.backbone.family
     allowed = f" --code {family}" if plugins.is_outside(family) else ""
     ranged = "".join(f" {value:.10g}" for value in recipe.image_range or ())
     asked = f" --image-range{ranged}" * bool(ranged)
-    where = "\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*." if lacking else ""
-    return f"evaluate all {path} --data {'LABELED' if lacking else shown(recipe.data)}{asked}{allowed}{where}"
+    where = "\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*." if missing else ""
+    return f"evaluate all {path} --data {'LABELED' if missing else shown(recipe.data)}{asked}{allowed}{where}"
 
 
 def _plan(training: Training) -> str:
@@ -219,7 +219,7 @@ def _plan(training: Training) -> str:
     return f"{len(images)} images of {images.info.name}{rest}, {recipe.epochs} epochs, {recipe.precision}"
 
 
-def _lacking(info: DatasetInfo) -> str:
+def lacking(info: DatasetInfo) -> str:
     """What a data set lacks to be judged on; empty when it lacks nothing."""
     if info.carries == "one label" and len(info.classes) < 2:
         return "labels"

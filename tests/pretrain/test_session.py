@@ -305,9 +305,9 @@ def test_a_run_says_which_images_it_leaves_out_and_what_is_lacking_to_be_judged(
 
 def test_data_that_can_be_judged_are_named(tiny_images: Callable[..., LabeledImages]) -> None:
     info = tiny_images(4).info
-    assert session._lacking(info) == ""
-    assert session._lacking(replace(info, splits=("train",))) == "test images"
-    assert session._lacking(replace(info, classes=("boat",), carries="boxes")) == ""
+    assert session.lacking(info) == ""
+    assert session.lacking(replace(info, splits=("train",))) == "test images"
+    assert session.lacking(replace(info, classes=("boat",), carries="boxes")) == ""
 
 
 def test_the_time_left_is_told_from_some_steps_after_the_first(

@@ -50,6 +50,10 @@ class FolderTree:
         """The class folders of a split that hold an image."""
         return self._classes(self._folders[split]) if split in self._folders else set()
 
+    def has_loose(self, split: str) -> bool:
+        """Whether images lie in the folder of a split itself."""
+        return any(is_image(entry.name) for entry in _visible(self.root / self._folders[split]))
+
     def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""
         folder = self.root / self._folders[split]

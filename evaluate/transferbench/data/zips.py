@@ -7,7 +7,7 @@ import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image
@@ -37,6 +37,13 @@ class ZipTree:
     def classes(self, split: str) -> set[str]:
         """The class folders of a split that hold an image."""
         return {name.partition("/")[0] for name in self._members[split]}
+
+    def has_loose(self, split: str) -> bool:
+        """Whether images lie in a folder of a split itself."""
+        folders = (
+            PurePosixPath(info.filename).parent.name for info in members(self.path) if is_visible_image(info.filename)
+        )
+        return any(WORDS.get(name.lower()) == split for name in folders)
 
     def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""

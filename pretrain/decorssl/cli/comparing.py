@@ -56,10 +56,11 @@ def compare(
     place = placed.place()
     root = place.data_root or runtime.data_root()
     runs = contest.entries(names, (start.recipe, start.arch), seeds, choice.overrides(), out, root)
+    judged = contest.judged_on(runs, judge, root)
     if stopped := contest.train(runs, place, say):
         say("Stopped and saved. Run the same command to continue.")
         raise typer.Exit(128 + stopped)
-    _judge([each for each in runs if not each.has_failed], judge or runs[0].recipe.data, suite, out / RESULTS, placed)
+    _judge([each for each in runs if not each.has_failed], judged, suite, out / RESULTS, placed)
 
 
 def _judge(runs: "list[Entry]", data: str, suite: str | None, out: Path, placed: Placed) -> None:

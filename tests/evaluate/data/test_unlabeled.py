@@ -125,20 +125,16 @@ def test_what_is_passed_over_is_counted_and_no_folder_is_looked_into_twice(tmp_p
 
 
 @pytest.mark.parametrize("around", ["", "all/"])
-@pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_of_folders_named_for_splits_only_those_to_train_on_are_taken(kind: str, around: str, tmp_path: Path):
-    names = [f"{around}{name}" for name in ("Training/2.png", "test/1.png", "Training/sub.d/0.png")]
-    where = put(tmp_path / "m", *names) if kind == "folder" else zipped(tmp_path / "m.zip", *names)
-    if kind == "folder" and not around:  # one class, as a folder has labels
-        names[0], where = "Training/2.png", put(tmp_path / "flat", "Training/2.png", "test/1.png", "Training/0.png")
-        assert opened(where).names == ["Training/0.png", "Training/2.png"]
-        return
-    if not around:
-        assert opened(where).info.classes == ("sub.d",)
-        return
-    images = opened(where)
-    assert images.names == [f"{around}Training/2.png", f"{around}Training/sub.d/0.png"]
+@pytest.mark.parametrize("make", [put, lambda path, *names: zipped(path.with_suffix(".zip"), *names)])
+def test_of_folders_named_for_splits_only_those_to_train_on_are_taken(make, around: str, tmp_path: Path):
+    images = opened(make(tmp_path / "m", *(f"{around}{name}" for name in ("Training/2.png", "test/1.png"))))
+    require_bare(images)
+    assert images.names == [f"{around}Training/2.png"]
     assert images.notes == (f"m: passed over 1 images outside of train/ (first: {around}test/1.png).",)
+    mixed = make(tmp_path / "mixed", "train/1.png", "train/some/2.png")
+    assert opened(mixed).names == ["train/1.png", "train/some/2.png"], "what lies beside a folder is no class of it"
+    judged = make(tmp_path / "judged", "train/1.png", "train/some/2.png", "val/some/3.png")
+    assert (opened(judged).names, opened(judged).info.classes) == (["train/some/2.png"], ("some",))
 
 
 @pytest.mark.parametrize("make", [put, lambda path, *names: zipped(path.with_suffix(".zip"), *names)])

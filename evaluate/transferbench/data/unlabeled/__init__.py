@@ -16,7 +16,7 @@ from transferbench.data.bundles import layout
 from transferbench.data.trees import FolderTree, files_by_split
 from transferbench.data.unlabeled import files, listing, rows, shards
 from transferbench.data.unlabeled.joined import joined
-from transferbench.data.zips import ZipTree
+from transferbench.data.zips import Tree, ZipTree
 from transferbench.errors import UserError, require_of_hub
 
 EXPECTED = (
@@ -73,7 +73,7 @@ def _in_file(path: Path) -> LabeledImages | None:
             return rows.opened(path.stem, [path])
     if path.suffix != ".zip" and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no zip, and no file of another kind that holds images. {EXPECTED}")
-    return None if ZipTree(path).classes("train") or layout(path) else files.in_zip(path)
+    return None if layout(path) or _has_classes(ZipTree(path)) else files.in_zip(path)
 
 
 def _in_folder(path: Path) -> LabeledImages | None:
@@ -84,7 +84,7 @@ def _in_folder(path: Path) -> LabeledImages | None:
     if by_split := files_by_split(path, ".tar"):
         found = by_split.get("train", [])
         return None if not found or shards.have_labels(found) else shards.opened(name, found)
-    if layout(path) or FolderTree(path).classes("train"):
+    if layout(path) or _has_classes(FolderTree(path)):
         return None
     found = files.below(path)
     match found.packed_kinds:
@@ -97,3 +97,10 @@ def _in_folder(path: Path) -> LabeledImages | None:
     raise UserError(
         f"{path} holds {found.told}. Expected files of one kind: name each kind's folder, with --data before each."
     )
+
+
+def _has_classes(tree: Tree) -> bool:
+    """Whether the training images lie in folders of classes: not where some lie beside them and none is to judge on."""
+    if not tree.classes("train"):
+        return False
+    return bool(tree.classes("val") or tree.classes("test")) or not tree.has_loose("train")
