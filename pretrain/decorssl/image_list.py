@@ -56,6 +56,14 @@ def require_same(folder: Path, images: LabeledImages, before: Mapping[str, Any] 
     )
 
 
+def noted(folder: Path, images: LabeledImages) -> str:
+    """A sentence on how a run's images differ from these by name or mark; empty where they do not, as far as known."""
+    before, now = _kept(folder), _marked(images)
+    if before is None or before == now:
+        return ""
+    return f"\nThe images changed too, on which settings may depend: {'; '.join(_differences(before, now))}. {CURE}"
+
+
 def _marked(images: LabeledImages) -> dict[str, str]:
     """The mark of each image by its name, in their order; a name that repeats another gets a number."""
     marks = [""] * len(images) if images.marks is None else [f"{int(mark):016x}" for mark in images.marks]

@@ -4,6 +4,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -11,7 +12,18 @@ from signal import Signals
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from decorssl import capacity, checks, compiling, curves, pace, recipe_changes, run_lock, runlog, view_pipeline
+from decorssl import (
+    capacity,
+    checks,
+    compiling,
+    curves,
+    image_list,
+    pace,
+    recipe_changes,
+    run_lock,
+    runlog,
+    view_pipeline,
+)
 from decorssl.bad_images import BadImageReplacer
 from decorssl.loop import Step, Training
 from decorssl.monitor import Monitor, Watch
@@ -19,7 +31,7 @@ from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from decorssl.views import Views
-from transferbench import plugins, renamed, runtime, state
+from transferbench import plugins, renamed, runtime, settings, state
 from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.dataset import Opener, open_test
 from transferbench.data.live import LabeledSplits
@@ -127,7 +139,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
     folder = out or folder_of(recipe)
     curves.check(options.log)
     state.require_writable(folder)
-    runlog.check_folder(folder, recipe, resume or runtime.is_restart())
+    _check_folder(folder, recipe, resume or runtime.is_restart(), options)
     here.barrier()
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
@@ -154,6 +166,21 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)
         raise capacity.out_of_memory(training)
+
+
+def _check_folder(folder: Path, recipe: Recipe, resume: bool, options: RunOptions) -> None:
+    """Refuse a folder that holds something else; a batch may be another one because there are other images."""
+    try:
+        runlog.check_folder(folder, recipe, resume)
+    except UserError as error:
+        told = ""
+        with suppress(UserError):
+            if (
+                resume
+                and settings.from_file(folder / runlog.RECIPE).get("data") == recipe.model_dump(mode="json")["data"]
+            ):
+                told = image_list.noted(folder, training_images(recipe, options.root, options.live))
+        raise UserError(f"{error}{told}") from None
 
 
 def _watched(

@@ -96,6 +96,18 @@ def test_images_that_are_gone_new_or_others_are_named(
     )
 
 
+def test_a_batch_that_follows_from_the_number_of_images_is_told_with_them(
+    mine: Recipe, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped(mine, tmp_path / "run", monkeypatch)
+    smaller = mine.model_copy(update={"batch_size": 4})
+    assert refusal(smaller, folder).endswith("or choose another --out.")
+    (photographs / "0/03.png").unlink()
+    told = refusal(smaller, folder)
+    assert "batch_size: 8 there, 4 now" in told
+    assert "\nThe images changed too, on which settings may depend: 1 removed: 0/03.png. Put the same images" in told
+
+
 def test_a_run_that_an_earlier_version_saved_goes_on_with_a_warning(
     mine: Recipe, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
