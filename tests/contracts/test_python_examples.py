@@ -13,7 +13,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 FILES = dict(re.findall(r'^```python title="([^"]+)"\n(.*?)^```$', TEXT, re.MULTILINE | re.DOTALL))
 SHOWN = {
     "own_images.py": r"one layer sklearn-digits metric='top1' value=9\d\.",
-    "pretraining.py": r"unlabeled-digits has no labels: k-NN while training is left out\.\n(.*\n)*runs/mine/backbone\.safetensors\n$",
+    "pretraining.py": r"has no labels: k-NN while training is left out\.\n(.*\n)*runs/mine/backbone\.safetensors\n$",
     "features.py": r"\(200, 32\) \[.*\] digit\d+-\d \('0', '1', .*\n[0-9a-f]{64} \{'test': '[0-9a-f]{64}'\}",
 }
 SLOW = ("own_images.py", "pretraining.py")
