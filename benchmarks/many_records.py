@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from transferbench import records, settings, tables
+from transferbench import garbage, records, settings, tables
 from transferbench.records import Record, collection
 
 ORIGINAL = Path(__file__).parents[1] / "results" / "digits" / "records"
@@ -54,7 +54,7 @@ def main() -> None:
             path = records.path_of(folder / records.RECORDS, record)
             path.parent.mkdir(exist_ok=True)
             path.write_text(record.model_dump_json(indent=2))
-        with records.uncollected():  # as `evaluate table` does
+        with garbage.uncollected():  # as `evaluate table` does
             tabulate(folder, count)
 
 

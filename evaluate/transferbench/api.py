@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,6 @@ from transferbench import records, renamed, state, stopping
 from transferbench import suite as suites
 from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.load import examine, wrap
-from transferbench.data import Carries
 from transferbench.data.evaluation_views import remembering
 from transferbench.data.live import LabeledSplits, handed_over
 from transferbench.data.transforms import Preprocess
@@ -29,14 +28,19 @@ from transferbench.run import Output, pending, run
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.runtime import Runtime, cache_root, data_root, memory, start
 from transferbench.suite import Suite
-from transferbench.tasks import TASKS, Bench, taken
+from transferbench.tasks import EXAMPLES, TASKS, Bench, examples
 
 Model = nn.Module | Candidate | str | Path
 Data = str | Path | LabeledSplits
+Begin = Callable[[str], None]
+"""Called with what is begun and may take long: `reading a.pth`."""
 
-DATA = "digits"
-EXAMPLES: dict[Carries, str] = {"one label": DATA, "boxes": "digit-scenes", "label maps": "digit-scenes-maps"}
-"""What is judged on when neither the caller nor the suite names a data set, by what the tasks take."""
+DATA = EXAMPLES["one label"]
+"""What is judged on when neither the caller nor the suite names a data set, nor the tasks take another kind."""
+
+
+def untold(what: str) -> None:
+    """Tell nobody what is begun."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,12 @@ class Evaluation:
         """Who is judged, controls last."""
         return [candidate for candidate, _ in self.assignments]
 
-    def plan(self) -> list[Estimate]:
+    def plan(self, begin: Begin = untold) -> list[Estimate]:
         """Time and memory of what is left to run on this machine, estimated from a few images through each backbone."""
         execution, planned = self.execution, []
         bench = Bench(execution.runtime, execution.cache, Path(), execution.workers)
         for i, (candidate, jobs) in enumerate(self.assignments):
+            begin(f"forecasting {candidate.name}")
             numbers = {id(job): number for number, job in enumerate(jobs)}
             left = pending(jobs, candidate, self.datasets, self._output)
             estimates = forecast(left, candidate, self.datasets, bench)
@@ -220,8 +225,8 @@ def evaluate(
     return list(work.run())
 
 
-def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
-    """Check everything that can be checked before the first second is spent.
+def prepare(request: EvaluationRequest, execution: Execution, begin: Begin = untold) -> Evaluation:
+    """Check everything that can be checked before the first second is spent; `begin` is told of what may take long.
 
     Raises:
         UserError: for settings, files, or when none of the data sets is here.
@@ -231,10 +236,12 @@ def prepare(request: EvaluationRequest, execution: Execution) -> Evaluation:
     named, live = handed_over(request.data or (stated.data if stated else ()) or _examples(stated, request.task))
     request = replace(request, suite=stated, data=named)
     datasets = DatasetCache(execution.data, request.split, request.image_range, live)
+    begin(f"opening {', '.join(request.names)}")
     jobs = suites.plan(_suites(request, datasets), request.overrides, request.seeds, request.limit)
     datasets.require_some(request.names)
     jobs = ordered(suited(jobs, datasets), datasets)
-    loaded, notes = distinct([_candidate(model, request, datasets) for model in _each_once(request)])
+    loaded, notes = distinct([_candidate(model, request, datasets, begin) for model in _each_once(request)])
+    begin("planning the jobs")
     loaded = [_agreed(candidate, execution.runtime) for candidate in loaded]
     beside, more = controls(loaded, jobs, datasets) if request.control else ([], [])
     notes += [*more, *datasets.notes()]
@@ -268,8 +275,7 @@ def _examples(stated: Suite | None, task: str | None) -> list[str]:
         return [DATA]
     entries = [entry for entry in stated.jobs if not entry.embedded] if stated else []
     names = [task.replace("-", "_")] if task else [entry.task for entry in entries]
-    kinds = [carried for name in names for carried in taken(TASKS.load(name))]
-    return list(dict.fromkeys(EXAMPLES[each] for each in kinds if each in EXAMPLES)) or [DATA]
+    return list(dict.fromkeys(data for name in names for data in examples(TASKS.load(name)))) or [DATA]
 
 
 def _suites(request: EvaluationRequest, datasets: DatasetCache) -> dict[str, Suite]:
@@ -298,7 +304,9 @@ def _each_once(request: EvaluationRequest) -> list[Model]:
     return models
 
 
-def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache) -> tuple[Candidate, bool]:
+def _candidate(
+    model: Model, request: EvaluationRequest, datasets: DatasetCache, begin: Begin
+) -> tuple[Candidate, bool]:
     """A model that is read, and whether the caller named its row."""
     stopping.check()
     own = request.name
@@ -306,6 +314,7 @@ def _candidate(model: Model, request: EvaluationRequest, datasets: DatasetCache)
         return replace(model, name=own or model.name), own is not None
     if isinstance(model, nn.Module):
         return wrap(model, own or type(model).__name__, request.preprocess or _native(request.names, datasets)), False
+    begin(f"reading {model}")
     name, equals, path = str(model).partition("=")
     if equals and not Path(model).exists():
         return examine(path, own or name, request.encoder, request.stated), True

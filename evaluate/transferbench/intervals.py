@@ -54,6 +54,24 @@ def resampled(statistic: Callable[[Int64[np.ndarray, "n"]], float], n: int, draw
     return _percentiles(np.array([statistic(rng.integers(0, n, n)) for _ in range(draws)]))
 
 
+def of_sums(
+    rows: Float64[np.ndarray, "n k"],
+    statistic: Callable[[Float64[np.ndarray, "draws k"]], Float64[np.ndarray, "draws m"]],
+) -> list[Interval]:
+    """The 95 % percentile interval of each of m statistics of the summed rows of n samples.
+
+    Args:
+        rows: what each sample adds to the sums.
+        statistic: from the sums of many draws, each of n samples with replacement, to its values.
+    """
+    n, rng = len(rows), np.random.default_rng(SEED)
+    at_once = max(1, AT_ONCE // max(rows.shape))
+    sizes = [min(at_once, DRAWS - start) for start in range(0, DRAWS, at_once)]
+    even = np.full(n, 1 / n)
+    drawn = [statistic(rng.multinomial(n, even, size).astype(np.float64) @ rows) for size in sizes]
+    return [_percentiles(values) for values in np.concatenate(drawn).T]
+
+
 def compare(first: Hits, second: Hits, labels: Labels | None = None) -> Comparison:
     """Two classifiers on the same samples: accuracies or, given labels, mean accuracies per class."""
     groups = np.zeros(len(first), np.int64) if labels is None else labels

@@ -10,7 +10,6 @@ from pathlib import Path
 from signal import Signals
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from decorssl import (
     capacity,
@@ -280,6 +279,15 @@ def _train(
 
 def _with_progress(training: Training, say: Say) -> Iterator[Step]:
     """The steps of `training`, shown as a bar with the time left, or as a line now and then without a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     first, began, shown = training.done, 0.0, 0.0
     quiet = not (training.runtime.is_main and sys.stdout.isatty())

@@ -53,16 +53,16 @@ LIGHT = {
 }
 """Commands that need no torch: their exit code, and what they may import beside `COMMAND_LINE`."""
 OF_TORCH = {
+    "transferbench knn a.pth --set knn.kk=5": (2, set()),
+    "decorssl intl --set epoch=5": (2, set()),
+    "transferbench inspect resnet.safetensors": (0, set()),
+    "transferbench inspect vit.safetensors": (0, set()),
+    "transferbench inspect swin.safetensors": (0, set()),
     "transferbench show knn": (0, {"rich"}),
     "transferbench show quick": (0, {"rich"}),
     "decorssl show intl": (0, {"rich"}),
-    "transferbench knn a.pth --set knn.kk=5": (2, {"rich"}),
-    "decorssl intl --set epoch=5": (2, {"rich"}),
-    "transferbench inspect resnet.safetensors": (0, {"rich"}),
-    "transferbench inspect vit.safetensors": (0, {"rich"}),
-    "transferbench inspect swin.safetensors": (0, {"rich"}),
 }
-"""The same of commands that need torch, which may import `IMAGES` and what torch imports itself too."""
+"""The same of commands that need torch, which may import `IMAGES` and what torch imports too; those that draw last."""
 SMALL = {
     "resnet": {"depth": 10, "width": 0.125, "stem": "cifar"},
     "vit": {"image_size": 8, "patch_size": 4, "dim": 12, "depth": 1, "heads": 3},

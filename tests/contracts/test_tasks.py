@@ -19,6 +19,7 @@ from transferbench.checkpoints import Candidate, Card, LoadReport, digest
 from transferbench.data import Carries, DatasetInfo, LabeledImages, open_split
 from transferbench.data.transforms import Preprocess
 from transferbench.features.spec import FeatureSpec
+from transferbench.features.tokens import TokenSpec
 from transferbench.runtime import Runtime
 from transferbench.settings import Settings
 from transferbench.tasks import TASKS, Bench, Dataset, cost_of, depends_on_seed, takes
@@ -176,8 +177,9 @@ def of_tokens() -> Candidate:
 @pytest.mark.parametrize("name", [name for name, task in TASKS.all() if task.FROZEN])
 def test_a_frozen_backbone_may_be_read_at_any_layer(name: str, tmp_path: Path):
     task = TASKS.load(name)
-    assert issubclass(task.Config, FeatureSpec)
-    wanted = {"layer": "last:2", "pooling": "token+mean", "norm": False}
+    assert issubclass(task.Config, FeatureSpec | TokenSpec)
+    pools_itself = issubclass(task.Config, TokenSpec)
+    wanted = {"layer": "last:2", "norm": False} | ({"tokens": "all"} if pools_itself else {"pooling": "token+mean"})
     config = task.Config(**{**quick(task).model_dump(), **wanted})
     plain = quick(task)
     assert config != plain
@@ -190,4 +192,4 @@ def test_a_frozen_backbone_may_be_read_at_any_layer(name: str, tmp_path: Path):
     found = task.run(of_tokens(), dataset, config, 3, bench)
     assert found.scores
     widths = {np.load(path).shape[1] for path in (tmp_path / "cache" / "features").glob("*.npy")}
-    assert widths == {3 * 16}
+    assert widths == {5 * 2 * 16 if pools_itself else 3 * 16}

@@ -23,6 +23,7 @@ SETTINGS = {
     "linear_fast": {"epochs": 3, "batch_size": 8, "lr_head": 6.4, "crops": 2},
     "linear_small": {"epochs": 3, "batch_size": 16},
     "linear_sweep": {"epochs": 2, "batch_size": 8, "lrs": (0.3, 30), "weight_decays": (0, 1e-2, 1), "crops": 2},
+    "attentive": {"epochs": 2, "batch_size": 8, "lrs": (1e-4, 0.01, 0.1), "weight_decays": (0,), "crops": 1},
     "logistic": {"choose_C": (1e-6, 1.0)},
     "semi_logistic": {"percent": 50},
     "semi": {"epochs": 2, "batch_size": 8, "lr_head": 6.4, "lr_backbone": 0.3, "percent": 50},

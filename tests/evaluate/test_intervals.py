@@ -79,3 +79,17 @@ def test_mcnemars_p_value_sums_the_outcomes_at_least_as_uneven(b: int, c: int):
 def test_mcnemar_of_many_samples_is_the_normal_approximation():
     z = abs(5100 - 4900) / math.sqrt(10000)
     assert intervals.mcnemar(5100, 4900) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.03)
+
+
+def test_the_interval_of_a_statistic_of_sums_is_that_of_drawn_samples(guesses, monkeypatch):
+    labels, hits, _ = guesses
+    rows = np.stack([hits, labels == 0], 1).astype(np.float64)
+
+    def shares(sums: np.ndarray) -> np.ndarray:
+        return sums / len(hits)
+
+    whole = intervals.of_sums(rows, shares)
+    for interval, values in zip(whole, rows.T, strict=True):
+        assert interval == pytest.approx(drawn(values, np.zeros_like(labels)), abs=0.012)
+    monkeypatch.setattr(intervals, "AT_ONCE", 3000)
+    assert np.array(intervals.of_sums(rows, shares)) == pytest.approx(np.array(whole), abs=1e-12)

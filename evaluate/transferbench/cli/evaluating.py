@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferbench import stopping
-from transferbench.cli import printing
+from transferbench import garbage, stopping
+from transferbench.cli import printing, telling
 from transferbench.cli.files import RANGE, SOURCE
 from transferbench.errors import UserError
 
@@ -79,8 +79,8 @@ def evaluate_all(
         _queue(checkpoints, out, slurm)
         return
     _require_known(suite, data or [])
-    from transferbench import api, runtime
-
+    with garbage.importing():
+        from transferbench import api, runtime
     request = api.EvaluationRequest(
         models=checkpoints,
         data=data or [],
@@ -110,9 +110,10 @@ def evaluate_all(
     )
     done: list[Record] = []
     try:
-        work = api.prepare(request, execution)
-        if printing.planned(work, execution.runtime.is_main, plan):
-            return
+        with telling.begun(execution.runtime.is_main) as begin:
+            work = api.prepare(request, execution, begin)
+            if printing.planned(work, execution.runtime.is_main, plan, begin):
+                return
         printing.watched(work, execution.runtime.is_main, done)
     except stopping.Interrupted:
         printing.finished(done, execution.runtime.is_main)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from transferbench.cli import printing
+from transferbench import garbage
+from transferbench.cli import printing, telling
 from transferbench.cli.evaluating import PLACE, RUN
 from transferbench.cli.files import RANGE, SOURCE
 
@@ -52,9 +53,9 @@ def features(
     cache: Annotated[Path | None, typer.Option(help="Folder of cached features.", rich_help_panel=PLACE)] = None,
 ) -> None:
     """Write the features, labels and names of a data set's images as arrays, with all that they depend on."""
-    from transferbench import extracted, runtime, settings, state, tables
-    from transferbench.features.spec import FeatureSpec
-
+    with garbage.importing():
+        from transferbench import extracted, runtime, settings, state, tables
+        from transferbench.features.spec import FeatureSpec
     extracted.require_place(out, force)
     spec = settings.read(FeatureSpec, {}, set_ or [])
     asked = extracted.ExtractionRequest(checkpoint, data, split, spec, limit, image_range, None, encoder, as_ or [])
@@ -65,13 +66,22 @@ def features(
         state.require_writable(place, "--cache")
     try:
         here = runtime.start(device)
-        work = extracted.prepare(asked, data_root or runtime.data_root())
+        with telling.begun(here.is_main) as begin:
+            begin(f"reading {checkpoint} and {data}")
+            work = extracted.prepare(asked, data_root or runtime.data_root())
         state.require_other(out, work.candidate.path)
         for text in [tables.loaded(work.candidate), *work.notes] if here.is_main else ():
             printing.say(text, flush=True)
-        with printing.progress_bar(here.is_main) as progress:
-            bar = progress.add_task("images", total=sum(map(len, work.images.values())))
-            found = work.run(here, place, loaders, lambda done, total: progress.update(bar, completed=done))
+        with printing.progress_bar(here.is_main) as progress, telling.begun(here.is_main) as begin:
+            count = sum(map(len, work.images.values()))
+            bar = progress.add_task("images", total=count)
+
+            def report(done: int, total: int) -> None:
+                progress.update(bar, completed=done)
+                begin(f"{done} of {total} images")
+
+            report(0, count)
+            found = work.run(here, place, loaders, report)
         if here.is_main:
             found.write(out, force)
             printing.say(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from transferbench import garbage
 from transferbench.cli import printing
 from transferbench.errors import UserError, unknown
 from transferbench.listing import facts, listings
@@ -21,8 +22,8 @@ def inspect_(
     keys: Annotated[bool, typer.Option("--keys", help="Name every tensor that is left out.")] = False,
 ) -> None:
     """Say what a checkpoint is and how it would be read, without running anything."""
-    from transferbench.checkpoints.inspect import inspect
-
+    with garbage.importing():
+        from transferbench.checkpoints.inspect import inspect
     for name, value in facts(inspect(file, encoder, as_ or [], hashes), keys).items():
         printing.say(f"{name:13} {value}")
 
@@ -36,8 +37,8 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what exists.")] = False,
 ) -> None:
     """Write a checkpoint's network for another library: weights only, exact names, verified by reading it back."""
-    from transferbench.checkpoints.convert import convert as write
-
+    with garbage.importing():
+        from transferbench.checkpoints.convert import convert as write
     done = write(file, out, to, (encoder, as_ or []), force)
     printing.say(
         f"wrote {done.path}: {done.architecture} for {done.target}, {done.tensors} tensors, digest {done.digest}"

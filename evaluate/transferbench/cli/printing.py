@@ -1,32 +1,28 @@
 """What is printed while checkpoints are evaluated, and afterwards."""
 
-import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from transferbench import stopping
+from transferbench.cli.telling import told
 from transferbench.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from transferbench.api import Evaluation
+    from transferbench.api import Begin, Evaluation
     from transferbench.records import Record
     from transferbench.records.collection import Collection
     from transferbench.tables import Form, Leaderboard
 
 In = Annotated[list[Path] | None, typer.Option("--in", help="Same as the argument without --in; can be repeated.")]
 """A folder of records, or an archive, named by an option as `compare` does."""
-QUIET = 30.0
-"""Seconds after which a run off a terminal says where it is."""
 LONG = 120
 """Seconds from which on a run is announced with its plan."""
 
@@ -36,7 +32,7 @@ def say(text: object, end: str = "\n", file: Any = None, flush: bool = False) ->
     print(printable(str(text)), end=end, file=file, flush=flush)
 
 
-def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
+def planned(work: "Evaluation", is_main: bool, is_all: bool, begin: "Begin") -> bool:
     """Print the plan when it is asked for or the run is long; whether it is all that was asked for.
 
     A plan alone in which a job could not be forecast ends as such a job would, with 1 after a bug and else with 2.
@@ -44,7 +40,7 @@ def planned(work: "Evaluation", is_main: bool, is_all: bool) -> bool:
     from transferbench.errors import is_bug
     from transferbench.planning import plan
 
-    estimates = work.plan() if is_main else []
+    estimates = work.plan(begin) if is_main else []
     if is_main and (is_all or sum(each.seconds for each in estimates) >= LONG):
         say("\n".join(plan.lines(estimates)), flush=True)
     failed = [each for each in estimates if each.problem]
@@ -82,31 +78,6 @@ def watched(work: "Evaluation", is_main: bool, results: "list[Record]") -> None:
             if is_main:
                 say(tables.line(record, is_old=record.written < started), flush=True)
             progress.update(bar, completed=len(results), description=[*names, ""][len(results)])
-
-
-@contextmanager
-def told(where: Callable[[], str], is_main: bool = True, every: float = QUIET) -> Iterator[None]:
-    """Say where the work inside the block is, again and again, where no terminal draws a bar.
-
-    A thread does: some work takes minutes between two reports. It writes past Python's buffer, whose lock a process
-    forked in that moment would never get.
-    """
-    ended, began = threading.Event(), time.monotonic()
-
-    def tell() -> None:
-        while not ended.wait(every):
-            if text := where():
-                line = printable(f"{text}, after {time.monotonic() - began:.0f} s\n")
-                with suppress(OSError):
-                    os.write(sys.stdout.fileno(), line.encode(errors="backslashreplace"))
-
-    teller = threading.Thread(target=tell, daemon=True)
-    if is_main and not sys.stdout.isatty():
-        teller.start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
 def progress_bar(is_main: bool = True) -> "Progress":

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferbench import garbage
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -22,9 +24,11 @@ def show(
     ],
 ) -> None:
     """Print every setting with its type, range, default and meaning, and what presets stand for."""
-    from transferbench.sheets import sheet
+    with garbage.importing():
+        from transferbench.sheets import sheet
 
-    draw(sheet(name))
+        found = sheet(name)
+    draw(found)
 
 
 def draw(sheet: "Sheet") -> None:

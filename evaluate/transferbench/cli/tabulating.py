@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferbench import garbage
 from transferbench.cli import printing
 from transferbench.cli.evaluating import PLACE
 from transferbench.errors import UserError
@@ -70,10 +71,9 @@ def table(
 @contextmanager
 def _opened(places: list[Path]) -> Iterator["Collection"]:
     """The records in folders and archives, what is left out of them told on stderr."""
-    from transferbench import records
     from transferbench.records import collection
 
-    with records.uncollected(), collection.opened(places) as there:
+    with garbage.uncollected(), collection.opened(places) as there:
         if not there.stored:
             problem = f"{len(there.unreadable)} JSON file(s) that hold none"
             raise UserError(f"No records below {', '.join(map(str, places))}: {problem}.")

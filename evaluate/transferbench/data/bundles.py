@@ -90,8 +90,8 @@ class Bundle:
     def mask_mark(self, name: str) -> str:
         """The same of a label map, of which masks of one size are common, with a checksum in a folder too.
 
-        A PNG ends with the checksums of its last data (PNG specification, 5.3) and, in front of it, of all its pixels
-        (RFC 1950, ADLER32): its last bytes tell masks apart that are equally long.
+        A PNG ends with a checksum of its last chunk of data, and that chunk with one of all its pixels (ADLER32, RFC
+        1950): its last bytes tell masks apart that are equally long.
         """
         if not self.root.is_dir():
             return self.mark(name)

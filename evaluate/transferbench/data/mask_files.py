@@ -15,7 +15,7 @@ Color = tuple[int, int, int]
 Numbers = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 GRAY, RGB, PALETTE = 0, 2, 3
-"""PNG's color types without alpha (PNG specification, 11.2.2 IHDR)."""
+"""PNG's color types without alpha (its specification, under IHDR)."""
 SCALE = {2: 85, 4: 17}
 """What Pillow multiplies gray levels of so many bits by."""
 EXPECTED = (

@@ -25,7 +25,7 @@ from transferbench.features import repeats
 from transferbench.features.prepared import Prepared
 from transferbench.features.pruning import touch
 from transferbench.features.resumable_array import ResumableArray, claimed
-from transferbench.features.spec import POOLED, FeatureSpec, Precision, feature_spec, forward
+from transferbench.features.spec import POOLED, LayerSpec, Precision, feature_spec, forward
 from transferbench.runtime import Runtime
 
 SCHEMA = 4
@@ -39,9 +39,12 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """One split as a backbone sees it, in the order of the data set; `features` may be mapped from disk."""
+    """One split as a backbone sees it, in the order of the data set; `features` may be mapped from disk.
 
-    features: Float32[np.ndarray, "n d"]
+    They are float32 unless the reading says otherwise.
+    """
+
+    features: Float[np.ndarray, "n d"]
     labels: Int64[np.ndarray, "n"]
 
 
@@ -51,7 +54,7 @@ def extract(
     cache: Path,
     runtime: Runtime,
     workers: int,
-    asked: Precision | FeatureSpec = "float32",
+    asked: Precision | LayerSpec = "float32",
     report: Report | None = None,
 ) -> FeatureSet:
     """Features of every image, from the cache when they lie there whole.
@@ -70,7 +73,7 @@ def extract(
     candidate.backbone.to(runtime.device)
     is_cached = runtime.gather_objects(_is_whole(path, identity) if runtime.is_main else None)[0]
     if not is_cached:
-        with claimed(path, runtime) as work:
+        with claimed(path, runtime, feature_spec(asked).kept_in) as work:
             _compute(candidate, images, work, runtime, workers, feature_spec(asked), report)
             if runtime.is_main:
                 _seal(work.path, path, identity)
@@ -84,16 +87,14 @@ def extract(
     return FeatureSet(features, images.labels)
 
 
-def cached(
-    candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec
-) -> FeatureSet | None:
+def cached(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | LayerSpec) -> FeatureSet | None:
     """Features that lie whole in the cache; None where they do not. The candidate's weights are not looked at."""
     path = place(candidate, images, cache, asked)
     is_whole = _is_whole(path, _identity(candidate, images, feature_spec(asked)))
     return FeatureSet(np.load(path, mmap_mode="r"), images.labels) if is_whole else None
 
 
-def place(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | FeatureSpec) -> Path:
+def place(candidate: Candidate, images: LabeledImages, cache: Path, asked: Precision | LayerSpec) -> Path:
     """Where the features of a split are kept, once they are extracted."""
     return cache / "features" / f"{settings.sha256(_identity(candidate, images, feature_spec(asked)))}.npy"
 
@@ -137,7 +138,7 @@ def stream(
     images: LabeledImages,
     runtime: Runtime,
     workers: int,
-    asked: Precision | FeatureSpec,
+    asked: Precision | LayerSpec,
     numbers: Int64[np.ndarray, "m"] | None = None,
 ) -> Iterator[tuple[Int64[Tensor, "b"], Float32[Tensor, "b d"]]]:
     """Positions and features of the images in the batches of these numbers, this process's when none are given.
@@ -154,7 +155,7 @@ def stream(
 
 
 def width(
-    candidate: Candidate, images: LabeledImages, runtime: Runtime, asked: Precision | FeatureSpec = "float32"
+    candidate: Candidate, images: LabeledImages, runtime: Runtime, asked: Precision | LayerSpec = "float32"
 ) -> int:
     """How many features the reading gives, found with the first image."""
     first = next(evaluated(images, candidate.card.preprocess, [Plan(0, np.zeros(1, np.int64))]))
@@ -162,7 +163,7 @@ def width(
         return forward(candidate.backbone, first.views[0].to(runtime.device), asked).shape[1]
 
 
-def _identity(candidate: Candidate, images: LabeledImages, wanted: FeatureSpec) -> dict[str, Any]:
+def _identity(candidate: Candidate, images: LabeledImages, wanted: LayerSpec) -> dict[str, Any]:
     """Everything that features depend on."""
     return {
         "schema": SCHEMA,
@@ -181,7 +182,7 @@ def _compute(
     work: ResumableArray,
     runtime: Runtime,
     workers: int,
-    wanted: FeatureSpec,
+    wanted: LayerSpec,
     report: Report | None,
 ) -> None:
     """Fill in those batches that are this process's and were not done before."""
@@ -197,8 +198,9 @@ def _compute(
     seen = 0
     for indices, features in stream(candidate, images, runtime, workers, wanted, left):
         seen += len(indices)
-        _require_finite(features, candidate, images, indices, seen)
-        work.put(int(indices[0]) // BATCH, int(indices[0]), features.cpu().numpy())
+        rows = features.to(getattr(torch, wanted.kept_in))
+        _require_finite(rows, candidate, images, indices, seen)
+        work.put(int(indices[0]) // BATCH, int(indices[0]), rows.cpu().numpy())
         if report is not None:
             done += len(indices)
             report(done, int(sizes.sum()))
@@ -206,7 +208,7 @@ def _compute(
     runtime.barrier()
 
 
-def _width_of(candidate: Candidate, images: LabeledImages, runtime: Runtime, wanted: FeatureSpec) -> int:
+def _width_of(candidate: Candidate, images: LabeledImages, runtime: Runtime, wanted: LayerSpec) -> int:
     """How many features the reading gives; of a backbone's own output that is known."""
     backbone = candidate.backbone
     if wanted.layer == POOLED and isinstance(backbone, Backbone):
@@ -227,11 +229,13 @@ def _require_finite(
 ) -> None:
     bad = ~features.isfinite().all(1)
     if bad.any():
+        half = features.dtype == torch.float16
         first = images.names[int(indices[bad][0])]
         raise UserError(
             f"{candidate.name} gives features that are not finite for {int(bad.sum())} image(s) among the first {seen} "
             f"looked at of {images.info.name}/{images.split}, the first of them '{first}'. Expected finite numbers: "
-            "the weights may have diverged or need another preprocessing."
+            "the weights may have diverged or need another preprocessing"
+            + (", or the features reach beyond float16, where they are kept in it." if half else ".")
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transferbench.backbones import FAMILIES, LIVE, OWN_CODE, Architecture, Backbone
 from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck
 from transferbench.backbones.resnet import ResNet
-from transferbench.features.spec import POOLED, FeatureSpec, Precision, forward
+from transferbench.features.spec import POOLED, LayerSpec, Precision, forward
 
 AT_A_TIME = 16
 """Images that go through the network at once on a CPU, whatever its cores: part of what features are."""
@@ -32,7 +32,7 @@ class Prepared:
     A network whose code is not known (`is_known`) is used as it is, with all images of a batch at once.
     """
 
-    def __init__(self, backbone: nn.Module, wanted: FeatureSpec) -> None:
+    def __init__(self, backbone: nn.Module, wanted: LayerSpec) -> None:
         self.backbone, self.wanted = backbone, wanted
         self.is_copy = isinstance(backbone, Backbone) and is_known(backbone) and self._copied(backbone)
 

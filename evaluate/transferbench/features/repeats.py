@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 TOLERANCE = 1e-5
 """Of the largest feature: below it features are the same, computed in batches of another size."""
 ROWS = 1 << 14
+VALUES = 1 << 26
+"""Of features that are looked at together, at most."""
 
 
 class RepeatedFeaturesWarning(UserWarning):
@@ -34,7 +36,7 @@ def heard() -> Iterator[list[str]]:
         yield texts
 
 
-def warn(features: Float32[np.ndarray, "n d"], whose: str, split: str) -> None:
+def warn(features: Float[np.ndarray, "n d"], whose: str, split: str) -> None:
     """Warn where all images of a split, or more than half of them, have the same features."""
     same, n = repeated(features), len(features)
     if same:
@@ -46,7 +48,7 @@ def warn(features: Float32[np.ndarray, "n d"], whose: str, split: str) -> None:
         warnings.warn(text, RepeatedFeaturesWarning, stacklevel=3)
 
 
-def repeated(features: Float32[np.ndarray, "n d"]) -> int:
+def repeated(features: Float[np.ndarray, "n d"]) -> int:
     """How many images have the features that more than half of them have; 0 where no features are that frequent.
 
     Where they are, they have the middle one of all heights along any direction, so one pass finds them.
@@ -55,14 +57,15 @@ def repeated(features: Float32[np.ndarray, "n d"]) -> int:
     if n < 2:
         return 0
     direction = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), width)
-    starts = range(0, n, ROWS)
-    heights = np.concatenate([features[start : start + ROWS] @ direction for start in starts])
+    rows = max(1, min(ROWS, VALUES // max(1, width)))
+    starts = range(0, n, rows)
+    heights = np.concatenate([features[start : start + rows] @ direction for start in starts])
     middle = int(np.argpartition(heights, n // 2)[n // 2])
     typical = np.array(features[middle])
     size = float(np.abs(typical).max(initial=0))
     near = np.abs(heights - heights[middle]) <= 2 * TOLERANCE * width * size
     if 2 * near.sum() <= n:
         return 0
-    far = [np.abs(features[start : start + ROWS] - typical).max(1, initial=0) for start in starts]
+    far = [np.abs(features[start : start + rows] - typical).max(1, initial=0) for start in starts]
     same = int((np.concatenate(far) <= TOLERANCE * size).sum())
     return same if 2 * same > n else 0

@@ -22,13 +22,14 @@ PATIENCE = 2.0
 
 
 class ResumableArray:
-    """Float32 rows on disk in numbered batches, and beside them which batches are whole there.
+    """Rows on disk in numbered batches, float32 unless it is said otherwise, and beside them which batches are whole.
 
     The room is taken before the first row is computed, and rows are written and not mapped: a full disk is an error
     here, and no signal that kills.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dtype: str = "float32") -> None:
+        self.dtype = np.dtype(dtype)
         self.path, self._marks_at = path, path.with_name(f"{path.name}.done")
         self._files: tuple[IO[bytes], ...] = ()
         self._fresh: list[int] = []
@@ -42,7 +43,8 @@ class ResumableArray:
         """
         try:
             fits = self._marks_at.stat().st_size == batches
-            fits = fits and np.load(self.path, mmap_mode="r").shape == shape
+            there = np.load(self.path, mmap_mode="r") if fits else None
+            fits = there is not None and (there.shape, there.dtype) == (shape, self.dtype)
         except (OSError, ValueError, EOFError):
             fits = False
         if fits:
@@ -50,7 +52,7 @@ class ResumableArray:
         self.remove()
         try:
             with state.naming(self.path):
-                _allocate(self.path, shape)
+                _allocate(self.path, shape, self.dtype)
                 self._marks_at.write_bytes(bytes(batches))
         except OSError:
             self.remove()
@@ -73,9 +75,9 @@ class ResumableArray:
         Raises:
             OSError: when the disk is full after all, or cannot be written to.
         """
-        place = self._start + 4 * self._width * first
+        place = self._start + self.dtype.itemsize * self._width * first
         with state.naming(self.path):
-            _write(self._files[0], place, np.ascontiguousarray(rows, np.float32).tobytes())
+            _write(self._files[0], place, np.ascontiguousarray(rows, self.dtype).tobytes())
         self._fresh.append(batch)
         if time.monotonic() - self._saved >= PATIENCE:
             self.save()
@@ -102,13 +104,13 @@ class ResumableArray:
         self.path.unlink(missing_ok=True)
 
 
-def _allocate(path: Path, shape: tuple[int, int]) -> None:
+def _allocate(path: Path, shape: tuple[int, int], dtype: np.dtype) -> None:
     """An array file of zeros whose room on the disk is taken, where the file system can do that."""
     with path.open("wb") as file:
-        described = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
         np.lib.format.write_array_header_1_0(file, described | {"shape": shape})
         file.flush()
-        size = file.tell() + 4 * shape[0] * shape[1]
+        size = file.tell() + dtype.itemsize * shape[0] * shape[1]
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
@@ -132,7 +134,7 @@ def _write(file: IO[bytes], place: int, content: bytes) -> None:
 
 
 @contextmanager
-def claimed(path: Path, runtime: Runtime) -> Iterator[ResumableArray]:
+def claimed(path: Path, runtime: Runtime, dtype: str = "float32") -> Iterator[ResumableArray]:
     """The unfinished work that is to become the file at `path`.
 
     It stays for the next call when the block is left by an interruption or a bug, and goes when it is left well or by a
@@ -141,7 +143,7 @@ def claimed(path: Path, runtime: Runtime) -> Iterator[ResumableArray]:
     with ExitStack() as stack:
         is_ours = runtime.is_main and _lock(path, stack)
         token = runtime.gather_objects("" if is_ours else os.urandom(4).hex())[0]
-        work, stays = ResumableArray(path.with_name(f".{path.name}{token}.part")), False
+        work, stays = ResumableArray(path.with_name(f".{path.name}{token}.part"), dtype), False
         try:
             yield work
         except BaseException as error:

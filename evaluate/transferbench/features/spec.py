@@ -28,12 +28,12 @@ bfloat16: as autocast does. bfloat16_folded: with weights converted once, after 
 folded into them.
 """
 
+Kept = Literal["float32", "float16"]
+"""What features are kept in on disk."""
 
-class FeatureSpec(Settings):
-    """What is taken from a frozen backbone: the base of the settings of every task that reads its features."""
 
-    UNWRITTEN: ClassVar[frozenset[str]] = frozenset({"norm"})
-    """Settings that came later than the task: at their defaults they are not written, and so in no hash."""
+class LayerSpec(Settings):
+    """Which layer of a frozen backbone is read and what it is computed in: what every reading says."""
 
     precision: Precision = Field(default="float32", description="precision of the backbone")
     layer: str = Field(
@@ -41,22 +41,9 @@ class FeatureSpec(Settings):
         description="pooled: the backbone's output; last: its last block or stage; last:4: its last four, one vector "
         "after another; else another output (projector), a stage (stem, layer3) or a module (blocks.5) of it",
     )
-    pooling: Literal["mean", "max", "token", "token+mean"] = Field(
-        default="mean",
-        description="over the places of another layer, of last where none is named; token: the class token alone; "
-        "token+mean: class tokens, then the mean over the last layer's places",
-    )
     norm: bool = Field(
         default=True, description="layer=last: through the last norm; false: before it (sets layer=last like pooling)"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_last(cls, values: Any) -> Any:
-        """A pooling or norm is of the last layer where none is named."""
-        if not isinstance(values, dict) or not {"pooling", "norm"} & set(values):
-            return values
-        return values if "layer" in {**cls.preset_stated(values), **values} else {**values, "layer": LAST}
 
     @field_validator("layer")
     @classmethod
@@ -67,14 +54,63 @@ class FeatureSpec(Settings):
         return LAST if layer == f"{LAST}:1" else layer
 
     @model_validator(mode="after")
+    def _has_norm(self) -> "LayerSpec":
+        if not self.norm and not self.last:
+            raise ValueError(f"norm=false is for layer={LAST} and {LAST}:N, found layer={self.layer}")
+        return self
+
+    @property
+    def last(self) -> int:
+        """How many of the last layers are taken; 0 for another layer."""
+        name, _, count = self.layer.partition(":")
+        return int(count or 1) if name == LAST else 0
+
+    @property
+    def kept_in(self) -> Kept:
+        """What the features are kept in."""
+        return "float32"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the features depend on."""
+        raise NotImplementedError
+
+    def vectors(self, layers: list[Tensor], prefix: int, has_class: bool) -> Float32[Tensor, "b d"]:
+        """One vector an image, from maps `b c h w`, tokens `b n d` (the first `prefix` are no patches) or vectors.
+
+        Raises:
+            UserError: where these layers have no such features.
+        """
+        raise NotImplementedError
+
+
+class FeatureSpec(LayerSpec):
+    """What is taken from a frozen backbone: the base of the settings of every task that reads its features."""
+
+    UNWRITTEN: ClassVar[frozenset[str]] = frozenset({"norm"})
+    """Settings that came later than the task: at their defaults they are not written, and so in no hash."""
+
+    pooling: Literal["mean", "max", "token", "token+mean"] = Field(
+        default="mean",
+        description="over the places of another layer, of last where none is named; token: the class token alone; "
+        "token+mean: class tokens, then the mean over the last layer's places",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_last(cls, values: Any) -> Any:
+        """A pooling or norm is of the last layer where none is named."""
+        if not isinstance(values, dict) or not {"pooling", "norm"} & set(values):
+            return values
+        return values if "layer" in {**cls.preset_stated(values), **values} else {**values, "layer": LAST}
+
+    @model_validator(mode="after")
     def _is_used(self) -> "FeatureSpec":
         if self.layer == POOLED and self.pooling != "mean":
             raise ValueError(
                 f"layer={POOLED} is pooled by the backbone, which leaves nothing for pooling={self.pooling}: leave one "
                 f"of them out, or set layer={LAST}"
             )
-        if not self.norm and not self.last:
-            raise ValueError(f"norm=false is for layer={LAST} and {LAST}:N, found layer={self.layer}")
         return self
 
     @model_serializer(mode="wrap")
@@ -82,12 +118,6 @@ class FeatureSpec(Settings):
         """Without what the task had not at first, where it has its default: results keep their identity."""
         usual = {name: type(self).model_fields[name].default for name in self.UNWRITTEN}
         return {name: value for name, value in plain(self).items() if name not in usual or usual[name] != value}
-
-    @property
-    def last(self) -> int:
-        """How many of the last layers are taken; 0 for another layer."""
-        name, _, count = self.layer.partition(":")
-        return int(count or 1) if name == LAST else 0
 
     def beside(self, label: str) -> str:
         """A task's label with what it takes of another layer: `k-NN (layer=last:4, pooling=token)`."""
@@ -100,10 +130,14 @@ class FeatureSpec(Settings):
         return f"{label[:-1]}, {taken})" if label.endswith(")") else f"{label} ({taken})"
 
     @property
-    def identity(self) -> dict[str, str | bool]:
+    def identity(self) -> dict[str, Any]:
         """What the features depend on; the pooling only where there is something to pool."""
         names = ("precision", "layer") if self.layer == POOLED else ("precision", "layer", "pooling")
         return {name: getattr(self, name) for name in names} | ({} if self.norm else {"norm": False})
+
+    def vectors(self, layers: list[Tensor], prefix: int, has_class: bool) -> Float32[Tensor, "b d"]:
+        """Pooled features, layer after layer."""
+        return _vectors(layers, self, prefix, has_class)
 
 
 class LaterFeatureSpec(FeatureSpec):
@@ -118,13 +152,13 @@ def spec_of(config: Mapping[str, Any]) -> FeatureSpec:
     return FeatureSpec.model_validate({name: config[name] for name in names if name in config})
 
 
-def feature_spec(asked: Precision | FeatureSpec) -> FeatureSpec:
+def feature_spec(asked: Precision | LayerSpec) -> LayerSpec:
     """The reading itself, or the backbone's output at a precision."""
-    return asked if isinstance(asked, FeatureSpec) else FeatureSpec(precision=asked)
+    return asked if isinstance(asked, LayerSpec) else FeatureSpec(precision=asked)
 
 
 def forward(
-    backbone: nn.Module, images: Float[Tensor, "b 3 h w"], asked: Precision | FeatureSpec = "float32"
+    backbone: nn.Module, images: Float[Tensor, "b 3 h w"], asked: Precision | LayerSpec = "float32"
 ) -> Float32[Tensor, "b d"]:
     """What the reading takes from the backbone, in float32.
 
@@ -132,16 +166,36 @@ def forward(
         UserError: when there is no such layer, or its output cannot be pooled so.
     """
     wanted = feature_spec(asked)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision != "float32"):
-        if wanted.layer == POOLED:
+    if wanted.layer == POOLED:
+        with autocast(images, wanted):
             return backbone(images).float()
-        layers = _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]
+    prefix, has_class = prefix_of(backbone)
+    return wanted.vectors(layers(backbone, images, wanted), prefix, has_class)
+
+
+def layers(backbone: nn.Module, images: Float[Tensor, "b 3 h w"], wanted: LayerSpec) -> list[Tensor]:
+    """What the layers of a reading give, in float32: maps `b c h w`, tokens `b n d` or vectors `b d`.
+
+    Raises:
+        UserError: when there is no such layer.
+    """
+    with autocast(images, wanted):
+        found = _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]
+    return [each.float() for each in found]
+
+
+def autocast(images: Tensor, wanted: LayerSpec) -> torch.autocast:
+    """What a reading computes its layers in."""
+    return torch.autocast(images.device.type, torch.bfloat16, enabled=wanted.precision != "float32")
+
+
+def prefix_of(backbone: nn.Module) -> tuple[int, bool]:
+    """How many of a backbone's first tokens are no patches, and whether the first is a class token."""
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))
-    has_class = prefix > 0 and bool(getattr(backbone, "has_class_token", True))
-    return _vectors([each.float() for each in layers], wanted, prefix, has_class)
+    return prefix, prefix > 0 and bool(getattr(backbone, "has_class_token", True))
 
 
-def _last(backbone: nn.Module, images: Tensor, wanted: FeatureSpec) -> list[Tensor]:
+def _last(backbone: nn.Module, images: Tensor, wanted: LayerSpec) -> list[Tensor]:
     """The last blocks' tokens `b n d`, where the backbone gives them, else the last stages' maps `b c h w`."""
     if isinstance(backbone, TokenBackbone):
         found = backbone.tokens(images, wanted.last, wanted.norm)

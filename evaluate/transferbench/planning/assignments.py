@@ -8,6 +8,7 @@ from transferbench import settings
 from transferbench.backbones import LIVE
 from transferbench.checkpoints import Candidate, Card
 from transferbench.checkpoints.load import random_control, unbuilt
+from transferbench.data import Carries
 from transferbench.run.dataset_cache import DatasetCache
 from transferbench.suite import Job
 from transferbench.tasks import TASKS, Dataset, depends_on_seed, takes
@@ -57,7 +58,9 @@ def suited(jobs: Sequence[Job], datasets: DatasetCache) -> list[Job]:
 
     A job that none suits is kept, and its record will say why.
     """
-    kinds = {job.data: dataset.train.info.carries for job in jobs if (dataset := _dataset(job, datasets))}
+    kinds: dict[str, Carries] = {
+        job.data: dataset.train.info.carries for job in jobs if (dataset := _dataset(job, datasets))
+    }
     fits = [job.data not in kinds or takes(TASKS.load(job.task), kinds[job.data]) for job in jobs]
     placed = {job.id for job, does_fit in zip(jobs, fits, strict=True) if does_fit and job.data in kinds}
     return [job for job, does_fit in zip(jobs, fits, strict=True) if does_fit or job.id not in placed]

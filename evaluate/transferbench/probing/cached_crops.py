@@ -1,9 +1,10 @@
 """Features of random crops, made once: each pass over the images is a data set of its own in the cache of features."""
 
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 from PIL import Image
 
 from transferbench.checkpoints import Candidate
@@ -11,13 +12,33 @@ from transferbench.data import LabeledImages
 from transferbench.data.loading import generator
 from transferbench.data.transforms import TrainingTransform, training
 from transferbench.features.extraction import extract
+from transferbench.features.spec import LayerSpec
 from transferbench.probing.fit import FitContext
-from transferbench.probing.probe import Probe
+
+
+@runtime_checkable
+class CropRecipe(Protocol):
+    """What crops of a fit are drawn by, and what is read of them; `probe.FrozenProbe` is one."""
+
+    @property
+    def crop_scale(self) -> tuple[float, float]:
+        """The least and the largest share of an image's area."""
+        ...
+
+    @property
+    def flip(self) -> float:
+        """The probability of mirroring."""
+        ...
+
+    @property
+    def reading(self) -> LayerSpec:
+        """What is taken of the backbone."""
+        ...
 
 
 def passes(
-    candidate: Candidate, images: LabeledImages, count: int, recipe: Probe, seed: int, place: FitContext
-) -> list[Float32[np.ndarray, "n d"]]:
+    candidate: Candidate, images: LabeledImages, count: int, recipe: CropRecipe, seed: int, place: FitContext
+) -> list[Float[np.ndarray, "n d"]]:
     """Features of `count` random crops of every image: those that epochs 0 to count - 1 of a fit by `recipe` see."""
     preprocess = candidate.card.preprocess
     card = candidate.card.model_copy(update={"preprocess": preprocess.model_copy(update={"size": None})})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from transferbench.features.spec import FeatureSpec
+from transferbench.features.spec import FeatureSpec, LayerSpec
 from transferbench.optim import UPDATE
 
 PLAIN = FeatureSpec()
@@ -32,7 +32,7 @@ class JobCost:
     batch: int = 0
     views: int = 0
     neighbors: int = 0
-    reading: FeatureSpec = PLAIN
+    reading: LayerSpec = PLAIN
 
 
 def of_heads(reading: FeatureSpec, n_train: int, classes: int, epochs: int = ROUNDS) -> JobCost:

@@ -101,7 +101,7 @@ class _Fitting:
     ) -> None:
         self.train, self.test, self.recipe, self.seed, self.context = train, test, recipe, seed, context
         self.runtime = context.runtime
-        self.identity = _identity(candidate, train, test, recipe, seed)
+        self.identity = identity_of(candidate, train, test, recipe, seed)
         candidate.backbone.to(self.runtime.device)
         features = width(candidate, test, self.runtime, recipe.reading)
         self.head = initial(features, len(train.info.classes), seed).to(self.runtime.device)
@@ -202,7 +202,9 @@ class _Fitting:
         return torch.stack([loss.detach().double(), (logits.argmax(1) == labels).sum().double()])
 
 
-def _identity(candidate: Candidate, train: LabeledImages, test: LabeledImages, recipe: Probe, seed: int) -> str:
+def identity_of(
+    candidate: Candidate, train: LabeledImages, test: LabeledImages, recipe: settings.Settings, seed: int
+) -> str:
     """A sha256 of everything that fixes how a fit goes."""
     return settings.sha256(
         {

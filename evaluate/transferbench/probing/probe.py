@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 
 from transferbench import optim
-from transferbench.features.spec import FeatureSpec, LaterFeatureSpec, Precision, feature_spec
+from transferbench.features.spec import FeatureSpec, LaterFeatureSpec, Precision
 from transferbench.settings import Settings
 
 Schedule = Literal["cosine", "cosine_by_epoch", "step", "constant"]
@@ -53,7 +53,7 @@ class Probe(Settings):
     @property
     def reading(self) -> FeatureSpec:
         """What the head is trained on: the backbone's output."""
-        return feature_spec(self.precision)
+        return FeatureSpec(precision=self.precision)
 
     def build_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer of some groups of parameters, whose learning rates are set before each step.

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         path_of,
         read,
         read_all,
-        uncollected,
         write,
     )
     from transferbench.records.record import CHECKSUM, Artifact, Record, Score, identity, now, protocol_sha256
@@ -34,7 +33,6 @@ __all__ = [
     "protocol_sha256",
     "read",
     "read_all",
-    "uncollected",
     "write",
 ]
 

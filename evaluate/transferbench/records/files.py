@@ -1,14 +1,13 @@
 """Records as JSON files, one each: where they lie, and how they are written and read."""
 
-import gc
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pydantic
 
 from transferbench import locks, settings, state, stopping
+from transferbench.garbage import uncollected
 from transferbench.records.record import CHECKSUM, SCHEMA, Record
 
 RECORDS = "records"
@@ -104,18 +103,6 @@ def read_all(folder: Path) -> Iterator[tuple[Path, Record | ValueError]]:
     """
     with uncollected():
         return iter([each for path in sorted(folder.rglob("*.json")) for each in _read_below(folder, path)])
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Garbage collection is off inside the block: among many records it takes as long as reading them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _read_below(folder: Path, path: Path) -> list[tuple[Path, Record | ValueError]]:

@@ -30,7 +30,7 @@ class Published:
         epochs: of pretraining; None when not stated.
         dataset: what it was judged on.
         task: the task of ours that measures the same.
-        settings: of that task, those that its protocol fixes.
+        settings: of that task, those that its protocol fixes; `preset` stands for all that a preset of it does.
         note: why no task of ours measures quite the same; empty when one does.
         std: over runs, where it was stated.
     """
@@ -59,7 +59,10 @@ class Published:
             not self.note
             and record.split is None
             and self.task == record.task
-            and all(str(config.get(name)) == value for name, value in self.settings)
+            and all(
+                _is_named(value, record.label) if name == "preset" else str(config.get(name)) == value
+                for name, value in self.settings
+            )
         )
 
     def is_of(self, record: "Record") -> bool:
@@ -124,6 +127,11 @@ def size_of(architecture: str) -> str:
     """An architecture's name without its stem and other details: `resnet18-cifar` is a `resnet18`."""
     match = re.match(r"vit-[^-]+|[a-z_]+\d+(-w[\d.]+)?", architecture)
     return match[0] if match else architecture
+
+
+def _is_named(preset: str, label: str) -> bool:
+    """Whether a task's label names the preset in its brackets, as it does where all of the preset's values hold."""
+    return re.search(rf"[( ]{re.escape(preset)}[,)]", label) is not None
 
 
 def _words(text: str) -> set[str]:

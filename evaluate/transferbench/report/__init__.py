@@ -7,7 +7,17 @@ from pathlib import Path
 from transferbench import comparison, records, state, tables
 from transferbench.errors import UserError
 from transferbench.records.collection import Collection
-from transferbench.report import confusion, curves, detections, facts, features_map, neighbors, ranks, spectra
+from transferbench.report import (
+    confusion,
+    curves,
+    detections,
+    facts,
+    features_map,
+    neighbors,
+    ranks,
+    segmentations,
+    spectra,
+)
 from transferbench.report.charts import Chart, Figure, MissingError
 from transferbench.report.library import Library
 from transferbench.report.page import Page, Section, render
@@ -16,7 +26,15 @@ from transferbench.report.subject import Subject, free, subjects
 
 __all__ = ["Report", "Sources", "build"]
 
-PANELS = (curves.panel, spectra.panel, features_map.panel, confusion.panel, neighbors.panel, detections.panel)
+PANELS = (
+    curves.panel,
+    spectra.panel,
+    features_map.panel,
+    confusion.panel,
+    neighbors.panel,
+    detections.panel,
+    segmentations.panel,
+)
 """The parts of a checkpoint's section, in order; each is a function of a subject and the library."""
 
 

@@ -5,6 +5,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -15,9 +16,7 @@ from transferbench.data import SOURCES, decoding
 from transferbench.plugins import is_outside
 from transferbench.records import Record, arrays
 from transferbench.report.charts import MissingError
-
-BOXES = "digit-scenes"
-"""Embedded images with boxes."""
+from transferbench.tasks import TASKS, examples, taken, takes
 
 
 def predictions(record: Record, folder: Path) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
@@ -61,6 +60,26 @@ def curve(record: Record, folder: Path) -> list[dict[str, float]]:
         raise MissingError(f"{_what(record)}: its learning curve cannot be read.", again(record)) from None
 
 
+def by_class(record: Record, folder: Path) -> list[dict[str, Any]]:
+    """What a segmentation task found of each class: `class`, `iou` (percent or None), `labeled`, `predicted` (pixels).
+
+    Raises:
+        MissingError: when it was not kept, or is not what was.
+    """
+    try:
+        rows = json.loads(_content(record, "classes", folder))
+        return [
+            {
+                "class": str(row["class"]),
+                "iou": None if row["iou"] is None else float(row["iou"]),
+                **{key: int(row[key]) for key in ("labeled", "predicted")},
+            }
+            for row in rows
+        ]
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        raise MissingError(f"{_what(record)}: its table of classes cannot be read.", again(record)) from None
+
+
 def pictures(record: Record, folder: Path) -> Image.Image:
     """The sheet of test images that findings were drawn on.
 
@@ -80,8 +99,11 @@ def again(record: Record) -> str:
 
 def with_task(records: Sequence[Record], task: str) -> str:
     """The command that judges the checkpoint of some records by another task, on data that suit the task."""
-    labeled = [record for record in records if record.task != "detect"]
-    data = BOXES if task == "detect" else _data(labeled[0]) if labeled else "LABELED"
+    asked = TASKS.load(task)
+    alike = {name for name, each in TASKS.all() if taken(each) == taken(asked)}
+    labeled = [record for record in records if record.task in alike]
+    embedded = [] if takes(asked, "one label") else examples(asked)
+    data = _data(labeled[0]) if labeled else next(iter(embedded), "LABELED")
     return f"evaluate {task} {_model(records[0])} --data {data}"
 
 

@@ -110,11 +110,12 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Test images with findings drawn on, all in one, as the bytes of a WebP file."""
+    """Test images with findings drawn on or beside them, all in one, as the bytes of a WebP file; `alt` says which."""
 
     key: str
     title: str
     caption: str
+    alt: str
     content: bytes
     kind: Literal["pictures"] = "pictures"
 

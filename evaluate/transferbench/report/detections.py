@@ -33,7 +33,7 @@ def panel(subject: Subject, library: Library) -> Panel:
 
 
 def _pictures(subject: Subject, record: Record, library: Library) -> Pictures:
-    content = _webp(artifacts.pictures(record, library.folder(record)))
+    content = webp(artifacts.pictures(record, library.folder(record)))
     library.spend(len(content), subject.row.name, record.dataset)
     runs = f", seed {record.seed}" if record.seed else ""
     scores = [score for name in SCORES if (score := record.score(name))]
@@ -42,11 +42,13 @@ def _pictures(subject: Subject, record: Record, library: Library) -> Pictures:
         f"{subject.key}-detections-{slug(record.dataset)}-{slug(record.label)}-{record.seed}",
         f"{record.dataset}: {record.label}{runs}",
         f"{subject.row.name}. Evenly spaced test images with their detections. {values[:1].upper()}{values[1:]}.",
+        "Test images with boxes, classes and scores of the detections in them",
         content,
     )
 
 
-def _webp(image: Image.Image) -> bytes:
+def webp(image: Image.Image) -> bytes:
+    """A sheet of pictures as the page holds it."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY, method=6)
     return buffer.getvalue()

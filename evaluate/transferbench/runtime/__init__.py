@@ -38,6 +38,7 @@ __all__ = [
     "share_cores",
     "start",
     "stop",
+    "token_room",
     "version",
     "worker_count",
 ]
@@ -193,6 +194,22 @@ def data_root() -> Path:
 def knn_engine() -> str:
     """What searches for neighbors, `TRANSFERBENCH_KNN`, else `auto`; the answer is the same from all."""
     return os.environ.get("TRANSFERBENCH_KNN", "auto")
+
+
+def token_room() -> float:
+    """Bytes of tokens that a job may keep: `TRANSFERBENCH_TOKENS_GIB`, else 50 GiB; beyond them they are made anew.
+
+    Raises:
+        UserError: when the variable is no number from 0 on.
+    """
+    stated = os.environ.get("TRANSFERBENCH_TOKENS_GIB", "50")
+    try:
+        room = float(stated) * 2**30
+    except ValueError:
+        room = -1.0
+    if not room >= 0:
+        raise UserError(f"TRANSFERBENCH_TOKENS_GIB is '{stated}'. Expected a number of GiB from 0 on, such as 50.")
+    return room
 
 
 def detection_folder(where: Path) -> Path:

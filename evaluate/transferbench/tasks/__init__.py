@@ -32,6 +32,7 @@ from transferbench.tasks._contract import (
 )
 
 __all__ = [
+    "EXAMPLES",
     "TASKS",
     "Bench",
     "Counting",
@@ -47,6 +48,7 @@ __all__ = [
     "completed",
     "cost_of",
     "depends_on_seed",
+    "examples",
     "primary",
     "require_fit",
     "taken",
@@ -97,6 +99,15 @@ def require_fit(task: Task, candidate: Candidate, dataset: Dataset, config: Sett
 def takes(task: Task, carried: Carries) -> bool:
     """Whether a task is for data sets that carry this."""
     return carried in taken(task)
+
+
+EXAMPLES: dict[Carries, str] = {"one label": "digits", "boxes": "digit-scenes", "label maps": "digit-scenes-maps"}
+"""An embedded data set of each kind; of several labels an image there is none."""
+
+
+def examples(task: Task) -> list[str]:
+    """The embedded data sets that a task is for."""
+    return [EXAMPLES[each] for each in taken(task) if each in EXAMPLES]
 
 
 def taken(task: Task) -> tuple[Carries, ...]:

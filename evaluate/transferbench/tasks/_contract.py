@@ -13,7 +13,7 @@ from transferbench.checkpoints import Candidate
 from transferbench.data import Carries, LabeledImages
 from transferbench.data.dataset import Dataset
 from transferbench.features.extraction import FeatureSet, Report, extract
-from transferbench.features.spec import FeatureSpec, Precision
+from transferbench.features.spec import FeatureSpec, LayerSpec, Precision
 from transferbench.probing.cost import BOTH, PLAIN, JobCost
 from transferbench.records import Score
 from transferbench.runtime import Runtime
@@ -33,7 +33,7 @@ class Bench:
     workers: int = 0
     report: Report | None = None
 
-    def features(self, candidate: Candidate, images: LabeledImages, asked: Precision | FeatureSpec) -> FeatureSet:
+    def features(self, candidate: Candidate, images: LabeledImages, asked: Precision | LayerSpec) -> FeatureSet:
         """Features of a split, extracted once and cached: the backbone's output, or what a reading says."""
         return extract(candidate, images, self.cache, self.runtime, self.workers, asked, self.report)
 

@@ -17,7 +17,7 @@ from decorssl.catalog import (
     study_names,
 )
 from decorssl.cli.options import names_in
-from transferbench import settings
+from transferbench import garbage, settings
 from transferbench.errors import UserError, elsewhere, unknown
 
 ROW = "  {:27} {:13} {:>6} {:>5}  {:24} {}"
@@ -33,10 +33,13 @@ def ls(
 
 def show(name: Annotated[str, typer.Argument(help="A method, a recipe or its YAML or JSON file, or a study.")]) -> None:
     """Print every setting with its type, range, default, value and meaning."""
-    from decorssl.sheets import sheet
     from transferbench.cli.showing import draw
 
-    draw(sheet(name))
+    with garbage.importing():
+        from decorssl.sheets import sheet
+
+        found = sheet(name)
+    draw(found)
 
 
 def log(

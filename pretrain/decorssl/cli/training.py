@@ -8,6 +8,7 @@ import typer
 
 from decorssl.catalog import recipe_file
 from decorssl.cli.options import FOLDER, PLACE, RECIPE, Placed, RecipeOptions, StartOptions, spread
+from transferbench import garbage
 from transferbench.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def train(
 
         for data in choice.data:
             require_known(data)
-    from decorssl import crossing, session
-    from transferbench import runtime
+    with garbage.importing():
+        from decorssl import crossing, session
+        from transferbench import runtime
 
     place = placed.place()
     root = place.data_root or runtime.data_root()
@@ -64,8 +66,8 @@ def study(
     resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
     """Train with several methods and compare their features. Repeat the command to continue."""
-    from decorssl import study as studies
-
+    with garbage.importing():
+        from decorssl import study as studies
     place = placed.place()
     folder = choice.out or Path("runs") / name
     _end(studies.run(studies.read(name), seeds, choice.overrides(), folder, place, say))

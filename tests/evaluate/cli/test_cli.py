@@ -5,9 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +25,7 @@ from transferbench.checkpoints import Candidate
 from transferbench.checkpoints.inspect import inspect
 from transferbench.checkpoints.load import load
 from transferbench.checkpoints.save import save
-from transferbench.cli import printing
+from transferbench.cli import printing, telling
 from transferbench.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -364,8 +368,62 @@ def test_features_are_written_as_arrays_and_replaced_by_force_alone(evaluate: Ru
         assert (code, err.count("Traceback")) == (2, 0), wrong
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is told where there is no terminal; time runs by 30 s when somebody waits that long, and stands else."""
+    lines: list[str] = []
+    now = [0.0]
+
+    class Waiting(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            now[0] += timeout or 0.0
+            return super().wait(0.005)
+
+    stdout = SimpleNamespace(isatty=lambda: False, fileno=lambda: -1)
+    monkeypatch.setattr(telling, "sys", SimpleNamespace(stdout=stdout))
+    monkeypatch.setattr(telling, "os", SimpleNamespace(write=lambda _, line: lines.append(line.decode())))
+    monkeypatch.setattr(telling, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(telling, "threading", SimpleNamespace(Event=Waiting, Thread=threading.Thread))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("slow", "told"),
+    [
+        ("transferbench.api.suites.plan", "opening imgs/"),
+        ("transferbench.api.examine", "reading ours=a.safetensors"),
+        ("transferbench.api.assigned", "planning the jobs"),
+        ("transferbench.api.forecast", "forecasting ours"),
+        ("transferbench.extracted.load", "reading a.safetensors and imgs/"),
+        ("transferbench.extracted.extraction.extract", "0 of 16 images"),
+    ],
+)
+def test_off_a_terminal_it_is_said_every_30_s_what_goes_on_before_the_first_job(
+    slow: str, told: str, said: list[str], evaluate: Run, checkpoint: Path, imgs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _, name = slow.rpartition(".")
+    at_once = getattr(resolve_name(module), name)
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        ends = time.monotonic() + 10
+        while time.monotonic() < ends and sum(told in line for line in said) < 2:
+            time.sleep(0.005)
+        return at_once(*arguments, **named)
+
+    monkeypatch.setattr(slow, slowly)
+    if "extract" in slow:
+        call = ("features", checkpoint.name, "--out", "f.npz", "--workers", "0", "--device", "cpu")
+    else:
+        call = ("knn", f"ours={checkpoint.name}", "--plan", "--no-control", *SMALL)
+    code, _, err = evaluate(*call, "--data", "imgs/")
+    assert (code, err) == (0, "")
+    seconds = [float(re.fullmatch(rf"{re.escape(told)}, after (\d+) s\n", line)[1]) for line in said if told in line]
+    assert len(seconds) > 1
+    assert seconds[1] - seconds[0] == telling.QUIET <= 30
+
+
 def test_off_a_terminal_a_long_run_says_where_it_is(capfd: pytest.CaptureFixture[str]) -> None:
-    with printing.told(lambda: "a digits knn: job 1 of 2, 30 % of it", every=0.01):
+    with telling.told(lambda: "a digits knn: job 1 of 2, 30 % of it", every=0.01):
         time.sleep(0.1)
     lines = capfd.readouterr().out.splitlines()
     assert lines

@@ -92,8 +92,17 @@ def test_boxes_shrink_in_the_order_of_the_pillow_that_is_installed() -> None:
 def test_whole_numbers_are_numpys(bound: int) -> None:
     """Of large bounds a third of what is drawn is drawn again."""
     first, second = keys(3, 1, np.arange(2))[1].tolist()
-    state, rng = drawing.stream(np.uint64(first), np.uint64(second)), generator(3, 1, 1)
-    assert [drawing.below(state, bound) for _ in range(200)] == rng.integers(bound, size=200).tolist()
+    import numba
+
+    stream, below = drawing.stream, drawing.below
+
+    @numba.njit
+    def numbers(first: np.uint64, second: np.uint64, bound: int) -> list[int]:
+        state = stream(first, second)
+        return [below(state, bound) for _ in range(200)]
+
+    expected = generator(3, 1, 1).integers(bound, size=200).tolist()
+    assert numbers(np.uint64(first), np.uint64(second), bound) == expected
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -127,8 +136,15 @@ def test_the_images_and_their_order_stay() -> None:
 def test_the_boxes_of_a_blur_are_those_of_batches() -> None:
     deviations = np.concatenate([np.linspace(0.01, 12, 4001), [2 / 3**0.5, 2.0]])
     reach, weights = blur.boxes(deviations)
-    ours = [compiled_blur.boxes(deviation) for deviation in deviations]
-    assert ours == list(zip(reach.tolist(), *weights.T.tolist(), strict=True))
+    import numba
+
+    boxes = compiled_blur.boxes
+
+    @numba.njit
+    def of_all(deviations: np.ndarray) -> list[tuple[int, int, int]]:
+        return [boxes(deviation) for deviation in deviations]
+
+    assert of_all(deviations) == list(zip(reach.tolist(), *weights.T.tolist(), strict=True))
 
 
 def test_what_is_compiled_for_this_machine_is_not_announced_again(

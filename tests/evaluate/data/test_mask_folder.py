@@ -139,6 +139,9 @@ def test_unpaired_files_are_named_both_ways(tmp_path: Path):
         match=r"images without a mask: 1 \(images/train/x.jpg\), masks without an image: 1 \(masks/train/y.png\)",
     ):
         opened(root)
+    (root / "images/train/x.jpg").unlink()
+    with pytest.raises(UserError, match=r"has masks without an image: 1 \(masks/train/y.png\)"):
+        opened(root)
     root = mine(tmp_path / "b")
     picture(root / "images/train/a.png")
     with pytest.raises(UserError, match=r"images/train/a.jpg and images/train/a.png, of one name but for the ending"):

@@ -31,6 +31,9 @@ def test_each_protocol_is_counted_by_what_it_does():
     assert (fast.splits, fast.passes, fast.products) == (("test",), 400, linear.products)
     sweep = cost("linear_sweep", epochs=7, crops=9, lrs=(1, 2, 3), weight_decays=(0, 1))
     assert (sweep.splits, sweep.passes, sweep.products) == (("train", "test"), 700, 6 * linear.products)
+    attentive = cost("attentive", epochs=7, crops=2, lrs=(1, 2), weight_decays=(0,))
+    assert (attentive.splits, attentive.passes) == (("train", "test"), 200)
+    assert attentive.products == 2 * cost("attentive", epochs=7, lrs=(1,), weight_decays=(0,)).products
     assert (fast.views, sweep.views, linear.views) == (400, 700, 0)
     assert (cost("knn", 1000).neighbors, cost("knn").neighbors) == (200, 100)
     semi = cost("semi", epochs=7, percent=10)

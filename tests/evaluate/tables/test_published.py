@@ -19,8 +19,11 @@ from transferbench.tables.board import Leaderboard, Row
 from transferbench.tasks import TASKS
 
 WHITENING = {"k": 5, "metric": "euclidean", "vote": "majority"}
-LATER = {"detect"}
+LATER = {"segment_linear", "segment_knn", "attentive"}
 """Tasks that numbers are kept for before there is such a task."""
+LABEL_MAPS = {"ade20k", "cityscapes", "voc12seg", "voc12aug"}
+THEIR_OWN = {"imagenet21k", "imagenet22k", "lvd142m", "lvd1689m", "laion600m", "videomix2m"}
+"""Data sets that networks were trained on elsewhere and that nothing is trained or judged on here."""
 
 
 def a_run(value: float = 90.5, method: str = "intl", **changes: Any) -> Record:
@@ -44,17 +47,18 @@ def row_of(board: Leaderboard, kind: str) -> Row:
 
 
 def test_every_number_names_what_there_is():
-    assert len(numbers()) > 600
+    assert len(numbers()) > 800
     for number in numbers():
         assert number.source
         assert 0 < number.value <= 100
         assert number.task in TASKS.names() or number.task in LATER, number
-        assert number.dataset in {*SOURCES.names(), "coco", "voc0712"}, number
-        assert number.pretrain_data in {*SOURCES.names(), ""}, number
-        assert number.metric in {"top1", "top5", "map11"} or number.metric.partition(" ")[0] in {"box", "mask"}
+        assert number.dataset in {*SOURCES.names(), *LABEL_MAPS}, number
+        assert number.pretrain_data in {*SOURCES.names(), *THEIR_OWN, ""}, number
+        assert number.metric in {"top1", "top5", "map11", "miou"} or number.metric.partition(" ")[0] in {"box", "mask"}
         if number.task in TASKS.names():
             config = TASKS.load(number.task).Config
-            assert {name for name, _ in number.settings} <= set(config.model_fields), number
+            assert {name for name, _ in number.settings} <= {*config.model_fields, "preset"}, number
+            assert dict(number.settings).get("preset") in {*config.PRESETS, None}, number
 
 
 def test_no_experiment_is_stated_twice_by_one_source():
@@ -67,10 +71,42 @@ def test_no_experiment_is_stated_twice_by_one_source():
 def test_the_unverified_stand_apart_and_beside_nothing():
     kinds = [number.status == "unverified" for number in numbers()]
     assert kinds == sorted(kinds)
-    assert sum(kinds) == 20
+    assert sum(kinds) == 24
     low = next(number for number in numbers() if number.status == "unverified")
     record = a_run(method=low.method, task=low.task, config={}, dataset=low.dataset, epochs=low.epochs)
     assert beside(record, low.metric) is None
+
+
+def test_label_maps_are_scored_by_miou_and_nothing_else_is():
+    assert all((number.metric == "miou") == (number.dataset in LABEL_MAPS) for number in numbers())
+    assert {number.task for number in numbers() if number.metric == "miou"} == {"segment_linear", "segment_knn"}
+
+
+def test_what_several_found_of_one_network_stands_side_by_side():
+    of_l = [n for n in numbers() if (n.method, n.arch, n.dataset) == ("dinov2", "vit-l14", "ade20k")]
+    assert [(n.value, dict(n.settings).get("preset"), n.status) for n in of_l] == [
+        (41.8, None, "secondary"),
+        (47.7, "dinov2", "secondary"),
+        (53.1, "dinov2-ms", "verified"),
+    ]
+    assert "masks" in of_l[0].note
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("segment-linear (dinov2)", [49.0]),
+        ("segment-linear (dinov2, precision=bfloat16)", [49.0]),
+        ("segment-linear (dinov2-ms)", [53.0]),
+        ("segment-linear (dinov2-like)", []),
+        ("segment-linear", []),
+    ],
+)
+def test_a_preset_that_a_label_names_is_the_protocol_published_by_that_name(label: str, shown: list[float]):
+    setting = {"task": "segment_linear", "dataset": "ade20k", "metric": "miou", "config": {}}
+    board = leaderboard([a_run(method="dinov2", trained_on="lvd142m", label=label, **setting)], Choice(context=True))
+    largest = [row for row in board.rows if row.kind == "published" and row.architecture == "vit-g14"]
+    assert [cell.mean for row in largest for cell in row.cells.values()] == shown
 
 
 def test_networks_are_compared_by_size():

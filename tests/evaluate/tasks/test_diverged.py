@@ -81,8 +81,8 @@ def test_a_task_gives_numbers_or_a_sentence(
 
 
 def test_every_task_on_features_is_tried():
-    others = {"detect", "linear_svm"}
-    """Of boxes, and of several labels an image: it takes what extraction gives, which is finite."""
+    others = {"detect", "linear_svm", "attentive"}
+    """Of boxes, of several labels an image and of tokens: they take what extraction gives, which is finite."""
     assert set(FEW) == set(TASKS.names()) - others
 
 

@@ -19,7 +19,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path):
             for metric, value in scores.items():
                 assert two[task][metric] == pytest.approx(value, rel=1e-3, abs=1e-4), (task, metric)
     extracted = sorted((tmp_path / "one" / "cache" / "features").glob("*.npy"))
-    assert len(extracted) == 7
+    assert len(extracted) == 10
     for path in extracted:
         other = tmp_path / "two" / "cache" / "features" / path.name
         assert path.read_bytes() == other.read_bytes()

@@ -5,14 +5,14 @@ from typing import no_type_check
 
 import numpy as np
 
-from transferbench.data.compiled.kernels import kernel
+from transferbench.data.compiled.kernels import part
 
 U32, F = np.uint32, np.float32
 PASSES = 3
 UNIT, HALF = 1 << 24, U32(1 << 23)
 
 
-@kernel
+@part
 @no_type_check
 def boxes(deviation):
     """`pixels.blur.boxes` of one deviation."""
@@ -26,7 +26,7 @@ def boxes(deviation):
     return reach, U32(inner), U32((UNIT - (2 * reach + 1) * inner) // 2)
 
 
-@kernel
+@part
 @no_type_check
 def blur(pixels, deviation):
     """Three passes across and three down, by boxes that give the deviation."""
@@ -43,14 +43,14 @@ def blur(pixels, deviation):
             _down(pixels[c], padded, near, reach, inner, outer)
 
 
-@kernel
+@part
 @no_type_check
 def _weighed(near, far, inner, outer):
     """In 32 bits throughout: numba would widen to 64, and a vector hold half as many."""
     return np.uint8(U32(U32(U32(near * inner) + U32(far * outer)) + HALF) >> U32(24))
 
 
-@kernel
+@part
 @no_type_check
 def _across(row, line, near, reach, inner, outer):
     width, beyond = row.shape[0], reach + 1
@@ -68,7 +68,7 @@ def _across(row, line, near, reach, inner, outer):
         row[x] = _weighed(near[x], U32(first[x] + last[x]), inner, outer)
 
 
-@kernel
+@part
 @no_type_check
 def _down(plane, padded, near, reach, inner, outer):
     height, width = plane.shape

@@ -4,26 +4,26 @@ from typing import no_type_check
 
 import numpy as np
 
-from transferbench.data.compiled.kernels import kernel
+from transferbench.data.compiled.kernels import part
 
 F = np.float32
 
 
-@kernel
+@part
 @no_type_check
 def luma(red, green, blue):
     """PIL's fixed-point luma of one pixel."""
     return (np.int32(red) * 19595 + np.int32(green) * 38470 + np.int32(blue) * 7471 + 32768) >> 16
 
 
-@kernel
+@part
 @no_type_check
 def blend(value, ground, factor):
     """PIL's blend of one value, all float32."""
     return np.uint8(min(max(ground + factor * (value - ground), F(0)), F(255)))
 
 
-@kernel
+@part
 @no_type_check
 def brightness(pixels, factor):
     """Between black and the image, or beyond it."""
@@ -34,7 +34,7 @@ def brightness(pixels, factor):
             line[i] = blend(F(line[i]), F(0), factor)
 
 
-@kernel
+@part
 @no_type_check
 def contrast(pixels, factor):
     """Between the rounded mean luma and the image."""
@@ -49,7 +49,7 @@ def contrast(pixels, factor):
             line[i] = blend(F(line[i]), mean, factor)
 
 
-@kernel
+@part
 @no_type_check
 def saturation(pixels, factor):
     """Between the luma and the image."""
@@ -61,7 +61,7 @@ def saturation(pixels, factor):
         blue[i] = blend(F(blue[i]), ground, factor)
 
 
-@kernel
+@part
 @no_type_check
 def gray(pixels):
     """The luma in all three channels."""
@@ -71,7 +71,7 @@ def gray(pixels):
         red[i], green[i], blue[i] = level, level, level
 
 
-@kernel
+@part
 @no_type_check
 def hue(pixels, factor):
     """The hue turned by a share of the circle, in PIL's HSV; see `pixels.color.hue`."""
@@ -96,7 +96,7 @@ def hue(pixels, factor):
         blue[i] = _part(value, amount, max(F(3) - place, place - F(5)))
 
 
-@kernel
+@part
 @no_type_check
 def _part(value, amount, less):
     return np.uint8(value * (F(1) - amount * min(max(less, F(0)), F(1))) + F(0.5))

@@ -9,7 +9,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from transferbench.data.compiled.kernels import kernel
+from transferbench.data.compiled.kernels import part
 
 U64 = np.uint64
 LOW = U64(0xFFFFFFFF)
@@ -21,7 +21,7 @@ WORDS, NUMBER, USED, HAS_HALF, LEFT = 2, 6, 7, 8, 9
 """The layout of a stream of ten uint64: the key first."""
 
 
-@kernel
+@part
 @no_type_check
 def stream(first, second):
     """A generator of that key that has drawn nothing."""
@@ -30,7 +30,7 @@ def stream(first, second):
     return state
 
 
-@kernel
+@part
 @no_type_check
 def _high(a, b):
     """The upper half of a product of 64-bit words."""
@@ -39,7 +39,7 @@ def _high(a, b):
     return a1 * b1 + (middle >> HALF) + ((a0 * b1 + (middle & LOW)) >> HALF)
 
 
-@kernel
+@part
 @no_type_check
 def _block(state):
     """The next four words."""
@@ -52,7 +52,7 @@ def _block(state):
     state[WORDS], state[WORDS + 1], state[WORDS + 2], state[WORDS + 3], state[USED] = w0, w1, w2, w3, U64(0)
 
 
-@kernel
+@part
 @no_type_check
 def _word(state):
     if state[USED] == 4:
@@ -62,7 +62,7 @@ def _word(state):
     return state[WORDS + used]
 
 
-@kernel
+@part
 @no_type_check
 def _half_word(state):
     if state[HAS_HALF]:
@@ -73,14 +73,14 @@ def _half_word(state):
     return word & LOW
 
 
-@kernel
+@part
 @no_type_check
 def random(state):
     """`Generator.random`."""
     return (_word(state) >> U64(11)) * (1.0 / 9007199254740992.0)
 
 
-@kernel
+@part
 @no_type_check
 def below(state, bound):
     """`Generator.integers(bound)`."""
@@ -95,7 +95,7 @@ def below(state, bound):
     return np.int64(product >> HALF)
 
 
-@kernel
+@part
 @no_type_check
 def _up_to(state, top):
     """What `Generator.permutation` draws an exchange by, at most 3: two bits, again until they are not above."""
@@ -106,14 +106,14 @@ def _up_to(state, top):
     return number
 
 
-@kernel
+@part
 @no_type_check
 def uniform(state, low, high):
     """`Generator.uniform`."""
     return low + (high - low) * random(state)
 
 
-@kernel
+@part
 @no_type_check
 def crop(state, settings, width, height, out):
     """What `transforms.crop_box` draws; settings are scale, logarithms of ratio, and ratio."""
@@ -128,7 +128,7 @@ def crop(state, settings, width, height, out):
     out[0], out[1], out[2], out[3] = (height - h) // 2, (width - w) // 2, h, w
 
 
-@kernel
+@part
 @no_type_check
 def jitter(state, settings, out):
     """What `augment.Jitter` draws; settings are p and four ranges."""

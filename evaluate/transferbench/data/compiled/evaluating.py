@@ -7,7 +7,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from transferbench.data.compiled.kernels import kernel
+from transferbench.data.compiled.kernels import kernel, part
 from transferbench.data.compiled.resizing import BITS, BLOCK, I32, _weights
 
 _weights_of = _weights
@@ -49,7 +49,7 @@ def translate(pixels, table, is_reversed, out):
                 into[x] = values[line[x]]
 
 
-@kernel
+@part
 @no_type_check
 def _words(pixels, y0, y1, x0, x1):
     """The box, `y1 - y0` rows of pixels."""
@@ -62,7 +62,7 @@ def _words(pixels, y0, y1, x0, x1):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _turned(lines):
     """The transpose, some rows at a time so that they stay in the cache."""
@@ -77,7 +77,7 @@ def _turned(lines):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _pass(lines, firsts, counts, weights, begin, size, offset):
     """Of resized lines those from `begin` on, `size m`; the given ones, `length m`, are those from `offset` on."""
@@ -110,7 +110,7 @@ def _pass(lines, firsts, counts, weights, begin, size, offset):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _clipped(total):
     return I32(min(max(I32(total >> BITS), I32(0)), I32(255)))

@@ -1,4 +1,4 @@
-"""How every function of this room is compiled: to machine code when first called, and kept in the cache folder.
+"""How the functions of this room are compiled: to machine code when first called, and kept in the cache folder.
 
 The files of this room import numba, which is optional (`pip install transferbench[fast]`); nothing outside it does.
 """
@@ -21,6 +21,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrap
 Slices are filled by loops in this room: with an assignment numba compiles the text of its error too, in a third of the
 time.
 """
+OF_A_PART: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True}
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 KEPT = cache_root() / "compiled" / hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 """Numba would notice that the file of a function has changed, but not that of a function it calls."""
@@ -30,7 +31,7 @@ MARK = KEPT / f"compiled-{numba.__version__}-{binding.get_host_cpu_name()}"
 
 
 def kernel(function: Any) -> Any:
-    """The function, to be compiled for the types it is called with."""
+    """A function that Python calls: compiled for the types it is called with, and kept."""
     before = getattr(config, FOLDER)
     setattr(config, FOLDER, str(KEPT))
     try:
@@ -39,6 +40,11 @@ def kernel(function: Any) -> Any:
         return njit(**OPTIONS)(function)
     finally:
         setattr(config, FOLDER, before)
+
+
+def part(function: Any) -> Any:
+    """A function that compiled ones alone call, and hold: it is not kept, and Python cannot call it."""
+    return njit(**OF_A_PART)(function)
 
 
 def is_kept() -> bool:

@@ -5,7 +5,7 @@ from typing import no_type_check
 import numpy as np
 
 from transferbench.data.compiled import blur, color, drawing, resizing
-from transferbench.data.compiled.kernels import kernel
+from transferbench.data.compiled.kernels import kernel, part
 
 U64 = np.uint64
 
@@ -54,29 +54,32 @@ def make(images, rows, codes, settings, counts, numbers, mean, std, out):
     for n in range(rows.shape[0]):
         pixels, own = images[rows[n]], numbers[n]
         first = codes[0] == CROP
-        current = _cropped(pixels, settings[0], own) if first else _copied(pixels)
+        current = _crop(pixels, own, settings[0, 6:]) if first else _copied(pixels)
         place = counts[0] if first else 0
         for i in range(int(first), codes.shape[0]):
-            drawn = own[place : place + counts[i]]
-            if codes[i] == CROP:
-                # With a step, of the same kind of array as the images: compiled once.
-                current = _cropped(current[:, :, ::1], settings[i], drawn)
-            else:
-                _change(current, codes[i], settings[i], drawn)
+            code, drawn = codes[i], own[place : place + counts[i]]
             place += counts[i]
+            if code == CROP:
+                # With a step, of the same kind of array as the images: compiled once.
+                current = _crop(current[:, :, ::1], drawn, settings[i, 6:])
+                continue
+            flat = current.reshape(3, current.shape[1] * current.shape[2])
+            if code == JITTER:
+                _jitter(flat, drawn)
+            elif drawn[0] == 0:
+                continue
+            elif code == GRAY:
+                _gray(flat)
+            elif code == BLUR:
+                _blur(current, drawn[0])
+            elif code == FLIP:
+                _mirror(current)
+            else:
+                _invert(flat, settings[i, 1] if code == SOLARIZE else 0)
         _normalize(current, mean, std, out[n])
 
 
-@kernel
-@no_type_check
-def _cropped(pixels, settings, drawn):
-    top, left, height, width, size = int(drawn[0]), int(drawn[1]), int(drawn[2]), int(drawn[3]), int(settings[6])
-    taller, wider = height - size, width - size
-    down_first = settings[8] != 0 and taller > 0 and taller > 2 * wider  # see `pixels.resizing.down_first`
-    return _crop(pixels, top, left, height, width, size, int(settings[7]), down_first)
-
-
-@kernel
+@part
 @no_type_check
 def _copied(pixels):
     out = np.empty(pixels.shape, np.uint8)
@@ -87,25 +90,7 @@ def _copied(pixels):
     return out
 
 
-@kernel
-@no_type_check
-def _change(current, code, settings, drawn):
-    flat = current.reshape(3, current.shape[1] * current.shape[2])
-    if code == JITTER:
-        _jitter(flat, drawn)
-    elif drawn[0] == 0:
-        return
-    elif code == GRAY:
-        _gray(flat)
-    elif code == BLUR:
-        _blur(current, drawn[0])
-    elif code == FLIP:
-        _mirror(current)
-    else:
-        _inverted(flat, settings[1] if code == SOLARIZE else 0)
-
-
-@kernel
+@part
 @no_type_check
 def _mirror(current):
     width = current.shape[2]
@@ -119,7 +104,7 @@ def _mirror(current):
                 row[x] = line[U64(width - 1 - x)]  # unsigned: numba need not ask whether it counts from the end
 
 
-@kernel
+@part
 @no_type_check
 def _jitter(flat, drawn):
     for k in range(4):
@@ -134,16 +119,16 @@ def _jitter(flat, drawn):
             _hue(flat, drawn[7])
 
 
-@kernel
+@part
 @no_type_check
-def _inverted(flat, threshold):
+def _invert(flat, threshold):
     for c in range(3):
         line = flat[c]
         for i in range(line.shape[0]):
             line[i] = 255 - line[i] if line[i] >= threshold else line[i]
 
 
-@kernel
+@part
 @no_type_check
 def _normalize(current, mean, std, out):
     for c in range(3):

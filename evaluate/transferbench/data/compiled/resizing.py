@@ -8,17 +8,24 @@ from typing import no_type_check
 
 import numpy as np
 
-from transferbench.data.compiled.kernels import kernel
+from transferbench.data.compiled.kernels import part
 
 I32 = np.int32
 BITS = 22
 BLOCK = 64
 
 
-@kernel
+@part
 @no_type_check
-def crop(pixels, top, left, height, width, size, support, down_first):
-    """`3 size size` of `3 h w`, all uint8; `support` is 2 for the bicubic filter and 1 for the bilinear."""
+def crop(pixels, box, settings):
+    """`3 size size` of `3 h w`, all uint8; settings are size, support and whether Pillow chooses its first pass.
+
+    The box is (top, left, height, width); the support is 2 for the bicubic filter and 1 for the bilinear.
+    """
+    top, left, height, width = int(box[0]), int(box[1]), int(box[2]), int(box[3])
+    size, support = int(settings[0]), int(settings[1])
+    taller, wider = height - size, width - size
+    down_first = settings[2] != 0 and taller > 0 and taller > 2 * wider  # see `pixels.resizing.down_first`
     out = np.empty((3, size, size), np.uint8)
     if down_first:
         lines = _pass(_rows(pixels, top, left, height, width), size, support)
@@ -37,7 +44,7 @@ def crop(pixels, top, left, height, width, size, support, down_first):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _rows(pixels, top, left, height, width):
     """The box as `height 3*width`."""
@@ -49,7 +56,7 @@ def _rows(pixels, top, left, height, width):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _columns(pixels, top, left, height, width):
     """The box as `width 3*height`."""
@@ -59,7 +66,7 @@ def _columns(pixels, top, left, height, width):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _turned(lines, length):
     """`length 3*size` of `size 3*length`."""
@@ -70,7 +77,7 @@ def _turned(lines, length):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _turn(plane, out):
     """`out` (w h) becomes the transpose of `plane` (h w), some rows at a time so that they stay in the cache."""
@@ -82,7 +89,7 @@ def _turn(plane, out):
                 columns[x, y] = rows[y, x]
 
 
-@kernel
+@part
 @no_type_check
 def _pass(lines, size, support):
     """`size m` of `length m`."""
@@ -109,7 +116,7 @@ def _pass(lines, size, support):
     return out
 
 
-@kernel
+@part
 @no_type_check
 def _weights(length, size, support):
     """For each of `size` pixels: the first it sees, how many, and their weights in units of 1/2^22."""
@@ -134,7 +141,7 @@ def _weights(length, size, support):
     return firsts, counts, weights
 
 
-@kernel
+@part
 @no_type_check
 def _curve(x, support):
     x = abs(x)

@@ -1,0 +1,1 @@
+"""Segmentation from a frozen backbone: what its tasks are built from."""
