@@ -60,6 +60,9 @@ def compare(
     if stopped := contest.train(runs, place, say):
         say("Stopped and saved. Run the same command to continue.")
         raise typer.Exit(128 + stopped)
+    lost = [f"{Path(each.recipe.method).stem} seed {each.recipe.seed}" for each in runs if each.has_failed]
+    if lost:
+        say(f"Not in the table, since their losses ceased to be finite: {', '.join(lost)}.")
     _judge([each for each in runs if not each.has_failed], judged, suite, out / RESULTS, placed)
 
 
