@@ -11,6 +11,7 @@ from PIL import Image
 from decorssl import crossing, session
 from decorssl import recipe as recipes
 from decorssl.catalog import generic_names
+from decorssl.cli.options import RecipeOptions
 from decorssl.crossing import chosen, crossed, headed
 from decorssl.heads import Projector
 from decorssl.methods import METHODS, Fitting
@@ -82,6 +83,23 @@ def test_the_generic_recipe_goes_by_the_size_of_the_images(
     recipe = chosen("intl", None, ["data=./mine"], Path())
     assert (recipe.name, recipe.batch_size, recipe.data) == (f"intl-{name}", 32, "./mine")
     assert chosen("intl", name, ["data=./mine", "batch_size=8"], Path()).batch_size == 8
+
+
+def test_several_data_are_a_list_and_one_alone_is_what_it_was(
+    tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(crossing, "open_split", lambda data, *rest: asked.append(data) or tiny_images(40))
+    several = RecipeOptions(data=["./a", "./b, c"]).overrides()
+    assert chosen("intl", None, several, Path()).data == ("./a", "./b, c") == asked[-1]
+    one = RecipeOptions(data=["./a"]).overrides()
+    assert (one, chosen("intl", None, one, Path()).data, asked[-1]) == (["data=./a"], "./a", "./a")
+    plain = recipes.read("intl-digits")
+    assert recipes.read("intl-digits", ["data=[digits]"]) == plain
+    assert plain.model_dump(mode="json")["data"] == "digits"
+    for wrong in ("data=[]", "data=[digits, '']", "data=3"):
+        with pytest.raises(UserError, match="data"):
+            recipes.read("intl-digits", [wrong])
 
 
 def test_a_recipe_of_the_method_for_the_data_comes_first_and_the_digits_have_one_for_all() -> None:
