@@ -257,6 +257,8 @@ def test_several_data_sets_are_one_without_labels(tmp_path: Path):
     assert opened(every[::-1]).fingerprint != images.fingerprint
     with pytest.raises(UserError, match="is named twice"):
         opened([every[0], every[0]])
+    with pytest.raises(UserError, match="No data are named"):
+        opened([])
     part = images.subset(np.array([3, 0]), "two")
     assert part.marks is not None
     assert part.marks.tolist() == images.marks[[3, 0]].tolist()

@@ -45,6 +45,8 @@ def open_split(data: str | Sequence[str], split: str, root: Path) -> LabeledImag
 
 
 def _together(data: Sequence[str], split: str, root: Path) -> LabeledImages:
+    if not data:
+        raise UserError("No data are named. Expected the name or path of some.")
     if twice := [each for each in dict.fromkeys(data) if list(data).count(each) > 1]:
         raise UserError(f"{twice[0]} is named twice. Expected each of the data once.")
     return joined([open_split(each, split, root) for each in data])
