@@ -15,6 +15,7 @@ from decorssl.encoder import Encoder
 from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught
 from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
+from decorssl.teacher import follow
 from decorssl.view_pipeline import Way
 from decorssl.views import Views
 from transferbench.data import LabeledImages
@@ -167,9 +168,7 @@ class Training:
         """After a step: the teacher moves towards the student, then the method's own keeping."""
         if self.teacher:
             assert isinstance(self.method, Taught)
-            momentum = self.method.momentum(context)
-            followed: list[Tensor] = list(self.encoder.parameters())
-            torch._foreach_lerp_(list[Tensor](self.teacher.parameters()), followed, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
+            follow(self.teacher, self.encoder, self.method.momentum(context))
         if isinstance(self.method, Keeping):
             self.method.after_step(outputs, context)
 

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 
+from decorssl.fused.cosines import paired_cosines
 from decorssl.spectral import reordered
 from transferbench import renamed
 from transferbench.errors import UserError
-from transferbench.runtime.autograd import applied
 
 Draw = Callable[[int], Int64[Tensor, "n"]]
 """A random permutation of so many."""
@@ -29,34 +28,7 @@ def mean_over_pairs(views: Sequence[Tensor] | Float[Tensor, "v *batch d"], norma
     if not normalized:
         return torch.stack([mse_loss(a, b) for a, b in combinations(stacked, 2)]).mean()
     pairs = len(stacked) * (len(stacked) - 1) / 2
-    return 2 - 2 * applied(_PairedCosines, stacked).mean() / pairs
-
-
-class _PairedCosines(torch.autograd.Function):
-    """Each row's cosines between views, summed over pairs: work for each view, and not for each pair.
-
-    With unit vectors u_i and their sum m it is (|m|^2 - sum |u_i|^2) / 2; the gradient for view i is m less its part
-    along u_i, over the row's length.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, views: Tensor) -> Tensor:
-        lengths = [z.square().sum(-1, keepdim=True).sqrt().clamp_min(1e-12) for z in views]
-        units, total = torch.empty_like(views), torch.zeros_like(views[0])
-        for unit, z, length in zip(units, views, lengths, strict=True):
-            total += torch.div(z, length, out=unit)
-        own = torch.stack([unit.square().sum(-1) for unit in units]).sum(0)
-        ctx.save_for_backward(units, total, *lengths)
-        return (total.square().sum(-1) - own) / 2
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        units, total, *lengths = ctx.saved_tensors
-        outer, result = gradients[0].unsqueeze(-1), torch.empty_like(units)
-        for unit, length, out in zip(units, lengths, result, strict=True):
-            along = (unit * total).sum(-1, keepdim=True)
-            torch.addcmul(total, unit, along, value=-1, out=out).mul_(outer / length)
-        return result
+    return 2 - 2 * paired_cosines(stacked).mean() / pairs
 
 
 def permutations(generator: torch.Generator) -> Draw:

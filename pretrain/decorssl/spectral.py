@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from decorssl.whiten import gram
+from decorssl.fused.grams import gram
 from transferbench.runtime.autograd import applied
 
 Rows = Float[Tensor, "*batch variables observations"]

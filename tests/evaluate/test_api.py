@@ -183,6 +183,9 @@ def test_images_of_ones_own_leave_out_embedded_ones_unless_they_are_asked_for(ch
         ("boxes", None, ["digit-scenes"]),
         ("quick", "detect", ["digit-scenes"]),
         (None, "linear-svm", ["digits"]),
+        ("dense", None, ["digit-scenes-maps"]),
+        ("dinov2", None, ["digits", "digit-scenes-maps"]),
+        (None, "segment-knn", ["digit-scenes-maps"]),
     ],
 )
 def test_where_no_data_are_named_the_embedded_ones_are_of_the_kind_that_the_tasks_take(

@@ -8,7 +8,7 @@ from transferbench import suite
 from transferbench.data import SOURCES
 from transferbench.errors import UserError
 from transferbench.suite import Suite, SuiteEntry, plan
-from transferbench.tasks import TASKS
+from transferbench.tasks import TASKS, taken
 
 SEMI = Suite(
     name="s",
@@ -146,6 +146,22 @@ def test_jobs_are_kept_and_skipped_by_id_and_by_task():
 def test_own_images_leave_out_what_runs_on_embedded_ones_unless_nothing_else_is_there():
     quick = suite.load("quick")
     assert "detect" in [entry.id for entry in quick.jobs]
-    assert [entry.id for entry in quick.on("./mine").jobs] == [e.id for e in quick.jobs if e.id != "detect"]
+    assert [entry.id for entry in quick.on("./mine").jobs] == [e.id for e in quick.jobs if not e.embedded]
     assert quick.on("tiny-imagenet") == quick
     assert [entry.id for entry in quick.only("detect").on("./mine").jobs] == ["detect"]
+
+
+def test_data_with_a_class_for_each_pixel_take_the_suite_of_dense_features():
+    assert suite.suite_for("./mine", lambda: "miou").name == "dense"
+    assert {job.task for job in plan({"ade20k": suite.load("dense")})} == {"segment_knn", "segment_linear"}
+
+
+def test_dinov2s_suite_is_for_images_with_a_label_and_for_label_maps():
+    jobs = plan(dict.fromkeys(["imagenet", "ade20k"], suite.load("dinov2")))
+    kinds = {job.id: taken(TASKS.load(job.task)) for job in jobs}
+    assert kinds == {
+        "knn": ("one label",),
+        "linear": ("one label",),
+        "segment": ("label maps",),
+        "segment-ms": ("label maps",),
+    }

@@ -7,7 +7,7 @@ within rounding (1e-5 of the largest, more where a network is ill-conditioned).
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck
 from transferbench.backbones.resnet import ResNet
 from transferbench.features.spec import POOLED, LayerSpec, Precision, forward
 
+Compute = Callable[[nn.Module, Tensor, LayerSpec], Tensor]
 AT_A_TIME = 16
 """Images that go through the network at once on a CPU, whatever its cores: part of what features are."""
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -32,22 +33,23 @@ class Prepared:
     A network whose code is not known (`is_known`) is used as it is, with all images of a batch at once.
     """
 
-    def __init__(self, backbone: nn.Module, wanted: LayerSpec) -> None:
-        self.backbone, self.wanted = backbone, wanted
+    def __init__(self, backbone: nn.Module, wanted: LayerSpec, compute: Compute = forward) -> None:
+        """`compute` makes features of the backbone, images and the reading: one vector an image, if not said."""
+        self.backbone, self.wanted, self.compute = backbone, wanted, compute
         self.is_copy = isinstance(backbone, Backbone) and is_known(backbone) and self._copied(backbone)
 
-    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b d"]:
+    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b *d"]:
         """Features of the images, in float32.
 
         Raises:
             UserError: when there is no such layer, or its output cannot be pooled so.
         """
         if not self.is_copy:
-            return forward(self.backbone, images, self.wanted)
+            return self.compute(self.backbone, images, self.wanted)
         with torch.inference_mode():
             parts = images.split(AT_A_TIME) if images.device.type == "cpu" else [images]
             parts = [part.contiguous(memory_format=self.layout) for part in parts]
-            features = torch.cat([forward(self.backbone, part, self.wanted) for part in parts])
+            features = torch.cat([self.compute(self.backbone, part, self.wanted) for part in parts])
         return features.clone()  # no inference tensor: a head is trained on it
 
     def _copied(self, backbone: Backbone) -> bool:

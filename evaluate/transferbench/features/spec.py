@@ -166,11 +166,8 @@ def forward(
         UserError: when there is no such layer, or its output cannot be pooled so.
     """
     wanted = feature_spec(asked)
-    if wanted.layer == POOLED:
-        with autocast(images, wanted):
-            return backbone(images).float()
-    prefix, has_class = prefix_of(backbone)
-    return wanted.vectors(layers(backbone, images, wanted), prefix, has_class)
+    found = layers(backbone, images, wanted)
+    return found[0] if wanted.layer == POOLED else wanted.vectors(found, *prefix_of(backbone))
 
 
 def layers(backbone: nn.Module, images: Float[Tensor, "b 3 h w"], wanted: LayerSpec) -> list[Tensor]:
@@ -180,7 +177,10 @@ def layers(backbone: nn.Module, images: Float[Tensor, "b 3 h w"], wanted: LayerS
         UserError: when there is no such layer.
     """
     with autocast(images, wanted):
-        found = _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]
+        if wanted.layer == POOLED:
+            found = [backbone(images)]
+        else:
+            found = _last(backbone, images, wanted) if wanted.last else [_inside(backbone, images, wanted.layer)]
     return [each.float() for each in found]
 
 
@@ -219,8 +219,9 @@ def _last(backbone: nn.Module, images: Tensor, wanted: LayerSpec) -> list[Tensor
 def _inside(backbone: nn.Module, images: Tensor, layer: str) -> Tensor:
     """One of the backbone's further outputs, or else of its stages, or of its modules, by its name."""
     for kind in ("outputs", "stages"):
-        if layer in _named(backbone, kind, images[:1]):
-            return _named(backbone, kind, images)[layer]
+        first = _named(backbone, kind, images[:1])
+        if layer in first:
+            return first[layer] if len(images) == 1 else _named(backbone, kind, images)[layer]
     modules = dict(backbone.named_modules())
     if not layer or layer not in modules:
         raise unknown("layer", layer, _known(backbone, images))
@@ -257,10 +258,10 @@ def _name(backbone: nn.Module) -> str:
     return architecture.name if architecture is not None else type(backbone).__name__
 
 
-def _vectors(layers: list[Tensor], wanted: FeatureSpec, prefix: int, has_class: bool) -> Float32[Tensor, "b d"]:
+def _vectors(found: list[Tensor], wanted: FeatureSpec, prefix: int, has_class: bool) -> Float32[Tensor, "b d"]:
     """One vector an image, from maps `b c h w`, tokens `b n d` (the first `prefix` are no patches) or vectors."""
     with_class = wanted.pooling.startswith("token")
-    for tensor in layers:
+    for tensor in found:
         if tensor.ndim not in (2, 3, 4) or (with_class and not (tensor.ndim == 3 and has_class)):
             raise UserError(
                 f"Layer '{wanted.layer}' gives {list(tensor.shape)} with {prefix} class and register token(s): "
@@ -268,9 +269,9 @@ def _vectors(layers: list[Tensor], wanted: FeatureSpec, prefix: int, has_class: 
                 "which the first is a class token."
             )
     if not with_class:
-        return torch.cat([_pooled(tensor, wanted.pooling, prefix) for tensor in layers], 1)
-    means = [_pooled(layers[-1], "mean", prefix)] if wanted.pooling == "token+mean" else []
-    return torch.cat([*(tensor[:, 0] for tensor in layers), *means], 1)
+        return torch.cat([_pooled(tensor, wanted.pooling, prefix) for tensor in found], 1)
+    means = [_pooled(found[-1], "mean", prefix)] if wanted.pooling == "token+mean" else []
+    return torch.cat([*(tensor[:, 0] for tensor in found), *means], 1)
 
 
 def _pooled(tensor: Tensor, pooling: str, prefix: int) -> Float32[Tensor, "b d"]:

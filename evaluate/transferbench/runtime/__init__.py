@@ -31,7 +31,9 @@ __all__ = [
     "drawn_seed",
     "environment",
     "fast_precision",
+    "generator_of",
     "is_restart",
+    "joined",
     "knn_engine",
     "process_facts",
     "seeded",
@@ -125,6 +127,21 @@ def start(device: str = "auto") -> Runtime:
             device_id=chosen if chosen.type == "cuda" else None,
         )
     return Runtime(chosen, place.rank, place.world_size)
+
+
+def joined(device: torch.device) -> Runtime:
+    """The runtime of a process whose group, if it is in one, other code has started."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Runtime(device)
+    return Runtime(device, dist.get_rank(), dist.get_world_size())
+
+
+def generator_of(device: torch.device) -> torch.Generator:
+    """The generator that `torch.manual_seed` seeds and dropout draws from, on a CPU or a GPU."""
+    if device.type != "cuda":
+        return torch.default_generator
+    torch.cuda.init()
+    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
 
 
 def _device(name: str) -> torch.device:

@@ -10,13 +10,15 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalization with the statistics of the global batch, through any backend.
 
     `torch.nn.SyncBatchNorm` does the same on GPUs only. Processes may hold different numbers of samples. Statistics are
-    computed in float32 from centered values; the running variance is the unbiased one, as in torch.
+    computed in float32 from centered values; the running variance is the unbiased one, as in torch. Parameters and
+    buffers are those of `source`, which an optimizer may hold already.
     """
 
     def __init__(self, source: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> None:
         super().__init__(source.num_features, source.eps, source.momentum, source.affine, source.track_running_stats)
         self.runtime = runtime
-        self.load_state_dict(source.state_dict())
+        self._parameters.update(source._parameters)
+        self._buffers.update(source._buffers)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:

@@ -9,6 +9,7 @@ import typer
 from decorssl.catalog import METHODS, recipe_file
 from decorssl.cli.options import PLACE, RECIPE, Placed, RecipeOptions, StartOptions, spread
 from decorssl.cli.training import say
+from transferbench import garbage
 from transferbench.errors import UserError, unknown
 from transferbench.plugins import is_outside
 
@@ -50,7 +51,8 @@ def compare(
     if slurm is not None:
         _queue(methods, out, slurm)
         return
-    from decorssl import contest
+    with garbage.importing():
+        from decorssl import contest
     from transferbench import runtime
 
     place = placed.place()

@@ -45,7 +45,7 @@ def train(
             require_known(data)
     with garbage.importing():
         from decorssl import crossing, session
-        from transferbench import runtime
+    from transferbench import runtime
 
     place = placed.place()
     root = place.data_root or runtime.data_root()

@@ -48,6 +48,7 @@ class Context:
     modules: nn.ModuleDict
 
 
+@runtime_checkable
 class Method(Protocol):
     """What a file in this folder offers.
 
@@ -114,14 +115,14 @@ class Fitting(Protocol):
 def every_view(config: Any, views: int) -> Routes:
     """`routes` of a method whose student sees all views, two or more."""
     if views < 2:
-        raise UserError(f"The method compares views of an image: the recipe has {views}, it needs at least 2.")
+        raise UserError(f"The method compares views of an image and needs at least 2; found {views}.")
     return Routes(tuple(range(views)))
 
 
 def two_views(config: Any, views: int) -> Routes:
     """`routes` of a method whose student sees both of two views."""
     if views != 2:
-        raise UserError(f"The method compares exactly 2 views of an image; the recipe has {views}.")
+        raise UserError(f"The method compares exactly 2 views of an image; found {views}.")
     return Routes((0, 1))
 
 

@@ -1,19 +1,19 @@
 """Barlow Twins: the cross-correlation of two views pulled towards the identity.
 
+L = sum_i (c_ii - 1)^2 + lambda sum_(i != j) c_ij^2 with C = A^T B / n, the channels of both views A and B
+standardized over the batch.
+
 Zbontar et al., arXiv 2103.03230; checked against facebookresearch/barlowtwins' numbers
 (docs/methods.md#barlow-twins).
 """
-
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from decorssl.fused import barlow_twins as fused
 from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
-from decorssl.whiten import inner_products
-from transferbench.runtime.autograd import applied
 from transferbench.settings import Settings
 
 
@@ -30,54 +30,14 @@ check = any_batch
 
 
 def terms(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], eps: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """(sum over the diagonal of (c - 1)^2, sum of squares off it) of the cross-correlation C; at least float32."""
-    a, b = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in (a, b))
-    return applied(_Terms, a, b, eps)
+    """(sum_i (c_ii - 1)^2, sum_(i != j) c_ij^2) as the paper writes them.
 
-
-class _Terms(torch.autograd.Function):
-    """Both of C = X^T Y / n, from d x d or n x n matrices, whichever is smaller.
-
-    X and Y are the views with channels of mean 0 and (biased) variance 1. The sum of all C^2 is <X X^T, Y Y^T> / n^2
-    (docs/methods.md#smaller-side). What reaches X through C has columns that sum to zero, so the way back through
-    the standardization is s (dX - X mean(dX o X)), s the inverse deviations.
+    `fused.terms` is the same, sooner: `loss` calls it, tests/reference/test_fused.py holds it to this in float64.
     """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        (x, s), (y, t) = _standardized(a, eps), _standardized(b, eps)
-        n, d = x.shape
-        if n < d:
-            sides = inner_products(x).div_(n), inner_products(y).div_(n)
-            diagonal, squares = (x * y).mean(0), (sides[0] * sides[1]).sum()
-        else:
-            sides = ((x.T @ y).div_(n),)
-            diagonal, squares = sides[0].diagonal().clone(), sides[0].square().sum()
-        ctx.save_for_backward(x, s, y, t, diagonal, *sides)
-        return (diagonal - 1).square().sum(), squares - diagonal.square().sum()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, s, y, t, diagonal, *sides = ctx.saved_tensors
-        on, off = (2 * g / len(x) for g in gradients)
-        if len(sides) == 2:
-            of_diagonal = on * (diagonal - 1) - off * diagonal
-            dx = (y * of_diagonal).addmm_(sides[1] * off, x)
-            dy = (x * of_diagonal).addmm_(sides[0] * off, y)
-            along = (dx * x).mean(0), (dy * y).mean(0)
-            return dx.addcmul_(x, along[0], value=-1).mul_(s), dy.addcmul_(y, along[1], value=-1).mul_(t), None
-        (c,) = sides
-        slope = c * off
-        slope.diagonal().copy_(on * (diagonal - 1))
-        along = slope * c
-        da = (y @ (slope.T * s)).addcmul_(x, along.sum(1) * s, value=-1)
-        return da, (x @ (slope * t)).addcmul_(y, along.sum(0) * t, value=-1), None
-
-
-def _standardized(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(Channels of mean 0 and biased variance 1, one over the deviations they had)."""
-    x, _, scale = torch.native_batch_norm(z, None, None, None, None, True, 0.0, eps)
-    return x, scale
+    x, y = ((z - z.mean(0)) / (z.var(0, correction=0) + eps).sqrt() for z in (a, b))
+    c = x.T @ y / len(x)
+    diagonal = c.diagonal()
+    return (diagonal - 1).square().sum(), (c - torch.diag(diagonal)).square().sum()
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
@@ -85,5 +45,5 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         a, b = (context.gather(z) for z in outputs.student)
-        on, off = terms(a, b, config.eps)
+        on, off = fused.terms(a, b, config.eps)
     return {"loss": on + config.off_diagonal_weight * off, "on_diagonal": on, "off_diagonal": off}

@@ -1,5 +1,8 @@
 """BN: channels standardized over sub-batches, then the distance between views; collapses dimensionally.
 
+L = mean over pairs of views of l(Y_a, Y_b), Y the standardized channels of a sub-batch and
+l(A, B) = 2 - 2/n sum_i cos(a_i, b_i).
+
 The method called BN in CW-RGP's comparison, arXiv 2210.03586. Source: docs/methods.md#bn.
 """
 

@@ -1,5 +1,8 @@
 """BYOL: a predictor maps each view to the momentum network's embedding of the others.
 
+L = mean over pairs of views of l(q(Z_a), T_b) + l(q(Z_b), T_a), with q the predictor, T_v the teacher's embeddings and
+l(A, B) = 2 - 2/n sum_i cos(a_i, b_i).
+
 Grill et al., *Bootstrap Your Own Latent*, arXiv 2006.07733. Source: docs/methods.md#byol.
 """
 

@@ -1,5 +1,8 @@
 """CW-RGP: channel whitening with random group partition.
 
+L = mean over cuts and pairs of views of l(Y_a, Y_b) with l(A, B) = 2 - 2/n sum_i cos(a_i, b_i). Of each random group of
+channels X_k (w samples by d/g channels, centered) Y has S_k^(-1/2) X_k, S_k = X_k X_k^T / (d/g - 1).
+
 Weng et al., *An Investigation into Whitening Loss for Self-supervised Learning*, arXiv 2210.03586. Source:
 docs/methods.md#cw-rgp (ran the authors' code).
 """

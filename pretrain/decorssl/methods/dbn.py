@@ -1,5 +1,7 @@
 """DBN and Shuffled-DBN: decorrelated batch normalization of both views, nothing else.
 
+L = 1/n sum_i |y_i - y'_i|^2 with Y = X S^(-1/2) group by group of channels, S = X^T X / n, X centered over the batch.
+
 Hua et al., *On Feature Decorrelation in Self-Supervised Learning*, arXiv 2105.00470. Source:
 docs/methods.md#dbn (ran the authors' code).
 """

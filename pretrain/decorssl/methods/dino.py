@@ -1,5 +1,8 @@
 """DINO: the student's softmax over prototypes matches the momentum teacher's, centered and sharpened, on other views.
 
+L = - mean over the teacher's views a and the student's b != a of sum_k p_ak log q_bk, with
+p = softmax((t - center) / tau_teacher) and q = softmax(s / tau_student), mean over the batch.
+
 Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294. Source:
 docs/methods.md#dino (ran lightly). The projector is the head's first layers, to a bottleneck (256 in the paper).
 """

@@ -1,21 +1,26 @@
 """INTL: IterNorm with trace loss.
 
+L = mean over i > 0 of l(Y_i, Y_0) + beta (TL(Y_i) + TL(Y_0)), with Y = P_T(S) X / sqrt(tr Sigma) the whitened views,
+l(A, B) = 2 - 2/n sum_i cos(a_i, b_i), TL(Y) = sum over whitened variables of (variance - 1)^2 and
+beta = 0.01 (log2 size - 3).
+
 Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source: docs/methods.md#intl
 (ran the authors' code).
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from decorssl.fused import intl as fused
 from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
 from decorssl.pairs import normalized_mse
-from decorssl.whiten import Between, compared_grams, iternorm, newton_inverse_root, observed
+from decorssl.whiten import Between, iternorm, newton_inverse_root, observed
 from transferbench.settings import Settings
 
 
@@ -63,49 +68,20 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
 
 
 def terms(views: Sequence[Float[Tensor, "n d"]], anchor: Float[Tensor, "n d"], config: Config) -> Terms:
-    """What whitened views and a whitened anchor contribute, in float32 or better."""
+    """What whitened views and a whitened anchor contribute, in float32 or better.
+
+    `fused.terms` is `plain_terms`, sooner: tests/reference/test_fused.py holds it to that in float64.
+    """
     n, d = anchor.shape
     with torch.autocast(anchor.device.type, enabled=False):
-        fused = config.covariance_between == "samples" and n <= d
-        return (_from_gram if fused else _from_whitened)([anchor, *views], config)
+        if config.covariance_between == "samples" and n <= d:
+            return fused.terms([anchor, *views], partial(newton_inverse_root, iterations=config.iterations))
+        return plain_terms([anchor, *views], config)
 
 
-def _from_whitened(views: list[Tensor], config: Config) -> Terms:
+def plain_terms(views: Sequence[Float[Tensor, "n d"]], config: Config) -> Terms:
     """From whitened embeddings, as the formulas read; the anchor comes first."""
     first, *others = [iternorm(z, config.iterations, config.covariance_between) for z in views]
     alignments = torch.stack([normalized_mse(z, first) for z in others])
     traces = torch.stack([trace_loss(z, config.covariance_between) for z in others])
     return alignments.mean(), traces.mean(), trace_loss(first, config.covariance_between)
-
-
-def _from_gram(views: list[Tensor], config: Config) -> Terms:
-    """The same for a covariance between samples, from inner products alone: no whitened embedding is ever formed.
-
-    With Z = W X, norms and variances of whitened rows are diag(W X X^T W) and inner products between two views are
-    diag(W_1 X_1 X_2^T W_2) (docs/methods.md#smaller-side).
-    """
-    observations = views[0].shape[1] - 1
-    grams, crossed = compared_grams(views)
-    first, *others = [newton_inverse_root(g / observations, config.iterations) for g in grams]
-    own, *squares = [_Squares.apply(w, g) for w, g in zip([first, *others], grams, strict=True)]
-    inner = [((w @ c) * first).sum(1) for w, c in zip(others, crossed, strict=True)]
-    lengths = [(square * own).clamp_min(1e-24).rsqrt() for square in squares]
-    cosines = torch.stack([x * length for x, length in zip(inner, lengths, strict=True)])
-    traces = torch.stack([(square / observations - 1).square().sum() for square in (own, *squares)])
-    return 2 - 2 * cosines.mean(), traces[1:].mean(), traces[0]
-
-
-class _Squares(torch.autograd.Function):
-    """diag(W G W^T) for a symmetric G: two products with the gradient, where autograd takes three."""
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor, g: Tensor) -> Tensor:
-        product = w @ g
-        ctx.save_for_backward(w, product)
-        return (product * w).sum(1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        w, product = ctx.saved_tensors
-        outer = gradients[0].unsqueeze(1)
-        return product * (2 * outer), w.T @ (w * outer)

@@ -1,5 +1,7 @@
 """INTL with a momentum teacher, as the multi-crop runs were published.
 
+L = mean over the student's views of l(Y_i, Y_teacher) + beta TL(Y_i), with INTL's whitening Y, l, TL and beta.
+
 Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source:
 docs/methods.md#intl-m (ran the authors' code).
 """

@@ -1,5 +1,8 @@
 """MoCo v2: InfoNCE of a query with the momentum network's key of its other view, against a queue of past keys.
 
+L = - mean over queries q of log exp(<q, k>/tau) / (exp(<q, k>/tau) + sum over past keys k' of exp(<q, k'>/tau)), rows
+of length 1.
+
 He et al., arXiv 1911.05722, and Chen et al., arXiv 2003.04297. Shuffled batch normalization has no counterpart here:
 statistics are those of the global batch, so that no process can tell its own keys. Source:
 docs/methods.md#moco-v2 (ran lightly).

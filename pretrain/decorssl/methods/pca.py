@@ -1,5 +1,8 @@
 """PCA: batch whitening onto the principal axes, which collapses dimensionally.
 
+L = mean over pairs of views of l(Y_a, Y_b) with Y = Lambda^(-1/2) U^T X, U Lambda U^T the covariance between channels
+of a sub-batch and l(A, B) = 2 - 2/n sum_i cos(a_i, b_i).
+
 A failure in CW-RGP's comparison, arXiv 2210.03586. Source: docs/methods.md#pca. Axes turn and swap from step to step
 and from view to view, so the target of a view is never still. Eigenvectors have no gradient where eigenvalues are
 equal, as those of a singular covariance are with and without `eps`.

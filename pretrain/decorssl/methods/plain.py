@@ -1,5 +1,7 @@
 """Plain: the distance between views and nothing else, which collapses to a point.
 
+L = mean over pairs of views of l(Z_a, Z_b) with l(A, B) = 2 - 2/n sum_i cos(a_i, b_i).
+
 The identity among the spectral transformations, arXiv 2305.16789 and 2210.03586. Source: docs/methods.md#plain.
 """
 

@@ -1,5 +1,8 @@
 """SimCLR: NT-Xent, each embedding with its other view against the rest of the batch.
 
+L = - mean over the 2 n rows i of log exp(<z_i, z_p(i)>/tau) / sum_(j != i) exp(<z_i, z_j>/tau), rows of length 1, p(i)
+the other view of i.
+
 Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709. Source:
 docs/methods.md#simclr. The batch normalization that CW-RGP's code has after the head is
 `projector: {output_norm: affine, statistics: views}`.

@@ -1,5 +1,7 @@
 """SimSiam: a predictor maps each view to the other view's embedding, under a stop-gradient.
 
+L = - (cos(q(Z_1), Z_2) + cos(q(Z_2), Z_1)) / 2, mean over the batch, q the predictor.
+
 Chen and He, *Exploring Simple Siamese Representation Learning*, arXiv 2011.10566. Source:
 docs/methods.md#simsiam.
 """

@@ -1,5 +1,8 @@
 """ST: any function g of the covariance's spectrum; whitening and IterNorm are two of them.
 
+L = mean over i > 0 of l(Y_i, Y_0) + w (TL(Y_i) + TL(Y_0)) with Y = U g(Lambda) U^T X, U Lambda U^T the covariance, and
+INTL's l and TL.
+
 Weng et al., *Modulate Your Spectrum in Self-Supervised Learning*, arXiv 2305.16789. Source: docs/methods.md#st.
 """
 

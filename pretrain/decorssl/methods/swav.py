@@ -1,5 +1,8 @@
 """SwAV: each view predicts the prototype assignments of the image's other views.
 
+L = - mean over coded views a and views b != a of sum_k q_ak log p_bk, with q the Sinkhorn-Knopp codes of Z C^T and
+p = softmax(Z C^T / tau), rows of Z and of the prototypes C of length 1, mean over the batch.
+
 Caron et al., *Unsupervised Learning of Visual Features by Contrasting Cluster Assignments*, arXiv 2006.09882. Source:
 docs/methods.md#swav (ran lightly).
 """

@@ -1,9 +1,12 @@
 """VICReg: variance, invariance and covariance of two views.
 
+L = 25/(n d) |A - B|^2 + 25/2 (V(A) + V(B)) + C(A) + C(B), with
+V(Z) = 1/d sum_j max(0, 1 - sqrt(var(z_j) + eps)) and C(Z) = 1/d sum_(i != j) cov(z_i, z_j)^2 over channels.
+
 Bardes et al., arXiv 2105.04906; checked against facebookresearch/vicreg's numbers (docs/methods.md#vicreg).
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,9 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from decorssl.fused.vicreg import moments as fused_moments
 from decorssl.methods import Context, Outputs, any_batch, no_modules, two_views
-from decorssl.whiten import inner_products
-from transferbench.runtime.autograd import applied
 from transferbench.settings import Settings
 
 
@@ -40,52 +42,24 @@ modules = no_modules
 check = any_batch
 
 
+def moments(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, ""]]:
+    """(unbiased variances of the channels, sum of squares of their whole covariance matrix) as the paper writes them.
+
+    `fused.vicreg.moments` is the same, sooner: `loss` calls it, tests/reference/test_fused.py holds it to this in
+    float64.
+    """
+    c = torch.cov(z.T)
+    return c.diagonal(), c.square().sum()
+
+
 def variance(variances: Float[Tensor, "d"], eps: float) -> Float[Tensor, ""]:
     """How far standard deviations stay below 1, averaged over channels."""
     return torch.relu(1 - (variances + eps).sqrt()).mean()
 
 
-def covariance(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Sum of squared covariances of different channels over d."""
-    return off_diagonal(*moments(z))
-
-
 def off_diagonal(variances: Float[Tensor, "d"], squares: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """`covariance` from `moments`."""
+    """Sum of squared covariances of different channels over d, from `moments`."""
     return (squares - variances.square().sum()) / len(variances)
-
-
-def moments(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, ""]]:
-    """(unbiased variances of the channels, sum of squares of their whole covariance matrix); at least float32."""
-    return applied(_Moments, z.to(torch.promote_types(z.dtype, torch.float32)))
-
-
-class _Moments(torch.autograd.Function):
-    """Both from the smaller of X^T X and X X^T, X centered (docs/methods.md#smaller-side).
-
-    Gradients are X times something from the right or X X^T X, so their columns sum to zero as those of X do: centering
-    leaves them as they are.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-        x = z - z.mean(0)
-        n, d = x.shape
-        side = (inner_products(x) if n < d else x.T @ x).div_(n - 1)
-        variances = x.square().sum(0).div_(n - 1) if n < d else side.diagonal().clone()
-        ctx.save_for_backward(x, side)
-        return variances, side.square().sum()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        x, side = ctx.saved_tensors
-        n, d = x.shape
-        of_variances, of_squares = 2 * gradients[0] / (n - 1), 4 * gradients[1] / (n - 1)
-        if n < d:
-            return (x * of_variances).addmm_(side * of_squares, x)
-        slope = side * of_squares
-        slope.diagonal().add_(of_variances)
-        return x @ slope
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
@@ -94,7 +68,7 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         a, b = (context.gather(z) for z in outputs.student)
         invariance = mse_loss(a, b)
-        (first, firsts), (second, seconds) = moments(a), moments(b)
+        (first, firsts), (second, seconds) = fused_moments(a), fused_moments(b)
         spread = variance(first, config.eps) + variance(second, config.eps)
         spread = spread / 2 if config.variant == "official" else spread
         decorrelation = off_diagonal(first, firsts) + off_diagonal(second, seconds)

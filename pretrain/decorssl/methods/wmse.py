@@ -1,5 +1,8 @@
 """W-MSE: batch whitening by Cholesky factors, then the distance between views.
 
+L = mean over cuts and pairs of views of l(Y_a, Y_b) with Y = R^(-1) X, R R^T the covariance between channels of a
+sub-batch, R lower triangular, and l(A, B) = 2 - 2/n sum_i cos(a_i, b_i).
+
 Ermolov et al., *Whitening for Self-Supervised Representation Learning*, arXiv 2007.06346. Source:
 docs/methods.md#w-mse (ran CW-RGP's copy of the code).
 """

@@ -1,5 +1,8 @@
 """ZCA: batch whitening by the symmetric root, then the distance between views.
 
+L = mean over cuts and pairs of views of l(Y_a, Y_b) with Y = S^(-1/2) X, S the covariance between channels of a
+sub-batch, and l(A, B) = 2 - 2/n sum_i cos(a_i, b_i).
+
 The whitening loss that CW-RGP's paper compares W-MSE with, arXiv 2210.03586. Source: docs/methods.md#zca (ran the
 authors' code).
 """

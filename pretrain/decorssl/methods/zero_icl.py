@@ -1,5 +1,8 @@
 """Zero-ICL: samples whitened over their channels, each pulled towards its other view.
 
+L = sum_i (<a_i, b_i> / d - 1)^2, rows of A and B standardized over channels and whitened between samples,
+R = (0.9 S + 0.1 I)^(-1/2) without gradient.
+
 Zhang et al., *Zero-CL* (ICLR 2022), its instance-wise half as CW-RGP's repository has it. Source:
 docs/methods.md#zero-icl.
 """
