@@ -85,6 +85,22 @@ def test_the_generic_recipe_goes_by_the_size_of_the_images(
     assert chosen("intl", name, ["data=./mine", "batch_size=8"], Path()).batch_size == 8
 
 
+def test_a_damaged_image_is_no_hindrance_to_finding_the_size_of_the_others(
+    tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(index: int) -> Image.Image:
+        if index < until:
+            raise OSError("damaged")
+        return Image.new("RGB", (70, 60))
+
+    monkeypatch.setattr(crossing, "open_split", lambda *asked: replace(tiny_images(20), read=read))
+    until = 1
+    assert chosen("intl", None, ["data=./mine"], Path()).name == "intl-small-64"
+    until = 20
+    with pytest.raises(UserError, match="Cannot decode image"):
+        chosen("intl", None, ["data=./mine"], Path())
+
+
 def test_several_data_are_a_list_and_one_alone_is_what_it_was(
     tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
