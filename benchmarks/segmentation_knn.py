@@ -163,7 +163,7 @@ def same(ours: Found, plain: Found, is_attended: bool) -> tuple[float, float]:
 
 
 def apart(line: Line, ours: Found, plain: Found, features: np.ndarray, queries: np.ndarray) -> float:
-    """How far in float64 a neighbor that one alone found is from one that the other alone found, at most, of its size."""
+    """How far a neighbor that one alone found is from those that the other alone found, relative, at most."""
     most = 0.0
     for (_, metric), near, other in zip(line.choices, ours[0], plain[0], strict=True):
         for number in np.flatnonzero((np.sort(near) != np.sort(other)).any(1)):

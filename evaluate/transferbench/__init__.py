@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from transferbench.checkpoints.load import load as load
     from transferbench.comparison import compare as compare
     from transferbench.data.live import data_of as data_of
+    from transferbench.data.live_images import images_of as images_of
     from transferbench.extracted import extract as extract
 
 PLACES = {
@@ -17,11 +18,12 @@ PLACES = {
     "data_of": "transferbench.data.live",
     "evaluate": "transferbench.api",
     "extract": "transferbench.extracted",
+    "images_of": "transferbench.data.live_images",
     "load": "transferbench.checkpoints.load",
 }
 """Where the public functions lie."""
 
-__all__ = ["compare", "data_of", "evaluate", "extract", "load"]
+__all__ = ["compare", "data_of", "evaluate", "extract", "images_of", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -55,6 +55,21 @@ def entries(
     ]
 
 
+def judged_on(runs: Sequence[Entry], asked: str | None, root: Path) -> str:
+    """The data that the backbones are judged on: those asked for, or those they were trained on.
+
+    Raises:
+        UserError: when these cannot be judged on, and none are asked for.
+    """
+    recipe = runs[0].recipe
+    info = session.training_images(recipe, root).info
+    if asked is None and (missing := session.lacking(info)):
+        raise UserError(
+            f"{info.name} has no {missing}, so nothing can be judged on it. Name data that have: --judge D."
+        )
+    return asked or str(recipe.data)
+
+
 def train(runs: Sequence[Entry], options: session.RunOptions, say: session.Say) -> int:
     """Train them to their ends; 0, or the signal that stopped it. What is finished is found, what was stopped goes on.
 

@@ -6,7 +6,8 @@ images of that size, and the kind of its head; sub-batches, groups and the embed
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -19,7 +20,10 @@ from decorssl.methods import METHODS, Fitting
 from decorssl.networks import named
 from decorssl.recipe import Recipe
 from transferbench import settings
-from transferbench.data import LabeledImages, open_split
+from transferbench.data import LabeledImages
+from transferbench.data.live import LabeledSplits
+from transferbench.data.unlabeled import open_split
+from transferbench.errors import UserError
 from transferbench.origins import SettingsSource
 from transferbench.plugins import is_outside
 
@@ -33,22 +37,30 @@ KIND = ("hidden_norm", "activation", "output_bias", "output_norm")
 """The fields of a head that are the method's and not a matter of size."""
 
 
-def chosen(method: str, recipe: str | None, overrides: Sequence[str], root: Path, network: str | None = None) -> Recipe:
+def chosen(
+    method: str,
+    recipe: str | None,
+    overrides: Sequence[str],
+    root: Path,
+    network: str | None = None,
+    live: LabeledSplits | None = None,
+) -> Recipe:
     """What `pretrain METHOD` trains: the recipe named, or the method's own for the data, or one by image size.
 
     Args:
         overrides: `a.b=v`, over all else.
         root: the folder of data sets.
         network: a short name (`networks.named`), in place of the recipe's backbone.
+        live: the data, where they were handed over in Python.
 
     Raises:
         UserError: for settings that do not fit, and where the data are not here.
     """
-    data = next((each[5:] for each in reversed(overrides) if each.startswith("data=")), DATA)
-    own = f"{method}-{Path(data).stem}"
+    data = _data(overrides)
+    own = f"{method}-{Path(data).stem}" if isinstance(data, str) and live is None else ""
     source = recipe or (own if own in recipe_names() else DIGITS if data == DATA else None)
     is_generic = source is None or source in generic_names()
-    images = open_split(data, "train", root) if is_generic else None
+    images = (live.open_split("train") if live else open_split(data, "train", root)) if is_generic else None
     source = source or by_size(cast(LabeledImages, images))
     values, _ = recipe_values(recipe_file(source))
     if network is not None:
@@ -67,8 +79,24 @@ def title(method: str) -> str:
 def by_size(images: LabeledImages) -> str:
     """The generic recipe for images of this size."""
     some = range(0, len(images), max(1, len(images) // SEEN))
-    side = median(min(images.size(index)) for index in some)
+    side = median(_sides(images, some) or [images.size(0)[0]])
     return next(name for name, largest in LARGEST.items() if side <= largest)
+
+
+def _data(overrides: Sequence[str]) -> str | tuple[str, ...]:
+    """The data that overrides name, or the embedded ones."""
+    given = next((each for each in reversed(overrides) if each.startswith("data=")), f"data={DATA}")
+    value = settings.parse_override(given)[1]
+    return tuple(map(str, value)) if isinstance(value, list) else given.removeprefix("data=")
+
+
+def _sides(images: LabeledImages, some: Iterable[int]) -> list[int]:
+    """The shorter sides of some images; one that cannot be opened is told when its turn comes, or replaced."""
+    sides: list[int] = []
+    for index in some:
+        with suppress(UserError):
+            sides.append(min(images.size(index)))
+    return sides
 
 
 def crossed(method: str, base: str, overrides: Sequence[str] = (), images: int | None = None) -> Recipe:

@@ -108,6 +108,7 @@ class Training:
         return {
             "done": self.done,
             "processes": self.runtime.world_size,
+            "data": {"images": len(self.images), "fingerprint": self.images.fingerprint},
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **teacher,

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from decorssl.loop import Step, Training
 from decorssl.views import View
-from transferbench.data import LabeledImages
 from transferbench.optim import cosine
 
 LR, MOMENTUM = 0.1, 0.9
@@ -71,13 +70,6 @@ class OnlineProbe:
         self.weight.copy_(state["weight"])
         self.bias.copy_(state["bias"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def lacking(images: LabeledImages) -> str:
-    """What images lack for a classifier to be trained on them; empty when they lack nothing."""
-    info = images.info
-    is_classified = info.carries == "one label" and len(info.classes) > 1 and (images.labels >= 0).any()
-    return "" if is_classified else "labels"
 
 
 def largest(views: list[View]) -> list[int]:

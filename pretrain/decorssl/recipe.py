@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_serializer
@@ -59,7 +59,9 @@ class Recipe(Settings):
     summary: str = Field(description="one sentence, printed when the run begins")
     method: str = Field(description="a method listed by `pretrain ls`, or an import path")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    data: str = Field(DATA, description="a data set's name or path")
+    data: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        DATA, description="a data set's name or path; or several, without their labels"
+    )
     split: str = Field("train", description="split to pretrain on; STL-10 also has train+unlabeled")
     image_range: tuple[float, float] | None = Field(
         None, description="values of black and white in images of more than 8 bits a channel"
@@ -91,6 +93,16 @@ class Recipe(Settings):
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Without what later versions added, where it has its default: runs keep their hash."""
         return {name: value for name, value in plain(self).items() if name != "image_range" or value is not None}
+
+    @field_validator("data")
+    @classmethod
+    def _plain(cls, data: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        """One in a list is that one."""
+        if isinstance(data, str):
+            return data
+        if not all(data):
+            raise ValueError("a name is empty")
+        return data[0] if len(data) == 1 else data
 
     @field_validator("growth")
     @classmethod

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from decorssl import recipe_changes
+from decorssl import image_list, recipe_changes
 from decorssl.catalog import PROSE
 from decorssl.curves import Curves, lines
 from decorssl.diagnosis import diagnosis, message
@@ -124,7 +124,7 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         UserError: when it holds a run and `resume` is off, or a run of another recipe, or something that is no file
             where one is to be written.
     """
-    for name in (RECIPE, ENVIRONMENT, FAILURE, *FILES, BACKBONE, TEACHER):
+    for name in (RECIPE, ENVIRONMENT, FAILURE, image_list.FILE, *FILES, BACKBONE, TEACHER):
         state.require_replaceable(folder / name)
     if not (folder / RECIPE).is_file():
         return
@@ -152,15 +152,20 @@ def open_run(
     `curves` are sent what the folder holds of steps already made, and every line from then on; `keep` states stay.
 
     Raises:
-        UserError: when there are states and none is whole, or only one that an earlier version wrote.
+        UserError: when there are states and none is whole, or only one that an earlier version wrote, or when the
+            images are not those that it was trained on so far.
     """
     here = training.runtime
     saved = here.gather_objects(newest(folder, say) if here.is_main else None)[0]
+    reached = state.load(saved) if saved else None
+    if reached:
+        image_list.require_same(folder, training.images, reached.get("data"), say)
     if here.is_main:
         state.write_json(folder / RECIPE, training.recipe.model_dump(mode="json"))
         state.write_json(folder / ENVIRONMENT, runtime.environment())
-    if saved:
-        reached = state.load(saved)
+        if not reached or not (folder / image_list.FILE).is_file():
+            image_list.write(folder, training.images)
+    if reached:
         training.restore(reached)
         if reached["processes"] != here.world_size:
             say(_on_others(training, reached["processes"]))

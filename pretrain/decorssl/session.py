@@ -4,6 +4,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -15,6 +16,7 @@ from decorssl import (
     checks,
     compiling,
     curves,
+    image_list,
     online_probe,
     pace,
     recipe_changes,
@@ -29,11 +31,14 @@ from decorssl.recipe import Recipe
 from decorssl.runlog import RunLog
 from decorssl.view_pipeline import Way
 from decorssl.views import Views
-from transferbench import plugins, renamed, runtime, state
-from transferbench.data import DatasetInfo, LabeledImages, open_split
+from transferbench import plugins, renamed, runtime, settings, state
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.dataset import Opener, open_test
+from transferbench.data.live import LabeledSplits
 from transferbench.data.subsets import limited
+from transferbench.data.unlabeled import open_split
 from transferbench.errors import UserError
+from transferbench.fields import shown
 from transferbench.runtime.signals import StopSignal
 
 Say = Callable[[str], None]
@@ -45,7 +50,10 @@ MEASURED = 3
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run runs; nothing here can change its result, beyond how it is rounded."""
+    """Where and how a run runs; nothing here can change its result, beyond how it is rounded.
+
+    `live` are the images that the recipe's `data` names, where they were handed over in Python.
+    """
 
     device: str = "auto"
     workers: int | None = None
@@ -59,6 +67,12 @@ class RunOptions:
     views: Way = "auto"
     compile: compiling.Mode = "off"
     linear_every: int = 0
+    live: LabeledSplits | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder of data sets."""
+        return self.data_root or runtime.data_root()
 
 
 def run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, say: Say) -> int:
@@ -82,52 +96,58 @@ def with_split(recipe: Recipe, overrides: Sequence[str], options: RunOptions) ->
     asked = {override.partition("=")[0] for override in overrides}
     if recipe.split == "train" or "data" not in asked or "split" in asked:
         return recipe
-    splits = open_split(recipe.data, "train", options.data_root or runtime.data_root()).info.splits
+    splits = opener(recipe, options.root, options.live)("train").info.splits
     return recipe if recipe.split in splits else recipe.model_copy(update={"split": "train"})
 
 
-def training_images(recipe: Recipe, root: Path) -> LabeledImages:
-    """The images that a recipe pretrains on, with `root` as the folder of data sets.
+def training_images(recipe: Recipe, root: Path, live: LabeledSplits | None = None) -> LabeledImages:
+    """The images that a recipe pretrains on, with `root` as the folder of data sets, or those that were handed over.
 
     Raises:
         UserError: when there are none, naming the splits that there are.
     """
     try:
-        images = opener(recipe, root)(recipe.split)
+        images = opener(recipe, root, live)(recipe.split)
     except UserError as error:
-        raise UserError(f"{error}{_other_splits(recipe, root)}") from None
+        raise UserError(f"{error}{_other_splits(recipe, opener(recipe, root, live))}") from None
     return images if recipe.limit is None else limited(images, recipe.limit, recipe.seed)
 
 
-def _other_splits(recipe: Recipe, root: Path) -> str:
+def _other_splits(recipe: Recipe, opened: Opener) -> str:
     """What to do where the recipe's split is lacking and `train` is there; empty where that is not the fault."""
     try:
-        splits = () if recipe.split == "train" else open_split(recipe.data, "train", root).info.splits
+        splits = () if recipe.split == "train" else opened("train").info.splits
     except UserError:
         return ""
     if not splits or recipe.split in splits:
         return ""
     return (
-        f"\nThe recipe {recipe.name} trains on the split '{recipe.split}', which {recipe.data} does not have (it has: "
-        f"{', '.join(splits)}). Add --set split=train."
+        f"\nThe recipe {recipe.name} trains on the split '{recipe.split}', which {shown(recipe.data)} does not have "
+        f"(it has: {', '.join(splits)}). Add --set split=train."
     )
 
 
-def opener(recipe: Recipe, root: Path) -> Opener:
-    """Opens a split of the recipe's data set."""
-    return lambda split: open_split(recipe.data, split, root).ranged(recipe.image_range)
+def opener(recipe: Recipe, root: Path, live: LabeledSplits | None = None) -> Opener:
+    """Opens a split of the recipe's data set, or of the one that was handed over."""
+
+    def opened(split: str) -> LabeledImages:
+        images = live.open_split(split) if live else open_split(recipe.data, split, root)
+        return images.ranged(recipe.image_range)
+
+    return opened
 
 
 def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, here: runtime.Runtime, say: Say) -> int:
     folder = out or folder_of(recipe)
     curves.check(options.log)
     state.require_writable(folder)
-    runlog.check_folder(folder, recipe, resume or runtime.is_restart())
+    _check_folder(folder, recipe, resume or runtime.is_restart(), options)
     here.barrier()
     if (folder / runlog.BACKBONE).is_file():
         say(f"This run is finished: {folder / runlog.BACKBONE}")
         return 0
-    images = training_images(recipe, options.data_root or runtime.data_root())
+    images = training_images(recipe, options.root, options.live)
+    test = _watched(recipe, images, options, here, say)
     replacer = BadImageReplacer(images, options.bad_images, folder)
     workers = runtime.worker_count() if options.workers is None else options.workers
     runtime.share_cores(workers)
@@ -136,7 +156,7 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
         view_pipeline.compile_first(Views(recipe.views, recipe.preprocess), here.device, options.views, say)
     here.barrier()
     training = Training(recipe, replacer.images, here, workers, options.views, prepare)
-    if options.linear_every and not (_lacking(images.info) or online_probe.lacking(images)):
+    if options.linear_every and not _missing(images):
         training.companions[online_probe.NAME] = online_probe.OnlineProbe(training)
     folder.mkdir(parents=True, exist_ok=True)
     asked = options.log if here.is_main else ()
@@ -146,30 +166,58 @@ def _run(recipe: Recipe, out: Path | None, resume: bool, options: RunOptions, he
         runlog.open_run(folder, training, sinks, options.keep_states, say) as log,
     ):
         try:
-            return _trained(training, log, options, replacer, say)
+            return _trained(training, log, options, (replacer, test), say)
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)
         raise capacity.out_of_memory(training)
 
 
-def _trained(training: Training, log: RunLog, options: RunOptions, replacer: BadImageReplacer, say: Say) -> int:
+def _check_folder(folder: Path, recipe: Recipe, resume: bool, options: RunOptions) -> None:
+    """Refuse a folder that holds something else; a batch may be another one because there are other images."""
+    try:
+        runlog.check_folder(folder, recipe, resume)
+    except UserError as error:
+        told = ""
+        with suppress(UserError):
+            if (
+                resume
+                and settings.from_file(folder / runlog.RECIPE).get("data") == recipe.model_dump(mode="json")["data"]
+            ):
+                told = image_list.noted(folder, training_images(recipe, options.root, options.live))
+        raise UserError(f"{error}{told}") from None
+
+
+def _watched(
+    recipe: Recipe, images: LabeledImages, options: RunOptions, here: runtime.Runtime, say: Say
+) -> LabeledImages | None:
+    """The images on which accuracies are measured while training, if they are; what is left out is said."""
+    missing, accuracies = _missing(images), _accuracies(options)
+    if missing and accuracies:
+        left_out = f"{' and '.join(accuracies)} while training {'are' if accuracies[1:] else 'is'} left out"
+        say(f"{images.info.name} has no {missing}: {left_out}.")
+    is_watched = accuracies and here.is_main and not missing
+    test = open_test(opener(recipe, options.root, options.live), images.info) if is_watched else None
+    for note in dict.fromkeys((*images.notes, *(test.notes if test else ()))):
+        say(note)
+    return test
+
+
+def _trained(
+    training: Training,
+    log: RunLog,
+    options: RunOptions,
+    watched: tuple[BadImageReplacer, LabeledImages | None],
+    say: Say,
+) -> int:
     """Train, watch and leave the backbone."""
     recipe, images, folder = training.recipe, training.images, log.folder
-    root = options.data_root or runtime.data_root()
+    replacer, test = watched
     say(f"{recipe_changes.described(recipe)}\n{_plan(training)}, in {folder}")
     for note in checks.notes(recipe, training.steps_per_epoch):
         say(note)
     if training.done:
         say(f"Resuming after step {training.done}")
     is_main = training.runtime.is_main
-    lacking = _lacking(images.info)
-    accuracies = _accuracies(options)
-    if lacking and accuracies:
-        say(f"{accuracies} accuracy is not measured: {recipe.data} has no {lacking}.")
-    watched = accuracies and is_main and not lacking and (images.labels >= 0).any()
-    test = open_test(opener(recipe, root), images.info) if watched else None
-    for note in test.notes if test else ():
-        say(note)
     monitor = Monitor(training, test, options.knn_every)
     linear = LinearMonitor(training, test, options.linear_every)
     watch = Watch(training, options.watch_every if is_main else 0)
@@ -179,22 +227,32 @@ def _trained(training: Training, log: RunLog, options: RunOptions, replacer: Bad
     path = log.finish()
     if is_main:
         say(pace.table([pace.read(folder)]))
+    say(f"The backbone is {path}\nEvaluate it with:  {_to_evaluate(path, recipe, images.info, options)}")
+    return 0
+
+
+def _to_evaluate(path: Path, recipe: Recipe, info: DatasetInfo, options: RunOptions) -> str:
+    """The command that evaluates a backbone, on other data where these cannot be judged on."""
+    missing = lacking(info)
+    if options.live and not missing:
+        return f"transferbench.evaluate({str(path)!r}, data=...)"
     family = recipe.backbone.family
     allowed = f" --code {family}" if plugins.is_outside(family) else ""
     ranged = "".join(f" {value:.10g}" for value in recipe.image_range or ())
     asked = f" --image-range{ranged}" * bool(ranged)
-    data = "LABELED" if lacking else recipe.data
-    say(f"The backbone is {path}\nEvaluate it with:  evaluate all {path} --data {data}{asked}{allowed}")
-    if lacking:
-        say(f"LABELED: a folder or zip with train/CLASS/* and val/CLASS/*; {recipe.data} has no {lacking}.")
-    return 0
+    where = "\nLABELED: a folder or zip with train/CLASS/* and val/CLASS/*." if missing else ""
+    return f"evaluate all {path} --data {'LABELED' if missing else shown(recipe.data)}{asked}{allowed}{where}"
 
 
-def _accuracies(options: RunOptions) -> str:
-    """Which accuracies are to be measured while training; empty where none is."""
-    return " and ".join(
-        name for name, every in (("k-NN", options.knn_every), ("linear", options.linear_every)) if every
-    )
+def _missing(images: LabeledImages) -> str:
+    """What training images lack for accuracies to be measured with them; empty when they lack nothing."""
+    return lacking(images.info) or ("" if (images.labels >= 0).any() else "labels")
+
+
+def _accuracies(options: RunOptions) -> list[str]:
+    """Which accuracies are to be measured while training."""
+    every = {"k-NN": options.knn_every, "the linear probe": options.linear_every}
+    return [name for name, epochs in every.items() if epochs]
 
 
 def _plan(training: Training) -> str:
@@ -205,7 +263,7 @@ def _plan(training: Training) -> str:
     return f"{len(images)} images of {images.info.name}{rest}, {recipe.epochs} epochs, {recipe.precision}"
 
 
-def _lacking(info: DatasetInfo) -> str:
+def lacking(info: DatasetInfo) -> str:
     """What a data set lacks to be judged on; empty when it lacks nothing."""
     if info.carries == "one label" and len(info.classes) < 2:
         return "labels"

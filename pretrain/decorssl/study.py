@@ -15,8 +15,9 @@ from decorssl.loop import Training
 from decorssl.recipe import Recipe
 from decorssl.study_results import StudyResult, Verdict
 from transferbench import runtime, settings, state
-from transferbench.data import LabeledImages, open_split
+from transferbench.data import LabeledImages
 from transferbench.data.dataset import open_test
+from transferbench.data.unlabeled import open_split
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 

@@ -14,15 +14,15 @@ TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "python.md").read_tex
 FILES = dict(re.findall(r'^```python title="([^"]+)"\n(.*?)^```$', TEXT, re.MULTILINE | re.DOTALL))
 SHOWN = {
     "own_images.py": r"one layer sklearn-digits metric='top1' value=9\d\.",
+    "pretraining.py": r"has no labels: k-NN while training is left out\.\n(.*\n)*runs/mine/backbone\.safetensors\n$",
     "features.py": r"\(200, 32\) \[.*\] digit\d+-\d \('0', '1', .*\n[0-9a-f]{64} \{'test': '[0-9a-f]{64}'\}",
     "own_loop.py": r"0 \d+\.\d+ \d+\.\d+\n1 .*\n2 .*\n$",
     "teacher_loop.py": r"(0 \d\.\d+ 0\.99\d+\n){3}(1 \d\.\d+ 0\.99\d+\n){3}$",
 }
+SLOW = ("own_images.py", "pretraining.py")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "own_images.py")) for name in FILES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FILES])
 def test_an_example_runs_and_shows_what_it_is_about(
     name: str,
     tiny_candidate: Candidate,

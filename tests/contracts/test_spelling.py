@@ -18,7 +18,7 @@ STEMS = re.compile(
 ENDING = re.compile("[a-z]{3,}is(?:e[drs]?|ers|ing|ations?)$")
 """`normalise` and the like; some words end so on both sides of the ocean."""
 EVERYWHERE = re.compile(
-    "(?:un|mis|self)?(?:[a-z]*wise|noise|precise|promis|[a-z]*rais|[a-z]*ris(?:e[ns]?|ing)$|[a-z]*supervis|f?advis"
+    "(?:un|mis|self)?(?:[a-z]*wise|(?:de)?nois|precise|promis|[a-z]*rais|[a-z]*ris(?:e[ns]?|ing)$|[a-z]*supervis|f?advis"
     "|exercis|surpris|compris|compromis|concise|revis|devis|disguis|expertise|premise)"
 )
 

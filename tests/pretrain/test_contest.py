@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from decorssl import contest, runlog, session, study
@@ -34,6 +35,17 @@ def test_what_cannot_work_is_refused_before_the_first_run(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="w_size=3"):
         contest.train([runs[0], contest.Entry(wrong, runs[1].folder)], HERE, lambda text: None)
     assert not runs[0].folder.exists()
+
+
+def test_data_without_labels_are_trained_on_where_others_are_named_to_judge_on(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    words = [*TINY, f"data={tmp_path}"]
+    runs = contest.entries(["intl"], ("intl-digits", "resnet10"), 1, words, tmp_path / "out", tmp_path)
+    with pytest.raises(UserError, match=rf"{tmp_path.name} has no labels.*--judge D"):
+        contest.judged_on(runs, None, tmp_path)
+    assert contest.judged_on(runs, "digits", tmp_path) == "digits"
+    assert contest.judged_on(entries(["intl"], tmp_path), None, tmp_path) == "digits"
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from decorssl import crossing, session
 from decorssl import recipe as recipes
 from decorssl.catalog import generic_names
+from decorssl.cli.options import RecipeOptions
 from decorssl.crossing import chosen, crossed, headed
 from decorssl.heads import Projector
 from decorssl.methods import METHODS, Fitting
@@ -84,6 +85,39 @@ def test_the_generic_recipe_goes_by_the_size_of_the_images(
     assert chosen("intl", name, ["data=./mine", "batch_size=8"], Path()).batch_size == 8
 
 
+def test_a_damaged_image_is_no_hindrance_to_finding_the_size_of_the_others(
+    tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(index: int) -> Image.Image:
+        if index < until:
+            raise OSError("damaged")
+        return Image.new("RGB", (70, 60))
+
+    monkeypatch.setattr(crossing, "open_split", lambda *asked: replace(tiny_images(20), read=read))
+    until = 1
+    assert chosen("intl", None, ["data=./mine"], Path()).name == "intl-small-64"
+    until = 20
+    with pytest.raises(UserError, match="Cannot decode image"):
+        chosen("intl", None, ["data=./mine"], Path())
+
+
+def test_several_data_are_a_list_and_one_alone_is_what_it_was(
+    tiny_images: Callable[..., LabeledImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(crossing, "open_split", lambda data, *rest: asked.append(data) or tiny_images(40))
+    several = RecipeOptions(data=["./a", "./b, c"]).overrides()
+    assert chosen("intl", None, several, Path()).data == ("./a", "./b, c") == asked[-1]
+    one = RecipeOptions(data=["./a"]).overrides()
+    assert (one, chosen("intl", None, one, Path()).data, asked[-1]) == (["data=./a"], "./a", "./a")
+    plain = recipes.read("intl-digits")
+    assert recipes.read("intl-digits", ["data=[digits]"]) == plain
+    assert plain.model_dump(mode="json")["data"] == "digits"
+    for wrong in ("data=[]", "data=[digits, '']", "data=3"):
+        with pytest.raises(UserError, match="data"):
+            recipes.read("intl-digits", [wrong])
+
+
 def test_a_recipe_of_the_method_for_the_data_comes_first_and_the_digits_have_one_for_all() -> None:
     assert chosen("intl", None, ["data=cifar10"], Path()) == recipes.read("intl-cifar10")
     assert chosen("cwrgp", "cwrgp-stl10", [], Path()) == recipes.read("cwrgp-stl10")
@@ -104,13 +138,13 @@ def test_networks_by_a_short_name() -> None:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve small images without labels."""
+    """Twelve small images without labels, in folders of folders."""
     folder = tmp_path_factory.mktemp("photographs")
-    (folder / "train" / "all").mkdir(parents=True)
     draw = np.random.default_rng(0)
     for i in range(12):
-        pixels = draw.integers(0, 256, (20, 24, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "train" / "all" / f"{i}.png")
+        place = folder / ("", "2024", "2025/spring", "2025/autumn/woods")[i % 4]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (20, 24, 3), np.uint8)).save(place / f"{i}.png")
     return folder
 
 
@@ -124,4 +158,5 @@ def test_every_method_starts_on_images_without_labels(method: str, photographs: 
     said = list[str]()
     options = session.RunOptions(device="cpu", workers=0, views="pil", watch_every=0)
     assert session.run(recipe, tmp_path / "run", False, options, said.append) == 0
+    assert said[0] == f"{photographs.name} has no labels: k-NN while training is left out."
     assert (tmp_path / "run" / "backbone.safetensors").is_file()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Int8, Int64, UInt8
+from jaxtyping import Int8, Int64, UInt8, UInt64
 from PIL import Image
 
 from transferbench.data import decoding
@@ -71,7 +71,8 @@ class LabeledImages:
     counted), and `labels` holds the first that is there. Where objects are annotated, `annotated` holds them and
     `labels` the class of the first, or -1. Where each pixel has a class, `label_maps` holds them and `labels` is -1.
 
-    `notes` say what a reader of its numbers has to know: what was left out, what is judged in its place.
+    `notes` say what a reader of its numbers has to know: what was left out, what is judged in its place. `marks` hold,
+    where that is known without decoding, a number for each image that changes with it, as the fingerprint does.
     """
 
     info: DatasetInfo
@@ -84,6 +85,7 @@ class LabeledImages:
     annotated: Annotated | None = None
     label_maps: LabelMaps | None = None
     notes: tuple[str, ...] = ()
+    marks: UInt64[np.ndarray, "n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -195,4 +197,5 @@ class LabeledImages:
             targets=None if self.targets is None else self.targets[chosen],
             annotated=None if self.annotated is None else self.annotated.subset(chosen),
             label_maps=None if self.label_maps is None else self.label_maps.subset(chosen),
+            marks=None if self.marks is None else self.marks[chosen],
         )

@@ -59,7 +59,7 @@ def data_of(
     Raises:
         UserError: for what is none of that, with the first item that is not, or where labels number no class.
     """
-    _require_name(name)
+    require_name(name)
     given = {split: each for split, each in (("train", train), ("val", val), ("test", test)) if each is not None}
     if not given:
         raise UserError(f"{name} has no images. Expected train= and test=, each {PAIRS}.")
@@ -70,7 +70,7 @@ def data_of(
         raise UserError(f"The splits of {name} differ in how many labels an image has: {told}.")
     label = _with_targets if all(several.values()) else _with_labels
     splits = label(name, found, _named(classes))
-    return LabeledSplits(name, _noted(splits, found))
+    return LabeledSplits(name, noted(splits, found))
 
 
 def handed_over(data: Sequence[Any]) -> tuple[list[str], dict[str, LabeledSplits]]:
@@ -163,10 +163,10 @@ def _verdicts(found: LiveContents) -> Int8[np.ndarray, "n c"]:
     return values.astype(np.int8)
 
 
-def _noted(splits: Mapping[str, LabeledImages], found: Mapping[str, LiveContents]) -> dict[str, LabeledImages]:
+def noted(splits: Mapping[str, LabeledImages], found: Mapping[str, LiveContents]) -> dict[str, LabeledImages]:
     """The splits with what a reader of their numbers has to know of the images."""
     taught = {row.tobytes() for row in found["train"].marks} if "train" in found else set()
-    noted: dict[str, LabeledImages] = {}
+    told: dict[str, LabeledImages] = {}
     for split, images in splits.items():
         each, notes = found[split], list(images.notes)
         if each.moved > ROUNDED:
@@ -174,8 +174,8 @@ def _noted(splits: Mapping[str, LabeledImages], found: Mapping[str, LiveContents
         again = sum(row.tobytes() in taught for row in each.marks) if split != "train" else 0
         if again:
             notes.append(f"{each.where}: {again} of the {len(images)} images are training images too, pixel for pixel.")
-        noted[split] = replace(images, notes=tuple(notes))
-    return noted
+        told[split] = replace(images, notes=tuple(notes))
+    return told
 
 
 def _named(classes: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -189,7 +189,8 @@ def _named(classes: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(classes)
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Refuse, by a UserError, what cannot be the name of data that are handed over."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"'{name}' cannot be a data set's name. Expected letters, digits, - and _.")
     if name.replace("-", "_") in SOURCES.names():

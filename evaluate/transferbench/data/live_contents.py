@@ -65,6 +65,7 @@ class LiveContents:
             names=[f"{split}/{i:07d}" for i in range(len(labels))],
             fingerprint=hashlib.sha256(content).hexdigest(),
             targets=targets,
+            marks=self.marks[:, :8].copy().view(np.uint64).ravel(),
         )
 
 

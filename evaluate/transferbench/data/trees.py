@@ -50,11 +50,15 @@ class FolderTree:
         """The class folders of a split that hold an image."""
         return self._classes(self._folders[split]) if split in self._folders else set()
 
+    def has_loose(self, split: str) -> bool:
+        """Whether images lie in the folder of a split itself."""
+        return any(is_image(entry.name) for entry in _visible(self.root / self._folders[split]))
+
     def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""
         folder = self.root / self._folders[split]
         return sorted(
-            ImageEntry(path.relative_to(folder).as_posix(), _file_size(path), _crc(path))
+            ImageEntry(path.relative_to(folder).as_posix(), _file_size(path), crc_of(path))
             for name in self.classes(split)
             for path in images_below(folder / name, (self.root, folder))
         )
@@ -210,7 +214,12 @@ def _file_size(path: Path) -> int:
     return status.st_size
 
 
-def _crc(path: Path) -> int:
+def crc_of(path: Path) -> int:
+    """A checksum of a file whose size tells too little (`UNPACKED`); of any other 0.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
     if path.suffix.lower() not in UNPACKED:
         return 0
     try:

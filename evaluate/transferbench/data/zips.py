@@ -7,7 +7,7 @@ import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image
@@ -38,6 +38,13 @@ class ZipTree:
         """The class folders of a split that hold an image."""
         return {name.partition("/")[0] for name in self._members[split]}
 
+    def has_loose(self, split: str) -> bool:
+        """Whether images lie in a folder of a split itself."""
+        folders = (
+            PurePosixPath(info.filename).parent.name for info in members(self.path) if is_visible_image(info.filename)
+        )
+        return any(WORDS.get(name.lower()) == split for name in folders)
+
     def entries(self, split: str) -> list[ImageEntry]:
         """The images in class folders of a split, sorted by path."""
         return sorted(ImageEntry(name, info.file_size, info.CRC) for name, info in self._members[split].items())
@@ -50,17 +57,7 @@ class ZipTree:
     @cached_property
     def _members(self) -> dict[str, dict[str, zipfile.ZipInfo]]:
         """Split -> path below it -> member. A folder around everything is looked into when no split is at the top."""
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                images = [info for info in archive.infolist() if is_visible_image(info.filename)]
-        except UNREADABLE as error:
-            raise UserError(f"{self.path} cannot be read as a zip ({error}). Download or pack it again.") from None
-        unreadable = [i for i in images if i.flag_bits & 1 or i.compress_type not in (0, zipfile.ZIP_DEFLATED)]
-        if unreadable:
-            raise UserError(
-                f"{self.path}: {len(unreadable)} images (first: {unreadable[0].filename}) are encrypted or neither "
-                "stored nor deflated. Pack the zip again without a password, with plain `zip -r`."
-            )
+        images = [info for info in members(self.path) if is_visible_image(info.filename)]
         try:
             return _by_split(images, 0) or _by_split(images, 1) or defaultdict(dict)
         except UserError as error:
@@ -68,6 +65,27 @@ class ZipTree:
 
 
 Tree = FolderTree | ZipTree
+
+
+def members(path: Path) -> list[zipfile.ZipInfo]:
+    """The files in a zip, of which all visible images can be read.
+
+    Raises:
+        UserError: when the file is no whole zip, or an image is encrypted or compressed in a way other than deflate.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as a zip ({error}). Download or pack it again.") from None
+    images = [info for info in infos if is_visible_image(info.filename)]
+    unreadable = [i for i in images if i.flag_bits & 1 or i.compress_type not in (0, zipfile.ZIP_DEFLATED)]
+    if unreadable:
+        raise UserError(
+            f"{path}: {len(unreadable)} images (first: {unreadable[0].filename}) are encrypted or neither "
+            "stored nor deflated. Pack the zip again without a password, with plain `zip -r`."
+        )
+    return infos
 
 
 class ZipMember(NamedTuple):

@@ -67,9 +67,13 @@ class Heads:
         """`count` heads that all start from the same weights, N(0, 0.01), and bias 0."""
         start = torch.randn(classes, width, generator=torch.Generator().manual_seed(seed)) * DEVIATION
         weight = start.expand(count, -1, -1).contiguous().to(device)
-        own = weight.new_zeros(count, classes), weight.new_ones(count, width), weight.new_zeros(count, width)
-        moments = [[torch.zeros_like(p) for p in (weight, *own)] for _ in range(2)]
-        return cls(recipe, weight, *own, moments, weight.new_zeros(width), weight.new_ones(width))
+        bias, gamma, beta = (
+            weight.new_zeros(count, classes),
+            weight.new_ones(count, width),
+            weight.new_zeros(count, width),
+        )
+        moments = [[torch.zeros_like(p) for p in (weight, bias, gamma, beta)] for _ in range(2)]
+        return cls(recipe, weight, bias, gamma, beta, moments, weight.new_zeros(width), weight.new_ones(width))
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -99,9 +103,9 @@ class Heads:
 
     def only(self, head: int) -> "Heads":
         """One of the heads, as it stands."""
-        one = [p[head : head + 1] for p in self.parameters]
+        weight, bias, gamma, beta = (p[head : head + 1] for p in self.parameters)
         moments = [[p[head : head + 1] for p in group] for group in self.moments]
-        return Heads(self.recipe, *one, moments, self.mean, self.variance, self.steps)
+        return Heads(self.recipe, weight, bias, gamma, beta, moments, self.mean, self.variance, self.steps)
 
     def logits(
         self, maps: Float[Tensor, "b d r c"], head: int, classes: slice = slice(None)

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from transferbench.data import LabeledImages
+from transferbench.data import DatasetInfo, LabeledImages
 from transferbench.data.decoding import require_bearable
 from transferbench.data.label_maps import LabelRule
 from transferbench.data.transforms import TOO_MANY, Preprocess, normalized
@@ -27,7 +27,11 @@ class Sizing(Settings):
     """How large the images are that a backbone sees: base of the settings of every task that looks at whole images."""
 
     resolution: int | None = Field(
-        None, ge=1, le=8192, description="side that test images are resized to; none: the checkpoint's own crop"
+        None,
+        ge=1,
+        le=8192,
+        description="side that test images are resized to; none: that of the data where all have one, else the "
+        "checkpoint's own crop",
     )
     resize: Literal["shorter_side", "square"] = Field(
         "shorter_side", description="what `resolution` is of: the shorter side, or both, which squeezes images"
@@ -41,6 +45,10 @@ class Sizing(Settings):
         description="sides that are no multiples of a patch: rounded to the nearest that is, or zeros all around, and "
         "the map laid over the image as if it had none",
     )
+
+    def resolution_on(self, info: DatasetInfo, preprocess: Preprocess) -> int:
+        """The side that images of a data set are resized to, pixels."""
+        return self.resolution or info.image_size or preprocess.crop
 
     def size(self, height: int, width: int, side: int, resolution: int) -> tuple[int, int]:
         """Height and width that an image is resized to for a backbone of patches of `side` pixels."""
@@ -90,7 +98,7 @@ def rescaled(image: Image.Image, size: tuple[int, int], interpolation: str) -> I
     """The image at (height, width), by Pillow."""
     if (image.height, image.width) == size:
         return image
-    return image.resize(size[::-1], Image.Resampling[interpolation.upper()])
+    return image.resize((size[1], size[0]), Image.Resampling[interpolation.upper()])
 
 
 def resized_labels(labels: Int16[np.ndarray, "h w"], size: tuple[int, int], law: MaskLaw) -> Int16[np.ndarray, "H W"]:
@@ -99,6 +107,6 @@ def resized_labels(labels: Int16[np.ndarray, "h w"], size: tuple[int, int], law:
         return labels
     if law == "pillow nearest":
         numbers = Image.fromarray(labels.astype(np.int32))
-        return np.asarray(numbers.resize(size[::-1], Image.Resampling.NEAREST)).astype(np.int16)
+        return np.asarray(numbers.resize((size[1], size[0]), Image.Resampling.NEAREST)).astype(np.int16)
     values = torch.from_numpy(labels.astype(np.float32))[None, None]
     return F.interpolate(values, size=size, mode=law.removeprefix("torch "))[0, 0].numpy().astype(np.int16)

@@ -43,7 +43,7 @@ class Views:
     @property
     def resolution(self) -> int:
         """Pixels that images are resized to."""
-        return self.sizing.resolution or self.preprocess.crop
+        return self.sizing.resolution_on(self.images.info, self.preprocess)
 
     def of(self, images: LabeledImages) -> "Views":
         """The same of another split, as it is tested."""

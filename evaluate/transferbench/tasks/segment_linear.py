@@ -14,9 +14,10 @@ from transferbench.records import Score
 from transferbench.segmentation import dilation, pictures
 from transferbench.segmentation.batched_heads import Heads
 from transferbench.segmentation.dense_features import reading_of
-from transferbench.segmentation.linear_fit import Segmenter, Trained
+from transferbench.segmentation.linear_fit import Trained, pace, train
 from transferbench.segmentation.linear_recipe import LinearRecipe
 from transferbench.segmentation.scoring import PixelCounts, by_class, segmentation_scores
+from transferbench.segmentation.segmenter import Segmenter
 from transferbench.tasks import Bench, Dataset, JobCost, Outcome
 
 VERSION = "1"
@@ -44,7 +45,7 @@ class Config(LinearRecipe):
 
 def label(config: Config) -> str:
     """What leaderboards call the task with these settings."""
-    usual = Config()
+    usual = Config.model_validate({})
     named = config.preset()
     if named is None:
         differs = [f"{name}={getattr(config, name)}" for name in TOLD if getattr(config, name) != getattr(usual, name)]
@@ -79,11 +80,12 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from two batches of two images and one image judged."""
+    config = _sized(config, candidate, dataset)
     segmenter = Segmenter.of(candidate, config, bench)
-    train, judge, held = segmenter.pace(dataset.train)
+    seconds, judge, held = pace(segmenter, dataset.train)
     trained = config.iterations * config.batch_size * (2 if _refits(config) else 1)
     judged = len(dataset.test) + len(config.lrs) * _held_out_count(config, len(dataset.train))
-    return (trained * train + judged * judge) / bench.runtime.world_size, held
+    return (trained * seconds + judged * judge) / bench.runtime.world_size, held
 
 
 def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench: Bench) -> Outcome:
@@ -91,28 +93,33 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
     `chosen_lr` says which, the artifact `grid` how each rate did on them, `counts` the pixels of every test image.
     """
+    config = _sized(config, candidate, dataset)
     segmenter = Segmenter.of(candidate, config, bench)
     apart = held_out(len(dataset.train), _held_out_count(config, len(dataset.train)), seed)
     rest = np.setdiff1d(np.arange(len(dataset.train)), apart)
     seen = dataset.train.subset(rest, f"without the held out of seed {seed}") if len(apart) else dataset.train
-    trained = segmenter.train(seen, config, seed, "heads")
+    trained = train(segmenter, seen, config, seed, "heads")
     table = _table(segmenter, trained, dataset.train.subset(apart, f"held out by seed {seed}"))
-    best = max(range(len(table)), key=lambda head: -1.0 if table[head] is None else table[head])
-    chosen = trained.heads.only(best)
+    best = int(np.argmax([-1.0 if mean is None else mean for mean in table]))
+    rate, chosen = float(config.lrs[best]), trained.heads.only(best)
     if _refits(config):
-        alone = config.model_copy(update={"lrs": (config.lrs[best],)})
-        chosen = segmenter.train(dataset.train, alone, seed, "refit").heads
+        alone = config.model_copy(update={"lrs": (rate,)})
+        chosen = train(segmenter, dataset.train, alone, seed, "refit").heads
     counts = segmenter.counts(chosen, dataset.test, "test")[0]
     by = "val" if len(config.lrs) > 1 else "last"
     scores = [each.model_copy(update={"selected_by": by}) for each in _scores(counts, config)]
-    scores.append(
-        Score(metric="chosen_lr", value=config.lrs[best], unit="", selected_by=by, n=max(1, len(apart)), split="train")
-    )
+    scores.append(Score(metric="chosen_lr", value=rate, unit="", selected_by=by, n=max(1, len(apart)), split="train"))
     kept = _kept(bench, segmenter, chosen, counts, dataset.test)
     grid = [{"lr": lr, "held_out_miou": mean} for lr, mean in zip(config.lrs, table, strict=True)]
     curve = [{"iteration": at, **_losses(config, losses)} for at, losses in trained.curve]
     shown = {"grid": bench.keep("grid.jsonl", _lines(grid)), "curve": bench.keep("curve.jsonl", _lines(curve))}
     return Outcome(tuple(scores), kept | shown)
+
+
+def _sized(config: Config, candidate: Candidate, dataset: Dataset) -> Config:
+    """The settings with the resolution that they have on these data."""
+    side = config.resolution_on(dataset.train.info, candidate.card.preprocess)
+    return config.model_copy(update={"resolution": side})
 
 
 def _kept(

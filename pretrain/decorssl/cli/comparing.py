@@ -47,7 +47,7 @@ def compare(
         raise UserError("The seeds of a comparison are 0 to N-1: --seeds N.")
     if start.recipe is not None:
         recipe_file(start.recipe)
-    out = choice.out or Path("runs") / f"compare-{Path(choice.data or 'digits').stem}"
+    out = choice.out or Path("runs") / f"compare-{Path((choice.data or ['digits'])[0]).stem}"
     if slurm is not None:
         _queue(methods, out, slurm)
         return
@@ -58,13 +58,14 @@ def compare(
     place = placed.place()
     root = place.data_root or runtime.data_root()
     runs = contest.entries(names, (start.recipe, start.arch), seeds, choice.overrides(), out, root)
+    judged = contest.judged_on(runs, judge, root)
     if stopped := contest.train(runs, place, say):
         say("Stopped and saved. Run the same command to continue.")
         raise typer.Exit(128 + stopped)
     lost = [f"{Path(each.recipe.method).stem} seed {each.recipe.seed}" for each in runs if each.has_failed]
     if lost:
         say(f"Not in the table, since their losses ceased to be finite: {', '.join(lost)}.")
-    _judge([each for each in runs if not each.has_failed], judge or runs[0].recipe.data, suite, out / RESULTS, placed)
+    _judge([each for each in runs if not each.has_failed], judged, suite, out / RESULTS, placed)
 
 
 def _judge(runs: "list[Entry]", data: str, suite: str | None, out: Path, placed: Placed) -> None:

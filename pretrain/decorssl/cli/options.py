@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,8 +26,12 @@ class RecipeOptions:
     """What is trained."""
 
     data: Annotated[
-        str | None,
-        typer.Option(help="A data set's name, or a folder or zip with train/<class>/*.", rich_help_panel=RECIPE),
+        list[str] | None,
+        typer.Option(
+            help="A data set's name, or images with or without labels: a folder, zip, list of paths (.txt), shards or "
+            "parquet files. Repeat it for several together.",
+            rich_help_panel=RECIPE,
+        ),
     ] = None
     image_range: Annotated[
         tuple[float, float] | None,
@@ -53,7 +58,9 @@ class RecipeOptions:
         """The settings that are changed."""
         stated = None if self.image_range is None else list(self.image_range)
         plain = {"epochs": self.epochs, "batch_size": self.batch_size, "optim.lr": self.lr}
-        given = {"data": self.data, "image_range": stated, "seed": seed, **plain}
+        names = self.data if self.data is None or len(self.data) != 1 else self.data[0]
+        data = json.dumps(names, ensure_ascii=False) if isinstance(names, list) else names
+        given = {"data": data, "image_range": stated, "seed": seed, **plain}
         return [*(self.set_ or []), *(f"{name}={value}" for name, value in given.items() if value is not None)]
 
 

@@ -41,7 +41,8 @@ def train(
     if choice.data is not None:
         from transferbench.data import require_known
 
-        require_known(choice.data)
+        for data in choice.data:
+            require_known(data)
     with garbage.importing():
         from decorssl import crossing, session
     from transferbench import runtime

@@ -15,8 +15,7 @@ import pytest
 from coloured import judged, pictures, right, top1
 from PIL import Image
 
-from transferbench.data import LabeledImages, bundles, decoding, open_split, zips
-from transferbench.data.sources import parquet
+from transferbench.data import LabeledImages, bundles, decoding, open_split, parquet_rows, zips
 from transferbench.data.trees import files_by_split
 from transferbench.errors import UserError
 from transferbench.features import repeats
@@ -385,7 +384,7 @@ def test_what_archives_state_is_held_against_a_limit(tmp_path: Path, monkeypatch
     monkeypatch.setattr(bundles, "LARGEST", 100)
     with pytest.raises(UserError, match="the zip states"):
         bundles.Bundle(where).content("train/c0/0000.png")
-    monkeypatch.setattr(parquet, "LARGEST", 100)
+    monkeypatch.setattr(parquet_rows, "LARGEST", 100)
     with pytest.raises(UserError, match=r"a row group of .* states"):
         opened(packed)
 

@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
 from labeled_shapes import TOKENS, candidate, shapes
 
-from transferbench import stopping
+from transferbench import runtime, stopping
 from transferbench.checkpoints import digest
 from transferbench.data.label_maps import LabelMaps
 from transferbench.errors import UserError
@@ -195,6 +196,22 @@ def test_rates_rise_and_fall_as_mmcv_has_it():
     assert floor.rates(30_000) == pytest.approx([(0.01 - 1e-4) * 0.25**0.9 + 1e-4], rel=1e-12)
     assert task.Config(schedule="cosine", lrs=(2.0,), iterations=10).rates(5) == pytest.approx([1.0])
     assert task.Config(schedule="constant", lrs=(2.0, 1.0)).rates(99) == [2.0, 1.0]
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path: Path):
+    def measure(here: Runtime, folder: Path) -> tuple[dict[str, float], list[dict]]:
+        bench = Bench(here, folder / "cache", folder / "scratch")
+        config = task.Config(**{**FEW, "batch_size": 5}, lrs=(1e-3, 0.03), refit=True)
+        found = task.run(candidate(), dataset(), config, 3, bench)
+        here.barrier()
+        return values(found), lines(found.artifacts["curve"])
+
+    one = measure(CPU, tmp_path / "one")
+    for two in forked.ranks(2, lambda rank: measure(runtime.start("cpu"), tmp_path / "two")):
+        assert two[0] == pytest.approx(one[0], abs=0.2)
+        for its, ours in zip(two[1], one[1], strict=True):
+            assert its == pytest.approx(ours, rel=1e-3)
 
 
 def test_cost_counts_every_look(tmp_path: Path):

@@ -8,10 +8,12 @@ too little (BMP, PPM, TIFF); times do not enter it.
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt64
 
 from transferbench.data import LOOKED_AT, DatasetInfo, LabeledImages
 from transferbench.data.labels import differing
@@ -70,18 +72,24 @@ def _labeled(tree: Tree, info: DatasetInfo, split: str) -> LabeledImages:
     entries = tree.entries(split)
     number = {name: i for i, name in enumerate(info.classes)}
     labels = np.array([number[entry.name.partition("/")[0]] for entry in entries], dtype=np.int64)
-    names = [entry.name for entry in entries]
-    read = tree.reader(split, names)
-    images = LabeledImages(info, split, labels, read, [f"{split}/{name}" for name in names], _fingerprint(entries))
+    read = tree.reader(split, [entry.name for entry in entries])
+    names, mark = [f"{split}/{entry.name}" for entry in entries], fingerprint(entries)
+    images = LabeledImages(info, split, labels, read, names, mark, marks=marks(entries))
     sizes = {images.size(i) for i in range(min(LOOKED_AT, len(images)))}
     width, height = sizes.pop()
     return images if sizes or width != height else replace(images, info=replace(info, image_size=width))
 
 
-def _fingerprint(entries: list[ImageEntry]) -> str:
+def fingerprint(entries: Sequence[ImageEntry]) -> str:
+    """A sha256 over paths, sizes and CRCs, in that order."""
     return hashlib.sha256(
         "".join(f"{e.name}\0{e.size}\0{e.crc}\n" for e in entries).encode(errors="surrogateescape")
     ).hexdigest()
+
+
+def marks(entries: Sequence[ImageEntry]) -> UInt64[np.ndarray, "n"]:
+    """Of each file its size in the upper 32 bits and its CRC in the lower."""
+    return np.array([(entry.size % 2**32) << 32 | entry.crc for entry in entries], np.uint64)
 
 
 def _seen(where: Path, classes: dict[str, set[str]]) -> str:

@@ -7,6 +7,8 @@ split's size.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,17 @@ def open_split(where: Path, split: str) -> LabeledImages:
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
+    with reading(where, "labeled images", "with a column of images and one of labels") as datasets:
+        return _labeled(datasets, where, rows_by_split(datasets, where), split)
+
+
+@contextmanager
+def reading(where: Path, what: str, expected: str) -> Iterator[Any]:
+    """The package `datasets`; what it raises in the block says that `what` is not there, and what is `expected`.
+
+    Raises:
+        UserError: without the package, or for what is raised in the block.
+    """
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -53,15 +66,19 @@ def open_split(where: Path, split: str) -> LabeledImages:
             f"'hf:{where}' needs the package datasets, which is not installed: pip install datasets"
         ) from None
     try:
-        splits = datasets.load_dataset(where.as_posix())
-        chosen = one_each((WORDS[str(name)], str(name)) for name in splits if str(name) in WORDS)
-        rows = {split: splits[name] for split, name in chosen.items()}
-        return _labeled(datasets, where, rows, split)
+        yield datasets
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         raise UserError(
-            f"'hf:{where}' gives no labeled images: {error} Expected the name of a data set that is cached or can be "
-            "downloaded, with a column of images and one of labels."
+            f"'hf:{where}' gives no {what}: {error} Expected the name of a data set that is cached or can be "
+            f"downloaded, {expected}."
         ) from None
+
+
+def rows_by_split(datasets: Any, where: Path) -> dict[str, Any]:
+    """The rows of each split that the data set called `where` has."""
+    splits = datasets.load_dataset(where.as_posix())
+    chosen = one_each((WORDS[str(name)], str(name)) for name in splits if str(name) in WORDS)
+    return {split: splits[name] for split, name in chosen.items()}
 
 
 def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> LabeledImages:
@@ -75,12 +92,12 @@ def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> La
     names = tuple(getattr(rows[split].features.get(label), "names", None) or ())
     values = {part: _labels(rows[part], label, f"hf:{where}/{part}") for part in rows if part == split or not names}
     labels, classes, notes = Numbered(values[split], names) if names else by_number(where.name, values, split)
-    mark = hashlib.sha256(_stated(where, rows[split]) + labels.tobytes())
+    mark = hashlib.sha256(stated(where, rows[split]) + labels.tobytes())
     return LabeledImages(
         info=DatasetInfo(where.name, classes, tuple(rows), None, str(rows[split].info.version)),
         split=split,
         labels=labels,
-        read=_reader(datasets, rows[split], image),
+        read=reader(datasets, rows[split], image),
         names=[f"{split}/{i:07d}" for i in range(len(labels))],
         fingerprint=mark.hexdigest(),
         notes=notes,
@@ -90,14 +107,15 @@ def _labeled(datasets: Any, where: Path, rows: dict[str, Any], split: str) -> La
 def _mapped(datasets: Any, where: Path, rows: dict[str, Any], split: str, columns: tuple[str, str]) -> LabeledImages:
     """A split whose second column of images holds label maps."""
     mine = rows[split]
-    images, masks = (_reader(datasets, mine, name) for name in columns)
+    images, masks = (reader(datasets, mine, name) for name in columns)
     classes = row_maps.classes_beside(where) if where.is_dir() else row_maps.classes_on_hub(where.as_posix())
     info = DatasetInfo(where.name, classes.classes, tuple(rows), None, str(mine.info.version), "miou", "label maps")
     found = row_maps.MappedRows(len(mine), images, masks, columns)
-    return row_maps.labeled(info, split, found, _stated(where, mine) + _digest(masks), classes)
+    return row_maps.labeled(info, split, found, stated(where, mine) + _digest(masks), classes)
 
 
-def _reader(datasets: Any, rows: Any, column: str) -> HubReader:
+def reader(datasets: Any, rows: Any, column: str) -> HubReader:
+    """Reads the images in a column."""
     return HubReader(rows.cast_column(column, datasets.Image(decode=False)), column)
 
 
@@ -110,7 +128,7 @@ def _digest(masks: HubReader) -> bytes:
     return found.digest()
 
 
-def _stated(where: Path, rows: Any) -> bytes:
+def stated(where: Path, rows: Any) -> bytes:
     """The name, and what is stated of the split's size."""
     return f"{where} {rows.info.splits[str(rows.split)].num_bytes}\n".encode()
 

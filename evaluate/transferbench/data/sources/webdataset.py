@@ -11,7 +11,7 @@ import hashlib
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,7 +80,7 @@ def open_split(where: Path, split: str) -> LabeledImages:
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    indices = {name: _members(shards, name != "train") for name, shards in files_by_split(where, ".tar").items()}
+    indices = {name: index_of(shards, name != "train") for name, shards in files_by_split(where, ".tar").items()}
     by_split = {name: index.images for name, index in indices.items() if index.images}
     if split not in by_split:
         raise UserError(
@@ -117,8 +117,12 @@ def _numbered(where: Path, every: dict[str, Int64[np.ndarray, "n"]], split: str)
     return Numbered(every[split], names)
 
 
-def _members(shards: list[Path], is_judged: bool) -> Index:
-    """What some shards hold."""
+def index_of(shards: Sequence[Path], is_judged: bool) -> Index:
+    """What some shards hold; where no member of a judged one is a class, its images have none.
+
+    Raises:
+        UserError: naming a shard that is damaged, or holds something else.
+    """
     indexed: list[Index] = []
     for shard in shards:
         try:
