@@ -395,7 +395,9 @@ def test_settings_of_features_that_a_job_could_not_follow_are_refused(checkpoint
 
 def test_the_public_names_are_listed_and_found():
     assert (
-        {"compare", "data_of", "evaluate", "extract", "load"} == set(transferbench.__all__) <= set(dir(transferbench))
+        {"compare", "data_of", "evaluate", "extract", "images_of", "load"}
+        == set(transferbench.__all__)
+        <= set(dir(transferbench))
     )
     assert all(callable(getattr(transferbench, name)) for name in transferbench.__all__)
     with pytest.raises(AttributeError, match="no attribute 'evaluat'"):

@@ -53,7 +53,7 @@ def test_a_run_folder_says_how_it_came_about(run_folder: Path) -> None:
 
 def test_every_job_of_every_candidate_leaves_a_record(results: Path) -> None:
     found = [json.loads(path.read_text()) for path in (results / "records").glob("*.json")]
-    assert len(found) == 14
+    assert len(found) == 16
     assert {record["status"] for record in found} == {"ok"}
     assert {record["candidate"] for record in found} == {"walk", "random-init"}
     assert {record["frozen"] for record in found if record["task"] not in ("semi", "detect")} == {True}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from labeled_shapes import candidate, shapes
 from torch import Tensor, nn
 
 from transferbench.checkpoints import Candidate
@@ -41,6 +42,10 @@ FEW: dict[str, dict[str, Any]] = {
     "fewshot": {"shots": 2, "others": (), "draws": 1},
     "knn": {"k": 3, "ks": (3,), "metric": "euclidean", "vote": "majority"},
     "spectrum": {},
+}
+DENSE: dict[str, dict[str, Any]] = {
+    "segment_linear": {"iterations": 2, "batch_size": 4, "layer": "layer1"},
+    "segment_knn": {"layer": "layer1"},
 }
 
 
@@ -80,10 +85,25 @@ def test_a_task_gives_numbers_or_a_sentence(
     assert not said or diverged.name in (*NONE, "1e19", "1e25", "1e36")
 
 
+@pytest.mark.parametrize("scale", [math.nan, 0.0, 1e30])
+@pytest.mark.parametrize("name", DENSE)
+def test_a_segmentation_gives_numbers_or_a_sentence(name: str, scale: float, tmp_path: Path):
+    task, lost = TASKS.load(name), candidate()
+    for weights in lost.backbone.parameters():
+        weights.data.mul_(scale)
+    bench, data = Bench(Runtime(torch.device("cpu")), tmp_path, tmp_path), Dataset(shapes(6, 0), shapes(2, 1, "test"))
+    if scale == 0:
+        scores = task.run(lost, data, task.Config(**DENSE[name]), 0, bench).scores
+        assert all(math.isfinite(score.value) for score in scores)
+    else:
+        with pytest.raises(UserError, match=r"not finite|The training loss became"):
+            task.run(lost, data, task.Config(**DENSE[name]), 0, bench)
+
+
 def test_every_task_on_features_is_tried():
     others = {"detect", "linear_svm", "attentive"}
     """Of boxes, of several labels an image and of tokens: they take what extraction gives, which is finite."""
-    assert set(FEW) == set(TASKS.names()) - others
+    assert {*FEW, *DENSE} == set(TASKS.names()) - others
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e10, 1e15])
