@@ -93,11 +93,12 @@ def build(
         sections.append(_section(subject, library))
     plots, missing = ranks.charts(board), []
     if not plots:
+        labeled = [column.dataset for column in board.columns if column.task in artifacts.alike("spectrum")]
         missing.append(
             MissingError(
                 "A plot of rank against accuracy needs accuracy and spectrum of at least two checkpoints on one data "
                 "set.",
-                f"evaluate spectrum CHECKPOINT... --data {board.columns[0].dataset}",
+                f"evaluate spectrum CHECKPOINT... --data {next(iter(labeled), 'LABELED')}",
             )
         )
     overview = [*spectra.overview(listed, library), *plots.pop("RankMe", [])]

@@ -100,11 +100,17 @@ def again(record: Record) -> str:
 def with_task(records: Sequence[Record], task: str) -> str:
     """The command that judges the checkpoint of some records by another task, on data that suit the task."""
     asked = TASKS.load(task)
-    alike = {name for name, each in TASKS.all() if taken(each) == taken(asked)}
-    labeled = [record for record in records if record.task in alike]
+    same = alike(task)
+    labeled = [record for record in records if record.task in same]
     embedded = [] if takes(asked, "one label") else examples(asked)
     data = _data(labeled[0]) if labeled else next(iter(embedded), "LABELED")
     return f"evaluate {task} {_model(records[0])} --data {data}"
+
+
+def alike(task: str) -> set[str]:
+    """The tasks of the package that are for the same data as one of them."""
+    kinds = taken(TASKS.load(task))
+    return {name for name, each in TASKS.all() if taken(each) == kinds}
 
 
 def _model(record: Record) -> str:

@@ -9,7 +9,8 @@ from transferbench.report.library import Library
 from transferbench.report.subject import Subject, by_dataset, slug
 
 TITLE = "Learning curves"
-TOTAL = "total"
+TOTAL, AT = "total", "loss at "
+"""A detector's losses added up, and how the loss of a head at a learning rate is called."""
 MOST = 200
 """How many points of a curve are drawn."""
 
@@ -31,7 +32,7 @@ def panel(subject: Subject, library: Library) -> Panel:
         for record in records:
             try:
                 lines = artifacts.curve(record, library.folder(record))
-                runs.append(Curve(record.label, [{**line, TOTAL: _total(line)} for line in lines]))
+                runs += [Curve(record.label, [line | _total(line) for line in lines]), *_rates(record.label, lines)]
             except MissingError as reason:
                 missing.append(reason)
         figures += [*_charts(subject, dataset, runs)] if runs else []
@@ -62,6 +63,15 @@ def _charts(subject: Subject, dataset: str, runs: list[Curve]) -> Iterator[Chart
             Axis("cross-entropy"),
             losses,
         )
+    if losses := _series(runs, AT, "line", "iteration"):
+        yield Chart(
+            f"{subject.key}-rates-loss-{slug(dataset)}",
+            f"{dataset}: training loss at each learning rate",
+            f"{name}. Means over the iterations before each point.",
+            Axis("iteration", is_whole=True),
+            Axis("cross-entropy"),
+            losses,
+        )
     if losses := _series(runs, TOTAL, "line", "iteration"):
         yield Chart(
             f"{subject.key}-detector-loss-{slug(dataset)}",
@@ -73,9 +83,22 @@ def _charts(subject: Subject, dataset: str, runs: list[Curve]) -> Iterator[Chart
         )
 
 
-def _total(line: dict[str, float]) -> float:
-    """The sum of a detector's losses."""
-    return sum((value for key, value in line.items() if key.startswith("loss_")), 0.0)
+def _total(line: dict[str, float]) -> dict[str, float]:
+    """The sum of a detector's losses, if there are any."""
+    losses = [value for key, value in line.items() if key.startswith("loss_")]
+    return {TOTAL: sum(losses)} if losses else {}
+
+
+def _rates(label: str, lines: list[dict[str, float]]) -> list[Curve]:
+    """A curve for each learning rate of heads that were trained side by side; it ends where the loss did."""
+    rates = dict.fromkeys(key for line in lines for key in line if key.startswith(AT))
+    return [
+        Curve(
+            f"{label}, {rate.removeprefix('loss ')}",
+            [{"iteration": line["iteration"], AT: line[rate]} for line in lines if rate in line],
+        )
+        for rate in rates
+    ]
 
 
 def _series(every: list[Curve], key: str, style: Style, time: str = "epoch") -> tuple[Series, ...]:

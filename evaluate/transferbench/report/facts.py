@@ -41,7 +41,7 @@ class Facts:
 def result(record: Record) -> Result:
     """A record's main score and what it hangs on."""
     score = record.score(record.primary)
-    low_high = score.interval if score else None
+    low_high = (score.interval or score.bootstrap) if score else None
     pretrained = record.card.origin.seed
     return Result(
         dataset=record.dataset,

@@ -94,3 +94,18 @@ def test_without_images_the_classes_remain(tmp_path: Path):
     made = reported(tmp_path, with_images=False)
     assert "data:image/webp;base64," not in made.html
     assert "a-classes-scenes-linear-segmentation-0" in made.figures
+
+
+def test_each_learning_rate_has_a_curve_that_ends_where_its_loss_did(tmp_path: Path):
+    lines = [{"iteration": 5, "loss at 0.1": 2.0, "loss at 0.01": 3.0}, {"iteration": 9, "loss at 0.01": 1.5}]
+    lines[1]["loss at 0.1"] = None  # pyright: ignore[reportArgumentType]
+    curve = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    put(tmp_path, segmented(), classes=table(), pictures=pictures(), curve=curve)
+    made = reported(tmp_path)
+    chart = made.figures["a-rates-loss-scenes"]
+    assert isinstance(chart, Chart)
+    assert [(each.name, each.xs, each.ys) for each in chart.series] == [
+        ("linear segmentation, at 0.1", (5.0,), (2.0,)),
+        ("linear segmentation, at 0.01", (5.0, 9.0), (3.0, 1.5)),
+    ]
+    assert "a-detector-loss-scenes" not in made.figures
