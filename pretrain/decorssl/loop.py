@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from decorssl import view_pipeline
 from decorssl.checks import check
 from decorssl.encoder import Encoder
+from decorssl.fused import small_maps
 from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught
 from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
@@ -88,6 +89,7 @@ class Training:
         learner = nn.ModuleDict({"encoder": self.encoder, "method": self.modules})
         self.learner = synchronize(learner, runtime).to(runtime.device)
         self.learner.to(memory_format=torch.channels_last)
+        small_maps.prepare(self.encoder)
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self.routes.teacher else None
         self.optimizer = recipe.optim.optimizer(self.learner)
         place = (runtime.rank, runtime.world_size)
