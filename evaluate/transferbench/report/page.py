@@ -54,8 +54,15 @@ def render(page: Page) -> str:
     return _template().render(page=page, script=Markup(script), style=Markup(style), policy=policy)
 
 
+def plain(title: str, said: Sequence[str], charts: Sequence[Chart]) -> str:
+    """Charts alone, below some lines of text, as HTML of the same look."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    style = Markup(_text("page.css"))
+    return _template("plain.html").render(title=title, said=said, charts=charts, style=style, policy=policy)
+
+
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str = "page.html") -> jinja2.Template:
     here = jinja2.FunctionLoader(_text)
     environment = jinja2.Environment(
         loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -64,7 +71,7 @@ def _template() -> jinja2.Template:
     environment.filters["swatch"] = lambda series: Markup(svg.swatch(series))
     environment.filters["data_uri"] = lambda content: f"data:image/webp;base64,{base64.b64encode(content).decode()}"
     environment.globals |= {"MOST_CLASSES": MOST_CLASSES, "MISTAKES": MISTAKES}
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _text(name: str) -> str:

@@ -26,6 +26,7 @@ pretrain intl --data my.zip --recipe intl-cifar10 --epochs 100
 pretrain intl --resume                    resume a stopped run
 pretrain intl --log tensorboard           curves beside the run's own files
 pretrain log RUN --log tensorboard        the same for an existing run
+pretrain report RUN...                    their curves as one HTML page
 pretrain times RUN...                     images per second, waiting, time to an accuracy
 pretrain intl --slurm nodes=2,gpus=8      the same as a job in SLURM's queue
 pretrain compare intl vicreg --seeds 3    several methods trained alike, judged, in one table
@@ -117,6 +118,7 @@ app.command(epilog=POINTER)(comparing.compare)
 app.command(epilog=POINTER)(listing.ls)
 app.command(epilog=POINTER)(listing.show)
 app.command(epilog=POINTER)(listing.log)
+app.command(epilog=POINTER)(listing.report)
 app.command(epilog=POINTER)(listing.times)
 
 

@@ -58,6 +58,21 @@ def log(
         print(f"sent the steps of {folder} to {', '.join(names)}")
 
 
+def report(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run folders. Default: the current folder.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("pretraining.html"),
+) -> None:
+    """Make one HTML page of runs' curves: loss, k-NN, online linear probe, ranks."""
+    from decorssl import run_charts
+    from transferbench import state
+
+    state.require_replaceable(out)
+    state.write(out, run_charts.page_of(_folders(runs)))
+    print(f"wrote {out}")
+
+
 def times(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Run folders. Default: the current folder.", show_default=False)
