@@ -8,6 +8,7 @@ from transferbench import comparison, records, state, tables
 from transferbench.errors import UserError
 from transferbench.records.collection import Collection
 from transferbench.report import (
+    artifacts,
     confusion,
     curves,
     detections,

@@ -55,7 +55,8 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        (gradient,) = gradients
         images, weight = ctx.saved_tensors
         wanted = (ctx.needs_input_grad[0], False, False)
         stride = [ctx.stride, ctx.stride]
