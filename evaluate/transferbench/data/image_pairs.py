@@ -105,7 +105,7 @@ def labeled(
     """A split of images and label maps in these files.
 
     The fingerprint is a sha256 over paths, sizes and checksums of both, as far as `Bundle.mark` and `mask_mark` know
-    them, and over the coding.
+    them, over the coding and over the names of the classes.
     """
     images = bundle.reader([pair.image for pair in pairs])
     masks = bundle.reader([pair.mask for pair in pairs])
@@ -115,9 +115,9 @@ def labeled(
 
 
 def of_reader(info: DatasetInfo, split: str, maps: MapReader, marks: bytes) -> LabeledImages:
-    """A split of what `maps` reads; the fingerprint is a sha256 over `marks` and the coding."""
+    """A split of what `maps` reads; the fingerprint is a sha256 over `marks`, the coding and the classes' names."""
     colors, table, zero_is_other = maps.coding
-    coded = repr((sorted((colors or {}).items()), table, zero_is_other))
+    coded = repr((sorted((colors or {}).items()), table, zero_is_other, info.classes))
     return LabeledImages(
         info=info,
         split=split,

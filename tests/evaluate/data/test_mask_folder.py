@@ -191,3 +191,16 @@ def test_what_is_lacking_is_said(tmp_path: Path):
     shutil.rmtree(root / "masks/train")
     with pytest.raises(UserError, match=r"no images and masks of 'train'.* masks of val"):
         opened(root)
+
+
+def test_the_fingerprint_sees_names_and_what_a_size_does_not_tell(tmp_path: Path):
+    marks = {opened(mine(tmp_path / "a")).fingerprint, opened(mine(tmp_path / "b", NAMES[::-1])).fingerprint}
+    colored = [{"name": name, "color": [0, 0, i]} for i, name in enumerate(NAMES)]
+    renamed = [each | {"name": name} for each, name in zip(colored, NAMES[::-1], strict=True)]
+    marks |= {opened(mine(tmp_path / str(i), each)).fingerprint for i, each in enumerate((colored, renamed))}
+    root = mine(tmp_path / "c")
+    (root / "images/train/a.jpg").unlink()
+    for shade in (0, 1):
+        Image.new("RGB", (8, 6), (shade, 0, 0)).save(root / "images/train/a.bmp")
+        marks.add(opened(root).fingerprint)
+    assert len(marks) == 6
