@@ -89,7 +89,7 @@ class Bundle:
         return f"{self._members[name].file_size} {self._members[name].CRC}"
 
     def mask_mark(self, name: str) -> str:
-        """The same of a label map, of which masks of one size are common, with a checksum in a folder too.
+        """The same of a label map, of which masks of one size are common, with a checksum of its end in a folder too.
 
         A PNG ends with a checksum of its last chunk of data, and that chunk with one of all its pixels (ADLER32, RFC
         1950): its last bytes tell masks apart that are equally long.

@@ -35,7 +35,9 @@ def mask(number: int, height: int = 6, width: int = 8) -> bytes:
 
 def picture(path: Path, size: tuple[int, int] = (8, 6), orientation: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.random.default_rng(len(path.name)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    image = Image.fromarray(
+        np.random.default_rng(list(path.name.encode())).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    )
     exif = Image.Exif()
     exif[0x0112] = orientation
     image.save(path, exif=exif)
@@ -204,3 +206,17 @@ def test_the_fingerprint_sees_names_and_what_a_size_does_not_tell(tmp_path: Path
         Image.new("RGB", (8, 6), (shade, 0, 0)).save(root / "images/train/a.bmp")
         marks.add(opened(root).fingerprint)
     assert len(marks) == 6
+
+
+def test_copies_of_training_images_are_told(tmp_path: Path):
+    root = mine(tmp_path / "mine")
+    assert open_dataset(lambda split: opened(root, split)).notes == ()
+    size = (root / "images/train/b.jpg").stat().st_size
+    with (root / "images/val/d.jpg").open("r+b") as file:  # its mask is that of b, and its size says nothing
+        file.truncate(size)
+    assert (root / "images/val/d.jpg").stat().st_size == size
+    assert open_dataset(lambda split: opened(root, split)).notes == ()
+    shutil.copy(root / "images/train/a.jpg", root / "images/val/x.jpg")
+    shutil.copy(root / "masks/train/a.png", root / "masks/val/x.png")
+    told = "mine/val: 1 of 3 images look like copies of training images."
+    assert open_dataset(lambda split: opened(root, split)).notes == (told,)
