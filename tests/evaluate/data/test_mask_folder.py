@@ -220,3 +220,16 @@ def test_copies_of_training_images_are_told(tmp_path: Path):
     shutil.copy(root / "masks/train/a.png", root / "masks/val/x.png")
     told = "mine/val: 1 of 3 images look like copies of training images."
     assert open_dataset(lambda split: opened(root, split)).notes == (told,)
+
+
+def test_palettes_in_another_order_are_told(tmp_path: Path):
+    root = mine(tmp_path / "mine")
+    for split, colors in (("train", [0, 0, 0, 200, 0, 0]), ("val", [200, 0, 0, 0, 0, 0])):
+        for path in (root / "masks" / split).glob("*.png"):
+            image = Image.new("P", (8, 6))
+            image.putpalette(colors)
+            image.putpixel((0, 0), 1)
+            image.save(path)
+    told = "mine: the palettes of masks/train/a.png and masks/val/d.png number [0, 0, 0] differently; numbers count."
+    assert opened(root, "val").notes == (told,)
+    assert opened(root, "train").notes == ()
