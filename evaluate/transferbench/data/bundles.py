@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from transferbench.data.trees import WORDS, FileReader, images_below, is_hidden, is_visible_image
+from transferbench.data.trees import WORDS, FileReader, crc_of, images_below, is_hidden, is_visible_image
 from transferbench.data.zips import UNREADABLE, MemberReader, ZipMember
 from transferbench.errors import UserError
 
@@ -82,13 +82,14 @@ class Bundle:
             raise UserError(f"Cannot read {name} in {self.root}: {error}.") from None
 
     def mark(self, name: str) -> str:
-        """A file's size, and in a zip its checksum: what a fingerprint is made of."""
+        """A file's size, with its checksum in a zip or where the size tells too little: for fingerprints."""
         if self.root.is_dir():
-            return str((self.root / name).stat().st_size)
+            crc = crc_of(self.root / name)
+            return f"{(self.root / name).stat().st_size}{f' {crc}' if crc else ''}"
         return f"{self._members[name].file_size} {self._members[name].CRC}"
 
     def mask_mark(self, name: str) -> str:
-        """The same of a label map, of which masks of one size are common, with a checksum in a folder too.
+        """The same of a label map, of which masks of one size are common, with a checksum of its end in a folder too.
 
         A PNG ends with a checksum of its last chunk of data, and that chunk with one of all its pixels (ADLER32, RFC
         1950): its last bytes tell masks apart that are equally long.

@@ -5,7 +5,7 @@ The pixels are those that `LabeledImages.image` gives: an orientation noted in E
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -104,20 +104,23 @@ def labeled(
 ) -> LabeledImages:
     """A split of images and label maps in these files.
 
-    The fingerprint is a sha256 over paths, sizes and checksums of both, as far as `Bundle.mark` and `mask_mark` know
-    them, and over the coding.
+    The fingerprint is a sha256 over paths, sizes and checksums of both, as far as `Bundle.mark` and `mask_mark` tell
+    them, over the coding and over the names of the classes.
     """
     images = bundle.reader([pair.image for pair in pairs])
     masks = bundle.reader([pair.mask for pair in pairs])
-    marks = "".join(f"{image}\0{bundle.mark(image)}\0{mask}\0{bundle.mask_mark(mask)}\n" for image, mask in pairs)
+    contents = [(f"{bundle.mark(i)} {bundle.mask_mark(i)}", bundle.mask_mark(m)) for i, m in pairs]
+    marks = "".join(f"{i}\0{of_i}\0{m}\0{of_m}\n" for (i, m), (of_i, of_m) in zip(pairs, contents, strict=True))
     maps = MapReader(images, masks, tuple(pairs), f"{info.name}/{split}", coding)
-    return of_reader(info, split, maps, marks.encode(errors="surrogateescape"))
+    found = of_reader(info, split, maps, marks.encode(errors="surrogateescape"))
+    shorts = [hashlib.sha256(repr(each).encode()).digest()[:8] for each in contents]
+    return replace(found, marks=np.frombuffer(b"".join(shorts), np.uint64))
 
 
 def of_reader(info: DatasetInfo, split: str, maps: MapReader, marks: bytes) -> LabeledImages:
-    """A split of what `maps` reads; the fingerprint is a sha256 over `marks` and the coding."""
+    """A split of what `maps` reads; the fingerprint is a sha256 over `marks`, the coding and the classes' names."""
     colors, table, zero_is_other = maps.coding
-    coded = repr((sorted((colors or {}).items()), table, zero_is_other))
+    coded = repr((sorted((colors or {}).items()), table, zero_is_other, info.classes))
     return LabeledImages(
         info=info,
         split=split,

@@ -23,7 +23,7 @@ class LabelRule(Settings):
         255, ge=0, description="number of pixels that neither train nor score; none: all do"
     )
     reduce_labels: bool | None = Field(
-        None, description="leave number 0 out and count classes from 1; none: as the data set is published"
+        None, description="leave number 0 and its class out; none: as the data set is published"
     )
 
 

@@ -44,7 +44,7 @@ def numbers(image: Image.Image, colors: Mapping[Color, int] | None = None) -> Nu
         colors: what each color stands for, for images in color.
 
     Raises:
-        MaskError: for what has none, or a color that is not listed.
+        MaskError: for what has none, a color that is not listed, or numbers where colors are listed.
         OSError, ValueError, SyntaxError: what Pillow's decoder raises.
     """
     if not isinstance(image, PngImageFile):
@@ -59,6 +59,12 @@ def numbers(image: Image.Image, colors: Mapping[Color, int] | None = None) -> Nu
         raise MaskError(f"it is in color with {bits} bits a channel, of which Pillow reads the upper 8. {EXPECTED}")
     if kind not in (GRAY, PALETTE):
         raise MaskError(f"it has an alpha channel, so that a color stands for no one class. {EXPECTED}")
+    if colors:
+        stored = "a palette's indices" if kind == PALETTE else "gray levels"
+        raise MaskError(
+            f"it holds {stored}, which classes.json gives no meaning: it lists colors. Save the mask in color, or list "
+            "names alone, in the order of their numbers"
+        )
     if bits == 16:
         return np.array(image).astype(np.uint16)
     values = np.array(image).astype(np.uint8)

@@ -45,7 +45,7 @@ def mask_column(holds_images: Mapping[str, bool]) -> str | None:
 
 
 def labeled(info: DatasetInfo, split: str, found: MappedRows, marks: bytes, classes: ClassList) -> LabeledImages:
-    """A split of these rows; the fingerprint is a sha256 over `marks`, and over colors where masks are in color."""
+    """A split of these rows; the fingerprint is a sha256 over `marks` and over what `classes` says."""
     names = [f"{split}/{i:07d}" for i in range(found.rows)]
     pairs = tuple(Pair(name, f"{name}, column {found.columns[1]}") for name in names)
     maps = MapReader(found.images, found.masks, pairs, f"{info.name}/{split}", Coding(classes.colors))

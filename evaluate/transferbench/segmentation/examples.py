@@ -1,5 +1,6 @@
 """An image with its label map: both brought to a size by a law that is stated, and how large that size is."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,14 @@ from pydantic import Field
 from torch import Tensor
 
 from transferbench.data import DatasetInfo, LabeledImages
+from transferbench.data.dataset import Dataset
 from transferbench.data.decoding import require_bearable
 from transferbench.data.label_maps import LabelRule
 from transferbench.data.transforms import TOO_MANY, Preprocess, normalized
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
-__all__ = ["MaskLaw", "Sizing", "fitted", "resized_image", "resized_labels", "truth"]
+__all__ = ["MaskLaw", "Sizing", "fitted", "named_for", "resized_image", "resized_labels", "truth"]
 
 MaskLaw = Literal["pillow nearest", "torch nearest", "torch nearest-exact"]
 """Which pixel of a label map is kept where it shrinks or grows: the three differ (docs/protocols.md#segment-linear)."""
@@ -68,6 +70,17 @@ def fitted(pixels: int, sizing: Sizing, side: int) -> int:
     if sizing.whole_patches == "padded":
         return pixels
     return max(side, (2 * pixels + side) // (2 * side) * side)
+
+
+def named_for(dataset: Dataset, rule: LabelRule) -> Dataset:
+    """The splits with the names that classes have by the rule: where it leaves number 0 out, they lose that name."""
+    return Dataset(*(_named_for(images, rule) for images in (dataset.train, dataset.test)))
+
+
+def _named_for(images: LabeledImages, rule: LabelRule) -> LabeledImages:
+    if images.maps.zero_is_other or not images.maps.reduces(rule):
+        return images
+    return replace(images, info=replace(images.info, classes=images.info.classes[1:]))
 
 
 def truth(

@@ -13,6 +13,7 @@ from transferbench.errors import UserError
 from transferbench.segmentation import patch_cost, pictures
 from transferbench.segmentation.dense_features import DenseFeatures, reading_of
 from transferbench.segmentation.dilation import why_undilated
+from transferbench.segmentation.examples import named_for
 from transferbench.segmentation.kept_patches import Grain, Shown, kept
 from transferbench.segmentation.knn_recipe import KnnRecipe
 from transferbench.segmentation.matching import counts_of, matched
@@ -64,6 +65,7 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds that `run` takes here, and bytes: all that is remembered, also on disk, and what searching it needs."""
+    dataset = named_for(dataset, config)
     views, dense = _views(candidate, dataset, config, 0, bench)
     searching = len(config.parted(len(dataset.train), 0)[1]) * len(config.metrics) + len(dataset.test)
     images = cost(config, len(dataset.train), len(dataset.test), 0).passes
@@ -75,6 +77,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
     """Remember training patches, choose by images held out where there is a choice, and judge on the test images."""
     if reason := unfit(candidate, dataset, config):
         raise UserError(reason)
+    dataset = named_for(dataset, config)
     views, dense = _views(candidate, dataset, config, seed, bench)
     taught, held_out = config.parted(len(dataset.train), seed)
     shown = Shown.of(config.augmented_passes, taught, held_out)

@@ -14,6 +14,7 @@ from transferbench.records import Score
 from transferbench.segmentation import dilation, pictures
 from transferbench.segmentation.batched_heads import Heads
 from transferbench.segmentation.dense_features import reading_of
+from transferbench.segmentation.examples import named_for
 from transferbench.segmentation.linear_fit import Trained, pace, train
 from transferbench.segmentation.linear_recipe import LinearRecipe
 from transferbench.segmentation.scoring import PixelCounts, by_class, segmentation_scores
@@ -80,7 +81,7 @@ def cost(config: Config, n_train: int, n_test: int, classes: int) -> JobCost:
 
 def forecast(candidate: Candidate, dataset: Dataset, config: Config, bench: Bench) -> tuple[float, int]:
     """Seconds and bytes that `run` takes, from two batches of two images and one image judged."""
-    config = _sized(config, candidate, dataset)
+    config, dataset = _sized(config, candidate, dataset), named_for(dataset, config)
     segmenter = Segmenter.of(candidate, config, bench)
     seconds, judge, held = pace(segmenter, dataset.train)
     trained = config.iterations * config.batch_size * (2 if _refits(config) else 1)
@@ -93,7 +94,7 @@ def run(candidate: Candidate, dataset: Dataset, config: Config, seed: int, bench
 
     `chosen_lr` says which, the artifact `grid` how each rate did on them, `counts` the pixels of every test image.
     """
-    config = _sized(config, candidate, dataset)
+    config, dataset = _sized(config, candidate, dataset), named_for(dataset, config)
     segmenter = Segmenter.of(candidate, config, bench)
     apart = held_out(len(dataset.train), _held_out_count(config, len(dataset.train)), seed)
     rest = np.setdiff1d(np.arange(len(dataset.train)), apart)

@@ -129,3 +129,9 @@ def test_a_list_of_classes_is_of_names_or_of_colors():
 def test_any_other_list_is_refused(content: str, told: str):
     with pytest.raises(UserError, match=told):
         class_list(content.encode(), "x")
+
+
+@pytest.mark.parametrize(("kind", "told"), [(0, "gray levels"), (3, "a palette's indices")])
+def test_numbers_are_refused_where_colors_are_listed(kind: int, told: str):
+    with pytest.raises(MaskError, match=rf"it holds {told}, which classes\.json gives no meaning"):
+        read(png(truth(3), 2, kind, palette(2) if kind == 3 else b""), COLORS)

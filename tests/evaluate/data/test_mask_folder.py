@@ -35,7 +35,9 @@ def mask(number: int, height: int = 6, width: int = 8) -> bytes:
 
 def picture(path: Path, size: tuple[int, int] = (8, 6), orientation: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.random.default_rng(len(path.name)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    image = Image.fromarray(
+        np.random.default_rng(list(path.name.encode())).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    )
     exif = Image.Exif()
     exif[0x0112] = orientation
     image.save(path, exif=exif)
@@ -191,3 +193,43 @@ def test_what_is_lacking_is_said(tmp_path: Path):
     shutil.rmtree(root / "masks/train")
     with pytest.raises(UserError, match=r"no images and masks of 'train'.* masks of val"):
         opened(root)
+
+
+def test_the_fingerprint_sees_names_and_what_a_size_does_not_tell(tmp_path: Path):
+    marks = {opened(mine(tmp_path / "a")).fingerprint, opened(mine(tmp_path / "b", NAMES[::-1])).fingerprint}
+    colored = [{"name": name, "color": [0, 0, i]} for i, name in enumerate(NAMES)]
+    renamed = [each | {"name": name} for each, name in zip(colored, NAMES[::-1], strict=True)]
+    marks |= {opened(mine(tmp_path / str(i), each)).fingerprint for i, each in enumerate((colored, renamed))}
+    root = mine(tmp_path / "c")
+    (root / "images/train/a.jpg").unlink()
+    for shade in (0, 1):
+        Image.new("RGB", (8, 6), (shade, 0, 0)).save(root / "images/train/a.bmp")
+        marks.add(opened(root).fingerprint)
+    assert len(marks) == 6
+
+
+def test_copies_of_training_images_are_told(tmp_path: Path):
+    root = mine(tmp_path / "mine")
+    assert open_dataset(lambda split: opened(root, split)).notes == ()
+    size = (root / "images/train/b.jpg").stat().st_size
+    with (root / "images/val/d.jpg").open("r+b") as file:  # its mask is that of b, and its size says nothing
+        file.truncate(size)
+    assert (root / "images/val/d.jpg").stat().st_size == size
+    assert open_dataset(lambda split: opened(root, split)).notes == ()
+    shutil.copy(root / "images/train/a.jpg", root / "images/val/x.jpg")
+    shutil.copy(root / "masks/train/a.png", root / "masks/val/x.png")
+    told = "mine/val: 1 of 3 images look like copies of training images."
+    assert open_dataset(lambda split: opened(root, split)).notes == (told,)
+
+
+def test_palettes_in_another_order_are_told(tmp_path: Path):
+    root = mine(tmp_path / "mine")
+    for split, colors in (("train", [0, 0, 0, 200, 0, 0]), ("val", [200, 0, 0, 0, 0, 0])):
+        for path in (root / "masks" / split).glob("*.png"):
+            image = Image.new("P", (8, 6))
+            image.putpalette(colors)
+            image.putpixel((0, 0), 1)
+            image.save(path)
+    told = "mine: the palettes of masks/train/a.png and masks/val/d.png number [0, 0, 0] differently; numbers count."
+    assert opened(root, "val").notes == (told,)
+    assert opened(root, "train").notes == ()

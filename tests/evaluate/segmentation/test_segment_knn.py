@@ -352,3 +352,11 @@ def test_two_processes_find_what_one_finds(tiny: Candidate, tmp_path: Path):
     for two in forked.ranks(2, lambda rank: measured(runtime.start("cpu"), tmp_path / "two")):
         for wanted, scores in zip(one, two, strict=True):
             assert scores == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_class_that_is_left_out_gives_its_name_to_no_other(tiny: Candidate, tmp_path: Path):
+    given = {"resolution": SIDE, "ks": (1,), "metrics": ("cosine",), "reduce_labels": True}
+    bench = Bench(CPU, tmp_path / "cache", tmp_path / "scratch")
+    found = segment_knn.run(tiny, areas(False), Config.model_validate(given), 0, bench)
+    classes = [each["class"] for each in json.loads(found.artifacts["classes"].read_text())]
+    assert classes == ["b", "c", "d", "uncounted"]

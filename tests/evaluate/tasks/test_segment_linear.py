@@ -231,3 +231,10 @@ def test_what_has_no_maps_or_no_image_to_choose_by_is_refused():
     assert "leaves none to choose" in task.unfit(fit, one, task.Config())
     assert task.unfit(fit, one, task.Config(lrs=(0.1,))) is None
     assert "for ResNets" in task.unfit(candidate("vit", **TOKENS), dataset(), task.Config(dilated=True))
+
+
+def test_a_class_that_is_left_out_gives_its_name_to_no_other(tmp_path: Path):
+    found = run(tmp_path, lrs=(0.03,), reduce_labels=True)
+    rows = json.loads(found.artifacts["classes"].read_text())
+    held = np.bincount(np.concatenate([shapes(6, 1, "test").maps.read(i).ravel() for i in range(6)]))
+    assert {row["class"]: row["labeled"] for row in rows} == {"red": held[1], "green": held[2]}

@@ -8,7 +8,7 @@ said in ROOT/classes.json, never guessed (data/class_lists.py). 255 is no class 
 from dataclasses import replace
 from pathlib import Path
 
-from transferbench.data import LOCAL, DatasetInfo, LabeledImages
+from transferbench.data import LOCAL, DatasetInfo, LabeledImages, decoding
 from transferbench.data.bundles import Bundle, mask_root
 from transferbench.data.class_lists import EXPECTED, FILE, class_list
 from transferbench.data.image_pairs import Coding, labeled, paired, stem_below
@@ -51,9 +51,34 @@ def open_split(where: Path, split: str) -> LabeledImages:
     )
     info = DatasetInfo(bundle.name, classes, tuple(there), None, LOCAL, "miou", "label maps")
     found = labeled(info, split, bundle, pairs, Coding(colors))
+    if split != "train" and "train" in there:
+        found = replace(found, notes=_reordered(bundle, bundle.below(masks["train"])[0], pairs[0].mask, len(classes)))
     if split == "val" and "test" not in there and "test" in images:
-        return replace(found, notes=(f"{info.name}: the images in images/test have no masks: val is judged.",))
+        return replace(
+            found,
+            notes=(
+                *found.notes,
+                f"{info.name}: the images in images/test have no masks: val is judged.",
+            ),
+        )
     return found
+
+
+def _reordered(bundle: Bundle, first: str, second: str, classes: int) -> tuple[str, ...]:
+    """What is said where two masks give one color of their palettes to different classes."""
+    palettes = []
+    for name in (first, second):
+        try:
+            palettes.append(decoding.opened(bundle.content(name)).getpalette() or [])
+        except decoding.UNREADABLE:  # told with its name when the mask is read
+            return ()
+    colors = [[tuple(each[i : i + 3]) for i in range(0, min(len(each), 3 * classes), 3)] for each in palettes]
+    moved = [color for color in colors[0] if color in colors[1] and colors[0].index(color) != colors[1].index(color)]
+    return (
+        (f"{bundle.name}: the palettes of {first} and {second} number {list(moved[0])} differently; numbers count.",)
+        if moved
+        else ()
+    )
 
 
 def _folders(bundle: Bundle, above: str) -> dict[str, str]:
