@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 PLACES = 16
 """Places of an output map up to which the product is the faster one."""
@@ -54,7 +53,6 @@ class _Convolution(torch.autograd.Function):
         return torch.conv2d(images, weight, None, stride, 1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None]:
         (gradient,) = gradients
         images, weight = ctx.saved_tensors
