@@ -13,7 +13,7 @@ from transferbench.errors import UserError
 
 def train(
     method: str,
-    data: str | Path | LabeledSplits | Sequence[str | Path] | None = None,
+    data: str | Path | LabeledSplits | Sequence[str | Path | LabeledSplits] | None = None,
     *,
     recipe: str | None = None,
     overrides: Sequence[str] = (),
