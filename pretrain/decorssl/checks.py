@@ -1,6 +1,7 @@
 """Checks of a recipe, its images and the processes before training starts."""
 
-from decorssl.methods import METHODS, Method, Taught
+from decorssl.catalog import generic_names
+from decorssl.methods import METHODS, Method, Routes, Taught
 from decorssl.recipe import Recipe
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
@@ -25,7 +26,7 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
                 "Choose a multiple."
             )
     method: Method = METHODS.load(recipe.method)
-    routes = method.routes(recipe.config, len(recipe.views))
+    routes = _routes(method, recipe)
     if routes.teacher and not isinstance(method, Taught):
         raise UserError(
             f"The method {recipe.method} sends views to a teacher. Expected `momentum(context)` in its file."
@@ -38,6 +39,18 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
 def notes(recipe: Recipe, steps_per_epoch: int) -> list[str]:
     """What a schedule made for a longer run does in this one; empty when it fits."""
     return [note for note in (_warmup_note(recipe, steps_per_epoch), _drops_note(recipe)) if note]
+
+
+def _routes(method: Method, recipe: Recipe) -> Routes:
+    """Where the views of a recipe go. Raises UserError for a number that does not suit, saying which recipes have."""
+    try:
+        return method.routes(recipe.config, len(recipe.views))
+    except UserError as error:
+        raise UserError(
+            f"{error} Take a recipe with as many views ({', '.join(generic_names())} have 2), or write your own:\n"
+            f"  base: {recipe.name.removeprefix(f'{recipe.method}-')}\n  method: {recipe.method}\n"
+            f"  summary: {recipe.method} with other views\n  views: [...]"
+        ) from None
 
 
 def _smaller_batch(recipe: Recipe, images: int, processes: int) -> str:

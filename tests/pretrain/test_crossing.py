@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from decorssl import crossing, session
+from decorssl import checks, crossing, session
 from decorssl import recipe as recipes
 from decorssl.catalog import generic_names
 from decorssl.cli.options import RecipeOptions
@@ -18,6 +19,7 @@ from decorssl.methods import METHODS, Fitting
 from decorssl.networks import named
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
+from transferbench.runtime import Runtime
 
 
 def accepts(recipe: recipes.Recipe) -> bool:
@@ -160,3 +162,11 @@ def test_every_method_starts_on_images_without_labels(method: str, photographs: 
     assert session.run(recipe, tmp_path / "run", False, options, said.append) == 0
     assert said[0] == f"{photographs.name} has no labels: k-NN while training is left out."
     assert (tmp_path / "run" / "backbone.safetensors").is_file()
+
+
+def test_a_recipe_with_another_number_of_views_is_refused_and_what_to_take_is_said() -> None:
+    recipe = crossed("mocov2", "cwrgp-cifar10", ["precision=float32"])
+    with pytest.raises(UserError, match="exactly 2 views of an image; found 4") as refused:
+        checks.check(recipe, 1000, Runtime(torch.device("cpu")))
+    assert "small-32" in str(refused.value)
+    assert "  base: cwrgp-cifar10\n  method: mocov2\n" in str(refused.value)
