@@ -227,7 +227,7 @@ def main() -> None:
         f"{'protocol':22} {'memory x queries x d':22} {'plain ms':>8} {'ours ms':>8} {'quotient':>14} "
         f"{'neighbors':>9} {'apart':>7} {'votes':>9} {'MiB at most':>6} {'held':>6}"
     )
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for line in LINES:
             small = Line(line.name, int(line.n * scale), line.m, line.d, line.p, line.choices, line.is_attended)
             print(compare(small, Path(folder)), flush=True)
