@@ -48,10 +48,11 @@ def entries(
     if len(set(methods)) < len(methods):
         raise UserError(f"Each method runs once: found {', '.join(methods)}. More runs of it: --seeds N.")
     recipe, network = start
+    first = {name: crossing.chosen(name, recipe, [*overrides, "seed=0"], root, network) for name in methods}
     return [
-        Entry(crossing.chosen(name, recipe, [*overrides, f"seed={seed}"], root, network), out / f"{name}-seed{seed}")
+        Entry(each.model_copy(update={"seed": seed}), out / f"{name}-seed{seed}")
         for seed in range(seeds)
-        for name in methods
+        for name, each in first.items()
     ]
 
 
@@ -81,7 +82,8 @@ def train(runs: Sequence[Entry], options: session.RunOptions, say: session.Say) 
         raise UserError("Runs are compared in one process: start it without torchrun or srun, or with --slurm.")
     root = options.data_root or runtime.data_root()
     for each in runs:
-        checks.check(each.recipe.resolved(here.device), len(session.training_images(each.recipe, root)), here)
+        if each.recipe.seed == runs[0].recipe.seed:  # what else a seed draws cannot make it unfit
+            checks.check(each.recipe.resolved(here.device), len(session.training_images(each.recipe, root)), here)
     own, spent = replace(options, knn_every=0), list[float]()
     for i, each in enumerate(runs):
         left = f", about {_duration(sum(spent) / len(spent) * (len(runs) - i))} left" if spent else ""

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from decorssl import contest, runlog, session, study
-from decorssl.cli import app
+from decorssl.cli import app, comparing
 from transferbench.errors import UserError
 
 TINY = ["limit=24", "batch_size=8", "backbone.arguments.width=0.0625", "projector.hidden=16", "epochs=1"]
@@ -90,3 +91,14 @@ def test_the_command_trains_judges_and_writes_a_table_and_its_repetition_does_no
 def test_what_is_wrong_is_told_before_torch_is_needed(words: list[str], told: str) -> None:
     result = CliRunner().invoke(app, words)
     assert told in str(result.exception)
+
+
+def test_what_is_black_and_white_is_the_same_for_training_and_judging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(contest, "train", lambda *given: 0)
+    monkeypatch.setattr(comparing, "_judge", lambda request, *rest: asked.append(request))
+    words = ["compare", "intl", "--image-range", "0", "4095", "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert asked[0].image_range == (0, 4095)

@@ -14,7 +14,7 @@ from transferbench.errors import UserError, unknown
 from transferbench.plugins import is_outside
 
 if TYPE_CHECKING:
-    from decorssl.contest import Entry
+    from transferbench.api import EvaluationRequest
     from transferbench.records import Record
 
 RESULTS = "results"
@@ -65,17 +65,20 @@ def compare(
     lost = [f"{Path(each.recipe.method).stem} seed {each.recipe.seed}" for each in runs if each.has_failed]
     if lost:
         say(f"Not in the table, since their losses ceased to be finite: {', '.join(lost)}.")
-    _judge([each for each in runs if not each.has_failed], judged, suite, out / RESULTS, placed)
+    backbones = [each.backbone for each in runs if not each.has_failed]
+    if not backbones:
+        raise UserError("No run ended with a backbone: no loss stayed finite. Try a lower learning rate: --lr.")
+    from transferbench import api
+
+    request = api.EvaluationRequest(models=backbones, data=[judged], suite=suite, image_range=choice.image_range)
+    _judge(request, out / RESULTS, placed)
 
 
-def _judge(runs: "list[Entry]", data: str, suite: str | None, out: Path, placed: Placed) -> None:
+def _judge(request: "EvaluationRequest", out: Path, placed: Placed) -> None:
     """Run the suite on every backbone, and print and write the table."""
     from transferbench import api, runtime, stopping
     from transferbench.cli import printing, tabulating
 
-    if not runs:
-        raise UserError("No run ended with a backbone: no loss stayed finite. Try a lower learning rate: --lr.")
-    request = api.EvaluationRequest(models=[each.backbone for each in runs], data=[data], suite=suite)
     workers = runtime.worker_count() if placed.workers is None else placed.workers
     roots = placed.data_root or runtime.data_root(), runtime.cache_root()
     execution = api.Execution(runtime.start(placed.device), out, False, *roots, workers)
