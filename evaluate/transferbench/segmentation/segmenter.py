@@ -24,7 +24,7 @@ from transferbench.segmentation.unfinished import Unfinished
 
 
 @runtime_checkable
-class Place(Protocol):
+class HeadContext(Protocol):
     """Where heads are trained; `tasks.Bench` is one."""
 
     @property
@@ -58,11 +58,11 @@ class Segmenter:
 
     candidate: Candidate
     recipe: LinearRecipe
-    place: Place
+    place: HeadContext
     features: DenseFeatures
 
     @classmethod
-    def of(cls, candidate: Candidate, recipe: LinearRecipe, place: Place) -> "Segmenter":
+    def of(cls, candidate: Candidate, recipe: LinearRecipe, place: HeadContext) -> "Segmenter":
         """The backbone where the process computes, made ready once."""
         candidate.backbone.to(place.runtime.device)
         return cls(candidate, recipe, place, DenseFeatures(candidate.backbone, recipe))
