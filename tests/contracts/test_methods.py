@@ -29,6 +29,8 @@ FITTING = {
     "byol": {"predictor_hidden": 64},
     "cwrgp": {"w_size": 8, "groups": 2},
     "dino": {"prototypes": 64, "frozen_epochs": 0},
+    "matrix_ssl": {"predictor_hidden": 16},
+    "mec": {"predictor_hidden": 16},
     "mocov2": {"queue": 64},
     "pca": {"w_size": 16},
     "simsiam": {"predictor_hidden": 16},

@@ -30,6 +30,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cwrgp": {"w_size": 8, "groups": 2, "covariance_weight": 0.01},
     "dbn": {"groups": 4, "shuffled": True},
     "dino": {"prototypes": 24, "frozen_epochs": 0},
+    "matrix_ssl": {"predictor_hidden": 16},
+    "mec": {"predictor_hidden": 16},
     "mocov2": {"queue": 48, "symmetric": True},
     "pca": {"w_size": 16},
     "simsiam": {"predictor_hidden": 16},

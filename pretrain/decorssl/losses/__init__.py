@@ -45,6 +45,7 @@ from decorssl.losses.decorrelation import (
     VICRegLoss,
     ZeroICLLoss,
 )
+from decorssl.losses.entropy import FroSSLLoss, MatrixSSLLoss, MECLoss
 from decorssl.losses.layers import DBN, ZCA, Cholesky, GroupWhitening, IterNorm
 from decorssl.losses.module import Loss, TeacherLoss, ViewsLoss
 from decorssl.losses.progress import Progress
@@ -62,11 +63,14 @@ __all__ = [
     "Cholesky",
     "DBNLoss",
     "DINOLoss",
+    "FroSSLLoss",
     "GroupWhitening",
     "INTLLoss",
     "INTLMLoss",
     "IterNorm",
     "Loss",
+    "MECLoss",
+    "MatrixSSLLoss",
     "MoCoV2Loss",
     "PCALoss",
     "PlainLoss",

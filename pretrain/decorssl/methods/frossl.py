@@ -1,0 +1,61 @@
+"""FroSSL: views aligned with their mean, and the covariance of each with the smallest Frobenius norm.
+
+L = w V/n sum_v |U_v - mean U|^2 + sum_v log(|U_v^T U_v|_F^2 / tr(U_v^T U_v)^2), with U_v the embeddings of a view, each
+channel scaled to length 1 over the batch.
+
+Skean et al., *FroSSL: Frobenius Norm Minimization for Efficient Multiview Self-Supervised Learning*, arXiv 2310.02903.
+Source: docs/methods.md#frossl (ran the authors' code and lightly).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import mse_loss, normalize
+
+from decorssl.fused.grams import gram
+from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
+from transferbench.settings import Settings
+
+
+class Config(Settings):
+    """FroSSL's settings."""
+
+    invariance_weight: float = Field(1.0, ge=0, description="weight of the invariance term (STL-10: 1.4, ImageNet: 2)")
+    centered: bool = Field(
+        False, description="center channels over the batch first, as the code of the paper's first version does"
+    )
+
+
+routes = every_view
+modules = no_modules
+check = any_batch
+
+
+def invariance(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, ""]:
+    """V/n sum_v |U_v - mean U|^2."""
+    middle = torch.stack(list(views)).mean(0)
+    squares = torch.stack([mse_loss(u, middle, reduction="sum") for u in views])
+    return len(views) / len(middle) * squares.sum()
+
+
+def entropy(u: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """-log |K|_F^2 of the covariance K, scaled to a trace of 1: at most log d, where all eigenvalues are equal.
+
+    The Gram matrix of the smaller side has the same norm and trace. The trace is d, a constant, where no channel is 0.
+    """
+    n, d = u.shape
+    side = gram(u if n <= d else u.T)
+    return 2 * side.trace().detach().log() - side.square().sum().log()
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Invariance, weighted, less the sum of the views' entropies, over the global batch."""
+    config: Config = context.config
+    with torch.autocast(outputs.student[0].device.type, enabled=False):
+        views = [context.gather(z) for z in outputs.student]
+        views = [normalize(z - z.mean(0) if config.centered else z, dim=0) for z in views]
+        apart, spread = invariance(views), torch.stack([entropy(u) for u in views]).sum()
+    return {"loss": config.invariance_weight * apart - spread, "invariance": apart, "entropy": spread}
