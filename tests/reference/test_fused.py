@@ -7,13 +7,15 @@ from itertools import combinations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from decorssl.fused import barlow_twins as fused_barlow_twins
 from decorssl.fused import intl as fused_intl
 from decorssl.fused import vicreg as fused_vicreg
 from decorssl.fused.cosines import paired_cosines
-from decorssl.fused.grams import compared_grams, gram
+from decorssl.fused.grams import compared_grams, gram, gram_squares
 from decorssl.fused.newton import four_steps
+from decorssl.fused.units import units
 from decorssl.methods import barlow_twins, intl, vicreg
 from decorssl.whiten import newton_inverse_root, newton_steps
 
@@ -46,6 +48,14 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
     "intl": (plain_intl, lambda *views: fused_intl.terms(views, partial(newton_inverse_root, iterations=4))),
     "cosines": (plain_cosines, lambda *views: [paired_cosines(torch.stack(views))]),
     "gram": (lambda *views: [z @ z.T for z in views], lambda *views: [gram(z) for z in views]),
+    "gram squares": (
+        lambda *views: [(z.T @ z).square().sum() for z in views],
+        lambda *views: [gram_squares(z) for z in views],
+    ),
+    "units": (
+        lambda *views: [normalize(z, dim=dim) for z in views for dim in (0, 1)],
+        lambda *views: [units(z, dim) for z in views for dim in (0, 1)],
+    ),
     "compared grams": (plain_grams, lambda *views: [x for part in compared_grams(views) for x in part]),
     "newton": (of_covariance(partial(newton_steps, iterations=4)), of_covariance(four_steps)),
 }

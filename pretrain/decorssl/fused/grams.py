@@ -39,6 +39,29 @@ class _Gram(torch.autograd.Function):
         return (gradients[0] + gradients[0].mT) @ rows
 
 
+def gram_squares(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """|X^T X|_F^2, which is |X X^T|_F^2."""
+    return applied(_GramSquares, x)
+
+
+class _GramSquares(torch.autograd.Function):
+    """From the smaller of both, whose product with X is the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        n, d = x.shape
+        side = inner_products(x) if n <= d else x.T @ x
+        ctx.save_for_backward(x, side)
+        return side.square().sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        x, side = ctx.saved_tensors
+        n, d = x.shape
+        slope = side * (4 * gradients[0])
+        return slope @ x if n <= d else x @ slope
+
+
 def compared_grams(views: Sequence[Float[Tensor, "n d"]]) -> tuple[list[Tensor], list[Tensor]]:
     """Inner products of centered samples: (of each view's with its own, of the others' with the first view's)."""
     exact = [z.to(torch.promote_types(z.dtype, torch.float32)) for z in views]

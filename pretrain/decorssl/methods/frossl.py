@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
-from decorssl.fused.grams import gram
+from decorssl.fused.grams import gram_squares
+from decorssl.fused.units import units
 from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
 from transferbench.settings import Settings
 
@@ -35,20 +36,19 @@ check = any_batch
 
 
 def invariance(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, ""]:
-    """V/n sum_v |U_v - mean U|^2."""
-    middle = torch.stack(list(views)).mean(0)
+    """V/n sum_v |U_v - mean U|^2; the mean needs no gradient, since differences from it sum to zero."""
+    middle = torch.stack([u.detach() for u in views]).mean(0)
     squares = torch.stack([mse_loss(u, middle, reduction="sum") for u in views])
     return len(views) / len(middle) * squares.sum()
 
 
 def entropy(u: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """-log |K|_F^2 of the covariance K, scaled to a trace of 1: at most log d, where all eigenvalues are equal.
+    """-log(|K|_F^2 / tr(K)^2) of K = U^T U: log d where all eigenvalues are equal, 0 where one is not 0.
 
-    The Gram matrix of the smaller side has the same norm and trace. The trace is d, a constant, where no channel is 0.
+    The trace is the number of channels that are not 0, so it has no gradient.
     """
-    n, d = u.shape
-    side = gram(u if n <= d else u.T)
-    return 2 * side.trace().detach().log() - side.square().sum().log()
+    trace = u.detach().square().sum()
+    return 2 * trace.log() - gram_squares(u).log()
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
@@ -56,6 +56,6 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         views = [context.gather(z) for z in outputs.student]
-        views = [normalize(z - z.mean(0) if config.centered else z, dim=0) for z in views]
+        views = [units(z - z.mean(0) if config.centered else z, dim=0) for z in views]
         apart, spread = invariance(views), torch.stack([entropy(u) for u in views]).sum()
     return {"loss": config.invariance_weight * apart - spread, "invariance": apart, "entropy": spread}

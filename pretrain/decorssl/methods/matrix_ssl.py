@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from decorssl import traces
 from decorssl.fused.grams import gram
+from decorssl.fused.units import units
 from decorssl.heads import predictor
 from decorssl.methods import Context, Outputs, any_batch, every_view_twice
 from transferbench.optim import cosine
@@ -58,7 +58,7 @@ def log_coefficients(mu: float) -> list[float]:
 
 def observed(z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """X with X^T X the covariance between channels of rows of length 1."""
-    unit = normalize(z)
+    unit = units(z)
     return (unit - unit.mean(0)) / len(z) ** 0.5
 
 
