@@ -89,6 +89,33 @@ PUBLISHED = {
             *("blur 0.1-2.0 p 0.5", "flip p 0.5"),
         ]
     ],
+    # OFSkean/FroSSL's scripts/pretrain
+    "frossl-cifar100": 2 * [["jitter 0.8 0.8 0.8 0.2 p 0.8", "gray p 0.2", "blur 0.1-2.0 p 0.5", "flip p 0.5"]],
+    "frossl-stl10": 2
+    * [
+        [
+            *("crop 96 0.08-1.0 bicubic", "jitter 0.4 0.4 0.4 0.1 p 0.8", "gray p 0.2"),
+            *("blur 0.1-2.0 p 0.5", "flip p 0.5"),
+        ]
+    ],
+    "frossl-tiny-imagenet": [
+        ["crop 64 0.08-1.0 bicubic", *INTL_COLOR, "blur 0.1-2.0 p 1.0", "flip p 0.5"],
+        ["crop 64 0.08-1.0 bicubic", *INTL_COLOR, "blur 0.1-2.0 p 0.1", "solarize 128 p 0.2", "flip p 0.5"],
+    ],
+    "frossl-imagenet-100": 2
+    * [
+        [
+            *("crop 224 0.08-1.0 bicubic", "jitter 0.8 0.8 0.8 0.2 p 0.8", "gray p 0.2"),
+            *("blur 0.1-2.0 p 0.5", "flip p 0.5"),
+        ]
+    ],
+    "frossl-imagenet": 2
+    * [["crop 224 0.2-1.0 bicubic", *INTL_COLOR, "blur 0.1-2.0 p 0.5", "solarize 128 p 0.1", "flip p 0.5"]],
+    # xinliu20/MEC, which Matrix-SSL's code is made from
+    "matrix_ssl-imagenet": [
+        ["crop 224 0.2-1.0 bilinear", *INTL_COLOR, "blur 0.1-2.0 p 1.0", "flip p 0.5"],
+        ["crop 224 0.2-1.0 bilinear", *INTL_COLOR, "blur 0.1-2.0 p 0.1", "solarize 128 p 0.2", "flip p 0.5"],
+    ],
 }
 
 

@@ -6,7 +6,7 @@ from decorssl.losses.module import TeacherLoss, ViewsLoss
 class FroSSLLoss(ViewsLoss, method="frossl"):
     """FroSSL: views aligned with their mean, and the covariance of each with the smallest Frobenius norm.
 
-    Two views or more; over the global batch. Skean et al., arXiv 2310.02903; docs/methods.md#frossl.
+    Two views or more; over the images of a process. Skean et al., arXiv 2310.02903; docs/methods.md#frossl.
 
         criterion = FroSSLLoss()
         loss = criterion(z1, z2)

@@ -26,13 +26,14 @@ class Config(Settings):
 
     invariance_weight: float = Field(1.0, ge=0, description="weight of the invariance term (STL-10: 1.4, ImageNet: 2)")
     centered: bool = Field(
-        False, description="center channels over the batch first, as the code of the paper's first version does"
+        False, description="center channels over the batch first, as the authors' older function for two views does"
     )
 
 
 routes = every_view
 modules = no_modules
 check = any_batch
+PER_PROCESS = True
 
 
 def invariance(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, ""]:
@@ -52,10 +53,9 @@ def entropy(u: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Invariance, weighted, less the sum of the views' entropies, over the global batch."""
+    """Invariance, weighted, less the sum of the views' entropies, local to each process as published."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
-        views = [context.gather(z) for z in outputs.student]
-        views = [units(z - z.mean(0) if config.centered else z, dim=0) for z in views]
+        views = [units(z - z.mean(0) if config.centered else z, dim=0) for z in outputs.student]
         apart, spread = invariance(views), torch.stack([entropy(u) for u in views]).sum()
     return {"loss": config.invariance_weight * apart - spread, "invariance": apart, "entropy": spread}
