@@ -51,6 +51,7 @@ def test_without_a_warm_up_lambda_is_its_value_from_the_first_step(context: Buil
 def predicted(z: np.ndarray, predictor: nn.Sequential) -> np.ndarray:
     """Linear, batch normalization, ReLU and Linear, by hand."""
     first, norm, _, last = predictor
+    assert first.bias is None
     hidden = z @ first.weight.detach().numpy().T
     hidden = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
     hidden = hidden * norm.weight.detach().numpy() + norm.bias.detach().numpy()
