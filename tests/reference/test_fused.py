@@ -7,14 +7,18 @@ from itertools import combinations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from decorssl.fused import barlow_twins as fused_barlow_twins
+from decorssl.fused import corinfomax as fused_corinfomax
 from decorssl.fused import intl as fused_intl
 from decorssl.fused import vicreg as fused_vicreg
+from decorssl.fused.coding_rate import coding_rate as fused_coding_rate
 from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.grams import compared_grams, gram
 from decorssl.fused.newton import four_steps
-from decorssl.methods import barlow_twins, intl, vicreg
+from decorssl.fused.units import unit_rows
+from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, vicreg
 from decorssl.whiten import newton_inverse_root, newton_steps
 
 Formula = Callable[..., Sequence[Tensor]]
@@ -33,12 +37,37 @@ def plain_grams(*views: Tensor) -> Sequence[Tensor]:
     return [*(x @ x.T for x in rows), *(x @ rows[0].T for x in rows[1:])]
 
 
+REMEMBERING = corinfomax.Config(covariance_memory=0.3, mean_memory=0.6, eps=1e-3)
+
+
+def past(dim: int) -> tuple[Tensor, Tensor]:
+    """A mean and a covariance from before."""
+    return torch.full((dim,), 0.2).double(), 2 * torch.eye(dim).double()
+
+
+def plain_corinfomax(*views: Tensor) -> Sequence[Tensor]:
+    dim = views[0].shape[1]
+    covariances = [corinfomax.updated(z, *past(dim), REMEMBERING)[1] for z in views]
+    return [torch.logdet(each + REMEMBERING.eps * torch.eye(dim).double()) for each in covariances]
+
+
+def sooner_corinfomax(*views: Tensor) -> Sequence[Tensor]:
+    of = corinfomax.memories(REMEMBERING)
+    return [fused_corinfomax.log_determinant(z, *past(z.shape[1]), of, REMEMBERING.eps) for z in views]
+
+
 def of_covariance(steps: Callable[[Tensor], Tensor]) -> Formula:
     return lambda *views: [steps(z @ z.T / (z @ z.T).trace()) for z in views]
 
 
 PAIRS: dict[str, tuple[Formula, Formula]] = {
     "barlow_twins": (lambda a, b: barlow_twins.terms(a, b, 1e-5), lambda a, b: fused_barlow_twins.terms(a, b, 1e-5)),
+    "coding rate": (
+        lambda *views: [emp_ssl.coding_rate(torch.stack(views), 0.7)],
+        lambda *views: [fused_coding_rate(torch.stack(views), 0.7)],
+    ),
+    "unit rows": (lambda *views: [normalize(z, dim=1) for z in views], lambda *views: [unit_rows(z) for z in views]),
+    "corinfomax": (plain_corinfomax, sooner_corinfomax),
     "vicreg": (
         lambda *views: [x for z in views for x in vicreg.moments(z)],
         lambda *views: [x for z in views for x in fused_vicreg.moments(z)],
@@ -65,3 +94,15 @@ def test_value_and_gradients_are_those_of_the_formula(name: str, shape: tuple[in
     ]
     for expected, found in zip([*plain, *slopes[0]], [*fused, *slopes[1]], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_row_of_zeros_stays_one() -> None:
+    z = torch.zeros(2, 3).requires_grad_()
+    assert torch.equal(unit_rows(z), z)
+
+
+def test_estimates_are_those_of_the_formula() -> None:
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    _, *found = fused_corinfomax.updated(z, *past(5), corinfomax.memories(REMEMBERING))
+    for ours, expected in zip(found, corinfomax.updated(z, *past(5), REMEMBERING), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-14)
