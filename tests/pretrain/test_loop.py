@@ -178,6 +178,9 @@ GATHERED = {
     "mocov2": {"queue": 12},
     "swav": {"prototypes": 16, "frozen_epochs": 0, "queue": 12, "queue_from_epoch": 0},
     "dino": {"prototypes": 16, "frozen_epochs": 0},
+    "emp_ssl": {},
+    "corinfomax": {},
+    "simdino": {},
 }
 """Methods of the global batch, and their settings in the tiny recipe."""
 PARTS = "intl in parts"

@@ -69,6 +69,14 @@ PUBLISHED = {
     "dbn-tiny-imagenet": 2 * [["crop 64 0.2-1.0 bilinear", *HUA, "blur 0.1-2.0 kernel 7 p 0.5"]],
     "dbn-stl10": 2 * [["crop 96 0.2-1.0 bilinear", *HUA, "blur 0.1-2.0 kernel 9 p 0.5"]],
     "dbn-imagenet": 2 * [["crop 224 0.2-1.0 bilinear", *HUA, "blur 0.1-2.0 kernel 23 p 0.5"]],
+    # serdarozsoy/corinfomax-ssl
+    **{
+        f"corinfomax-{name}": [
+            [f"crop {size} 0.08-1.0 bicubic", "flip p 0.5", *INTL_COLOR, *last]
+            for last in (["blur 0.1-2.0 p 1.0"], ["blur 0.1-2.0 p 0.1", "solarize 128 p 0.2"])
+        ]
+        for name, size in (("cifar10", 32), ("cifar100", 32), ("tiny-imagenet", 64), ("imagenet-100", 224))
+    },
     # solo-learn's scripts/pretrain/cifar
     "barlow_twins-cifar10": [
         ["crop 32 0.08-1.0 bicubic", *INTL_COLOR, "flip p 0.5"],

@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from decorssl.fused import barlow_twins as fused_barlow_twins
+from decorssl.fused import corinfomax as fused_corinfomax
 from decorssl.fused import intl as fused_intl
 from decorssl.fused import vicreg as fused_vicreg
+from decorssl.fused.coding_rate import coding_rate as fused_coding_rate
 from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.grams import compared_grams, gram, gram_squares
 from decorssl.fused.newton import four_steps
-from decorssl.fused.units import units
-from decorssl.methods import barlow_twins, intl, vicreg
+from decorssl.fused.units import unit_vectors
+from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, vicreg
 from decorssl.whiten import newton_inverse_root, newton_steps
 
 Formula = Callable[..., Sequence[Tensor]]
@@ -35,12 +37,36 @@ def plain_grams(*views: Tensor) -> Sequence[Tensor]:
     return [*(x @ x.T for x in rows), *(x @ rows[0].T for x in rows[1:])]
 
 
+REMEMBERING = corinfomax.Config(covariance_memory=0.3, mean_memory=0.6, eps=1e-3)
+
+
+def past(dim: int) -> tuple[Tensor, Tensor]:
+    """A mean and a covariance from before."""
+    return torch.full((dim,), 0.2).double(), 2 * torch.eye(dim).double()
+
+
+def plain_corinfomax(*views: Tensor) -> Sequence[Tensor]:
+    dim = views[0].shape[1]
+    covariances = [corinfomax.updated(z, *past(dim), REMEMBERING)[1] for z in views]
+    return [torch.logdet(each + REMEMBERING.eps * torch.eye(dim).double()) for each in covariances]
+
+
+def sooner_corinfomax(*views: Tensor) -> Sequence[Tensor]:
+    of = corinfomax.memories(REMEMBERING)
+    return [fused_corinfomax.log_determinant(z, *past(z.shape[1]), of, REMEMBERING.eps) for z in views]
+
+
 def of_covariance(steps: Callable[[Tensor], Tensor]) -> Formula:
     return lambda *views: [steps(z @ z.T / (z @ z.T).trace()) for z in views]
 
 
 PAIRS: dict[str, tuple[Formula, Formula]] = {
     "barlow_twins": (lambda a, b: barlow_twins.terms(a, b, 1e-5), lambda a, b: fused_barlow_twins.terms(a, b, 1e-5)),
+    "coding rate": (
+        lambda *views: [emp_ssl.coding_rate(torch.stack(views), 0.7)],
+        lambda *views: [fused_coding_rate(torch.stack(views), 0.7)],
+    ),
+    "corinfomax": (plain_corinfomax, sooner_corinfomax),
     "vicreg": (
         lambda *views: [x for z in views for x in vicreg.moments(z)],
         lambda *views: [x for z in views for x in fused_vicreg.moments(z)],
@@ -54,7 +80,7 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
     ),
     "units": (
         lambda *views: [normalize(z, dim=dim) for z in views for dim in (0, 1)],
-        lambda *views: [units(z, dim) for z in views for dim in (0, 1)],
+        lambda *views: [unit_vectors(z, dim) for z in views for dim in (0, 1)],
     ),
     "compared grams": (plain_grams, lambda *views: [x for part in compared_grams(views) for x in part]),
     "newton": (of_covariance(partial(newton_steps, iterations=4)), of_covariance(four_steps)),
@@ -75,3 +101,15 @@ def test_value_and_gradients_are_those_of_the_formula(name: str, shape: tuple[in
     ]
     for expected, found in zip([*plain, *slopes[0]], [*fused, *slopes[1]], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_row_of_zeros_stays_one() -> None:
+    z = torch.zeros(2, 3).requires_grad_()
+    assert torch.equal(unit_vectors(z), z)
+
+
+def test_estimates_are_those_of_the_formula() -> None:
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    _, *found = fused_corinfomax.updated(z, *past(5), corinfomax.memories(REMEMBERING))
+    for ours, expected in zip(found, corinfomax.updated(z, *past(5), REMEMBERING), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-14)

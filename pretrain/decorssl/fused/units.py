@@ -9,8 +9,8 @@ from torch import Tensor
 from transferbench.runtime.autograd import applied
 
 
-def units(z: Float[Tensor, "n d"], dim: int = 1) -> Float[Tensor, "n d"]:
-    """Rows (`dim` 1) or channels (0) over their lengths."""
+def unit_vectors(z: Float[Tensor, "*batch n d"], dim: int = -1) -> Float[Tensor, "*batch n d"]:
+    """Rows, or with `dim` -2 channels, over their lengths, or over 1e-12 where these are shorter."""
     return applied(_Units, z, dim)
 
 

@@ -37,6 +37,7 @@ A teacher is a copy of the network (`copy.deepcopy`) that no optimizer has; `fol
 from types import new_class
 
 from decorssl.losses.baselines import BYOLLoss, DINOLoss, MoCoV2Loss, SimCLRLoss, SimSiamLoss, SwAVLoss
+from decorssl.losses.coding_rate import CorInfoMaxLoss, EMPSSLLoss, SimDINOLoss
 from decorssl.losses.decorrelation import (
     BarlowTwinsLoss,
     BatchNormLoss,
@@ -61,9 +62,11 @@ __all__ = [
     "BatchNormLoss",
     "CWRGPLoss",
     "Cholesky",
+    "CorInfoMaxLoss",
     "DBNLoss",
     "DINOLoss",
     "FroSSLLoss",
+    "EMPSSLLoss",
     "GroupWhitening",
     "INTLLoss",
     "INTLMLoss",
@@ -77,6 +80,7 @@ __all__ = [
     "Progress",
     "STLoss",
     "SimCLRLoss",
+    "SimDINOLoss",
     "SimSiamLoss",
     "SwAVLoss",
     "TeacherLoss",

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from decorssl.fused.grams import gram_squares
-from decorssl.fused.units import units
+from decorssl.fused.units import unit_vectors
 from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
 from transferbench.settings import Settings
 
@@ -56,6 +56,6 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Invariance, weighted, less the sum of the views' entropies, local to each process as published."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
-        views = [units(z - z.mean(0) if config.centered else z, dim=0) for z in outputs.student]
+        views = [unit_vectors(z - z.mean(0) if config.centered else z, dim=-2) for z in outputs.student]
         apart, spread = invariance(views), torch.stack([entropy(u) for u in views]).sum()
     return {"loss": config.invariance_weight * apart - spread, "invariance": apart, "entropy": spread}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from decorssl import traces
 from decorssl.fused.grams import gram
-from decorssl.fused.units import units
+from decorssl.fused.units import unit_vectors
 from decorssl.heads import predictor
 from decorssl.methods import Context, Outputs, any_batch, every_view_twice
 from transferbench.optim import cosine
@@ -58,7 +58,7 @@ def log_coefficients(mu: float) -> list[float]:
 
 def observed(z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """X with X^T X the covariance between channels of rows of length 1."""
-    unit = units(z)
+    unit = unit_vectors(z)
     return (unit - unit.mean(0)) / len(z) ** 0.5
 
 

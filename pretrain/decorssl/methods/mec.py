@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from decorssl import traces
-from decorssl.fused.units import units
+from decorssl.fused.units import unit_vectors
 from decorssl.heads import predictor
 from decorssl.methods import Context, Outputs, any_batch, every_view_twice
 from transferbench.optim import cosine
@@ -64,8 +64,8 @@ def coding_length(taught: Float[Tensor, "n d"], predicted: Float[Tensor, "n d"],
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Less the mean coding length over ordered pairs of views, per sample and over lambda, of the global batch."""
     with torch.autocast(outputs.student[0].device.type, enabled=False):
-        predicted = [units(context.gather(context.modules["predictor"](z))) for z in outputs.student]
-        taught = [units(context.gather(z)) for z in outputs.teacher]
+        predicted = [unit_vectors(context.gather(context.modules["predictor"](z))) for z in outputs.student]
+        taught = [unit_vectors(context.gather(z)) for z in outputs.teacher]
         n, d = taught[0].shape
         inverse = inverse_lambda(n, d, context)
         pairs = permutations(range(len(taught)), 2)
