@@ -29,10 +29,12 @@ FITTING = {
     "byol": {"predictor_hidden": 64},
     "cwrgp": {"w_size": 8, "groups": 2},
     "dino": {"prototypes": 64, "frozen_epochs": 0},
+    "lejepa": {"directions": 70},
     "mocov2": {"queue": 64},
     "pca": {"w_size": 16},
     "simsiam": {"predictor_hidden": 16},
     "swav": {"prototypes": 64, "frozen_epochs": 0, "queue": 16, "queue_from_epoch": 0},
+    "visreg": {"directions": 70},
     "wmse": {"w_size": 16, "eps": 0.1},
     "zca": {"w_size": 16, "eps": 0.1},
 }

@@ -30,10 +30,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cwrgp": {"w_size": 8, "groups": 2, "covariance_weight": 0.01},
     "dbn": {"groups": 4, "shuffled": True},
     "dino": {"prototypes": 24, "frozen_epochs": 0},
+    "lejepa": {"directions": 70},
     "mocov2": {"queue": 48, "symmetric": True},
     "pca": {"w_size": 16},
     "simsiam": {"predictor_hidden": 16},
     "swav": {"prototypes": 24, "frozen_epochs": 0, "queue": 16, "queue_from_epoch": 0},
+    "visreg": {"directions": 70},
     "wmse": {"w_size": 8, "eps": 0.1},
     "zca": {"w_size": 8, "eps": 0.1},
 }

@@ -48,6 +48,7 @@ from decorssl.losses.decorrelation import (
 from decorssl.losses.layers import DBN, ZCA, Cholesky, GroupWhitening, IterNorm
 from decorssl.losses.module import Loss, TeacherLoss, ViewsLoss
 from decorssl.losses.progress import Progress
+from decorssl.losses.sketching import LeJEPALoss, VISRegLoss
 from decorssl.losses.whitening import CWRGPLoss, DBNLoss, INTLLoss, INTLMLoss, STLoss, WMSELoss, ZCALoss
 from decorssl.methods import METHODS, Taught
 from decorssl.teacher import follow
@@ -66,6 +67,7 @@ __all__ = [
     "INTLLoss",
     "INTLMLoss",
     "IterNorm",
+    "LeJEPALoss",
     "Loss",
     "MoCoV2Loss",
     "PCALoss",
@@ -77,6 +79,7 @@ __all__ = [
     "SwAVLoss",
     "TeacherLoss",
     "VICRegLoss",
+    "VISRegLoss",
     "ViewsLoss",
     "WMSELoss",
     "ZCALoss",
