@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-CHUNK = 64
+CHUNK = 256
 """Directions that are drawn and looked along together. What a seed draws depends on it."""
 
 
