@@ -15,10 +15,12 @@ from decorssl.fused import intl as fused_intl
 from decorssl.fused import vicreg as fused_vicreg
 from decorssl.fused.coding_rate import coding_rate as fused_coding_rate
 from decorssl.fused.cosines import paired_cosines
+from decorssl.fused.epps_pulley import mean_statistic
 from decorssl.fused.grams import compared_grams, gram, gram_squares
 from decorssl.fused.newton import four_steps
+from decorssl.fused.sliced_wasserstein import mean_distance
 from decorssl.fused.units import unit_vectors
-from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, vicreg
+from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, lejepa, vicreg, visreg
 from decorssl.whiten import newton_inverse_root, newton_steps
 
 Formula = Callable[..., Sequence[Tensor]]
@@ -60,6 +62,23 @@ def of_covariance(steps: Callable[[Tensor], Tensor]) -> Formula:
     return lambda *views: [steps(z @ z.T / (z @ z.T).trace()) for z in views]
 
 
+def along(*views: Tensor) -> Tensor:
+    """Directions for these embeddings."""
+    rows = torch.randn(7, views[0].shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def epps_pulley(*views: Tensor) -> Sequence[Tensor]:
+    settings = lejepa.Config()
+    knots = (settings.knots, settings.max_frequency)
+    return [mean_statistic(torch.stack(views), along(*views).split(3), *knots, lambda rows: rows)]
+
+
+def sliced_wasserstein(*views: Tensor) -> Sequence[Tensor]:
+    samples = torch.stack(views)
+    return [mean_distance(samples, along(*views).split(3), visreg.quantiles(samples))]
+
+
 PAIRS: dict[str, tuple[Formula, Formula]] = {
     "barlow_twins": (lambda a, b: barlow_twins.terms(a, b, 1e-5), lambda a, b: fused_barlow_twins.terms(a, b, 1e-5)),
     "coding rate": (
@@ -83,6 +102,8 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
         lambda *views: [unit_vectors(z, dim) for z in views for dim in (0, 1)],
     ),
     "compared grams": (plain_grams, lambda *views: [x for part in compared_grams(views) for x in part]),
+    "epps pulley": (lambda *views: [lejepa.sigreg(torch.stack(views), along(*views), lejepa.Config())], epps_pulley),
+    "sliced wasserstein": (lambda *views: [visreg.shape(torch.stack(views), along(*views))], sliced_wasserstein),
     "newton": (of_covariance(partial(newton_steps, iterations=4)), of_covariance(four_steps)),
 }
 """The formula, and what is computed."""

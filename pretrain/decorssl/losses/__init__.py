@@ -50,6 +50,7 @@ from decorssl.losses.entropy import FroSSLLoss, MatrixSSLLoss, MECLoss
 from decorssl.losses.layers import DBN, ZCA, Cholesky, GroupWhitening, IterNorm
 from decorssl.losses.module import Loss, TeacherLoss, ViewsLoss
 from decorssl.losses.progress import Progress
+from decorssl.losses.sketching import LeJEPALoss, VISRegLoss
 from decorssl.losses.whitening import CWRGPLoss, DBNLoss, INTLLoss, INTLMLoss, STLoss, WMSELoss, ZCALoss
 from decorssl.methods import METHODS, Taught
 from decorssl.teacher import follow
@@ -65,12 +66,13 @@ __all__ = [
     "CorInfoMaxLoss",
     "DBNLoss",
     "DINOLoss",
-    "FroSSLLoss",
     "EMPSSLLoss",
+    "FroSSLLoss",
     "GroupWhitening",
     "INTLLoss",
     "INTLMLoss",
     "IterNorm",
+    "LeJEPALoss",
     "Loss",
     "MECLoss",
     "MatrixSSLLoss",
@@ -85,6 +87,7 @@ __all__ = [
     "SwAVLoss",
     "TeacherLoss",
     "VICRegLoss",
+    "VISRegLoss",
     "ViewsLoss",
     "WMSELoss",
     "ZCALoss",
