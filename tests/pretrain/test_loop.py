@@ -178,6 +178,8 @@ GATHERED = {
     "mocov2": {"queue": 12},
     "swav": {"prototypes": 16, "frozen_epochs": 0, "queue": 12, "queue_from_epoch": 0},
     "dino": {"prototypes": 16, "frozen_epochs": 0},
+    "mmcr_m": {"local_weight": 0.1},
+    "resa": {"predictor_hidden": 16},
 }
 """Methods of the global batch, and their settings in the tiny recipe."""
 PARTS = "intl in parts"

@@ -37,6 +37,7 @@ A teacher is a copy of the network (`copy.deepcopy`) that no optimizer has; `fol
 from types import new_class
 
 from decorssl.losses.baselines import BYOLLoss, DINOLoss, MoCoV2Loss, SimCLRLoss, SimSiamLoss, SwAVLoss
+from decorssl.losses.clustering import ReSALoss
 from decorssl.losses.decorrelation import (
     BarlowTwinsLoss,
     BatchNormLoss,
@@ -46,6 +47,7 @@ from decorssl.losses.decorrelation import (
     ZeroICLLoss,
 )
 from decorssl.losses.layers import DBN, ZCA, Cholesky, GroupWhitening, IterNorm
+from decorssl.losses.manifold import MMCRLoss, MMCRMLoss
 from decorssl.losses.module import Loss, TeacherLoss, ViewsLoss
 from decorssl.losses.progress import Progress
 from decorssl.losses.whitening import CWRGPLoss, DBNLoss, INTLLoss, INTLMLoss, STLoss, WMSELoss, ZCALoss
@@ -67,10 +69,13 @@ __all__ = [
     "INTLMLoss",
     "IterNorm",
     "Loss",
+    "MMCRLoss",
+    "MMCRMLoss",
     "MoCoV2Loss",
     "PCALoss",
     "PlainLoss",
     "Progress",
+    "ReSALoss",
     "STLoss",
     "SimCLRLoss",
     "SimSiamLoss",

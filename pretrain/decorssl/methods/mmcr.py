@@ -1,0 +1,69 @@
+"""MMCR: centroids of an image's views that span as much as they can, measured by their nuclear norm.
+
+L = w/n sum_i |Z_i|_* - |C|_*, with |.|_* the sum of singular values, Z_i the views of image i, rows of length 1, and C
+the n x d matrix of their means.
+
+Yerxa et al., *Learning Efficient Coding of Natural Images with Maximum Manifold Capacity Representations*, arXiv
+2303.03307. Source: docs/methods.md#mmcr (ran the authors' code).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from decorssl.fused import nuclear_norm as fused
+from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
+from transferbench.settings import Settings
+
+
+class Config(Settings):
+    """MMCR's settings."""
+
+    local_weight: float = Field(
+        0.0, ge=0, description="weight of the mean nuclear norm of an image's views, which pulls them together"
+    )
+
+
+routes = every_view
+modules = no_modules
+check = any_batch
+
+
+def nuclear_norms(matrices: Float[Tensor, "*batch n d"]) -> Float[Tensor, "*batch"]:
+    """The sum of singular values of each matrix, as the paper writes it.
+
+    `fused.nuclear_norms` is the same, sooner: tests/reference/test_fused.py holds it to this in float64.
+    """
+    return torch.linalg.svdvals(matrices).sum(-1)
+
+
+def mean(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
+    """Each image's mean over its views."""
+    first, *others = views
+    return sum(others, first) / len(views)
+
+
+def local_norm(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, ""]:
+    """The nuclear norm of an image's views, rows of length 1, averaged over images: 1 for equal views, at most V^0.5."""
+    norms = fused.nuclear_norms_of_pairs(*views) if len(views) == 2 else fused.nuclear_norms(torch.stack(views, dim=1))
+    return norms.mean()
+
+
+def terms(views: Sequence[Float[Tensor, "n d"]], centroids: Float[Tensor, "n d"], config: Config) -> dict[str, Tensor]:
+    """The loss of normalized views and of centroids, and its parts; the local one where it has a weight."""
+    spanned = fused.nuclear_norms(centroids)
+    if not config.local_weight:
+        return {"loss": -spanned, "centroid_norm": spanned}
+    local = local_norm(views)
+    return {"loss": config.local_weight * local - spanned, "centroid_norm": spanned, "local_norm": local}
+
+
+def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+    """Over the global batch: a sum over directions and no mean, so that it grows with the batch."""
+    with torch.autocast(outputs.student[0].device.type, enabled=False):
+        views = [normalize(context.gather(z), dim=1) for z in outputs.student]
+        return terms(views, mean(views), context.config)
