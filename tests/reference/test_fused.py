@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from decorssl.fused import barlow_twins as fused_barlow_twins
 from decorssl.fused import intl as fused_intl
@@ -14,7 +15,8 @@ from decorssl.fused import vicreg as fused_vicreg
 from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.grams import compared_grams, gram
 from decorssl.fused.newton import four_steps
-from decorssl.methods import barlow_twins, intl, vicreg
+from decorssl.fused.nuclear_norm import nuclear_norms, nuclear_norms_of_pairs
+from decorssl.methods import barlow_twins, intl, mmcr, vicreg
 from decorssl.whiten import newton_inverse_root, newton_steps
 
 Formula = Callable[..., Sequence[Tensor]]
@@ -47,6 +49,14 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
     "cosines": (plain_cosines, lambda *views: [paired_cosines(torch.stack(views))]),
     "gram": (lambda *views: [z @ z.T for z in views], lambda *views: [gram(z) for z in views]),
     "compared grams": (plain_grams, lambda *views: [x for part in compared_grams(views) for x in part]),
+    "nuclear norms": (
+        lambda *views: [mmcr.nuclear_norms(z) for z in (*views, torch.stack(views, dim=1))],
+        lambda *views: [nuclear_norms(z) for z in (*views, torch.stack(views, dim=1))],
+    ),
+    "nuclear norms of pairs": (
+        lambda *views: [mmcr.nuclear_norms(torch.stack([normalize(z, dim=1) for z in views], dim=1))],
+        lambda *views: [nuclear_norms_of_pairs(*(normalize(z, dim=1) for z in views))],
+    ),
     "newton": (of_covariance(partial(newton_steps, iterations=4)), of_covariance(four_steps)),
 }
 """The formula, and what is computed."""

@@ -35,7 +35,7 @@ class _NuclearNorms(torch.autograd.Function):
         exact = matrices.double()
         values, vectors = torch.linalg.eigh(inner_products(exact if n <= d else exact.mT))
         error = values[..., -1:] * values.shape[-1] * torch.finfo(values.dtype).eps
-        roots = torch.maximum(values, error).clamp_min(1e-300).sqrt()
+        roots = torch.maximum(values, error).clamp_min(1e-60).sqrt()
         ctx.save_for_backward(matrices, ((vectors / roots.unsqueeze(-2)) @ vectors.mT).to(matrices.dtype))
         return values.clamp_min(0).sqrt().sum(-1).to(matrices.dtype)
 

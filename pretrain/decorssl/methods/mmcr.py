@@ -48,9 +48,10 @@ def mean(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
 
 
 def local_norm(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, ""]:
-    """The nuclear norm of an image's views, rows of length 1, averaged over images: 1 for equal views, at most V^0.5."""
-    norms = fused.nuclear_norms_of_pairs(*views) if len(views) == 2 else fused.nuclear_norms(torch.stack(views, dim=1))
-    return norms.mean()
+    """The nuclear norm of an image's V views, rows of length 1, averaged over images: from V^0.5, all equal, to V."""
+    if len(views) == 2:
+        return fused.nuclear_norms_of_pairs(*views).mean()
+    return fused.nuclear_norms(torch.stack(list(views), dim=1)).mean()
 
 
 def terms(views: Sequence[Float[Tensor, "n d"]], centroids: Float[Tensor, "n d"], config: Config) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """ReSA: embeddings take over the clusters that the backbone's features form by themselves.
 
 L = - mean over the teacher's views b and the student's a != b of 1/n sum_ij A_ij log softmax_j(<q(z_ai), t_bj> / tau),
-with q the predictor, rows of length 1, and A the Sinkhorn-Knopp assignment of the images to each other: exp(H T^T / eps)
-of the features H and T that student and teacher make of the first view, without gradient.
+with q the predictor, rows of length 1, and A the Sinkhorn-Knopp assignment of the images to each other:
+exp(H T^T / eps) of the features H and T that student and teacher make of the first view, without gradient.
 
 Weng et al., *Clustering Properties of Self-Supervised Learning*, arXiv 2501.18452. Source: docs/methods.md#resa (ran
 the authors' code).
@@ -68,8 +68,8 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     """Cross-entropy with the assignment over all pairs of different views and the global batch."""
     config: Config = context.config
     with torch.autocast(outputs.student[0].device.type, enabled=False):
-        features = (context.gather(part[0]) for part in (outputs.student_features, outputs.teacher_features))
-        targets = assignment(*features, config)
+        own, followed = (context.gather(part[0]) for part in (outputs.student_features, outputs.teacher_features))
+        targets = assignment(own, followed, config)
         predict = context.modules["predictor"] if "predictor" in context.modules else nn.Identity()
         seen = [normalize(context.gather(predict(z)), dim=1) for z in outputs.student]
         taught = [normalize(context.gather(z), dim=1) for z in outputs.teacher]
