@@ -24,9 +24,9 @@ def nuclear_norms_of_pairs(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> 
 class _NuclearNorms(torch.autograd.Function):
     """With G = M M^T the norm is the sum of the roots of its eigenvalues, and its gradient G^(-1/2) M.
 
-    A root halves the digits, so G and its spectrum are float64: singular values of a float32 matrix are known down to
-    its own rounding, as by a singular value decomposition. Smaller ones add nothing, and count as that rounding in the
-    gradient, where it has no other limit than a length of 1.
+    A root halves the digits, so all of it is float64: singular values of a float32 matrix are known down to its own
+    rounding, as by a singular value decomposition. Smaller ones count as that rounding in the gradient, which is then
+    shorter than 1 along them.
     """
 
     @staticmethod
@@ -36,12 +36,12 @@ class _NuclearNorms(torch.autograd.Function):
         values, vectors = torch.linalg.eigh(inner_products(exact if n <= d else exact.mT))
         error = values[..., -1:] * values.shape[-1] * torch.finfo(values.dtype).eps
         roots = torch.maximum(values, error).clamp_min(1e-60).sqrt()
-        ctx.save_for_backward(matrices, ((vectors / roots.unsqueeze(-2)) @ vectors.mT).to(matrices.dtype))
+        ctx.save_for_backward(matrices, (vectors / roots.unsqueeze(-2)) @ vectors.mT)
         return values.clamp_min(0).sqrt().sum(-1).to(matrices.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         matrices, inverse_root = ctx.saved_tensors
         n, d = matrices.shape[-2:]
-        scaled = inverse_root * gradients[0][..., None, None]
-        return scaled @ matrices if n <= d else matrices @ scaled
+        scaled, exact = inverse_root * gradients[0][..., None, None], matrices.double()
+        return (scaled @ exact if n <= d else exact @ scaled).to(matrices.dtype)

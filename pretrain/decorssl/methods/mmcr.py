@@ -26,6 +26,9 @@ class Config(Settings):
     local_weight: float = Field(
         0.0, ge=0, description="weight of the mean nuclear norm of an image's views, which pulls them together"
     )
+    mean: bool = Field(
+        False, description="divide the loss by the global batch, for an optimizer that minds its scale, as SGD does"
+    )
 
 
 routes = every_view
@@ -56,15 +59,16 @@ def local_norm(views: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, ""]:
 
 def terms(views: Sequence[Float[Tensor, "n d"]], centroids: Float[Tensor, "n d"], config: Config) -> dict[str, Tensor]:
     """The loss of normalized views and of centroids, and its parts; the local one where it has a weight."""
-    spanned = fused.nuclear_norms(centroids)
-    if not config.local_weight:
-        return {"loss": -spanned, "centroid_norm": spanned}
-    local = local_norm(views)
-    return {"loss": config.local_weight * local - spanned, "centroid_norm": spanned, "local_norm": local}
+    parts = {"centroid_norm": fused.nuclear_norms(centroids)}
+    total = -parts["centroid_norm"]
+    if config.local_weight:
+        parts["local_norm"] = local_norm(views)
+        total = total + config.local_weight * parts["local_norm"]
+    return {"loss": total / len(centroids) if config.mean else total, **parts}
 
 
 def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
-    """Over the global batch: a sum over directions and no mean, so that it grows with the batch."""
+    """Over the global batch; a sum over what centroids span, so that it grows with the batch unless it is a `mean`."""
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         views = [normalize(context.gather(z), dim=1) for z in outputs.student]
         return terms(views, mean(views), context.config)
