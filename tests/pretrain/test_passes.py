@@ -184,8 +184,11 @@ def test_a_loss_that_asks_for_features_has_those_behind_its_embeddings(
 ) -> None:
     changed = {"method": method, "settings": {"predictor_hidden": 16}, "micro_batch_size": size}
     training = Training(recipe.model_copy(update=changed), tiny_images(20), ONE)
+    assert training.teacher
+    with torch.no_grad():
+        for parameter in training.teacher.parameters():
+            parameter.add_(torch.rand_like(parameter))
     teacher, seen = copy.deepcopy(training.teacher), list[Outputs]()
-    assert teacher
     compute = training.method.loss
 
     def noted(outputs: Outputs, context: Context) -> dict[str, Tensor]:
