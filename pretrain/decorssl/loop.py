@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +13,7 @@ from decorssl import view_pipeline
 from decorssl.checks import check
 from decorssl.encoder import Encoder
 from decorssl.fused import small_maps
-from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught
+from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught, needs_features
 from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
 from decorssl.teacher import follow
@@ -169,23 +169,25 @@ class Training:
         average_gradients((self.modules if passes.averages else self.learner).parameters(), self.runtime)
         self.optimizer.step()
         with torch.no_grad():
-            self._follow(Outputs(embeddings, outputs.teacher), context)
+            self._follow(replace(outputs, student=embeddings), context)
         return {name: value.detach() for name, value in terms.items()}, embeddings
 
     def _outputs(self, passes: Passes, batch: Batch) -> Outputs:
         device = self.runtime.device
         views = [v.to(device, memory_format=torch.channels_last, non_blocking=True) for v in batch.views]
         seen = passes.forward([views[i] for i in self.routes.student])
-        taught = self._taught([views[i] for i in self.routes.teacher]) if self.teacher else []
-        return Outputs(tuple(z.float() for z in seen), tuple(z.float() for z in taught))
+        taught, features = self._taught([views[i] for i in self.routes.teacher]) if self.teacher else ([], [])
+        wanted = [passes.features, features] if needs_features(self.method) else []
+        return Outputs(*(tuple(z.float() for z in part) for part in (seen, taught, *wanted)))
 
     @torch.no_grad()
-    def _taught(self, views: list[Tensor]) -> list[Tensor]:
+    def _taught(self, views: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """What the teacher makes of each view: (embeddings, features)."""
         assert self.teacher
         with self._precision():
-            if self._part is None:
-                return self.teacher(views)
-            return self.teacher.project(features_in_parts(self.teacher.features, views, self._part))
+            network = self.teacher.features
+            features = network(views) if self._part is None else features_in_parts(network, views, self._part)
+            return self.teacher.project(features), features
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")

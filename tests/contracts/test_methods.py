@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from decorssl.loop import Training
-from decorssl.methods import METHODS, Context, Outputs
+from decorssl.methods import METHODS, Context, Outputs, needs_features
 from decorssl.recipe import Recipe, read
 from transferbench import state
 from transferbench.data import DatasetInfo, LabeledImages
@@ -34,6 +34,7 @@ FITTING = {
     "mec": {"predictor_hidden": 16},
     "mocov2": {"queue": 64},
     "pca": {"w_size": 16},
+    "resa": {"predictor_hidden": 16},
     "simsiam": {"predictor_hidden": 16},
     "swav": {"prototypes": 64, "frozen_epochs": 0, "queue": 16, "queue_from_epoch": 0},
     "visreg": {"directions": 300},
@@ -161,7 +162,9 @@ def evaluated(name: str, gather: Callable[[Tensor], Tensor] = lambda z: z) -> Te
     config = method.Config(**FITTING.get(name, {}))
     views = tuple(torch.randn(32, dim, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
     routes = method.routes(config, 2)
-    outputs = Outputs(tuple(views[i] for i in routes.student), tuple(views[i] for i in routes.teacher))
+    seen = [tuple(views[i] for i in part) for part in (routes.student, routes.teacher)]
+    features = [tuple(z.square() for z in part) for part in seen] if needs_features(method) else []
+    outputs = Outputs(*seen, *features)
     with seeded(7):
         modules = method.modules(dim, config)
     context = Context(config, 0, 1, 0, 1, torch.Generator().manual_seed(0), gather, modules)

@@ -181,6 +181,8 @@ GATHERED = {
     "emp_ssl": {},
     "corinfomax": {},
     "simdino": {},
+    "mmcr_m": {"local_weight": 0.1},
+    "resa": {"predictor_hidden": 16},
 }
 """Methods of the global batch, and their settings in the tiny recipe."""
 PARTS = "intl in parts"

@@ -17,7 +17,7 @@ from decorssl import losses
 from decorssl.loop import Training
 from decorssl.losses import Progress, TeacherLoss, loss_of
 from decorssl.losses.embeddings import checked
-from decorssl.methods import METHODS, Context, Keeping, Outputs, no_modules
+from decorssl.methods import METHODS, Context, Keeping, Outputs, needs_features, no_modules
 from decorssl.recipe import read
 from transferbench.data import LabeledImages
 from transferbench.errors import UserError
@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mec": {"predictor_hidden": 16},
     "mocov2": {"queue": 48, "symmetric": True},
     "pca": {"w_size": 16},
+    "resa": {"predictor_hidden": 16},
     "simsiam": {"predictor_hidden": 16},
     "swav": {"prototypes": 24, "frozen_epochs": 0, "queue": 16, "queue_from_epoch": 0},
     "visreg": {"directions": 300},
@@ -54,10 +55,20 @@ def built(name: str, **settings: Any) -> Any:
         return loss_of(name)(**sizes, **{**SETTINGS.get(name, {}), **settings})
 
 
-def called(criterion: Any, student: Sequence[Tensor], teacher: Sequence[Tensor], now: Progress = NOW) -> Tensor:
+def called(
+    criterion: Any,
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    now: Progress = NOW,
+    features: Sequence[Sequence[Tensor]] | None = None,
+) -> Tensor:
+    """With features that go by the embeddings, where some are needed and none are given."""
+    names = ("student_features", "teacher_features")[: 1 + isinstance(criterion, TeacherLoss)]
+    each = [[z.square() for z in part] for part in (student, teacher)] if features is None else features
+    given = dict(zip(names, each, strict=False)) if needs_features(criterion.method) else {}
     if isinstance(criterion, TeacherLoss):
-        return criterion(student, teacher, now=now)
-    return criterion(*student, now=now)
+        return criterion(student, teacher, now=now, **given)
+    return criterion(*student, now=now, **given)
 
 
 def embeddings(name: str, rows: int = 16) -> tuple[list[Tensor], list[Tensor]]:
@@ -134,7 +145,9 @@ def test_a_module_is_the_call_that_pretrain_makes(
     student = [z.detach().requires_grad_() for z in seen.outputs.student]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(seen.draws)
-        value = called(criterion, student, seen.outputs.teacher, Progress(0, training.steps_per_epoch, recipe.epochs))
+        now = Progress(0, training.steps_per_epoch, recipe.epochs)
+        features = (seen.outputs.student_features, seen.outputs.teacher_features)
+        value = called(criterion, student, seen.outputs.teacher, now, features)
     assert seen.calls == 2
     torch.testing.assert_close(value, step.terms["loss"], rtol=1e-6, atol=1e-7)
     for found, expected in zip(gradients(value, student, criterion.own), seen.gradients, strict=True):
@@ -285,6 +298,18 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "teacher of one view": (
         lambda: losses.BYOLLoss(dim=32)((Z, Z), Z),
         "2 view.s. by the student and 1 by the teacher",
+    ),
+    "no features": (
+        lambda: losses.ReSALoss(dim=32)((Z, Z), (Z, Z), student_features=(Z, Z)),
+        r"ReSALoss: found 0 teacher_features for 2 view\(s\)\. Expected what the backbone made of each, before the",
+    ),
+    "feature maps": (
+        lambda: losses.ReSALoss(dim=32)((Z, Z), (Z, Z), student_features=(Z, Z[:8]), teacher_features=(Z, Z)),
+        r"found torch\.float32 of shape \(8, 32\) in student_features\. Expected .* of shape \(16, width\)",
+    ),
+    "useless features": (
+        lambda: losses.BYOLLoss(dim=32)((Z, Z), (Z, Z), teacher_features=(Z, Z)),
+        "BYOLLoss: found teacher_features. Expected embeddings alone",
     ),
     "no dim": (lambda: losses.BYOLLoss(), r"BYOLLoss: found dim=None\. Expected dim=, the channels"),
     "dim": (lambda: losses.INTLLoss(dim=32), r"INTLLoss: found dim=32\. Expected settings alone"),

@@ -1,5 +1,6 @@
 """A batch in parts has the gradient of the whole batch's loss."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -174,3 +175,35 @@ def test_parts_that_do_not_fill_the_batch_are_refused(
             tiny_images(20),
             Runtime(torch.device("cpu"), 0, processes),
         )
+
+
+@pytest.mark.parametrize("size", [None, 4])
+@pytest.mark.parametrize("method", ["resa", "byol"])
+def test_a_loss_that_asks_for_features_has_those_behind_its_embeddings(
+    method: str, size: int | None, recipe: Recipe, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {"method": method, "settings": {"predictor_hidden": 16}, "micro_batch_size": size}
+    training = Training(recipe.model_copy(update=changed), tiny_images(20), ONE)
+    assert training.teacher
+    with torch.no_grad():
+        for parameter in training.teacher.parameters():
+            parameter.add_(torch.rand_like(parameter))
+    teacher, seen = copy.deepcopy(training.teacher), list[Outputs]()
+    compute = training.method.loss
+
+    def noted(outputs: Outputs, context: Context) -> dict[str, Tensor]:
+        seen.append(outputs)
+        for network, embeddings, features in (
+            (training.encoder, outputs.student, outputs.student_features),
+            (teacher, outputs.teacher, outputs.teacher_features),
+        ):
+            assert not any(h.requires_grad for h in features)
+            for z, again in zip(embeddings if features else (), network.project(list(features)), strict=True):
+                torch.testing.assert_close(z, again)
+        return compute(outputs, context)
+
+    monkeypatch.setattr(training.method, "loss", noted)
+    next(training.steps())
+    assert [len(part) for part in (seen[0].student_features, seen[0].teacher_features)] == 2 * [
+        2 if method == "resa" else 0
+    ]

@@ -77,6 +77,22 @@ PUBLISHED = {
         ]
         for name, size in (("cifar10", 32), ("cifar100", 32), ("tiny-imagenet", 64), ("imagenet-100", 224))
     },
+    # ThomasYerxa/mmcr
+    "mmcr-cifar10": 40 * [["crop 32 0.08-1.0 bilinear", "flip p 0.5", "jitter 0.4 0.4 0.4 0.1 p 0.8", "gray p 0.2"]],
+    "mmcr-stl10": 40 * [small(64)],
+    "mmcr_m-imagenet": [
+        ["crop 224 0.08-1.0 bicubic", "flip p 0.5", *INTL_COLOR, "blur 0.1-2.0 p 1.0"],
+        ["crop 224 0.08-1.0 bicubic", "flip p 0.5", *INTL_COLOR, "blur 0.1-2.0 p 0.1", "solarize 128 p 0.2"],
+    ],
+    # ReSA: a weak view, a strong one
+    "resa-cifar10": [
+        ["crop 32 0.2-1.0 bilinear", "flip p 0.5"],
+        ["crop 32 0.2-1.0 bicubic", *INTL_COLOR, "solarize 128 p 0.2", "flip p 0.5"],
+    ],
+    "resa-imagenet": [
+        ["crop 224 0.2-1.0 bilinear", "flip p 0.5"],
+        ["crop 224 0.2-1.0 bicubic", *INTL_COLOR, "blur 0.1-2.0 p 0.5", "solarize 128 p 0.2", "flip p 0.5"],
+    ],
     # solo-learn's scripts/pretrain/cifar
     "barlow_twins-cifar10": [
         ["crop 32 0.08-1.0 bicubic", *INTL_COLOR, "flip p 0.5"],

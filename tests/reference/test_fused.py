@@ -18,9 +18,10 @@ from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.epps_pulley import mean_statistic
 from decorssl.fused.grams import compared_grams, gram, gram_squares
 from decorssl.fused.newton import four_steps
+from decorssl.fused.nuclear_norm import nuclear_norms, nuclear_norms_of_pairs
 from decorssl.fused.sliced_wasserstein import mean_distance
 from decorssl.fused.units import unit_vectors
-from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, lejepa, vicreg, visreg
+from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, lejepa, mmcr, vicreg, visreg
 from decorssl.whiten import newton_inverse_root, newton_steps
 
 Formula = Callable[..., Sequence[Tensor]]
@@ -104,6 +105,14 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
     "compared grams": (plain_grams, lambda *views: [x for part in compared_grams(views) for x in part]),
     "epps pulley": (lambda *views: [lejepa.sigreg(torch.stack(views), along(*views), lejepa.Config())], epps_pulley),
     "sliced wasserstein": (lambda *views: [visreg.shape(torch.stack(views), along(*views))], sliced_wasserstein),
+    "nuclear norms": (
+        lambda *views: [mmcr.nuclear_norms(z) for z in (*views, torch.stack(views, dim=1))],
+        lambda *views: [nuclear_norms(z) for z in (*views, torch.stack(views, dim=1))],
+    ),
+    "nuclear norms of pairs": (
+        lambda *views: [mmcr.nuclear_norms(torch.stack([normalize(z, dim=1) for z in views], dim=1))],
+        lambda *views: [nuclear_norms_of_pairs(*(normalize(z, dim=1) for z in views))],
+    ),
     "newton": (of_covariance(partial(newton_steps, iterations=4)), of_covariance(four_steps)),
 }
 """The formula, and what is computed."""

@@ -37,6 +37,7 @@ A teacher is a copy of the network (`copy.deepcopy`) that no optimizer has; `fol
 from types import new_class
 
 from decorssl.losses.baselines import BYOLLoss, DINOLoss, MoCoV2Loss, SimCLRLoss, SimSiamLoss, SwAVLoss
+from decorssl.losses.clustering import ReSALoss
 from decorssl.losses.coding_rate import CorInfoMaxLoss, EMPSSLLoss, SimDINOLoss
 from decorssl.losses.decorrelation import (
     BarlowTwinsLoss,
@@ -48,6 +49,7 @@ from decorssl.losses.decorrelation import (
 )
 from decorssl.losses.entropy import FroSSLLoss, MatrixSSLLoss, MECLoss
 from decorssl.losses.layers import DBN, ZCA, Cholesky, GroupWhitening, IterNorm
+from decorssl.losses.manifold import MMCRLoss, MMCRMLoss
 from decorssl.losses.module import Loss, TeacherLoss, ViewsLoss
 from decorssl.losses.progress import Progress
 from decorssl.losses.sketching import LeJEPALoss, VISRegLoss
@@ -75,11 +77,14 @@ __all__ = [
     "LeJEPALoss",
     "Loss",
     "MECLoss",
+    "MMCRLoss",
+    "MMCRMLoss",
     "MatrixSSLLoss",
     "MoCoV2Loss",
     "PCALoss",
     "PlainLoss",
     "Progress",
+    "ReSALoss",
     "STLoss",
     "SimCLRLoss",
     "SimDINOLoss",

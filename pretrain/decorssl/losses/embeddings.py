@@ -1,12 +1,12 @@
 """What a loss asks of the embeddings that it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from decorssl.methods import Method
+from decorssl.methods import Method, needs_features
 from transferbench.errors import UserError
 
 
@@ -58,6 +58,33 @@ def require_sizes(name: str, method: Any, config: Any, images: int, channels: in
     except UserError as error:
         words = str(error).replace("--set settings.", "").replace("settings.", "")
         raise UserError(f"{name}: {words}") from None
+
+
+def require_features(
+    name: str, method: Method, features: Mapping[str, Sequence[Any]], views: Mapping[str, int], images: int
+) -> None:
+    """Refuse, by a UserError, features that are not one tensor `images w` a view, or that the loss has no use for.
+
+    `features` and the number of `views` go by the arguments' names.
+    """
+    if not needs_features(method):
+        given = next((key for key, part in features.items() if len(part)), None)
+        if given:
+            raise UserError(f"{name}: found {given}. Expected embeddings alone; this loss does not look at features.")
+        return
+    for key, part in features.items():
+        if len(part) != views[key]:
+            raise UserError(
+                f"{name}: found {len(part)} {key} for {views[key]} view(s). Expected what the backbone made of each, "
+                f"before the projector: {key}=(h1, h2, ...)."
+            )
+        for h in part:
+            if not isinstance(h, Tensor) or not h.is_floating_point() or h.ndim != 2 or len(h) != images:
+                found = f"{h.dtype} of shape {tuple(h.shape)}" if isinstance(h, Tensor) else type(h).__name__
+                raise UserError(
+                    f"{name}: found {found} in {key}. Expected floating-point features of shape ({images}, width), the "
+                    "same images as in the embeddings: pool before the loss."
+                )
 
 
 def exact(views: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -3,13 +3,14 @@
 import inspect
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from decorssl.losses.embeddings import checked, exact, require_routes, require_sizes
+from decorssl.losses.embeddings import checked, exact, require_features, require_routes, require_sizes
 from decorssl.losses.progress import Progress
 from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught, no_modules
 from transferbench.errors import UserError
@@ -88,7 +89,14 @@ class Loss(nn.Module):
         """Whether the loss itself changes in the course of a run, so that `now` must be given."""
         return False
 
-    def evaluate(self, student: Sequence[Tensor], teacher: Sequence[Tensor], now: Progress | None) -> Tensor:
+    def evaluate(
+        self,
+        student: Sequence[Tensor],
+        teacher: Sequence[Tensor],
+        now: Progress | None,
+        student_features: Sequence[Tensor] = (),
+        teacher_features: Sequence[Tensor] = (),
+    ) -> Tensor:
         """The loss of embeddings by the network that they come from. Call the module, which calls this."""
         name = type(self).__name__
         n, d = checked(name, self.dim, student, teacher)
@@ -101,13 +109,16 @@ class Loss(nn.Module):
                 f"{name} changes in the course of a run. Expected now=Progress(step, steps_per_epoch, epochs)."
             )
         require_sizes(name, self.method, self.config, n, d)
+        features = {"student_features": student_features, "teacher_features": teacher_features}
+        require_features(name, self.method, features, dict(zip(features, counts, strict=True)), n)
         runtime = joined(student[0].device)
         self._synchronize(runtime)
-        outputs = Outputs(exact(student), tuple(z.detach() for z in exact(teacher)))
+        fixed = (tuple(z.detach() for z in exact(part)) for part in (teacher, *features.values()))
+        outputs = Outputs(exact(student), *fixed)
         terms = self.method.loss(outputs, self._context(now or BEGIN, runtime))
         self.terms = {key: value.detach() for key, value in terms.items()}
         if self.keeps and self.training:
-            self._remember(Outputs(tuple(z.detach() for z in outputs.student), outputs.teacher), now or BEGIN)
+            self._remember(replace(outputs, student=tuple(z.detach() for z in outputs.student)), now or BEGIN)
         return terms["loss"]
 
     def _remember(self, outputs: Outputs, now: Progress) -> None:
@@ -135,25 +146,33 @@ class Loss(nn.Module):
 class ViewsLoss(Loss):
     """A loss of embeddings of several views by one network."""
 
-    def forward(self, *views: Tensor, now: Progress | None = None) -> Tensor:
+    def forward(
+        self, *views: Tensor, now: Progress | None = None, student_features: Tensor | Sequence[Tensor] = ()
+    ) -> Tensor:
         """The loss.
 
         Args:
             views: embeddings, `n d` each, one tensor a view, with the same image in the same row.
             now: how far the run is; needed by losses with a schedule, and no others look at it.
+            student_features: what the backbone made of the same views, `n w`, where the class asks for it.
 
         Raises:
             UserError: for shapes, numbers of views, or a batch that the method cannot work with.
             torch.linalg.LinAlgError: when a covariance cannot be factored, as one with infinite or NaN elements.
         """
-        return self.evaluate(views, (), now)
+        return self.evaluate(views, (), now, _each(student_features))
 
 
 class TeacherLoss(Loss):
     """A loss of a student's embeddings with those of a teacher, a slowly following copy of it."""
 
     def forward(
-        self, student: Tensor | Sequence[Tensor], teacher: Tensor | Sequence[Tensor], now: Progress | None = None
+        self,
+        student: Tensor | Sequence[Tensor],
+        teacher: Tensor | Sequence[Tensor],
+        now: Progress | None = None,
+        student_features: Tensor | Sequence[Tensor] = (),
+        teacher_features: Tensor | Sequence[Tensor] = (),
     ) -> Tensor:
         """The loss.
 
@@ -161,17 +180,24 @@ class TeacherLoss(Loss):
             student: embeddings by the network that is trained, `n d`, one tensor a view.
             teacher: embeddings by the teacher, which get no gradient; which views, the class says.
             now: how far the run is; needed by losses with a schedule, and no others look at it.
+            student_features: what the student's backbone made of its views, `n w`, where the class asks for it; no
+                gradient flows into it.
+            teacher_features: the same of the teacher's views.
 
         Raises:
             UserError: for shapes, numbers of views, or a batch that the method cannot work with.
         """
-        seen, taught = ((each,) if isinstance(each, Tensor) else tuple(each) for each in (student, teacher))
-        return self.evaluate(seen, taught, now)
+        return self.evaluate(_each(student), _each(teacher), now, _each(student_features), _each(teacher_features))
 
     def momentum(self, now: Progress) -> float:
         """For `follow(teacher, student, momentum)` after the step `now`, by the method's schedule."""
         assert isinstance(self.method, Taught)
         return self.method.momentum(self._context(now, Runtime(torch.device("cpu"))))
+
+
+def _each(views: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """One tensor a view, also where there is but one."""
+    return (views,) if isinstance(views, Tensor) else tuple(views)
 
 
 def _signature(method: Method) -> inspect.Signature:

@@ -28,6 +28,10 @@ class Outputs:
     student: tuple[Float[Tensor, "n d"], ...]
     teacher: tuple[Float[Tensor, "n d"], ...] = ()
     """From the momentum network, without gradient."""
+    student_features: tuple[Float[Tensor, "n w"], ...] = ()
+    """What the student's backbone made of the same views, without gradient, for a method that asks (`Featured`)."""
+    teacher_features: tuple[Float[Tensor, "n w"], ...] = ()
+    """What the momentum network's backbone made of the teacher's."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Method(Protocol):
     """What a file in this folder offers.
 
     Some offer more: `momentum` (`Taught`), `after_step` (`Keeping`), `fitted` (`Fitting`). One whose
-    loss is over the images of a process, which more processes make fewer, says `PER_PROCESS = True` (`Dealt`).
+    loss is over the images of a process, which more processes make fewer, says `PER_PROCESS = True` (`Dealt`), one
+    whose loss looks at what the backbone gave, before the projector, `NEEDS_FEATURES = True` (`Featured`).
     """
 
     Config: ClassVar[type[Settings]]
@@ -104,12 +109,24 @@ class Dealt(Protocol):
 
 
 @runtime_checkable
+class Featured(Protocol):
+    """A method that says whether its loss looks at the backbone's features beside the embeddings."""
+
+    NEEDS_FEATURES: ClassVar[bool]
+
+
+@runtime_checkable
 class Fitting(Protocol):
     """A method that not every batch and embedding suits, and that knows which do."""
 
     def fitted(self, config: Any, batch: int, dim: int) -> tuple[Settings, int]:
         """The settings and the number of channels nearest to these that `check` takes with this batch."""
         ...
+
+
+def needs_features(method: Method) -> bool:
+    """Whether the loss is to be given the backbone's features of every routed view."""
+    return isinstance(method, Featured) and method.NEEDS_FEATURES
 
 
 def every_view(config: Any, views: int) -> Routes:
