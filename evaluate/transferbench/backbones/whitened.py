@@ -1,6 +1,7 @@
 """Another backbone with one affine map behind it, which whitens its features: what `pretrain` learns with `whitening`.
 
-The network's tensors lie below `network.`, so that code which knows nothing of the map finds none of them.
+The network's tensors lie below `network.`, so that code which knows nothing of the map finds none of them, and no word
+in the map's names is one of those by which a file's other tensors are left out.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ __all__ = ["Arguments", "Whitened", "WhitenedTokens", "assumptions", "build", "d
 
 NAME = "whitened"
 BELOW = "network."
-MEAN, MATRIX = "whitening_mean", "whitening_matrix"
+MEAN, MATRIX = "output_mean", "output_matrix"
 
 
 class Arguments(Settings):
@@ -38,8 +39,8 @@ class Arguments(Settings):
 class Whitened(Backbone):
     """(f(images) - mean) matrix^T, with f the network; what is in front of its output stays as it is."""
 
-    whitening_mean: Tensor
-    whitening_matrix: Tensor
+    output_mean: Tensor
+    output_matrix: Tensor
 
     def __init__(self, network: Backbone, whitening: bool = True) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class Whitened(Backbone):
         if not self.whitening:
             return features
         with torch.autocast(features.device.type, enabled=False):
-            return (features.to(self.whitening_mean.dtype) - self.whitening_mean) @ self.whitening_matrix.mT
+            return (features.to(self.output_mean.dtype) - self.output_mean) @ self.output_matrix.mT
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
         """The network's feature maps."""
@@ -80,7 +81,7 @@ def behind(network: Backbone, mean: Tensor, matrix: Tensor) -> Whitened:
     """A network, its weights shared, with a map behind it: copies of `mean`, `d`, and `matrix`, `d d`."""
     made = _around(network, True)
     made.to(mean.device)
-    made.whitening_mean, made.whitening_matrix = mean.detach().clone(), matrix.detach().clone()
+    made.output_mean, made.output_matrix = mean.detach().clone(), matrix.detach().clone()
     made.architecture = backbones.complete(
         Architecture(family=NAME, arguments={"network": network.architecture.model_dump(mode="json")})
     )
@@ -107,11 +108,8 @@ def tensors(arguments: Arguments) -> Tensors:
 
 
 def propose(shapes: Shapes) -> list[dict[str, Any]]:
-    """Every network that the tensors below `network.` could belong to, where the map lies beside them."""
-    if MEAN not in shapes or MATRIX not in shapes:
-        return []
-    inner = {name.removeprefix(BELOW): shape for name, shape in shapes.items() if name.startswith(BELOW)}
-    return [{"network": each.model_dump(mode="json")} for each in backbones.candidates(inner)]
+    """None: such a network is known by the card in its file, and without one the file is refused."""
+    return []
 
 
 def side(arguments: Mapping[str, Any]) -> int:
