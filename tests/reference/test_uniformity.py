@@ -85,7 +85,12 @@ def test_the_gradient_is_finite_and_small_where_eigenvalues_are_zero(eps: float)
     """Collapsed, of rank one, the same in both views, uniform; autograd through eigenvectors gives NaN or 1e8 there."""
     line = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None] * torch.ones(8, 5, dtype=torch.float64)
     (once,) = views(4, 9, 1)
-    for case in ([torch.ones(8, 5).double()] * 2, [line], [once, once], [torch.eye(6).double(), -torch.eye(6).double()]):
+    for case in (
+        [torch.ones(8, 5).double()] * 2,
+        [line],
+        [once, once],
+        [torch.eye(6).double(), -torch.eye(6).double()],
+    ):
         given = [z.clone().requires_grad_() for z in case]
         for slope in torch.autograd.grad(w2(given, eps), given):
             assert slope.norm() < 1
