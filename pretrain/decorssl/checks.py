@@ -3,6 +3,7 @@
 from decorssl.catalog import generic_names
 from decorssl.methods import METHODS, Method, Routes, Taught
 from decorssl.recipe import Recipe
+from transferbench import backbones
 from transferbench.errors import UserError
 from transferbench.runtime import Runtime
 
@@ -31,9 +32,21 @@ def check(recipe: Recipe, images: int, runtime: Runtime) -> None:
         raise UserError(
             f"The method {recipe.method} sends views to a teacher. Expected `momentum(context)` in its file."
         )
+    _check_whitening(recipe)
     method.check(recipe.config, recipe.batch_size // runtime.world_size, recipe.projector.output)
     if recipe.precision == "auto":
         raise ValueError("precision 'auto' must be resolved before training")
+
+
+def _check_whitening(recipe: Recipe) -> None:
+    """Refuse the exact root of a covariance that a batch leaves singular."""
+    features = backbones.width(recipe.backbone) if recipe.whitening and recipe.whitening.kind == "zca" else 0
+    if recipe.batch_size <= features:
+        raise UserError(
+            f"whitening.kind=zca: found a batch of {recipe.batch_size} images to whiten {features} features, whose "
+            "covariance is then singular. Expected more images than features: a larger --set batch_size, or --set "
+            "whitening.kind=iternorm, which no singular covariance harms."
+        )
 
 
 def notes(recipe: Recipe, steps_per_epoch: int) -> list[str]:

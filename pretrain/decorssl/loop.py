@@ -17,6 +17,7 @@ from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught,
 from decorssl.passes import GradCache, Passes, Prepare, Whole, features_in_parts
 from decorssl.recipe import Recipe
 from decorssl.teacher import follow
+from decorssl.uniformity import w2
 from decorssl.view_pipeline import Way
 from decorssl.views import Views
 from transferbench.data import LabeledImages
@@ -161,7 +162,7 @@ class Training:
         outputs, context = self._outputs(passes, batch), self._context()
         embeddings = tuple(z.detach() for z in outputs.student)
         try:
-            terms = self.method.loss(outputs, context)
+            terms = self._terms(outputs, context)
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             return {"loss": torch.tensor(float("nan"))}, embeddings
         self.optimizer.zero_grad(set_to_none=True)
@@ -171,6 +172,15 @@ class Training:
         with torch.no_grad():
             self._follow(replace(outputs, student=embeddings), context)
         return {name: value.detach() for name, value in terms.items()}, embeddings
+
+    def _terms(self, outputs: Outputs, context: Context) -> dict[str, Tensor]:
+        """The method's terms, and the recipe's own."""
+        terms, uniformity = self.method.loss(outputs, context), self.recipe.uniformity
+        if uniformity is None:
+            return terms
+        distance = w2([context.gather(z) for z in outputs.student], uniformity.eps)
+        total = terms["loss"] + uniformity.at(context.epoch, context.epochs) * distance
+        return {**terms, "loss": total, "w2": distance}
 
     def _outputs(self, passes: Passes, batch: Batch) -> Outputs:
         device = self.runtime.device
@@ -187,7 +197,8 @@ class Training:
         with self._precision():
             network = self.teacher.features
             features = network(views) if self._part is None else features_in_parts(network, views, self._part)
-            return self.teacher.project(features), features
+            whitened = self.teacher.whitened(features)
+            return self.teacher.project(whitened), whitened
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")

@@ -136,7 +136,7 @@ def _precision(training: Training) -> Precision:
 
 
 def _features(training: Training, images: LabeledImages, precision: Precision) -> Float32[np.ndarray, "n d"]:
-    backbone, device = training.encoder.backbone, training.runtime.device
+    backbone, device = training.encoder.judged, training.runtime.device
     stream = evaluated(images, training.recipe.preprocess, in_order(len(images), 256), training.workers)
     with evaluating(backbone):
         compute = Prepared(backbone, feature_spec(precision))

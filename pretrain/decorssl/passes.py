@@ -67,8 +67,9 @@ class GradCache:
         with self.precision():
             with torch.no_grad():
                 self._features = features_in_parts(self.network, views, self.size)
-            self._views, self.features = views, [features.detach() for features in self._features]
-            return self.encoder.project([features.requires_grad_() for features in self._features])
+            whitened = self.encoder.whitened([features.requires_grad_() for features in self._features])
+            self._views, self.features = views, [features.detach() for features in whitened]
+            return self.encoder.project(whitened)
 
     def backward(self, loss: Tensor) -> None:
         """The gradients, part by part."""
@@ -94,7 +95,7 @@ class _Both(nn.Module):
         self.encoder = encoder
 
     def forward(self, views: list[Tensor]) -> list[Tensor]:
-        features = self.encoder.features(views)
+        features = self.encoder.whitened(self.encoder.features(views))
         return [*self.encoder.project(features), *(each.detach() for each in features)]
 
 

@@ -13,6 +13,8 @@ from decorssl.catalog import recipe_file as file_of
 from decorssl.catalog import recipe_names as names
 from decorssl.heads import Projector
 from decorssl.optimizer import OptimizerSettings
+from decorssl.output_whitening import Whitening
+from decorssl.uniformity import Uniformity
 from decorssl.views import View
 from transferbench import renamed, settings
 from transferbench.backbones import Architecture, complete
@@ -35,6 +37,10 @@ __all__ = [
     "names",
     "read",
 ]
+
+
+LATER = ("image_range", "uniformity", "whitening")
+"""Fields that the first recipes had not, where they are none."""
 
 
 class ExpectedScore(Settings):
@@ -69,7 +75,11 @@ class Recipe(Settings):
     limit: int | None = Field(None, ge=2, description="pretrain on this many images, evenly over classes")
     backbone: Architecture = Field(description="network to pretrain")
     zero_init_residual: bool = Field(False, description="residual branches of a ResNet start at zero")
+    whitening: Whitening | None = Field(
+        None, description="whitening as the last layer of the backbone, kept in its file"
+    )
     projector: Projector = Field(description="head between backbone and loss, discarded after pretraining")
+    uniformity: Uniformity | None = Field(None, description="the W2 uniformity of embeddings as a term of the loss")
     views: tuple[View, ...] = Field(min_length=1, description="random augmentations of each view")
     preprocess: Preprocess = Field(description="normalization, and preprocessing when the backbone is evaluated")
     optim: OptimizerSettings = Field(description="how weights are updated")
@@ -92,7 +102,7 @@ class Recipe(Settings):
     @model_serializer(mode="wrap")
     def _written(self, plain: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Without what later versions added, where it has its default: runs keep their hash."""
-        return {name: value for name, value in plain(self).items() if name != "image_range" or value is not None}
+        return {name: value for name, value in plain(self).items() if name not in LATER or value is not None}
 
     @field_validator("data")
     @classmethod

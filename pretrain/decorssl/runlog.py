@@ -13,7 +13,7 @@ from decorssl.curves import Curves, lines
 from decorssl.diagnosis import diagnosis, message
 from decorssl.loop import Step, Training
 from decorssl.methods import Dealt
-from decorssl.recipe import Recipe
+from decorssl.recipe import LATER, Recipe
 from decorssl.states import Say, States, newest, paths, unwritten
 from transferbench import runtime, settings, state
 from transferbench.checkpoints import Card, Origin, save
@@ -74,9 +74,9 @@ class RunLog:
         if training.runtime.is_main:
             name = recipe_changes.name_of(training.recipe)
             if training.teacher:
-                teacher = card(training, f"{name} (teacher)")
-                save.save(self.folder / TEACHER, training.teacher.backbone.state_dict(), teacher)
-            save.save(path, training.encoder.backbone.state_dict(), card(training, name))
+                taught = training.teacher.judged
+                save.save(self.folder / TEACHER, taught.state_dict(), card(training, f"{name} (teacher)"))
+            save.save(path, training.encoder.judged.state_dict(), card(training, name))
         return path
 
     def _begin(self) -> None:
@@ -131,8 +131,9 @@ def check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     if not resume:
         raise UserError(f"{folder} already holds a run. Resume it with --resume, or choose another --out.")
     before, now = settings.from_file(folder / RECIPE), recipe.model_dump(mode="json")
-    differing = [key for key in now if before.get(key) != now[key] and key not in PROSE]
-    changed = [f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in differing]
+    keys = dict.fromkeys([*now, *(key for key in LATER if key in before)])
+    differing = [key for key in keys if before.get(key) != now.get(key) and key not in PROSE]
+    changed = [f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in differing]
     if changed:
         raise UserError(
             f"{folder} holds a run with other settings, so it cannot be resumed:\n" + "\n".join(changed) + "\n"
@@ -192,7 +193,7 @@ def card(training: Training, name: str) -> Card:
         seed=recipe.seed,
         commit=runtime.environment()["commit"],
     )
-    return Card(architecture=recipe.backbone, preprocess=recipe.preprocess, origin=origin)
+    return Card(architecture=training.encoder.judged.architecture, preprocess=recipe.preprocess, origin=origin)
 
 
 def _on_others(training: Training, before: int) -> str:

@@ -141,9 +141,14 @@ def _layouts(asked: str | None = None) -> list[tuple[str, Layout]]:
 
 
 def headed(contents: Contents, states: list[StateDict]) -> list[Network]:
-    """The network of a file whose header holds its card, in canonical names: of a family that no scheme knows."""
+    """The network of a file whose header holds its card, in canonical names, each tensor its own.
+
+    It is of a family that no scheme knows, though one may know a network within it, as in a whitened one.
+    """
     has_card = any(layout.card and layout.header in contents.header for _, layout in _layouts())
-    return [Network("backbone", states[0], "", Naming("canonical names", ()), 0)] if has_card else []
+    if not has_card or not states:
+        return []
+    return [Network("backbone", states[0], "", Naming("canonical names", (), own=tuple(states[0].tensors)), 0)]
 
 
 def _misfits(network: Network) -> int | None:

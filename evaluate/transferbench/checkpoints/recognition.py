@@ -86,7 +86,8 @@ def _networks(contents: Contents, known: Architecture | None) -> tuple[list[Stat
         )
     if known:
         return states, choice.whole(contents.path, every, known)
-    return states, every or networks.headed(contents, states)
+    at_root = any(not network.prefix for network in every)
+    return states, every if at_root else [*every, *networks.headed(contents, states)]
 
 
 def _recognized(states: list[StateDict]) -> list[Network]:

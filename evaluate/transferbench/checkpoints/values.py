@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from transferbench import backbones
-from transferbench.backbones import Architecture
+from transferbench.backbones import Architecture, whitened
 from transferbench.checkpoints import unused_tensors
 from transferbench.checkpoints.naming import Weights
 from transferbench.checkpoints.networks import Network
@@ -80,8 +80,8 @@ def _problem(name: str, tensor: Tensor) -> str:
 
 
 def is_buffer(name: str) -> bool:
-    """Whether a tensor is a batch norm's statistics, not a parameter."""
-    return name.endswith((backbones.COUNTER, "running_mean", "running_var"))
+    """Whether a tensor is statistics of a batch norm, or of whitening, and not a parameter."""
+    return name.endswith((backbones.COUNTER, "running_mean", "running_var", whitened.MEAN, whitened.MATRIX))
 
 
 PRETRAINING = {unused_tensors.CLASSIFIER, *(drop.reason for drop in unused_tensors.EXACT)}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transferbench.backbones import FAMILIES, LIVE, OWN_CODE, Architecture, Backbone
 from transferbench.backbones._residual_blocks import BasicBlock, Bottleneck
 from transferbench.backbones.resnet import ResNet
+from transferbench.backbones.whitened import Whitened
 from transferbench.features.spec import POOLED, LayerSpec, Precision, forward
 
 Compute = Callable[[nn.Module, Tensor, LayerSpec], Tensor]
@@ -61,8 +62,9 @@ class Prepared:
         made.requires_grad_(False)
         with torch.no_grad():
             is_whole = self.wanted.layer in (POOLED, *STAGES) or self.wanted.last
-            if isinstance(made, ResNet) and is_whole and self.wanted.precision != "bfloat16":
-                fold(made)
+            network = made.network if isinstance(made, Whitened) else made
+            if isinstance(network, ResNet) and is_whole and self.wanted.precision != "bfloat16":
+                fold(network)
             if self.wanted.precision == "bfloat16_folded":
                 _convert(made)
             self.layout = memory_format(made, self.wanted.precision)

@@ -29,7 +29,8 @@ With lightly, whose transforms give a list of views:
         criterion(*(network(view) for view in views)).backward()
         optimizer.step()
 
-Whitening by itself is in the layers `IterNorm`, `ZCA`, `Cholesky`, `GroupWhitening` and `DBN`.
+Whitening by itself is in the layers `IterNorm`, `ZCA`, `Cholesky`, `GroupWhitening` and `DBN`; `W2Uniformity` is a term
+to add to any loss.
 
 A teacher is a copy of the network (`copy.deepcopy`) that no optimizer has; `follow` moves it after each step.
 """
@@ -53,6 +54,7 @@ from decorssl.losses.manifold import MMCRLoss, MMCRMLoss
 from decorssl.losses.module import Loss, TeacherLoss, ViewsLoss
 from decorssl.losses.progress import Progress
 from decorssl.losses.sketching import LeJEPALoss, VISRegLoss
+from decorssl.losses.uniformity import W2Uniformity
 from decorssl.losses.whitening import CWRGPLoss, DBNLoss, INTLLoss, INTLMLoss, STLoss, WMSELoss, ZCALoss
 from decorssl.methods import METHODS, Taught
 from decorssl.teacher import follow
@@ -94,6 +96,7 @@ __all__ = [
     "VICRegLoss",
     "VISRegLoss",
     "ViewsLoss",
+    "W2Uniformity",
     "WMSELoss",
     "ZCALoss",
     "ZeroICLLoss",
