@@ -13,6 +13,7 @@ from decorssl.fused import barlow_twins as fused_barlow_twins
 from decorssl.fused import corinfomax as fused_corinfomax
 from decorssl.fused import intl as fused_intl
 from decorssl.fused import vicreg as fused_vicreg
+from decorssl.fused.centered import centered_samples
 from decorssl.fused.coding_rate import coding_rate as fused_coding_rate
 from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.epps_pulley import mean_statistic
@@ -22,7 +23,7 @@ from decorssl.fused.nuclear_norm import nuclear_norms, nuclear_norms_of_pairs
 from decorssl.fused.sliced_wasserstein import mean_distance
 from decorssl.fused.units import unit_vectors
 from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, lejepa, mmcr, vicreg, visreg
-from decorssl.whiten import newton_inverse_root, newton_steps
+from decorssl.whiten import newton_inverse_root, newton_steps, observed
 
 Formula = Callable[..., Sequence[Tensor]]
 
@@ -92,6 +93,7 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
         lambda *views: [x for z in views for x in fused_vicreg.moments(z)],
     ),
     "intl": (plain_intl, lambda *views: fused_intl.terms(views, partial(newton_inverse_root, iterations=4))),
+    "centered": (lambda *views: [observed(z, "samples") for z in views], lambda *views: list(centered_samples(views))),
     "cosines": (plain_cosines, lambda *views: [paired_cosines(torch.stack(views))]),
     "gram": (lambda *views: [z @ z.T for z in views], lambda *views: [gram(z) for z in views]),
     "gram squares": (

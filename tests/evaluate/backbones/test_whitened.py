@@ -114,7 +114,7 @@ def test_no_name_of_it_is_one_that_other_code_looks_for():
 
 def test_another_library_has_no_such_network(tmp_path: Path):
     path = written(whitened("resnet"), tmp_path / "backbone.safetensors")
-    with pytest.raises(UserError, match="torchvision has no network that computes resnet10-w0.125-cifar-whitened"):
+    with pytest.raises(UserError, match=r"torchvision has no network that computes resnet10-w0\.125-cifar-whitened"):
         convert(path, tmp_path / "out.pth", "torchvision")
     again = convert(path, tmp_path / "again.safetensors", "transferbench")
     assert load(again.path).digest == load(path).digest
