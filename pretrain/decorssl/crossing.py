@@ -27,8 +27,8 @@ from transferbench.errors import UserError
 from transferbench.origins import SettingsSource
 from transferbench.plugins import is_outside
 
-DIGITS = "intl-digits"
-"""The recipe of any method on the embedded digits."""
+DIGITS = "small-digits"
+"""The recipe on the embedded digits of methods that have none of their own."""
 LARGEST = {"small-32": 48, "small-64": 112, "medium-224": math.inf}
 """The generic recipes, each with the shortest side of the images that it is for, in pixels."""
 SEEN = 16

@@ -123,7 +123,8 @@ def test_several_data_are_a_list_and_one_alone_is_what_it_was(
 def test_a_recipe_of_the_method_for_the_data_comes_first_and_the_digits_have_one_for_all() -> None:
     assert chosen("intl", None, ["data=cifar10"], Path()) == recipes.read("intl-cifar10")
     assert chosen("cwrgp", "cwrgp-stl10", [], Path()) == recipes.read("cwrgp-stl10")
-    assert chosen("cwrgp", None, [], Path()).name == "cwrgp-intl-digits"
+    assert chosen("intl", None, [], Path()) == recipes.read("intl-digits")
+    assert chosen("cwrgp", None, [], Path()).name == "cwrgp-small-digits"
     assert chosen("wmse", "cwrgp-stl10", [], Path()).name == "wmse-cwrgp-stl10"
 
 
