@@ -1,6 +1,7 @@
-"""Peak memory and time of the losses as batch and embedding grow, and of a network with its batch whole and in parts.
+"""Peak memory and time of the losses as batch, embedding and directions grow, and of a network's batch in parts.
 
-    python benchmarks/step_memory.py        # some minutes on one core; up to 5 GB of memory
+    python benchmarks/step_memory.py               # some minutes on one core; up to 5 GB of memory
+    python benchmarks/step_memory.py directions    # only LeJEPA and VISReg by the number of random directions
 
 Forward and backward of two views, one thread. A cell is megabytes / milliseconds: the most memory that loss and
 gradients take beyond that of the embeddings (of the network: beyond that of the views), and the median CPU time. Every
@@ -10,12 +11,14 @@ cell is a process of its own. A dash: the method refuses the numbers.
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from plain_losses import Loss, lejepa_loss, visreg_loss
 
 from decorssl import recipe as recipes
 from decorssl.encoder import Encoder
@@ -31,7 +34,11 @@ CASES = {
     "Shuffled-DBN": ("dbn", {"shuffled": True}),
 }
 
-
+DIRECTIONS = (256, 1024, 4096)
+SKETCHES: dict[str, tuple[str, Callable[[Any], Loss]]] = {
+    "LeJEPA": ("lejepa", lejepa_loss),
+    "VISReg": ("visreg", visreg_loss),
+}
 NETWORK_BATCH, PARTS = 128, (None, 64, 32, 16)
 
 
@@ -55,9 +62,13 @@ def context(config: Any) -> Context:
 
 
 def loss(method: Any, config: Any, batch: int, dim: int, answer: Any) -> None:
+    formula(lambda views: method.loss(Outputs(tuple(views)), context(config))["loss"], batch, dim, answer)
+
+
+def formula(way: Loss, batch: int, dim: int, answer: Any) -> None:
     torch.set_num_threads(1)
-    views = tuple(torch.randn(batch, dim).requires_grad_() for _ in range(2))
-    repeated(lambda: method.loss(Outputs(views), context(config))["loss"].backward(), answer)
+    views = [torch.randn(batch, dim).requires_grad_() for _ in range(2)]
+    repeated(lambda: way(views).backward(), answer)
 
 
 def network(part: int | None, answer: Any) -> None:
@@ -100,8 +111,22 @@ def apart(target: Callable[..., None], *arguments: Any) -> str:
     return f"{megabytes:.0f} MB / {milliseconds:.0f} ms"
 
 
-def main() -> None:
-    print(f"INTL and a ResNet-18 for CIFAR-10, float32, batch {NETWORK_BATCH}")
+def by_directions(batch: int = 256, dim: int = 2048) -> None:
+    print(f"\n{f'batch {batch}, d = {dim}':28}" + "".join(f"{f'{k} directions':>20}" for k in DIRECTIONS))
+    for title, (name, plain) in SKETCHES.items():
+        method = METHODS.load(name)
+        configs = [method.Config(directions=k) for k in DIRECTIONS]
+        ours = [apart(loss, method, config, batch, dim) for config in configs]
+        theirs = [apart(formula, plain(config), batch, dim) for config in configs]
+        print(f"{title:28}" + "".join(f"{text:>20}" for text in ours), flush=True)
+        print(f"{f'{title}, plain formula':28}" + "".join(f"{text:>20}" for text in theirs), flush=True)
+
+
+def main(wanted: list[str]) -> None:
+    by_directions()
+    if wanted == ["directions"]:
+        return
+    print(f"\nINTL and a ResNet-18 for CIFAR-10, float32, batch {NETWORK_BATCH}")
     for part in PARTS:
         print(f"{'whole' if part is None else f'in parts of {part}':28}{apart(network, part):>20}", flush=True)
     for title, (name, settings) in CASES.items():
@@ -112,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
