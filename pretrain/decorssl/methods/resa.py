@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
 
+from decorssl.fused.units import unit_vectors
 from decorssl.heads import predictor
 from decorssl.methods import Context, Outputs, Routes, any_batch, every_view
 from decorssl.methods.intl_m import momentum as momentum
@@ -71,7 +72,7 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
         own, followed = (context.gather(part[0]) for part in (outputs.student_features, outputs.teacher_features))
         targets = assignment(own, followed, config)
         predict = context.modules["predictor"] if "predictor" in context.modules else nn.Identity()
-        seen = [normalize(context.gather(predict(z)), dim=1) for z in outputs.student]
+        seen = [unit_vectors(context.gather(predict(z))) for z in outputs.student]
         taught = [normalize(context.gather(z), dim=1) for z in outputs.teacher]
         pairs = [(z, t) for i, z in enumerate(seen) for j, t in enumerate(taught) if i != j]
         return {"loss": torch.stack([cross_entropy(targets, z @ t.T / config.temperature) for z, t in pairs]).mean()}
