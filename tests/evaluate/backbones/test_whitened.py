@@ -15,7 +15,7 @@ from transferbench.checkpoints.load import load
 from transferbench.checkpoints.save import save
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
-from transferbench.features.prepared import Prepared
+from transferbench.features.prepared import Prepared, is_known
 from transferbench.features.spec import FeatureSpec, forward
 
 NETWORKS = {
@@ -78,6 +78,13 @@ def test_what_lies_in_front_of_the_output_is_the_networks(family: str):
             assert torch.equal(forward(network, x, spec), forward(network.network, x, spec))
 
 
+def test_code_of_a_persons_own_is_not_copied_for_lying_in_front_of_a_map():
+    network = whitened("resnet")
+    assert is_known(network)
+    network.network.architecture = Architecture(family="python", arguments={"name": "nets.py:build"})
+    assert not is_known(network)
+
+
 def test_its_tensors_follow_from_its_arguments():
     network = whitened("vit")
     assert backbones.expected_shapes(network.architecture) == backbones.shapes(network.state_dict())
@@ -114,7 +121,7 @@ def test_no_name_of_it_is_one_that_other_code_looks_for():
 
 def test_another_library_has_no_such_network(tmp_path: Path):
     path = written(whitened("resnet"), tmp_path / "backbone.safetensors")
-    with pytest.raises(UserError, match="torchvision has no network that computes resnet10-w0.125-cifar-whitened"):
+    with pytest.raises(UserError, match=r"torchvision has no network that computes resnet10-w0\.125-cifar-whitened"):
         convert(path, tmp_path / "out.pth", "torchvision")
     again = convert(path, tmp_path / "again.safetensors", "transferbench")
     assert load(again.path).digest == load(path).digest
