@@ -18,24 +18,25 @@ class _PairedCosines(torch.autograd.Function):
     """Work for each view, and not for each pair.
 
     With unit vectors u_i and their sum m it is (|m|^2 - sum |u_i|^2) / 2; the gradient for view i is m less its part
-    along u_i, over the row's length.
+    along u_i, over the row's length. No unit vector is stored.
     """
 
     @staticmethod
     def forward(ctx: Any, views: Tensor) -> Tensor:
-        lengths = [z.square().sum(-1, keepdim=True).sqrt().clamp_min(1e-12) for z in views]
-        units, total = torch.empty_like(views), torch.zeros_like(views[0])
-        for unit, z, length in zip(units, views, lengths, strict=True):
-            total += torch.div(z, length, out=unit)
-        own = torch.stack([unit.square().sum(-1) for unit in units]).sum(0)
-        ctx.save_for_backward(units, total, *lengths)
+        lengths = torch.stack([z.square().sum(-1, keepdim=True) for z in views]).sqrt()
+        inverses = lengths.clamp_min(1e-12).reciprocal()
+        total = views[0] * inverses[0]
+        for z, inverse in zip(views[1:], inverses[1:], strict=True):
+            total.addcmul_(z, inverse)
+        ctx.save_for_backward(views, total, inverses)
+        own = (lengths * inverses).square().sum(0).squeeze(-1)
         return (total.square().sum(-1) - own) / 2
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        units, total, *lengths = ctx.saved_tensors
-        outer, result = gradients[0].unsqueeze(-1), torch.empty_like(units)
-        for unit, length, out in zip(units, lengths, result, strict=True):
-            along = (unit * total).sum(-1, keepdim=True)
-            torch.addcmul(total, unit, along, value=-1, out=out).mul_(outer / length)
+        views, total, inverses = ctx.saved_tensors
+        outer, result = gradients[0].unsqueeze(-1) * inverses, torch.empty_like(views)
+        for z, inverse, scale, out in zip(views, inverses, outer, result, strict=True):
+            along = (z * total).sum(-1, keepdim=True) * inverse.square()
+            torch.mul(total, scale, out=out).addcmul_(z, along * scale, value=-1)
         return result
