@@ -36,9 +36,12 @@ def permutations(generator: torch.Generator) -> Draw:
     return lambda n: torch.randperm(n, generator=generator, device=generator.device)
 
 
-def sub_batches(views: Sequence[Float[Tensor, "n d"]], size: int, draw: Draw) -> Float[Tensor, "s v w d"]:
+def sub_batches(
+    views: Sequence[Float[Tensor, "n d"]] | Float[Tensor, "v n d"], size: int, draw: Draw
+) -> Float[Tensor, "s v w d"]:
     """The batch in a random order cut into parts of `size`, the same parts for every view; float32 or better."""
-    rows = torch.cat(list(views)).to(torch.promote_types(views[0].dtype, torch.float32))
+    rows = views.flatten(0, 1) if isinstance(views, Tensor) else torch.cat(list(views))
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     n = len(views[0])
     places = n * torch.arange(len(views), device=rows.device)
     order = draw(n).view(-1, 1, size) + places.unsqueeze(-1)

@@ -11,11 +11,12 @@ from torch import Tensor
 from decorssl.fused import barlow_twins as fused_barlow_twins
 from decorssl.fused import intl as fused_intl
 from decorssl.fused import vicreg as fused_vicreg
+from decorssl.fused.centered import centered_samples
 from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.grams import compared_grams, gram
 from decorssl.fused.newton import four_steps
 from decorssl.methods import barlow_twins, intl, vicreg
-from decorssl.whiten import newton_inverse_root, newton_steps
+from decorssl.whiten import newton_inverse_root, newton_steps, observed
 
 Formula = Callable[..., Sequence[Tensor]]
 
@@ -44,6 +45,7 @@ PAIRS: dict[str, tuple[Formula, Formula]] = {
         lambda *views: [x for z in views for x in fused_vicreg.moments(z)],
     ),
     "intl": (plain_intl, lambda *views: fused_intl.terms(views, partial(newton_inverse_root, iterations=4))),
+    "centered": (lambda *views: [observed(z, "samples") for z in views], lambda *views: list(centered_samples(views))),
     "cosines": (plain_cosines, lambda *views: [paired_cosines(torch.stack(views))]),
     "gram": (lambda *views: [z @ z.T for z in views], lambda *views: [gram(z) for z in views]),
     "compared grams": (plain_grams, lambda *views: [x for part in compared_grams(views) for x in part]),

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from decorssl.fused.centered import centered_samples
 from decorssl.methods import Context, Outputs, every_view, no_modules
 from decorssl.pairs import Draw, check_parts, mean_over_pairs, permutations, sub_batches
 from decorssl.spectral import inverse, reordered, whiten
-from decorssl.whiten import observed
 from transferbench.errors import UserError
 from transferbench.settings import Settings
 
@@ -90,7 +90,7 @@ def alignment(views: tuple[Float[Tensor, "n d"], ...], config: Config, draw: Dra
 
     Samples are centered over all their channels before these are grouped.
     """
-    centered = [observed(z, "samples") for z in views]
+    centered = centered_samples(views)
     terms = []
     for _ in range(config.w_iter):
         z = whitened(sub_batches(centered, config.w_size, draw), config, draw)
