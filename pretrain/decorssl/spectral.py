@@ -43,7 +43,8 @@ def whiten(rows: Rows, observations: int, factor: Factor = "zca", eps: float = 0
 
 def is_unresolved(sigma: Square) -> bool:
     """Whether an eigenvalue of any matrix is too near its trace's rounding error to be told from it, or not finite."""
-    lowered = sigma - torch.diag_embed(_unresolved(sigma).unsqueeze(-1).expand(sigma.shape[:-1]))
+    lowered = sigma.clone()
+    lowered.diagonal(dim1=-2, dim2=-1).sub_(_unresolved(sigma).unsqueeze(-1))
     return bool(torch.linalg.cholesky_ex(lowered).info.any())
 
 
@@ -136,7 +137,7 @@ class _Whitened(torch.autograd.Function):
         gradient = gradients[0].to(columns.dtype)
         slope = _inverse_root_gradient(roots, vectors, scaled, gradient.mT @ columns)
         direct, flat, slopes = (x.reshape(-1, *x.shape[-2:]) for x in (gradient @ root, columns, slope))
-        result = torch.baddbmm(direct, flat, slopes, alpha=2 * ctx.share).view_as(columns)
+        result = direct.baddbmm_(flat, slopes, alpha=2 * ctx.share).view_as(columns)
         return result.to(gradients[0].dtype), None, None
 
 
