@@ -12,8 +12,12 @@ The plain formulas do what the published code does and no more: INTL whitens one
 and `matrix_power(p, 3)`, and centers again for the trace loss; CW-RGP takes one sub-batch and one view at a time, with
 `torch.svd` of the groups' covariances and a list inverted by `index`; Barlow Twins and VICReg form d x d matrices and
 copy what is off their diagonals. Random draws are the same in both.
+
+CW-RGP's lines have covariances of a condition of about 40, which float32 resolves. At 4e5 ours ran in float64, 1.7 to
+2.1 times as fast as the plain formula, whose float32 gradient was off by 2 %.
 """
 
+import math
 import statistics
 import sys
 import time
@@ -158,14 +162,17 @@ def seconds(loss: Loss, views: list[Tensor]) -> float:
     return time.process_time() - start
 
 
-def addmm_flops(result: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], **_: object) -> int:
-    """Of the product in place, which the counter does not know."""
-    return 2 * a[0] * a[1] * b[1]
+def product_flops(result: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], **_: object) -> int:
+    """Of products in place, of one matrix or a batch, which the counter does not know."""
+    return 2 * math.prod(a) * b[-1]
+
+
+IN_PLACE = {torch.ops.aten.addmm_: product_flops, torch.ops.aten.baddbmm_: product_flops}
 
 
 def products(loss: Loss, views: list[Tensor]) -> tuple[int, Tensor]:
     """Floating-point operations of the matrix products, and the gradient; a first run, which warms up."""
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: addmm_flops}) as counter:
+    with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
         result = gradient(loss, views)
     return counter.get_total_flops(), result
 
