@@ -18,11 +18,14 @@ class OptimizerSettings(Settings):
     the end (CW-RGP and W-MSE on small sets). Source: docs/methods.md#optimizers.
     """
 
-    kind: Literal["sgd", "adam", "lars"] = Field("sgd", description="the optimizer")
+    kind: Literal["sgd", "adam", "adamw", "lars"] = Field("sgd", description="the optimizer")
     lr: float = Field(gt=0, description="learning rate; for a batch of 256 with scale_with_batch")
     scale_with_batch: bool = Field(True, description="multiply lr by batch_size / 256")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD and LARS")
-    weight_decay: float = Field(ge=0, description="added to the gradient, for Adam too")
+    weight_decay: float = Field(
+        ge=0,
+        description="added to the gradient, for Adam too; AdamW shrinks weights by it times the learning rate instead",
+    )
     decay_vectors: bool = Field(
         description="weight decay and LARS's adaptation for biases and normalization parameters too"
     )
@@ -49,6 +52,8 @@ class OptimizerSettings(Settings):
         groups = self._groups(learner)
         if self.kind == "adam":
             return torch.optim.Adam(groups, lr=self.lr)
+        if self.kind == "adamw":
+            return torch.optim.AdamW(groups, lr=self.lr)
         if self.kind == "sgd":
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
         from timm.optim.lars import Lars

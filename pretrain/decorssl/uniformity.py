@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from decorssl.fused.root_trace import root_trace
+from decorssl.fused.root_traces import root_traces
 from transferbench.settings import Settings
 
 
@@ -45,6 +45,6 @@ def w2(views: Sequence[Float[Tensor, "n d"]], eps: float = 0.0) -> Float[Tensor,
         mean = rows.mean(0)
         x = rows - mean
         spread = x.square().sum() / n + d * eps
-        square = mean.square().sum() + 1 + spread - 2 / d**0.5 * root_trace(x, 1 / n, eps)
+        square = mean.square().sum() + 1 + spread - 2 / d**0.5 * root_traces(x / n**0.5, eps)
         least = torch.finfo(square.dtype).eps
         return square.clamp_min(least).sqrt().to(torch.promote_types(views[0].dtype, torch.float32))

@@ -118,7 +118,19 @@ def test_lars_adapts_without_decay_too() -> None:
     assert (before - model.weight).norm().item() == pytest.approx(0.02 * norm, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "lars"])
+@pytest.mark.parametrize(("kind", "expected"), [("adam", 4.0 - 0.01), ("adamw", 4.0 * (1 - 0.01 * 0.5))])
+def test_adamw_shrinks_weights_where_adam_adds_to_their_gradient(kind: str, expected: float) -> None:
+    """Of a gradient of 0 Adam's first step along the decay is a whole learning rate, AdamW's a share of the weight."""
+    model = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(model.weight, 4.0)
+    settings = {"kind": kind, "lr": 0.01, "weight_decay": 0.5, "decay_vectors": True}
+    optimizer = OptimizerSettings.model_validate(settings).optimizer(model)
+    model.weight.grad = torch.zeros(2, 2)
+    optimizer.step()
+    torch.testing.assert_close(model.weight.detach(), torch.full((2, 2), expected))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "lars"])
 def test_a_constant_predictor_keeps_the_peak_while_the_rest_follows_the_schedule(kind: str) -> None:
     method = nn.ModuleDict({"predictor": nn.Linear(3, 3), "queue": nn.Linear(3, 3)})
     learner = nn.ModuleDict({"encoder": nn.Linear(3, 3), "method": method})

@@ -12,6 +12,7 @@ from torch import Tensor
 from decorssl import runlog
 from decorssl.checks import check
 from decorssl.loop import Training
+from decorssl.losses import W2Uniformity
 from decorssl.monitor import _features
 from decorssl.output_whitening import OutputWhitening, Whitening
 from decorssl.recipe import Recipe, read
@@ -166,6 +167,14 @@ def layered(kind: Any, rank: int, runtime: Runtime) -> tuple[Tensor, ...]:
     return out.detach(), slope / runtime.world_size, layer.mean, layer.matrix
 
 
+def distance(rank: int, runtime: Runtime) -> tuple[Tensor, Tensor]:
+    """(W2 of all rows, its gradient at a rank's part of them), by the module for loops of one's own."""
+    rows = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    part = rows.chunk(runtime.world_size)[rank].requires_grad_()
+    value = W2Uniformity()(part)
+    return value.detach(), torch.autograd.grad(value, part)[0] / runtime.world_size
+
+
 def test_two_processes_train_as_one_does(recipe_text: str, tmp_path: Path, tiny_images: Images) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(recipe_text)
@@ -176,7 +185,7 @@ def test_two_processes_train_as_one_does(recipe_text: str, tmp_path: Path, tiny_
             recipe = read(path, [*TAUGHT, *changed, "epochs=1", "optim.lr=0.1"])
             training = Training(recipe, tiny_images(2 * recipe.batch_size), runtime, way="batched")
             found[name] = ended(training), {key: value.clone() for key, value in weights(training).items()}
-        return found, {kind: layered(kind, runtime.rank, runtime) for kind in KINDS}
+        return found, {kind: layered(kind, runtime.rank, runtime) for kind in KINDS}, distance(runtime.rank, runtime)
 
     def in_process(rank: int) -> Any:
         torch.set_num_threads(1)
@@ -184,16 +193,18 @@ def test_two_processes_train_as_one_does(recipe_text: str, tmp_path: Path, tiny_
         stop()
         return found
 
-    expected, whole = runs(ONE)
+    expected, whole, (exact, slopes) = runs(ONE)
     both = ranks(2, in_process, limit=100)
-    for found, _ in both:
+    for found, _, _ in both:
         for name, (losses, ends) in expected.items():
             assert found[name][0] == pytest.approx(losses, rel=1e-5), name
             for key, value in ends.items():
                 torch.testing.assert_close(found[name][1][key], value, rtol=1e-3, atol=1e-5, msg=f"{name} {key}")
     for kind in KINDS:
-        out, slope, *running = zip(*(layers[kind] for _, layers in both), strict=True)
+        out, slope, *running = zip(*(layers[kind] for _, layers, _ in both), strict=True)
         for parts, value in zip((out, slope), whole[kind], strict=False):
             torch.testing.assert_close(torch.cat(parts), value, rtol=1e-9, atol=1e-9)
         for parts, value in zip(running, whole[kind][2:], strict=True):
             assert all(torch.allclose(part, value, rtol=1e-9, atol=1e-12) for part in parts)
+    assert [found.item() for _, _, (found, _) in both] == pytest.approx([exact.item()] * 2, rel=1e-9)
+    torch.testing.assert_close(torch.cat([slope for _, _, (_, slope) in both]), slopes, rtol=1e-9, atol=1e-12)

@@ -73,7 +73,7 @@ def test_the_defaults_are_the_published_ones() -> None:
     assert emp_ssl.Config().model_dump() == {"invariance_weight": 200.0, "rate_weight": 1.0, "eps": 0.2}
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
 def test_the_gradient_is_that_of_finite_differences(shape: tuple[int, int]) -> None:
     z = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.autograd.gradcheck(lambda z: coding_rate(z, 0.7), z)

@@ -19,7 +19,7 @@ from decorssl.fused.cosines import paired_cosines
 from decorssl.fused.epps_pulley import mean_statistic
 from decorssl.fused.grams import compared_grams, gram, gram_squares
 from decorssl.fused.newton import four_steps
-from decorssl.fused.nuclear_norm import nuclear_norms, nuclear_norms_of_pairs
+from decorssl.fused.root_traces import nuclear_norms, nuclear_norms_of_pairs
 from decorssl.fused.sliced_wasserstein import mean_distance
 from decorssl.fused.units import unit_vectors
 from decorssl.methods import barlow_twins, corinfomax, emp_ssl, intl, lejepa, mmcr, vicreg, visreg

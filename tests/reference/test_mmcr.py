@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decorssl.fused.nuclear_norm import nuclear_norms, nuclear_norms_of_pairs
+from decorssl.fused.root_traces import nuclear_norms, nuclear_norms_of_pairs
 from decorssl.methods import METHODS, Context, Outputs, Routes, mmcr, mmcr_m
 
 GOLDEN = Path(__file__).parent / "golden"

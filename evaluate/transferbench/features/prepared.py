@@ -79,6 +79,8 @@ def is_known(network: nn.Module) -> bool:
     A person's own may hold what a copy would not share (a hook that writes where `forward` reads), may flatten maps by
     `view`, which fails channels last, and may look at the other images of a batch.
     """
+    if isinstance(network, Whitened):
+        return is_known(network.network)
     architecture = getattr(network, "architecture", None)
     family = architecture.family.replace("-", "_") if isinstance(architecture, Architecture) else LIVE
     return isinstance(network, Backbone) and family != OWN_CODE and family in FAMILIES.names()

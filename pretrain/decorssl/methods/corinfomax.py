@@ -89,7 +89,7 @@ def loss(outputs: Outputs, context: Context) -> dict[str, Tensor]:
     assert isinstance(kept, Estimates)
     with torch.autocast(outputs.student[0].device.type, enabled=False):
         units = [unit_vectors(context.gather(z)) for z in outputs.student]
-        invariance = mse_loss(*units)
+        invariance = mse_loss(units[0], units[1])
         rows = zip(parts(units, config), kept.means, kept.covariances, strict=True)
         terms = [fused.log_determinant(*each, memories(config), config.eps) for each in rows]
         spread = torch.stack(terms).sum() / units[0].shape[1]

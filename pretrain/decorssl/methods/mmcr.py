@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from decorssl.fused import nuclear_norm as fused
+from decorssl.fused import root_traces as fused
 from decorssl.methods import Context, Outputs, any_batch, every_view, no_modules
 from transferbench.settings import Settings
 
@@ -39,7 +39,7 @@ check = any_batch
 def nuclear_norms(matrices: Float[Tensor, "*batch n d"]) -> Float[Tensor, "*batch"]:
     """The sum of singular values of each matrix, as the paper writes it.
 
-    `fused.nuclear_norms` is the same, sooner: tests/reference/test_fused.py holds it to this in float64.
+    `fused.root_traces.nuclear_norms` is the same, sooner: tests/reference/test_fused.py holds it to this in float64.
     """
     return torch.linalg.svdvals(matrices).sum(-1)
 

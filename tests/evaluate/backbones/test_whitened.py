@@ -15,7 +15,7 @@ from transferbench.checkpoints.load import load
 from transferbench.checkpoints.save import save
 from transferbench.data.transforms import Preprocess
 from transferbench.errors import UserError
-from transferbench.features.prepared import Prepared
+from transferbench.features.prepared import Prepared, is_known
 from transferbench.features.spec import FeatureSpec, forward
 
 NETWORKS = {
@@ -76,6 +76,13 @@ def test_what_lies_in_front_of_the_output_is_the_networks(family: str):
         spec = FeatureSpec(layer="last", pooling="token")
         with torch.no_grad():
             assert torch.equal(forward(network, x, spec), forward(network.network, x, spec))
+
+
+def test_code_of_a_persons_own_is_not_copied_for_lying_in_front_of_a_map():
+    network = whitened("resnet")
+    assert is_known(network)
+    network.network.architecture = Architecture(family="python", arguments={"name": "nets.py:build"})
+    assert not is_known(network)
 
 
 def test_its_tensors_follow_from_its_arguments():
