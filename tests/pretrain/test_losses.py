@@ -291,6 +291,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "images": (lambda: losses.INTLLoss()(Z[:, :, None], Z), r"view 1 is torch\.float32 of shape \(16, 32, 1\)"),
     "other rows": (lambda: losses.INTLLoss()(Z, Z[:8]), r"view 2 has shape \(8, 32\), the first embeddings \(16, 32\)"),
     "a list": (lambda: checked("INTLLoss", None, [[Z, Z]], ()), "INTLLoss: view 1 is a list"),
+    "no images": (lambda: losses.MMCRLoss()(Z[:0], Z[:0]), r"MMCRLoss: view 1 has shape \(0, 32\)\. Expected images"),
+    "other precision": (
+        lambda: losses.MECLoss(dim=32)((Z, Z.double()), (Z, Z), now=Progress(0, 1, 1)),
+        r"MECLoss: found embeddings of torch\.float64 and weights of torch\.float32\. Expected one type",
+    ),
     "other channels": (
         lambda: losses.BYOLLoss(dim=8)((Z, Z), (Z, Z)),
         "found embeddings of 32 channels. Expected dim=8",
@@ -314,6 +319,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no dim": (lambda: losses.BYOLLoss(), r"BYOLLoss: found dim=None\. Expected dim=, the channels"),
     "dim": (lambda: losses.INTLLoss(dim=32), r"INTLLoss: found dim=32\. Expected settings alone"),
     "setting": (lambda: losses.INTLLoss(iteratons=3), r"INTLLoss: .*\n.*Did you mean 'iterations'"),
+    "distortion": (lambda: losses.EMPSSLLoss(eps=1e-15), "eps: found 1e-15"),
+    "distortion of the student": (lambda: losses.SimDINOLoss(eps=1e-15), "eps: found 1e-15"),
     "value": (lambda: losses.INTLLoss(iterations=9), "iterations: found 9"),
     "no progress": (lambda: losses.SwAVLoss(dim=32)(Z, Z), "SwAVLoss changes in the course of a run. Expected now="),
     "sub-batches": (lambda: losses.WMSELoss(w_size=12, eps=0.1)(Z, Z), "sub-batches of w_size=12.* w_size=8"),

@@ -183,3 +183,19 @@ def test_views_of_several_sizes_come_in_recipe_order_and_give_one_embedding_each
     assert seen == [(8, 3, size, size) for size in sizes]
     assert [tuple(z.shape) for z in step.embeddings] == 5 * [(8, 32)]
     assert torch.isfinite(step.terms["loss"])
+
+
+JUDGED = {
+    "corinfomax-cifar10": (36, 32, "bicubic"),
+    "corinfomax-cifar100": (36, 32, "bicubic"),
+    "corinfomax-tiny-imagenet": (73, 64, "bicubic"),
+    "corinfomax-imagenet-100": (256, 224, "bicubic"),
+    "corinfomax-imagenet": (256, 224, "bicubic"),
+}
+"""Size, crop and interpolation of the images of which the authors' classifier is tested."""
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_images_are_judged_as_the_authors_judge_them(name: str) -> None:
+    preprocess = recipes.read(name).preprocess
+    assert (preprocess.size, preprocess.crop, preprocess.interpolation) == JUDGED[name]

@@ -120,3 +120,5 @@ def test_what_does_not_fit_is_refused() -> None:
         W2Uniformity()(torch.zeros(4, 4), torch.zeros(3, 4))
     with pytest.raises(UserError, match="eps=-1"):
         W2Uniformity(-1.0)
+    with pytest.raises(UserError, match="found eps=inf"):
+        W2Uniformity(float("inf"))

@@ -15,7 +15,18 @@ from transferbench import backbones
 from transferbench.backbones import FAMILIES, Architecture, Backbone, OutputBackbone, Shapes, Tensors, TokenBackbone
 from transferbench.settings import Settings
 
-__all__ = ["Arguments", "Whitened", "WhitenedTokens", "assumptions", "build", "describe", "propose", "side", "tensors"]
+__all__ = [
+    "Arguments",
+    "Whitened",
+    "WhitenedTokens",
+    "assumptions",
+    "build",
+    "describe",
+    "propose",
+    "side",
+    "tensors",
+    "whitens",
+]
 
 NAME = "whitened"
 BELOW = "network."
@@ -86,6 +97,11 @@ def behind(network: Backbone, mean: Tensor, matrix: Tensor) -> Whitened:
         Architecture(family=NAME, arguments={"network": network.architecture.model_dump(mode="json")})
     )
     return made
+
+
+def whitens(architecture: Architecture) -> bool:
+    """Whether such a network, once trained, gives whitened features; a random one has the map that changes nothing."""
+    return architecture.family == NAME and architecture.arguments.get("whitening", True)
 
 
 def build(arguments: Arguments) -> Whitened:

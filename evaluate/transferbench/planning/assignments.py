@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from transferbench import settings
-from transferbench.backbones import LIVE
+from transferbench.backbones import LIVE, whitened
 from transferbench.checkpoints import Candidate, Card
 from transferbench.checkpoints.load import random_control, unbuilt
 from transferbench.data import Carries
@@ -42,6 +42,11 @@ def controls(
         if card.architecture.family == LIVE:
             notes.append(f"{candidate.name}: no random-init row, since how to build the network again is not known.")
             continue
+        if whitened.whitens(card.architecture):
+            notes.append(
+                f"{candidate.name}: features are whitened, those of its random-init row are not, since whitening is "
+                "learned. With --as whitening=false neither are."
+            )
         for seed in dict.fromkeys(job.seed for job in jobs):
             drawn_by = (card.origin.seed or 0) + seed
             wanted.setdefault((_network(card), drawn_by), (card, []))[1].append(seed)

@@ -22,8 +22,8 @@ def coding_rate(z: Float[Tensor, "v n d"], factor: float) -> Float[Tensor, "v"]:
 class _CodingRate(torch.autograd.Function):
     """From the smaller of Z^T Z and Z Z^T, which have the same determinant once the identity is added.
 
-    The gradient is factor Z (I + factor Z^T Z)^-1 = factor (I + factor Z Z^T)^-1 Z. Eigenvalues are 1 or more, so a
-    Cholesky factor is always there.
+    The gradient is factor Z (I + factor Z^T Z)^-1 = factor (I + factor Z Z^T)^-1 Z. Eigenvalues are from 1 to
+    factor n, and methods keep d / factor n at 1e-9 or more, so that a Cholesky factor is always there.
     """
 
     @staticmethod

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from decorssl.methods import Method, needs_features
 from transferbench.errors import UserError
@@ -27,6 +27,11 @@ def checked(name: str, dim: int | None, student: Sequence[Any], teacher: Sequenc
             raise UserError(
                 f"{name}: {_which(i, student, teacher)} is {z.dtype} of shape {tuple(z.shape)}. Expected "
                 "floating-point embeddings of shape (images, channels): pool and project before the loss."
+            )
+        if not z.numel():
+            raise UserError(
+                f"{name}: {_which(i, student, teacher)} has shape {tuple(z.shape)}. Expected images and channels, "
+                "one of each at least."
             )
         first = first or z.shape
         if z.shape != first:
@@ -85,6 +90,17 @@ def require_features(
                     f"{name}: found {found} in {key}. Expected floating-point features of shape ({images}, width), the "
                     "same images as in the embeddings: pool before the loss."
                 )
+
+
+def require_precision(name: str, own: nn.Module, embeddings: Sequence[Tensor]) -> None:
+    """Refuse, by a UserError, embeddings, as `exact` gives them, that are not of the type of a loss's own weights."""
+    weights = next((parameter.dtype for parameter in own.parameters()), None)
+    other = next((z.dtype for z in embeddings if weights and z.dtype != weights), None)
+    if other:
+        raise UserError(
+            f"{name}: found embeddings of {other} and weights of {weights}. Expected one type: z.float(), or "
+            "criterion.double() for float64."
+        )
 
 
 def exact(views: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -10,7 +10,14 @@ import torch
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from decorssl.losses.embeddings import checked, exact, require_features, require_routes, require_sizes
+from decorssl.losses.embeddings import (
+    checked,
+    exact,
+    require_features,
+    require_precision,
+    require_routes,
+    require_sizes,
+)
 from decorssl.losses.progress import Progress
 from decorssl.methods import METHODS, Context, Keeping, Method, Outputs, Taught, no_modules
 from transferbench.errors import UserError
@@ -111,10 +118,11 @@ class Loss(nn.Module):
         require_sizes(name, self.method, self.config, n, d)
         features = {"student_features": student_features, "teacher_features": teacher_features}
         require_features(name, self.method, features, dict(zip(features, counts, strict=True)), n)
-        runtime = joined(student[0].device)
-        self._synchronize(runtime)
         fixed = (tuple(z.detach() for z in exact(part)) for part in (teacher, *features.values()))
         outputs = Outputs(exact(student), *fixed)
+        require_precision(name, self.own, (*outputs.student, *outputs.teacher))
+        runtime = joined(student[0].device)
+        self._synchronize(runtime)
         terms = self.method.loss(outputs, self._context(now or BEGIN, runtime))
         self.terms = {key: value.detach() for key, value in terms.items()}
         if self.keeps and self.training:
@@ -186,6 +194,7 @@ class TeacherLoss(Loss):
 
         Raises:
             UserError: for shapes, numbers of views, or a batch that the method cannot work with.
+            torch.linalg.LinAlgError: when a matrix cannot be factored, as one with infinite or NaN elements.
         """
         return self.evaluate(_each(student), _each(teacher), now, _each(student_features), _each(teacher_features))
 

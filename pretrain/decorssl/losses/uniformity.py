@@ -1,5 +1,7 @@
 """The W2 uniformity term as a module, to be added to any loss."""
 
+import math
+
 from torch import Tensor, nn
 
 from decorssl.losses.embeddings import checked
@@ -22,8 +24,8 @@ class W2Uniformity(nn.Module):
 
     def __init__(self, eps: float = 0.0) -> None:
         super().__init__()
-        if not eps >= 0:
-            raise UserError(f"W2Uniformity: found eps={eps}. Expected 0 or more.")
+        if not 0 <= eps < math.inf:
+            raise UserError(f"W2Uniformity: found eps={eps}. Expected 0 or more, and finite.")
         self.eps = eps
 
     def extra_repr(self) -> str:

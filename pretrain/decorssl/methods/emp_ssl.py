@@ -23,7 +23,7 @@ class Config(Settings):
 
     invariance_weight: float = Field(200.0, ge=0, description="weight of the mean cosine of patches with their mean")
     rate_weight: float = Field(1.0, ge=0, description="weight of the total coding rate")
-    eps: float = Field(0.2, gt=0, description="squared distortion up to which the rate codes embeddings")
+    eps: float = Field(0.2, ge=1e-9, description="squared distortion up to which the rate codes embeddings")
 
 
 routes = every_view

@@ -26,7 +26,7 @@ class Config(Settings):
     """SimDINO's settings, with the published defaults."""
 
     compression_weight: float = Field(1.0, ge=0, description="weight of the mean cosine of student and teacher")
-    eps: float = Field(0.05, gt=0, description="squared distortion up to which the rate codes embeddings")
+    eps: float = Field(0.05, ge=1e-9, description="squared distortion up to which the rate codes embeddings")
     expansion_of: Literal["mean", "student"] = Field(
         "mean", description="whose global views have a coding rate: the mean of student and teacher, or the student's"
     )

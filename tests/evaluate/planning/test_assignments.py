@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from transferbench.backbones import Architecture, complete
 from transferbench.checkpoints import Candidate, Origin
 from transferbench.checkpoints.load import random_control
 from transferbench.data import LabeledImages
@@ -111,6 +112,18 @@ def test_each_seed_has_a_random_network_and_seed_0_the_one_it_had(tiny_candidate
     (first, _), *_ = controls([tiny_candidate], jobs("knn"), datasets)[0]
     before = random_control(tiny_candidate.card.architecture, tiny_candidate.card.preprocess, 0)
     assert (first.digest, first.card) == (before.digest, before.card)
+
+
+def test_it_is_said_that_a_random_network_whitens_nothing(tiny_candidate: Candidate, datasets: DatasetCache):
+    network = tiny_candidate.card.architecture.model_dump(mode="json")
+    for whitening in (True, False):
+        arguments = {"network": network, "whitening": whitening}
+        card = tiny_candidate.card.model_copy(
+            update={"architecture": complete(Architecture(family="whitened", arguments=arguments))}
+        )
+        _, notes = controls([replace(tiny_candidate, card=card)], jobs("knn"), datasets)
+        assert [note for note in notes if "random-init row are not" in note] == notes
+        assert len(notes) == whitening
 
 
 def test_two_checkpoints_share_a_random_network_where_their_seeds_meet(
