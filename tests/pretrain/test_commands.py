@@ -162,6 +162,8 @@ def test_a_recipe_is_shown_with_every_value_it_resolves_to(name: str, pretrain: 
         "preprocess.input_range",
         "preprocess.resize",
         "image_range",
+        "uniformity",
+        "whitening",
     }
     assert shown["optim.lr"][2:4] == ("required", f"{recipe.optim.lr:g}")
     assert shown["backbone.arguments.depth"][3] == str(recipe.backbone.arguments["depth"])

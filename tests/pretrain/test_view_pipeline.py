@@ -46,7 +46,11 @@ def views_of(name: str) -> Views:
     return Views(recipe.views, recipe.preprocess)
 
 
-BATCHED = [name for name in recipes.names() if all(pixels.can(view.operations) for view in recipes.read(name).views)]
+BATCHED = [
+    name
+    for name in recipes.names()
+    if all(pixels.can(view.operations) and view.cropped for view in recipes.read(name).views)
+]
 
 
 def distinct(names: list[str]) -> list[str]:
