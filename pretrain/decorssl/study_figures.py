@@ -1,9 +1,9 @@
 """The picture of a study: sorted eigenvalues of embeddings and backbones, and effective rank over the run."""
 
 import io
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,33 @@ DASHES = {None: ":", "none": "-", "across groups": "-.", "dimensional": "--", "c
 
 
 def draw(folder: Path, results: Sequence[StudyResult]) -> list[Path]:
-    """Write `spectra.png` and `spectra.pdf`; each line is one method, the geometric mean over its seeds."""
+    """Write `spectra.png` and `spectra.pdf`; each line is one method, the geometric mean over its seeds.
+
+    Methods are shared out among rows of pictures in their order, no more in one than there are colors; the reference,
+    of which no paper claims anything, is in each.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    named = by_label(results)
+    references, methods = ([each for each in named if (each[1][0].claim is None) is alone] for alone in (True, False))
+    count = max(1, math.ceil(len(methods) / len(COLORS)))
+    size = math.ceil(len(methods) / count)
+    figure = Figure(figsize=(11, 4.6 * count), layout="constrained")
+    for i, part in enumerate(figure.subfigures(count, 1, squeeze=False)[:, 0]):
+        _draw_row(part, [*references, *methods[i * size : (i + 1) * size]])
+    paths = [folder / "spectra.png", folder / "spectra.pdf"]
+    for path in paths:
+        buffer = io.BytesIO()
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+        figure.savefig(buffer, format=path.suffix[1:], dpi=110, metadata=metadata)
+        state.write(path, buffer.getvalue())
+    return paths
+
+
+def _draw_row(figure: Any, methods: Sequence[tuple[str, list[StudyResult]]]) -> None:
     embedding, backbone, time = figure.subplots(1, 3)
-    colors = cycle(COLORS)
-    for label, group in by_label(results):
+    colors = iter(COLORS)
+    for label, group in methods:
         color = next(colors) if group[0].claim else "#888888"
         style: dict[str, Any] = {"color": color, "linestyle": DASHES[group[0].claim], "linewidth": 1.6, "label": label}
         embedding.plot(*_line([f.embedding for f in group]), **style)
@@ -50,13 +70,6 @@ def draw(folder: Path, results: Sequence[StudyResult]) -> list[Path]:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = embedding.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handlelength=3)
-    paths = [folder / "spectra.png", folder / "spectra.pdf"]
-    for path in paths:
-        buffer = io.BytesIO()
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(buffer, format=path.suffix[1:], dpi=110, metadata=metadata)
-        state.write(path, buffer.getvalue())
-    return paths
 
 
 def _line(spectra: Sequence[Spectrum]) -> tuple[Float64[np.ndarray, "r"], Float64[np.ndarray, "r"]]:
