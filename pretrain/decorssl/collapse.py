@@ -38,8 +38,9 @@ ADVICE = (
 class Spectrum:
     """Measures of `n` features of `d` dimensions, after centering but for `mean_cosine` (docs/methods.md#collapse).
 
-    `possible` is the number of directions they could vary along. The condition number is none for fewer than 2 d
-    samples, where it would say more about the sample than about the features.
+    `possible` is the number of directions they could vary along, of embeddings no more than the features have that they
+    are made from; a projector that is not linear can spread these over more, and `rank_share` then exceeds 1. The
+    condition number is none for fewer than 2 d samples, where it would say more about the sample than about them.
     """
 
     n: int
@@ -78,7 +79,7 @@ class Spectrum:
 
 
 def spectrum(features: Float32[np.ndarray, "n d"], width: int | None = None) -> Spectrum:
-    """The measures of finite features; where they were made from `width` others, that bounds their possible rank."""
+    """The measures of finite features; `width` is how many others they were made from, if they were."""
     deviations = metrics.centered(features)
     values = metrics.eigenvalues(deviations)
     n, d = features.shape
