@@ -175,6 +175,7 @@ def distance(rank: int, runtime: Runtime) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.autograd.grad(value, part)[0] / runtime.world_size
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(recipe_text: str, tmp_path: Path, tiny_images: Images) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(recipe_text)
