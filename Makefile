@@ -26,7 +26,7 @@ READY := .venv/ready-$(FAISS)
 endif
 
 # CPU seconds that the fast tests may take, on any processor and beside other work; see CONTRIBUTING.md.
-BUDGET ?= 720
+BUDGET ?= 900
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 help:
